@@ -1,0 +1,49 @@
+"""Files of the build cache: written whole or not at all, locks, and plain errors for bad places."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from harness.errors import StoreError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["locked", "write_atomically"]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write by way of a temporary file beside `path`, so that a reader sees all of it or none."""
+    with _place(path.parent):
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
+            file.write(data)
+        Path(file.name).replace(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` against other threads and processes; waits as long as it takes."""
+    with _place(path.parent):
+        lock = FileLock(path, thread_local=False)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _place(directory: Path) -> Iterator[None]:
+    """Make the directory; UserError when it cannot be written to, StoreError when the disk cannot."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError) as err:
+        raise UserError(f"cannot write to the build cache {str(directory)!r}: {err.strerror}") from err
+    except OSError as err:
+        raise StoreError(f"cannot write to the build cache {str(directory)!r}: {err.strerror}") from err

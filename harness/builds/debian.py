@@ -1,0 +1,143 @@
+"""The `debian` provider: a cached, labelled image per suite and package.
+
+1. An image is only named when it is complete and probed; until then it has no name and the label
+   ``migmatrix.state=unfinished``, by which a later run finds and removes what a killed one left.
+2. A named image is used as it is, without network, as long as the recipe that made it is today's.
+3. Whoever works on a suite holds its lock.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from shutil import which
+from typing import IO, TYPE_CHECKING
+
+from harness.errors import BuildError, EngineError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.builds.images import Images, StoredImage
+    from harness.builds.recipe import DebianRecipe
+
+__all__ = ["REPOSITORY", "DebianImages", "Labels"]
+
+REPOSITORY = "migmatrix/debian"
+_CHUNK = 1 << 20
+
+
+class Labels:
+    """Keys of the labels on images of this provider. Containers inherit an image's labels."""
+
+    STATE = "migmatrix.state"
+    RECIPE = "migmatrix.recipe"
+    SUITE = "migmatrix.suite"
+    PACKAGE = "migmatrix.package"
+    VERSION = "migmatrix.package-version"
+    DIGEST = "migmatrix.digest"
+
+
+@dataclass(frozen=True, slots=True)
+class DebianImages:
+    """Finds and makes the image of one recipe."""
+
+    images: Images
+    recipe: DebianRecipe
+
+    @property
+    def name(self) -> str:
+        """Repository and tag of the finished image."""
+        return f"{REPOSITORY}:{self.recipe.tag}"
+
+    @property
+    def _mark(self) -> str:
+        return f"unfinished-{self.recipe.tag}"
+
+    def find(self) -> StoredImage | None:
+        """The finished image of this recipe, if the engine has it."""
+        image = self.images.find(self.name)
+        if image is None or image.labels.get(Labels.RECIPE) != self.recipe.digest:
+            return None
+        return image
+
+    def make_root(self) -> tuple[str, str]:
+        """Make an unnamed image with the package; its id and how it was made.
+
+        BuildError when neither a base image can be had nor mmdebstrap works.
+        """
+        self.clean_up()
+        refusal = self._base_refusal()
+        if not refusal:
+            try:
+                return self._install_into_base(), f"installed into {self.recipe.base_image!r}"
+            except EngineError as err:
+                refusal = str(err)
+        return self._bootstrap(refusal), "made by mmdebstrap"
+
+    def clean_up(self) -> None:
+        """Remove what a killed run left of this recipe; the caller holds the lock."""
+        for image in self.images.unfinished(f"{Labels.STATE}={self._mark}"):
+            self.images.remove(image)
+
+    def name_root(self, root: str, *, version: str, digest: str) -> StoredImage:
+        """Give the root image its labels and name, and drop the image that had the name before."""
+        before = self.images.find(self.name)
+        pairs = {
+            Labels.STATE: "finished",
+            Labels.RECIPE: self.recipe.digest,
+            Labels.SUITE: self.recipe.suite,
+            Labels.PACKAGE: self.recipe.package,
+            Labels.VERSION: version,
+            Labels.DIGEST: digest,
+        }
+        text = " ".join(f'{key}="{value}"' for key, value in pairs.items())
+        self.images.build(f"FROM {root}\nLABEL {text}\n", tag=self.name)
+        after = self.images.find(self.name)
+        if after is None:
+            raise BuildError(f"the image {self.name!r} is gone right after it was made")
+        if before is not None and before.id != after.id:
+            self.images.remove(before.id)
+        return after
+
+    def _base_refusal(self) -> str:
+        """Why there is no base image to install into; empty when there is one."""
+        if self.images.find(self.recipe.base_image) is not None:
+            return ""
+        return self.images.pull(self.recipe.base_image)
+
+    def _install_into_base(self) -> str:
+        return self.images.build(f"{self.recipe.dockerfile()}LABEL {Labels.STATE}={self._mark}\n")
+
+    def _bootstrap(self, refusal: str) -> str:
+        if which("mmdebstrap") is None:
+            problem = f"no base image {self.recipe.base_image!r} ({refusal}) and no mmdebstrap"
+            raise UserError(f"cannot make {self.name!r}: {problem}; run scripts/install-engine")
+        return self.images.import_root(_output(self.recipe.mmdebstrap_argv()), f"{Labels.STATE}={self._mark}")
+
+
+def _output(argv: list[str]) -> Iterator[bytes]:
+    """Standard output of a command in chunks; BuildError at the end when the command failed."""
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        try:
+            if process.stdout is None:
+                raise BuildError(f"{argv[0]!r} has no output")
+            while chunk := process.stdout.read(_CHUNK):
+                yield chunk
+            status = process.wait()
+        finally:
+            process.terminate()
+        if status != 0:
+            raise BuildError(f"{argv[0]!r} failed with status {status}: {_last_line(errors)}")
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    """The line that says why: the last that mmdebstrap or apt marks as an error, else the last."""
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").split("\n")
+    marked = [line for line in lines if line.startswith("E: ")]
+    return repr((marked or [line for line in lines if line] or ["it said nothing"])[-1])

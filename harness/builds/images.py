@@ -1,0 +1,184 @@
+"""The border to the container engine: images in, probe output out; SDK errors become `EngineError`.
+
+Start at `Images`. DOCKER_HOST is honoured (Docker, or Podman's compatible socket). Knows nothing of
+suites or builds; the engines that run emulators are elsewhere (`harness/engines`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import posixpath
+import tarfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import docker
+import docker.errors
+import requests.exceptions
+from docker.utils import parse_repository_tag
+
+from harness.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from docker.models.containers import Container
+    from docker.models.images import Image
+
+__all__ = ["Images", "StoredImage"]
+
+# Imports and installations answer only when they are done.
+_TIMEOUT_SECONDS = 600
+_PULL_TIMEOUT_SECONDS = 120
+_MAX_LINKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that the engine has: its id (``sha256:...``) and labels."""
+
+    id: str
+    labels: Mapping[str, str]
+
+
+@contextmanager
+def _border(action: str) -> Iterator[None]:
+    """Translate what the SDK and its HTTP client raise."""
+    try:
+        yield
+    except docker.errors.DockerException as err:
+        raise EngineError(f"cannot {action}: {_reason(err)}") from err
+    except requests.exceptions.RequestException as err:
+        raise EngineError(f"cannot {action}: the container engine does not answer ({err})") from err
+
+
+def _reason(err: docker.errors.DockerException) -> str:
+    text = err.explanation if isinstance(err, docker.errors.APIError) and err.explanation else str(err)
+    return " ".join(str(text).split())
+
+
+class Images:
+    """A connection to the engine, for use in a `with` statement; not shared between threads."""
+
+    def __init__(self) -> None:
+        with _border("reach the container engine"):
+            self._client = docker.from_env(timeout=_TIMEOUT_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def find(self, reference: str) -> StoredImage | None:
+        """The image of that name or id, or None; nothing is fetched."""
+        with _border(f"look for the image {reference!r}"):
+            try:
+                return _stored(self._client.images.get(reference))
+            except docker.errors.ImageNotFound:
+                return None
+
+    def pull(self, reference: str) -> str:
+        """Fetch an image; the reason when that cannot be done, else an empty string."""
+        repository, tag = parse_repository_tag(reference)
+        client = docker.from_env(timeout=_PULL_TIMEOUT_SECONDS)
+        try:
+            client.images.pull(repository, tag=tag or "latest")
+        except docker.errors.DockerException as err:
+            return _reason(err)
+        except requests.exceptions.RequestException:
+            return "no answer in time"
+        finally:
+            client.close()
+        return ""
+
+    def import_root(self, tar: Iterator[bytes], label: str) -> str:
+        """Make an image of a root file system; its id. An exception of `tar` leaves nothing behind."""
+        with _border("import a root file system"):
+            # An iterator has no length: it goes out in chunks, and a broken-off one is refused.
+            answer = self._client.api.import_image_from_data(tar, changes=[f"LABEL {label}"])
+        status = json.loads(answer.strip().splitlines()[-1])
+        if "status" not in status:
+            raise EngineError(f"cannot import a root file system: {status.get('error', status)}")
+        return str(status["status"])
+
+    def build(self, dockerfile: str, tag: str = "") -> str:
+        """Make an image by a build file that needs no context, name it, and return its id."""
+        with _border("build an image"):
+            image, _ = self._client.images.build(
+                fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True, forcerm=True
+            )
+        return str(image.id)
+
+    def unfinished(self, label: str) -> list[str]:
+        """Ids of unnamed images with that label (``key=value``) which no other image is made from."""
+        with _border("list images"):
+            found = self._client.images.list(filters={"label": label, "dangling": True})
+        return [str(image.id) for image in found]
+
+    def remove(self, image: str) -> None:
+        """Remove an image unless something uses it."""
+        with suppress(docker.errors.ImageNotFound), _border("remove an image"):
+            try:
+                self._client.images.remove(image)
+            except docker.errors.APIError as err:
+                if err.status_code != requests.codes.conflict:
+                    raise
+
+    def run_script(self, image: str, text: str, argument: str) -> str:
+        """Run a shell script in a locked-down container; all it printed, both streams in one."""
+        command = ["-c", text, "probe", argument]
+        with (
+            _border(f"run the probe in the image {image!r}"),
+            self._container(image, command, entrypoint=["/bin/sh"]) as container,
+        ):
+            output = container.attach(stream=True, stdout=True, stderr=True)
+            container.start()
+            printed = b"".join(output)
+            container.wait()
+        return printed.decode(errors="replace")
+
+    def hash_files(self, image: str, paths: list[str]) -> dict[str, str]:
+        """SHA-256 of files of an image, read through the engine: for images without `sha256sum`."""
+        with _border(f"read files of the image {image!r}"), self._container(image, ["true"]) as container:
+            return {path: hashlib.sha256(_read(container, path)).hexdigest() for path in paths}
+
+    @contextmanager
+    def _container(self, image: str, command: list[str], **options: Any) -> Iterator[Container]:
+        container = self._client.containers.create(
+            image,
+            command,
+            labels={"migmatrix.probe": "1"},
+            user="65534:65534",
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            **options,
+        )
+        try:
+            yield container
+        finally:
+            container.remove(force=True)
+
+
+def _stored(image: Image) -> StoredImage:
+    return StoredImage(str(image.id), image.labels or {})
+
+
+def _read(container: Container, path: str) -> bytes:
+    """The content of a file; the engine hands out links as links, so they are followed here."""
+    for _ in range(_MAX_LINKS):
+        stream, _stat = container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+            member = tar.next()
+            if member is None:
+                break
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None:
+                return content.read()
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
+    raise EngineError(f"cannot read the file {path!r} of an image")

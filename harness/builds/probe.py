@@ -1,0 +1,151 @@
+"""Asks an emulator what it is and what it can do, once per digest.
+
+`probe.sh` does the asking, in a container or on the host; `parse` turns its output into
+`BuildFacts`, `ProbeCache` keeps them as `<cache>/probes/<digest>.json`. QMP as in QEMU's
+documentation; `-device help` lists what a user may create.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.builds.cachefiles import write_atomically
+from harness.builds.facts import BuildFacts, MachineType
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ProbeCache", "ProbeOutput", "files_digest", "parse", "script"]
+
+Log = Callable[[str], None]
+
+_DEVICE = re.compile(r'name "(?P<name>[^"]+)"(?:.*\balias "(?P<alias>[^"]+)")?')
+_FACTS = TypeAdapter(BuildFacts)
+NO_HASH = "-"  # what the script prints for a file when the image has no sha256sum
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOutput:
+    """What the script printed: the emulator's path, hashes of files by path, and facts by section."""
+
+    emulator: str
+    files: Mapping[str, str]
+    devices: tuple[str, ...]
+    replies: Mapping[str, Any]  # QMP results by the id of their command
+
+    def facts(self, digest: str) -> BuildFacts:
+        """The facts, given the digest of the files."""
+        version = self.replies["version"]
+        number = version["qemu"]
+        return BuildFacts(
+            digest=digest,
+            version=f"{number['major']}.{number['minor']}.{number['micro']}",
+            package=version["package"].rpartition(" ")[2],  # "Debian 1:10.0.13+ds-0+deb13u1"
+            machines=tuple(sorted(map(_machine, self.replies["machines"]), key=lambda m: m.name)),
+            devices=self.devices,
+            capabilities=tuple(sorted(c["capability"] for c in self.replies["capabilities"])),
+        )
+
+
+def script() -> str:
+    """The text of the probe's shell script; its one argument is the emulator."""
+    return files("harness.builds").joinpath("probe.sh").read_text(encoding="utf-8")
+
+
+def parse(text: str, what: str) -> ProbeOutput:
+    """Read the script's output; UserError, naming `what`, when it was not given a working emulator."""
+    sections = _sections(text)
+    if "missing" in sections:
+        raise UserError(f"{what}: there is no such emulator")
+    replies = _replies(sections.get("qmp", ()))
+    if not {"version", "machines", "capabilities"} <= replies.keys():
+        raise UserError(f"{what}: not an emulator that speaks QMP: {_last_words(text)}")
+    hashes = (line.split(maxsplit=1) for line in sections["files"])
+    return ProbeOutput(
+        emulator=sections["emulator"][0],
+        files={path: digest for digest, path in hashes},
+        devices=_devices(sections["devices"]),
+        replies=replies,
+    )
+
+
+def files_digest(hashes: Mapping[str, str]) -> str:
+    """Hex SHA-256 over ``<sha256>  <path>`` lines in the order of the paths."""
+    lines = "".join(f"{hashes[path]}  {path}\n" for path in sorted(hashes))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("@"):
+            lines = found.setdefault(line[1:], [])
+        elif line:
+            lines.append(line)
+    return found
+
+
+def _replies(lines: list[str] | tuple[()]) -> dict[str, Any]:
+    messages = [json.loads(line) for line in lines if line.startswith("{")]
+    return {m["id"]: m["return"] for m in messages if "id" in m and "return" in m}
+
+
+def _devices(lines: list[str]) -> tuple[str, ...]:
+    """Names and aliases, sorted."""
+    matches = [match for line in lines if (match := _DEVICE.match(line))]
+    names = {name for match in matches for name in match.groups() if name}
+    return tuple(sorted(names))
+
+
+def _machine(row: Mapping[str, Any]) -> MachineType:
+    return MachineType(
+        name=row["name"],
+        alias=row.get("alias", ""),
+        deprecated=row.get("deprecated", False),
+        default_cpu=row.get("default-cpu-type", ""),
+    )
+
+
+def _last_words(text: str) -> str:
+    lines = [line for line in text.splitlines() if line and not line.startswith(("@", "{"))]
+    return repr(lines[-1] if lines else "it said nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCache:
+    """`<root>/<digest>.json`, one file per set of emulator and firmware files."""
+
+    root: Path
+    log: Log
+
+    def get(self, digest: str) -> BuildFacts | None:
+        """The stored facts, or None when there are none; a damaged entry is said and counts as none."""
+        path = self._path(digest)
+        try:
+            facts = _FACTS.validate_json(path.read_bytes(), strict=False)
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            self.log(f"probe cache entry {path.name!r} is damaged, probing again")
+            return None
+        if facts.digest != digest:
+            self.log(f"probe cache entry {path.name!r} is of another build, probing again")
+            return None
+        return facts
+
+    def put(self, facts: BuildFacts) -> None:
+        """Store `facts`; a reader sees the whole entry or none."""
+        write_atomically(self._path(facts.digest), _FACTS.dump_json(facts, indent=1))
+
+    def _path(self, digest: str) -> Path:
+        return self.root / f"{digest}.json"

@@ -1,0 +1,309 @@
+"""The shape of the matrix file, the profiles file and the known-issues file as pydantic models.
+
+Only what one value can say about itself is checked here; what needs a second place of the file (a build named
+in a path) is checked where the models become records of `harness.model` (`matrix.py`, `harness/known.py`).
+The formats are described for users in docs/matrix.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
+
+from harness.builds.spec import DEFAULT_PACKAGE
+from harness.config.records import Count, Date, Flag, Name, Record, Seconds, Text, mistake
+from harness.model import Stage  # noqa: TC001 - pydantic reads the annotations
+
+__all__ = [
+    "Build",
+    "Chains",
+    "Common",
+    "ExplicitPath",
+    "GuestSpec",
+    "KnownIssueSpec",
+    "MatrixFile",
+    "ModeSpec",
+    "ProfileSpec",
+]
+
+_Sized = TypeVar("_Sized", bound=Sized)
+Args = tuple[Text, ...]
+
+
+def _not_empty(value: _Sized) -> _Sized:
+    # Pydantic's min_length also complains when the items themselves are wrong.
+    if not value:
+        raise mistake("at least one is wanted")
+    return value
+
+
+NotEmpty = AfterValidator(_not_empty)
+TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
+POSTCOPY_TRANSPORTS = ("tcp", "unix", "fd")  # postcopy needs a way back, which exec and file have not
+
+
+class _BuildBase(Record):
+    """What every provider takes. An `explicit` build takes part in explicit paths only."""
+
+    args: Args = ()
+    explicit: Flag = False
+
+
+class DebianBuild(_BuildBase):
+    """A package of a Debian suite."""
+
+    provider: Literal["debian"]
+    suite: Name
+    package: Name = DEFAULT_PACKAGE
+
+
+class ImageBuild(_BuildBase):
+    """An emulator inside a container image."""
+
+    provider: Literal["image"]
+    image: Text
+    binary: Text = ""
+
+
+class BinaryBuild(_BuildBase):
+    """An emulator on this host; a relative path is relative to the matrix file."""
+
+    provider: Literal["binary"]
+    path: Text
+
+
+class EmulatorBuild(_BuildBase):
+    """A release of the reference emulator."""
+
+    provider: Literal["emulator"]
+    release: Text
+
+
+Build = Annotated[DebianBuild | ImageBuild | BinaryBuild | EmulatorBuild, Field(discriminator="provider")]
+
+
+class Common(Record):
+    """Every versioned machine type of a family that two or more builds know."""
+
+    common: Name
+    only: tuple[Text, ...] = ()
+
+
+def _kind(value: Any) -> str:
+    """Which member of a union a value is meant as, so that only that member's errors are told."""
+    return "mapping" if isinstance(value, dict) else "list" if isinstance(value, list) else "word"
+
+
+Machine = Annotated[
+    Annotated[Name, Tag("word")] | Annotated[Name, Tag("list")] | Annotated[Common, Tag("mapping")],
+    Discriminator(_kind),
+]
+
+
+class ProfileSpec(Record):
+    """The arguments of a profile, and globs of the machines it is meant for."""
+
+    args: Args = ()
+    machines: tuple[Text, ...] = ("*",)
+    description: Annotated[str, Strict()] = ""
+
+
+class Profiles(Record):
+    """Profiles from a file, narrowed by the globs in `use`, and those defined in place."""
+
+    file: Text | None = None
+    use: tuple[Text, ...] = ("*",)
+    define: Mapping[Name, ProfileSpec] = Field(default_factory=dict)
+
+
+def split_path(text: str) -> tuple[str, ...]:
+    """The build ids of ``A>B>C``; ValueError when there are fewer than two or one is empty."""
+    path = tuple(part.strip() for part in text.split(">"))
+    if len(path) < 2 or not all(path):  # noqa: PLR2004 - a migration has two ends
+        raise ValueError(f"{text!r} is not a path: write A>B or A>B>C")
+    return path
+
+
+def _path(text: str) -> str:
+    try:
+        split_path(text)
+    except ValueError as error:
+        raise mistake(str(error)) from error
+    return text
+
+
+def _pair(text: str) -> str:
+    if len(split_path(text)) > 2:  # noqa: PLR2004
+        raise mistake(f"{text!r} is not a pair: longer paths go to `explicit`")
+    return text
+
+
+Path = Annotated[Text, AfterValidator(_path)]
+Pair = Annotated[Path, AfterValidator(_pair)]
+Word = Literal["all", "none"]
+
+
+class Chains(Record):
+    """Chains of `length` builds; `repeats` lets a build stand at more than one place.
+
+    `sample` is the number of chain cells that are kept of all, drawn by `seed`.
+    """
+
+    length: Annotated[
+        tuple[Annotated[Count, Field(ge=3, le=6)], ...],
+        NotEmpty,
+        BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
+    ] = (3,)
+    repeats: Flag = True
+    sample: Annotated[int, Field(strict=True, ge=1)] | None = None
+    seed: Count = 0
+
+
+class ExplicitPath(Record):
+    """One path, perhaps for some machines and profiles only (globs)."""
+
+    path: Path
+    machines: tuple[Text, ...] = ("*",)
+    profiles: tuple[Text, ...] = ("*",)
+
+
+Explicit = Annotated[
+    ExplicitPath, BeforeValidator(lambda value: {"path": value} if isinstance(value, str) else value)
+]
+
+
+class Paths(Record):
+    """Which paths are walked."""
+
+    pairs: Annotated[
+        Annotated[Word, Tag("word")]
+        | Annotated[Word, Tag("mapping")]
+        | Annotated[tuple[Pair, ...], Tag("list")],
+        Discriminator(_kind),
+    ] = "all"
+    chains: Annotated[
+        Annotated[Word, Tag("word")] | Annotated[Word, Tag("list")] | Annotated[Chains, Tag("mapping")],
+        Discriminator(_kind),
+    ] = "none"
+    explicit: tuple[Explicit, ...] = ()
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise mistake("text, a number, true or false is wanted")
+    return value
+
+
+Parameters = Mapping[Text, Annotated[Any, AfterValidator(_scalar)]]
+
+
+class Side(Record):
+    """Capabilities and parameters of one side of a migration."""
+
+    capabilities: tuple[Name, ...] = ()
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class ModeSpec(Side):
+    """How a hop is done; without a transport a snapshot."""
+
+    name: Name
+    transport: Literal["tcp", "unix", "exec", "fd", "file"] | None = None
+    source: Side = Side()
+    destination: Side = Side()
+    postcopy: Flag = False
+
+    @model_validator(mode="after")
+    def _postcopy(self) -> ModeSpec:
+        if self.postcopy and self.transport not in POSTCOPY_TRANSPORTS:
+            raise mistake(
+                f"postcopy needs one of the transports {', '.join(POSTCOPY_TRANSPORTS)}", "postcopy"
+            )
+        if self.postcopy and "postcopy-ram" not in self.capabilities:
+            raise mistake("postcopy needs the capability 'postcopy-ram'", "postcopy")
+        return self
+
+
+def _named_mode(value: Any) -> Any:
+    """`snapshot` or the name of a transport stands for that mode without anything set."""
+    if not isinstance(value, str):
+        return value
+    if value not in ("snapshot", *TRANSPORTS):
+        raise mistake(f"unknown mode {value!r}: write snapshot, {', '.join(TRANSPORTS)}, or a mapping")
+    return {"name": value, "transport": None if value == "snapshot" else value}
+
+
+class GuestSpec(Record):
+    """What runs in the guest; `kind` may be left out where the name says it."""
+
+    name: Name
+    kind: Literal["paused", "firmware"]
+    seconds: Seconds = 1.0
+
+
+def _named_guest(value: Any) -> Any:
+    if isinstance(value, str):
+        value = {"name": value}
+    if isinstance(value, dict) and "kind" not in value and "name" in value:
+        if value["name"] not in ("paused", "firmware"):
+            raise mistake(f"unknown guest {value['name']!r}: write paused, firmware, or a kind", "name")
+        return {**value, "kind": value["name"]}
+    return value
+
+
+class PolicySpec(Record):
+    """Seconds per stage, how often a hop is repeated after a host failure, and what `blocked` counts as."""
+
+    deadline: Mapping[Stage, Seconds] = Field(default_factory=dict)
+    retries: Annotated[Count, Field(le=20)] = 2
+    blocked: Literal["ok", "regression"] = "ok"
+
+
+class Defaults(Record):
+    """Arguments of every emulator, before those of the profile."""
+
+    args: Args = ()
+
+
+class MatrixFile(Record):
+    """The matrix file."""
+
+    builds: Annotated[Mapping[Name, Build], NotEmpty]
+    engine: Literal["docker", "process"] = "docker"
+    machines: Annotated[tuple[Machine, ...], NotEmpty]
+    defaults: Defaults = Defaults()
+    profiles: Profiles
+    paths: Paths = Paths()
+    modes: Annotated[tuple[Annotated[ModeSpec, BeforeValidator(_named_mode)], ...], NotEmpty] = (
+        ModeSpec(name="snapshot"),
+    )
+    guests: Annotated[tuple[Annotated[GuestSpec, BeforeValidator(_named_guest)], ...], NotEmpty] = (
+        GuestSpec(name="paused", kind="paused"),
+    )
+    known_issues: Text | None = None
+    policy: PolicySpec = PolicySpec()
+
+
+Patterns = Annotated[
+    Annotated[Text, Tag("word")] | Annotated[Text, Tag("mapping")] | Annotated[Args, NotEmpty, Tag("list")],
+    Discriminator(_kind),
+]
+
+
+class KnownIssueSpec(Record):
+    """One entry of the known-issues file."""
+
+    id: Name
+    selector: Annotated[
+        Annotated[Text, Tag("word")]
+        | Annotated[tuple[Text, ...], NotEmpty, Tag("list")]
+        | Annotated[Mapping[Text, Patterns], NotEmpty, Tag("mapping")],
+        Discriminator(_kind),
+    ]
+    signature: Text
+    reason: Text
+    link: Text
+    owner: Text
+    expires: Date

@@ -1,0 +1,109 @@
+"""What an engine is to the rest of the harness.
+
+An `Engine` opens `Place`s, one per build and role: somewhere that stays up and in which emulators are started
+without a call to a container engine. A place makes `Job`s: one emulator process and the directory that it
+shares with the harness. The process engine and the docker engine differ only in how a place is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any, Self
+
+    from harness.builds.facts import PreparedBuild
+
+__all__ = ["Engine", "Job", "Needs", "Place", "Role"]
+
+
+class Role(StrEnum):
+    """What the emulators of a place do; only destinations may read the stream store."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a mode needs beyond the strict defaults of a place."""
+
+    network: bool = False  # a private network, for tcp
+    userfault: bool = False  # userfaultfd(2), for postcopy
+
+
+class Job(Protocol):
+    """One emulator process, from before its start until after its end."""
+
+    @property
+    def directory(self) -> Path:
+        """The host's path of the directory that the emulator sees as `inner("")`."""
+
+    def inner(self, name: str) -> str:
+        """The path of a file of this job as the emulator sees it."""
+
+    async def start(self, argv: Sequence[str]) -> None:
+        """Start the emulator; EngineError when the place is gone."""
+
+    async def wait(self) -> int:
+        """The exit status, negative for a signal; EngineError when the place died."""
+
+    async def saved(self) -> int:
+        """The exit status of the helper that writes an outgoing stream (`save_command`)."""
+
+    def save_command(self, name: str) -> str:
+        """A shell command that copies its input to file `name` and then reports to `saved`."""
+
+    def signal(self, name: str) -> None:
+        """Send a signal by name ("TERM"); nothing happens when the emulator has ended."""
+
+    @property
+    def exited(self) -> bool:
+        """Whether the emulator has ended."""
+
+    def output(self, name: str) -> str:
+        """Text of `stdout` or `stderr` so far, its middle cut out when very long."""
+
+    def discard(self) -> None:
+        """Remove the job's directory."""
+
+
+class Place(Protocol):
+    """Somewhere that stays up and starts emulators of one build in one role."""
+
+    @property
+    def address(self) -> str:
+        """The IP address that other places reach this one under."""
+
+    def job(self) -> Job:
+        """A new job with an empty directory."""
+
+    def stream(self, path: Path) -> str:
+        """A file of the shared stream directory as the emulators here see it."""
+
+    def link(self, path: Path) -> str:
+        """A file of the directory shared by all places of a run, as the emulators here see it."""
+
+
+class Engine(Protocol):
+    """Opens places; an asynchronous context manager that leaves nothing behind."""
+
+    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> Place:
+        """The open place for these, opened if need be; EngineError when that fails."""
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the report: engine name and version."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,265 @@
+"""The docker engine: one hardened container per build, role and need, up for the whole run.
+
+Works with any engine that speaks Docker's API (Podman through DOCKER_HOST). Containers have a read-only root, no
+capabilities, no new privileges, an unprivileged user, bounded memory and processes, and no network unless the mode
+needs one; destinations see the stream directory read-only, sources do not see it. A container ends when its
+supervisor does, which is when the harness does; what a killed harness still left is removed by `remove_abandoned`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import docker
+import docker.errors
+import requests
+
+from harness.engines.base import Needs, Role
+from harness.engines.supervised import SUPERVISOR, SupervisedPlace
+from harness.engines.workspace import SANDBOX_ID, abandoned
+from harness.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from docker.models.containers import Container
+    from docker.models.networks import Network
+
+    from harness.builds.facts import PreparedBuild
+    from harness.engines.workspace import Workspace
+
+__all__ = ["DockerEngine", "connect", "engine_errors", "remove_abandoned"]
+
+LABEL = "migmatrix.run"
+USERFAULT_DEVICE = "/dev/userfaultfd"
+_SECCOMP_POSTCOPY = Path(__file__).with_name("seccomp-postcopy.json")
+
+_START_DEADLINE = 60.0
+_MEMORY_LIMIT = "4g"
+_PIDS_LIMIT = 1024
+_INNER_JOBS, _INNER_STREAMS, _INNER_LINK = "/migmatrix/jobs", "/migmatrix/streams", "/migmatrix/link"
+_INNER_SUPERVISOR = "/migmatrix/supervisor.sh"
+
+
+class engine_errors:  # noqa: N801 - a context manager, named like contextlib's
+    """Translate what the SDK raises into EngineError; the one border for it."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, docker.errors.APIError):
+            raise EngineError(f"cannot {self._doing}: {error.explanation or error}") from error
+        if isinstance(error, docker.errors.DockerException | requests.RequestException):
+            raise EngineError(f"cannot {self._doing}: {error}") from error
+
+
+def connect() -> docker.DockerClient:
+    """A client of the engine that DOCKER_HOST or the default socket names; EngineError when none answers."""
+    with engine_errors("reach a container engine"):
+        client = docker.from_env()
+        client.ping()
+    return client
+
+
+class _DockerPlace(SupervisedPlace):
+    """A supervisor as process 1 of a container."""
+
+    _container: Container | None = None
+
+    def __init__(self, workspace: Workspace, name: str, client: docker.DockerClient) -> None:
+        super().__init__(workspace, name, _INNER_JOBS)
+        self._client = client
+
+    def stream(self, path: Path) -> str:
+        return f"{_INNER_STREAMS}/{path.name}"
+
+    def link(self, path: Path) -> str:
+        return f"{_INNER_LINK}/{path.name}"
+
+    async def open(self, options: dict[str, Any], network: str) -> None:
+        self._container = await asyncio.to_thread(self._run, options)
+        try:
+            await self.ready(_START_DEADLINE)
+        except EngineError as err:
+            raise EngineError(f"{err}: {await asyncio.to_thread(self._logs)}") from err
+        if network:
+            self.address = await asyncio.to_thread(self._address, network)
+
+    def _run(self, options: dict[str, Any]) -> Container:
+        with engine_errors("start a container"):
+            return self._client.containers.run(detach=True, **options)
+
+    def _logs(self) -> str:
+        assert self._container is not None  # noqa: S101 - open() set it
+        try:
+            return self._container.logs(tail=5).decode("utf-8", "replace").strip()
+        except docker.errors.DockerException as err:
+            return f"no logs ({err})"
+
+    def _address(self, network: str) -> str:
+        assert self._container is not None  # noqa: S101 - open() set it
+        with engine_errors("ask for a container's address"):
+            self._container.reload()
+        networks: dict[str, dict[str, str]] = self._container.attrs["NetworkSettings"]["Networks"]
+        return networks[network]["IPAddress"]
+
+    async def close(self) -> None:
+        self.close_pipes()
+        if self._container is not None:
+            await asyncio.to_thread(_remove, self._container)
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True)
+    except docker.errors.NotFound:
+        pass  # it saw the end of its command FIFO and removed itself
+    except docker.errors.APIError as err:
+        if err.status_code != requests.codes.conflict:  # conflict: its own removal is in progress
+            raise EngineError(f"cannot remove a container: {err}") from err
+
+
+class DockerEngine:
+    """Runs emulators in long-lived hardened containers."""
+
+    def __init__(self, workspace: Workspace, client: docker.DockerClient | None = None) -> None:
+        self._workspace = workspace
+        self._client = client if client is not None else connect()
+        self._places: dict[tuple[str, Role, Needs], _DockerPlace] = {}
+        self._opening = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._network: Network | None = None
+        self._opened = 0
+
+    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerPlace:
+        """The open container for these, started if need be; EngineError when that fails."""
+        if not build.image:
+            raise EngineError(f"build {build.id!r} is a local binary; it needs the process engine")
+        key = (build.image, role, needs)
+        async with self._opening:
+            place = self._places.get(key)
+            if place is None or place.dead:
+                place = await self._open(build, role, needs)
+                self._places[key] = place
+            return place
+
+    async def _open(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerPlace:
+        self._opened += 1
+        place = _DockerPlace(self._workspace, f"c{self._opened}", self._client)
+        self._stack.push_async_callback(place.close)
+        network = await asyncio.to_thread(self._private_network) if needs.network else ""
+        await place.open(self._options(place, build, role, needs, network), network)
+        return place
+
+    def _options(
+        self, place: _DockerPlace, build: PreparedBuild, role: Role, needs: Needs, network: str
+    ) -> dict[str, Any]:
+        """Arguments of `docker run`."""
+        user = SANDBOX_ID if os.getuid() == 0 else os.getuid()
+        return {
+            "image": build.image,
+            "command": [_INNER_SUPERVISOR, _INNER_JOBS],
+            "entrypoint": ["/bin/sh"],
+            "name": f"migmatrix-{self._workspace.run_id}-{place.name}",
+            "labels": {LABEL: self._workspace.run_id},
+            "volumes": self._volumes(place, role),
+            "user": f"{user}:{user if os.getuid() == 0 else os.getgid()}",
+            "environment": {"HOME": "/tmp"},  # noqa: S108 - the container's own tmpfs
+            "working_dir": "/",
+            "read_only": True,
+            "tmpfs": {"/tmp": "", "/var/tmp": ""},  # noqa: S108
+            "cap_drop": ["ALL"],
+            "security_opt": _security(needs),
+            "devices": [f"{USERFAULT_DEVICE}:{USERFAULT_DEVICE}:rw"] if needs.userfault else [],
+            "mem_limit": _MEMORY_LIMIT,
+            "pids_limit": _PIDS_LIMIT,
+            "auto_remove": True,
+            **({"network": network} if network else {"network_mode": "none"}),
+        }
+
+    def _volumes(self, place: _DockerPlace, role: Role) -> dict[str, dict[str, str]]:
+        volumes = {
+            str(place.root): {"bind": _INNER_JOBS, "mode": "rw"},
+            str(self._workspace.link): {"bind": _INNER_LINK, "mode": "rw"},
+            str(SUPERVISOR): {"bind": _INNER_SUPERVISOR, "mode": "ro"},
+        }
+        if role is Role.DESTINATION:
+            volumes[str(self._workspace.streams)] = {"bind": _INNER_STREAMS, "mode": "ro"}
+        return volumes
+
+    def _private_network(self) -> str:
+        """The run's network: its containers reach each other and nothing else."""
+        if self._network is None:
+            name = f"migmatrix-{self._workspace.run_id}"
+            with engine_errors("make a network"):
+                self._network = self._client.networks.create(
+                    name, driver="bridge", internal=True, labels={LABEL: self._workspace.run_id}
+                )
+        return str(self._network.name)
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the report."""
+        with engine_errors("ask the engine's version"):
+            version = self._client.version()
+        return {
+            "engine": "docker",
+            "engine_version": version["Version"],
+            "kernel": platform.release(),
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+        if self._network is not None:
+            await asyncio.to_thread(self._remove_network, self._network)
+
+    def _remove_network(self, network: Network) -> None:
+        with engine_errors("remove a network"):
+            network.remove()
+
+
+def _security(needs: Needs) -> list[str]:
+    options = ["no-new-privileges"]
+    if needs.userfault:
+        options.append(f"seccomp={_SECCOMP_POSTCOPY.read_text()}")
+    return options
+
+
+def remove_abandoned(client: docker.DockerClient | None) -> Iterator[str]:
+    """Remove containers, networks and workspaces of dead runs of this user; yields a line for each run.
+
+    `client` may be None where no engine answers: then only workspaces without containers can exist to be removed.
+    """
+    import shutil  # noqa: PLC0415
+
+    for root in abandoned():
+        if client is not None:
+            with engine_errors("remove what a killed run left"):
+                selected: dict[str, Any] = {"label": f"{LABEL}={root.name}"}
+                for container in client.containers.list(all=True, filters=selected):
+                    _remove(container)
+                for network in client.networks.list(filters=selected):
+                    network.remove()
+        shutil.rmtree(root)
+        yield f"removed what the killed run {root.name} left"

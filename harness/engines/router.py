@@ -1,0 +1,59 @@
+"""Sends every build to the engine that can run it: images to containers, local binaries to plain processes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.engines.docker import DockerEngine
+from harness.engines.process import ProcessEngine
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from harness.builds.facts import PreparedBuild
+    from harness.engines.base import Engine, Needs, Place, Role
+    from harness.engines.workspace import Workspace
+
+__all__ = ["Engines"]
+
+
+class Engines:
+    """An engine made of the others, each opened when the first build asks for it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._stack = AsyncExitStack()
+        self._open: dict[type[ProcessEngine | DockerEngine], Engine] = {}
+        self._opening = asyncio.Lock()
+
+    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> Place:
+        """The open place for these, opened if need be; EngineError when that fails."""
+        engine = await self._engine(DockerEngine if build.image else ProcessEngine)
+        return await engine.place(build, role, needs)
+
+    async def _engine(self, kind: type[ProcessEngine | DockerEngine]) -> Engine:
+        async with self._opening:
+            if kind not in self._open:
+                engine: Engine = await asyncio.to_thread(kind, self._workspace)
+                self._open[kind] = await self._stack.enter_async_context(engine)
+            return self._open[kind]
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the engines that were used."""
+        facts: dict[str, Any] = {}
+        for engine in self._open.values():
+            facts |= engine.describe()
+        return facts
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()

@@ -1,0 +1,110 @@
+"""The temporary directory of one run, and the clean-up of what killed runs left behind.
+
+A workspace is `<tmp>/migmatrix-<uid>/<run id>/` with `streams/` (uncompressed streams in use), `link/`
+(sockets and FIFOs between emulators) and one directory per place. The process that owns it holds a lock
+on `owner`; a workspace whose lock is free belongs to a dead run and may be removed, with the containers
+and networks that carry its run id. Nothing else is ever removed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from harness.errors import StoreError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["SANDBOX_ID", "Workspace", "abandoned"]
+
+# The user that emulators run as when the harness is root: Debian's and Docker's "nobody".
+SANDBOX_ID = 65534
+
+# A UNIX socket's path holds 107 bytes; "<place>/<job>/qmp" needs about 40 of them.
+_LONGEST_BASE = 60
+
+
+def _base() -> Path:
+    return Path(tempfile.gettempdir()) / f"migmatrix-{os.getuid()}"
+
+
+def _base_lock() -> FileLock:
+    return FileLock(_base() / "lock")
+
+
+class Workspace:
+    """A run's own temporary directory, removed on exit."""
+
+    def __init__(self) -> None:
+        self.run_id = secrets.token_hex(4)
+        self.root = _base() / self.run_id
+        self._lock = FileLock(self.root / "owner", blocking=False)
+
+    @property
+    def streams(self) -> Path:
+        """Uncompressed streams, one file per hop key."""
+        return self.root / "streams"
+
+    @property
+    def link(self) -> Path:
+        """Sockets and FIFOs between emulators of this run."""
+        return self.root / "link"
+
+    def open_to_sandbox(self, path: Path) -> None:
+        """Make `path` writable for the emulators' user."""
+        if os.getuid() == 0:
+            os.chown(path, SANDBOX_ID, SANDBOX_ID)
+
+    def directory(self, name: str) -> Path:
+        """A new directory below the workspace that emulators can write to."""
+        path = self.root / name
+        path.mkdir()
+        self.open_to_sandbox(path)
+        return path
+
+    def __enter__(self) -> Self:
+        if len(str(_base())) > _LONGEST_BASE:
+            raise UserError(f"temporary directory {tempfile.gettempdir()!r} is too long for UNIX sockets")
+        try:
+            _base().mkdir(mode=0o711, exist_ok=True)
+            if _base().stat().st_uid != os.getuid():
+                raise UserError(f"{str(_base())!r} belongs to another user")
+            with _base_lock():  # nobody may take an unlocked new workspace for an abandoned one
+                self.root.mkdir(mode=0o711)
+                self._lock.acquire()
+            self.streams.mkdir()
+            self.directory("link")
+        except OSError as err:
+            raise StoreError(f"cannot make a workspace: {err}") from err
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.root)
+        self._lock.release()
+
+
+def abandoned() -> Iterator[Path]:
+    """Workspaces of runs that are dead; all stay locked until the caller is through."""
+    if not _base().is_dir():
+        return
+    with _base_lock():
+        for root in sorted(p for p in _base().iterdir() if p.is_dir()):
+            try:
+                with FileLock(root / "owner", blocking=False):
+                    yield root
+            except Timeout:
+                continue

@@ -1,0 +1,82 @@
+"""The error tree and the exit codes.
+
+    MigmatrixError
+    ├── UserError            the user's mistake: one line, exit 2
+    │   └── ConfigError      with file:line:column
+    └── InfrastructureError  the harness or the host failed: verdict `error`, exit 3
+        ├── EngineError      the container engine or a supervisor
+        ├── BuildError       an emulator build cannot be prepared
+        └── StoreError       the hop store or a run directory
+
+Everything else that escapes is a bug and ends in a traceback.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+__all__ = [
+    "BuildError",
+    "ConfigError",
+    "EngineError",
+    "ExitCode",
+    "InfrastructureError",
+    "MigmatrixError",
+    "Position",
+    "StoreError",
+    "UserError",
+]
+
+
+class ExitCode(IntEnum):
+    """What `migmatrix` returns to the shell."""
+
+    OK = 0
+    REGRESSIONS = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    INTERRUPTED = 130
+
+
+class Position(NamedTuple):
+    """A place in a text file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class MigmatrixError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UserError(MigmatrixError):
+    """A mistake of the user's; the message is one line, lower case, no full stop."""
+
+
+class ConfigError(UserError):
+    """A mistake in a file, with its position: ``file:line:column: message``."""
+
+    def __init__(self, message: str, position: Position) -> None:
+        super().__init__(f"{position}: {message}")
+        self.position = position
+
+
+class InfrastructureError(MigmatrixError):
+    """The harness or the host failed; never a failure of the product under test."""
+
+
+class EngineError(InfrastructureError):
+    """The container engine or an in-container supervisor failed."""
+
+
+class BuildError(InfrastructureError):
+    """A build could not be fetched, installed or probed."""
+
+
+class StoreError(InfrastructureError):
+    """The hop store or a run directory could not be read or written."""

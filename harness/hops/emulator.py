@@ -1,0 +1,206 @@
+"""One emulator during a hop: process, QMP session, guest console, and the ladder that ends it.
+
+Every wait is a race between the work, the emulator's end and a deadline; the loser is named in a `Problem`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.engines.base import Role
+from harness.hops.guests import Console, firmware_arguments
+from harness.hops.qmp import Disconnected, QmpSession, Refused
+from harness.hops.task import Problem
+from harness.model import EmulatorEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
+
+    from harness.builds.facts import PreparedBuild
+    from harness.engines.base import Place
+    from harness.model import Guest, Mode
+
+__all__ = ["Emulator", "MigrationFailed"]
+
+T = TypeVar("T")
+
+_FINAL = ("completed", "failed", "cancelled")
+# How long an emulator may take to end after it has said, or shown, that it will.
+_LAST_WORDS = 10.0
+# The ladder: signal, and seconds until the next one.
+_LADDER = (("INT", 3.0), ("TERM", 3.0), ("KILL", 10.0))
+
+
+class MigrationFailed(Exception):
+    """The migration status went to failed or cancelled."""
+
+
+class Emulator:
+    """One emulator, from its start to its end."""
+
+    def __init__(
+        self, place: Place, build: PreparedBuild, role: Role, guest: Guest, clock: Callable[[], float]
+    ) -> None:
+        self.build = build
+        self.role = role
+        self.place = place
+        self.job = place.job()
+        self.qmp = QmpSession(clock)
+        self.console = Console()
+        self._guest = guest
+        self._argv: tuple[str, ...] = ()
+        self._statuses: list[str] = []
+        self._exit: int | None = None  # of an emulator that ended by itself
+
+    async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
+        """Start it and negotiate QMP; the guest does not run yet."""
+        await self.qmp.listen(self._socket("qmp"))
+        if self._guest.kind == "firmware":
+            await self.console.listen(self._socket("console"))
+            self._open_socket("console")
+        self._open_socket("qmp")
+        self._argv = self._command_line(machine, arguments, incoming=incoming)
+        await self.job.start(self._argv)
+        await self.qmp.accept()
+
+    def _socket(self, name: str) -> Any:
+        return self.job.directory / name
+
+    def _open_socket(self, name: str) -> None:
+        self._socket(name).chmod(0o666)  # the emulator may run as another user; its directory is private
+
+    def _command_line(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> tuple[str, ...]:
+        return (
+            self.build.binary,
+            *("-machine", machine, "-no-user-config", "-display", "none", "-S"),
+            *self.build.args,
+            *arguments,
+            *firmware_arguments(self._guest, self.job.inner("console")),
+            *("-qmp", f"unix:{self.job.inner('qmp')}"),
+            *(("-incoming", "defer") if incoming else ()),
+        )
+
+    async def race(self, work: Coroutine[Any, Any, T], deadline: float) -> T:
+        """The result of `work`; Problem when the emulator ends, refuses or the deadline comes first."""
+        task = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self.job.wait())
+        try:
+            await asyncio.wait({task, ended}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return await self._settle(task)
+            if ended.done():
+                await self._note_exit()
+                raise Problem("exited", role=self.role.value)
+            raise Problem("deadline", f"not done within {deadline:g} s", self.role.value)
+        finally:
+            for waiter in (task, ended):
+                waiter.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
+
+    async def _settle(self, task: asyncio.Future[T]) -> T:
+        try:
+            return task.result()
+        except Refused as err:
+            raise Problem("qmp-error", str(err), self.role.value) from err
+        except Disconnected as err:
+            if await self._ends_soon():
+                raise Problem("exited", role=self.role.value) from err
+            raise Problem("deadline", "closed its QMP session but did not end", self.role.value) from err
+        except MigrationFailed as err:
+            # A destination prints its reason and exits; a source stays and keeps the reason.
+            if self.role is Role.DESTINATION and await self._ends_soon():
+                raise Problem("exited", role=self.role.value) from err
+            raise Problem("migration-failed", await self._error_desc(), self.role.value) from err
+
+    async def _ends_soon(self) -> bool:
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._note_exit()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _note_exit(self) -> None:
+        self._exit = await self.job.wait()
+
+    async def _error_desc(self) -> str:
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                return str((await self.qmp.execute("query-migrate")).get("error-desc", ""))
+        except (TimeoutError, Disconnected, Refused) as err:
+            return f"no reason given ({err!r})"
+
+    async def set_up(self, mode: Mode) -> None:
+        """Set the mode's capabilities and parameters for this side."""
+        source = self.role is Role.SOURCE
+        names = {"events", *mode.capabilities}
+        names.update(mode.source_capabilities if source else mode.destination_capabilities)
+        capabilities = [{"capability": name, "state": True} for name in sorted(names)]
+        await self.qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
+        parameters = dict(mode.parameters)
+        parameters.update(mode.source_parameters if source else mode.destination_parameters)
+        if parameters:
+            await self.qmp.execute("migrate-set-parameters", parameters)
+
+    async def migration_status(self, *wanted: str) -> str:
+        """Wait for one of the statuses, or a final one; MigrationFailed when it failed."""
+        while not (hits := [s for s in self._statuses if s in wanted or s in _FINAL]):
+            self._note_event(await self.qmp.event())
+        if hits[0] in ("failed", "cancelled"):
+            raise MigrationFailed(hits[0])
+        return hits[0]
+
+    def _note_event(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") == "MIGRATION":
+            self._statuses.append(event["data"]["status"])
+
+    def forget_migration(self) -> None:
+        """Before the next migration of the same emulator."""
+        self._statuses.clear()
+
+    def become_source(self) -> None:
+        """A destination that has loaded goes on as the source of the next hop."""
+        self.role = Role.SOURCE
+        self.forget_migration()
+
+    async def quit(self, deadline: float) -> None:
+        """Tell it to quit and wait; a work-off emulator that does not is killed by `end`."""
+        try:
+            async with asyncio.timeout(deadline):
+                await self.qmp.execute("quit")
+                await self.job.wait()
+        except (TimeoutError, Disconnected, Refused):
+            pass  # its work is done and recorded; `end` climbs the ladder
+
+    async def end(self) -> EmulatorEvidence:
+        """End it by all means, and return what is known of it."""
+        await self.qmp.close()
+        await self.console.close()
+        await self._climb()
+        evidence = self.evidence()
+        self.job.discard()
+        return evidence
+
+    def evidence(self) -> EmulatorEvidence:
+        """What is known of it so far."""
+        return EmulatorEvidence(
+            role=self.role.value,
+            build=self.build.id,
+            version=self.build.facts.version,
+            argv=self._argv,
+            stderr=self.job.output("stderr"),
+            exit=self._exit,
+            qmp=self.qmp.log,
+        )
+
+    async def _climb(self) -> None:
+        for name, patience in _LADDER:
+            if self.job.exited or not self._argv:
+                return
+            self.job.signal(name)
+            try:
+                async with asyncio.timeout(patience):
+                    await self.job.wait()
+            except TimeoutError:
+                continue

@@ -1,0 +1,82 @@
+"""What runs inside the emulator, and how the harness sees that it goes on.
+
+`paused` never runs. `firmware` runs the machine's own firmware: SeaBIOS writes its log to the debug port 0x402,
+and with nothing to boot and a reboot time-out it starts over for ever, so that its output never ends on a machine
+that works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.model import Guest
+
+__all__ = ["Console", "firmware_arguments"]
+
+_DEBUG_PORT = "0x402"  # SeaBIOS, CONFIG_DEBUG_IO
+_REBOOT_TIMEOUT_MS = 10
+_TAIL = 2048
+
+
+def firmware_arguments(guest: Guest, console: str) -> list[str]:
+    """Arguments that make the firmware talk to the UNIX socket `console`, for a guest that runs."""
+    if guest.kind != "firmware":
+        return []
+    return [
+        "-chardev",
+        f"socket,id=migmatrix-console,path={console}",
+        "-device",
+        f"isa-debugcon,iobase={_DEBUG_PORT},chardev=migmatrix-console",
+        "-boot",
+        f"reboot-timeout={_REBOOT_TIMEOUT_MS}",
+    ]
+
+
+class Console:
+    """Counts what the guest writes."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._tail = b""
+        self._more = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def tail(self) -> str:
+        """The last output, for people."""
+        return self._tail.decode("utf-8", "replace")
+
+    async def listen(self, path: Path) -> None:
+        """Make the socket that the emulator will connect to."""
+        self._server = await asyncio.start_unix_server(self._read, path)
+
+    async def output_after(self, received: int) -> None:
+        """Wait until more than `received` bytes have come in all."""
+        while self.received <= received:
+            self._more.clear()
+            await self._more.wait()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while data := await reader.read(65536):
+                self.received += len(data)
+                self._tail = (self._tail + data)[-_TAIL:]
+                self._more.set()
+        except ConnectionResetError:
+            pass  # the emulator ended with output unread
+        finally:
+            self._writers.discard(writer)
+            writer.close()

@@ -1,0 +1,157 @@
+"""Live hops: both sides run at the same time, and a chain is one guest that is never put down.
+
+A running guest cannot be copied, so a live path is run as a whole; every migration of it leaves evidence under its
+own key, and a path that is a beginning of a longer one costs nothing extra.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from harness.engines.base import Role
+from harness.hops.checks import check_guest, let_run, release
+from harness.hops.emulator import Emulator
+from harness.hops.task import Problem, Recorder
+from harness.hops.transports import Link, needs_of
+from harness.model import EmulatorEvidence, HopEvidence, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+    from typing import Any
+
+    from harness.builds.facts import PreparedBuild
+    from harness.engines.base import Engine
+    from harness.hops.task import LiveTask
+
+__all__ = ["run_live_path"]
+
+# Seconds that a destination gets to tell why, after its source has failed.
+_LAST_WORDS = 10.0
+# Bytes per second of precopy in a postcopy hop.
+_HELD_BACK = 4096
+
+
+async def run_live_path(engine: Engine, task: LiveTask, link_directory: Path) -> list[HopEvidence]:
+    """Evidence of each migration, up to and with the first that failed; InfrastructureError on a host failure."""
+    found: list[HopEvidence] = []
+    source: Emulator | None = None
+    try:
+        for index in range(len(task.keys)):
+            hop = _LiveHop(engine, task, index, link_directory)
+            source, evidence = await hop.run(source)
+            found.append(evidence)
+            if source is None:
+                break
+    finally:
+        if source is not None:
+            await source.end()
+    return found
+
+
+class _LiveHop:
+    """One migration of a live path."""
+
+    def __init__(self, engine: Engine, task: LiveTask, index: int, link_directory: Path) -> None:
+        self._engine, self._task, self._index = engine, task, index
+        self._links = link_directory
+        self._recorder = Recorder()
+
+    async def run(self, source: Emulator | None) -> tuple[Emulator | None, HopEvidence]:
+        """Migrate `source` (None: start one first); returns the destination if all went well."""
+        sides: list[Emulator] = [] if source is None else [source]
+        ok = False
+        ended: list[EmulatorEvidence] = []
+        try:
+            await self._stages(sides)
+            ok = True
+        except Problem:
+            pass  # the recorder has it
+        finally:
+            survivor = sides.pop() if ok else None
+            ended.extend([await side.end() for side in sides])
+        if survivor is not None:
+            ended.append(survivor.evidence())
+        key = self._task.keys[self._index]
+        return survivor, HopEvidence(key, tuple(self._recorder.stages), tuple(ended))
+
+    async def _stages(self, sides: list[Emulator]) -> None:
+        task, recorder = self._task, self._recorder
+        with recorder.stage(Stage.START):
+            if not sides:
+                await self._start(sides, task.builds[0], Role.SOURCE)
+            await self._start(sides, task.builds[self._index + 1], Role.DESTINATION)
+        source, destination = sides
+        if task.guest.kind == "firmware":
+            with recorder.stage(Stage.RUN):
+                await source.race(let_run(source, task.guest), task.deadlines[Stage.RUN])
+        link = Link(task.mode, self._links, f"{task.keys[self._index][:16]}")
+        with link.open(), recorder.stage(Stage.MIGRATE):
+            await self._migrate(link, source, destination)
+        with recorder.stage(Stage.CHECK):
+            await check_guest(destination, task.guest, task.deadlines[Stage.CHECK])
+        await source.quit(task.deadlines[Stage.QUIT])
+
+    async def _start(self, sides: list[Emulator], build: PreparedBuild, role: Role) -> None:
+        task = self._task
+        place = await self._engine.place(build, role, needs_of(task.mode))
+        emulator = Emulator(place, build, role, task.guest, self._recorder.clock)
+        sides.append(emulator)
+        deadline = task.deadlines[Stage.START]
+        incoming = role is Role.DESTINATION
+        await emulator.race(emulator.start(task.machine, task.arguments, incoming=incoming), deadline)
+        await emulator.race(emulator.set_up(task.mode), deadline)
+        if task.guest.kind == "firmware":
+            await emulator.race(release(emulator), deadline)
+
+    async def _migrate(self, link: Link, source: Emulator, destination: Emulator) -> None:
+        deadline = self._task.deadlines[Stage.MIGRATE]
+        if self._index:
+            source.become_source()
+            await source.race(source.set_up(self._task.mode), deadline)
+        if link.sequential:
+            await source.race(link.send(source, destination), deadline)
+            await source.race(_done(source), deadline)
+            await destination.race(link.listen(destination), deadline)
+            await destination.race(_done(destination), deadline)
+            return
+        await destination.race(link.listen(destination), deadline)
+        if self._task.mode.postcopy:
+            await source.race(_hold_back(source), deadline)
+        await source.race(link.send(source, destination), deadline)
+        if self._task.mode.postcopy:
+            await source.race(_go_postcopy(source), deadline)
+        await _both(source.race(_done(source), deadline), destination.race(_done(destination), deadline))
+
+
+async def _done(emulator: Emulator) -> None:
+    await emulator.migration_status()
+
+
+async def _hold_back(source: Emulator) -> None:
+    """Keep precopy from finishing first; postcopy has a limit of its own, which is off."""
+    await source.qmp.execute("migrate-set-parameters", {"max-bandwidth": _HELD_BACK})
+
+
+async def _go_postcopy(source: Emulator) -> None:
+    await source.migration_status("active")
+    await source.qmp.execute("migrate-start-postcopy")
+    if await source.migration_status("postcopy-active") != "postcopy-active":
+        raise Problem("wrong-status", "the migration ended without entering postcopy", "source")
+
+
+async def _both(source: Coroutine[Any, Any, None], destination: Coroutine[Any, Any, None]) -> None:
+    """Wait for both sides; a destination's problem is told first, as it is the one that rejects a stream."""
+    sides = asyncio.ensure_future(destination), asyncio.ensure_future(source)
+    try:
+        await asyncio.wait(sides, return_when=asyncio.FIRST_EXCEPTION)
+        if not sides[0].done():  # the source failed: the destination's reason follows, if it has one
+            await asyncio.wait(sides[:1], timeout=_LAST_WORDS)
+        for side in sides:
+            if side.done():
+                side.result()
+    finally:
+        for side in sides:
+            side.cancel()
+        await asyncio.gather(*sides, return_exceptions=True)

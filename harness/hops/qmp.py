@@ -1,0 +1,106 @@
+"""One QMP session with one emulator, every message of it on record.
+
+The emulator connects to a socket that the harness listens on, so that nothing is polled. The client is `qemu.qmp`;
+what it raises is translated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from qemu.qmp import (
+    ConnectError,
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    QMPClient,
+    QMPError,
+    StateError,
+)
+
+from harness.model import QmpMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["Disconnected", "QmpSession", "Refused"]
+
+# The client logs a traceback when an emulator goes away; here that is evidence, not an error.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+
+class Refused(Exception):
+    """The emulator answered a command with an error; the text is the error's description."""
+
+
+class Disconnected(Exception):
+    """The emulator closed the session."""
+
+
+class QmpSession:
+    """Commands and events of one emulator; `clock` gives seconds since the hop began."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._client = QMPClient()
+        self._log: list[QmpMessage] = []
+        self._events = EventListener()
+        self._client.register_listener(self._events)
+
+    @property
+    def log(self) -> tuple[QmpMessage, ...]:
+        """All messages so far, in order."""
+        return tuple(self._log)
+
+    async def listen(self, path: Path) -> None:
+        """Make the socket that the emulator will connect to."""
+        await self._client.start_server(str(path))
+
+    async def accept(self) -> None:
+        """Wait for the emulator and negotiate; Disconnected when it goes away in between."""
+        try:
+            await self._client.accept()
+        except (ConnectError, StateError) as err:
+            raise Disconnected(str(err)) from err
+
+    async def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+        """The command's return value; Refused or Disconnected."""
+        sent: dict[str, Any] = {"execute": command}
+        if arguments:
+            sent["arguments"] = arguments
+        self._record(">", sent)
+        try:
+            value = await self._client.execute(command, arguments)
+        except ExecuteError as err:
+            self._record("<", dict(err.received))
+            raise Refused(str(err)) from err
+        except (ExecInterruptedError, StateError, OSError) as err:
+            raise Disconnected(str(err)) from err
+        self._record("<", {"return": value})
+        return value
+
+    async def event(self) -> dict[str, Any]:
+        """The next event."""
+        event = dict(await self._events.get())
+        self._record("<", event)
+        return event
+
+    def send_fd(self, fd: int) -> None:
+        """Send a file descriptor along; follow it with `getfd`."""
+        self._client.send_fd_scm(fd)
+
+    async def close(self) -> None:
+        """End the session; that the emulator ended it first is no error."""
+        while not self._events.empty():
+            self._record("<", dict(await self._events.get()))
+        try:
+            await self._client.disconnect()
+        except (EOFError, OSError):
+            pass  # the emulator hung up, which is how most sessions end
+        except QMPError as err:
+            self._record("<", {"protocol-error": str(err)})
+
+    def _record(self, direction: str, message: dict[str, Any]) -> None:
+        self._log.append(QmpMessage(round(self._clock(), 4), direction, message))

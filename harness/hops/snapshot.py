@@ -1,0 +1,106 @@
+"""The snapshot hop: start an emulator, load the stream in, check the guest, save the stream out.
+
+One emulator does both halves, so that the state of A really travels through B. The stream goes through `exec:`,
+which every version has; the saving helper reports its own end, because QEMU calls a migration completed while the
+helper may still be writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shlex
+import shutil
+from typing import TYPE_CHECKING
+
+from harness.engines.base import Needs, Role
+from harness.errors import InfrastructureError
+from harness.hops.checks import check_guest, let_run, release
+from harness.hops.emulator import Emulator
+from harness.hops.task import Problem, Recorder
+from harness.model import HopEvidence, Stage, StreamInfo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.engines.base import Engine, Place
+    from harness.hops.task import HopTask
+
+__all__ = ["run_snapshot_hop"]
+
+_OUT = "stream"
+_CHUNK = 1 << 20
+
+
+async def run_snapshot_hop(engine: Engine, task: HopTask) -> HopEvidence:
+    """Run one hop; evidence whatever happens to the emulator, InfrastructureError when the host fails."""
+    role = Role.DESTINATION if task.incoming is not None else Role.SOURCE
+    place = await engine.place(task.build, role, Needs())
+    recorder = Recorder()
+    emulator = Emulator(place, task.build, role, task.guest, recorder.clock)
+    stream: StreamInfo | None = None
+    try:
+        stream = await _stages(task, place, emulator, recorder)
+    except Problem:
+        pass  # the recorder has it
+    finally:
+        free = shutil.disk_usage(emulator.job.directory).free
+        evidence = await emulator.end()
+    return HopEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
+
+
+async def _stages(task: HopTask, place: Place, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:
+    deadlines = task.deadlines
+    with recorder.stage(Stage.START):
+        start = emulator.start(task.machine, task.arguments, incoming=task.incoming is not None)
+        await emulator.race(start, deadlines[Stage.START])
+        await emulator.race(emulator.set_up(task.mode), deadlines[Stage.START])
+        if task.guest.kind == "firmware":
+            await emulator.race(release(emulator), deadlines[Stage.START])
+    if task.incoming is not None:
+        with recorder.stage(Stage.LOAD):
+            await emulator.race(_load(emulator, place.stream(task.incoming)), deadlines[Stage.LOAD])
+        with recorder.stage(Stage.CHECK):
+            await check_guest(emulator, task.guest, deadlines[Stage.CHECK])
+    stream = None
+    if task.save_to is not None:
+        stream = await _run_and_save(task, emulator, recorder, task.save_to)
+    await emulator.quit(deadlines[Stage.QUIT])
+    return stream
+
+
+async def _run_and_save(task: HopTask, emulator: Emulator, recorder: Recorder, target: Path) -> StreamInfo:
+    if task.guest.kind == "firmware":
+        with recorder.stage(Stage.RUN):
+            await emulator.race(let_run(emulator, task.guest), task.deadlines[Stage.RUN])
+    emulator.become_source()
+    with recorder.stage(Stage.SAVE):
+        await emulator.race(emulator.set_up(task.mode), task.deadlines[Stage.SAVE])
+        await emulator.race(_save(emulator), task.deadlines[Stage.SAVE])
+    return await asyncio.to_thread(_collect, emulator.job.directory / _OUT, target)
+
+
+async def _load(emulator: Emulator, path: str) -> None:
+    await emulator.qmp.execute("migrate-incoming", {"uri": f"exec:cat {shlex.quote(path)}"})
+    await emulator.migration_status()
+
+
+async def _save(emulator: Emulator) -> None:
+    await emulator.qmp.execute("migrate", {"uri": f"exec:{emulator.job.save_command(_OUT)}"})
+    await emulator.migration_status()
+    status = await emulator.job.saved()
+    if status != 0:
+        raise InfrastructureError(f"the helper that writes the stream failed with status {status}")
+
+
+def _collect(written: Path, target: Path) -> StreamInfo:
+    """Move a finished stream to where loads find it."""
+    digest = hashlib.sha256()
+    with written.open("rb") as file:
+        while data := file.read(_CHUNK):
+            digest.update(data)
+    size = written.stat().st_size
+    written.chmod(0o644)
+    os.replace(written, target)  # noqa: PTH105 - same file system, atomic
+    return StreamInfo(digest.hexdigest(), size)

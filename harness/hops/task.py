@@ -1,0 +1,97 @@
+"""What a hop is asked to do, and the record it leaves.
+
+A stage of a hop either goes well or raises `Problem`; the recorder notes which, with its time, and lets the hop
+end. Infrastructure errors pass through: they are not evidence about the product.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.model import Stage, StageEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from harness.builds.facts import PreparedBuild
+    from harness.model import Guest, Mode
+
+__all__ = ["DEFAULT_DEADLINES", "HopTask", "LiveTask", "Problem", "Recorder"]
+
+# Seconds; generous, because a busy host is not a broken emulator.
+DEFAULT_DEADLINES: dict[Stage, float] = {
+    Stage.START: 30.0,
+    Stage.LOAD: 60.0,
+    Stage.CHECK: 30.0,
+    Stage.RUN: 60.0,
+    Stage.SAVE: 60.0,
+    Stage.MIGRATE: 120.0,
+    Stage.QUIT: 20.0,
+}
+
+
+class Problem(Exception):
+    """A stage did not go well; the words are those of `StageEvidence`."""
+
+    def __init__(self, problem: str, detail: str = "", role: str = "") -> None:
+        super().__init__(problem, detail, role)
+        self.problem, self.detail, self.role = problem, detail, role
+
+
+@dataclass(frozen=True, slots=True)
+class HopTask:
+    """One snapshot hop: start, perhaps load `incoming`, perhaps save to `save_to`."""
+
+    key: str
+    build: PreparedBuild
+    machine: str
+    arguments: tuple[str, ...]
+    mode: Mode
+    guest: Guest
+    deadlines: Mapping[Stage, float]
+    incoming: Path | None = None
+    save_to: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTask:
+    """A whole live path: `keys[k]` names the migration from `builds[k]` to `builds[k + 1]`."""
+
+    keys: tuple[str, ...]
+    builds: tuple[PreparedBuild, ...]
+    machine: str
+    arguments: tuple[str, ...]
+    mode: Mode
+    guest: Guest
+    deadlines: Mapping[Stage, float]
+
+
+@dataclass
+class Recorder:
+    """Collects the stages of one hop; `clock` gives seconds since it began."""
+
+    stages: list[StageEvidence] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def clock(self) -> float:
+        """Seconds since the hop began."""
+        return time.monotonic() - self.began
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Record one stage; a Problem is noted and raised again, to end the hop."""
+        start = self.clock()
+        try:
+            yield
+        except Problem as problem:
+            self._note(stage, start, problem)
+            raise
+        self._note(stage, start, Problem(""))
+
+    def _note(self, stage: Stage, start: float, problem: Problem) -> None:
+        seconds = round(self.clock() - start, 4)
+        self.stages.append(StageEvidence(stage, seconds, problem.problem, problem.detail, problem.role))

@@ -1,0 +1,107 @@
+"""How the two sides of a live hop reach each other: a URI for each, and what has to exist before.
+
+`tcp` needs a network; the destination picks its port and tells it. `unix` and `exec` go through files of the
+directory that all places of a run share. `fd` hands both sides one end of a socket pair over QMP. `file` is written
+whole before it is read, and needs a build that has it (8.2 and later).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+from typing import TYPE_CHECKING
+
+from harness.engines.base import Needs
+from harness.hops.task import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from harness.hops.emulator import Emulator
+    from harness.model import Mode
+
+__all__ = ["TRANSPORTS", "Link", "needs_of"]
+
+TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
+_FD_NAME = "migmatrix"
+
+
+def needs_of(mode: Mode) -> Needs:
+    """What places must offer for this mode."""
+    return Needs(network=mode.transport == "tcp", userfault=mode.postcopy)
+
+
+class Link:
+    """The connection of one live hop; a context manager that removes its files."""
+
+    def __init__(self, mode: Mode, directory: Path, name: str) -> None:
+        self._transport = mode.transport
+        self._path = directory / name
+        self._ends: tuple[socket.socket, socket.socket] | None = None
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the source must be done before the destination starts to load."""
+        return self._transport == "file"
+
+    async def listen(self, destination: Emulator) -> None:
+        """Make the destination take the stream in."""
+        await self._prepare(destination, 0)
+        uri = self._destination_uri(destination.place.link)
+        await destination.qmp.execute("migrate-incoming", {"uri": uri})
+
+    async def send(self, source: Emulator, destination: Emulator) -> None:
+        """Make the source send; for `tcp` asks the destination for its port."""
+        await self._prepare(source, 1)
+        uri = await self._tcp_uri(destination) if self._transport == "tcp" else self._source_uri(source)
+        await source.qmp.execute("migrate", {"uri": uri})
+
+    def _destination_uri(self, inner: Callable[[Path], str]) -> str:
+        match self._transport:
+            case "tcp":
+                return "tcp:0.0.0.0:0"
+            case "fd":
+                return f"fd:{_FD_NAME}"
+            case "exec":
+                return f"exec:cat {shlex.quote(inner(self._path))}"
+            case transport:
+                return f"{transport}:{inner(self._path)}"
+
+    def _source_uri(self, source: Emulator) -> str:
+        path = source.place.link(self._path)
+        match self._transport:
+            case "fd":
+                return f"fd:{_FD_NAME}"
+            case "exec":
+                return f"exec:cat >{shlex.quote(path)}"
+            case transport:
+                return f"{transport}:{path}"
+
+    async def _tcp_uri(self, destination: Emulator) -> str:
+        addresses = (await destination.qmp.execute("query-migrate")).get("socket-address")
+        if not addresses:
+            raise Problem("wrong-status", "the destination does not say where it listens", "destination")
+        return f"tcp:{destination.place.address}:{addresses[0]['port']}"
+
+    async def _prepare(self, emulator: Emulator, end: int) -> None:
+        if self._ends is not None:
+            emulator.qmp.send_fd(self._ends[end].fileno())
+            await emulator.qmp.execute("getfd", {"fdname": _FD_NAME})
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Link]:
+        """Create what the transport needs, and remove it after the hop."""
+        if self._transport == "fd":
+            self._ends = socket.socketpair()
+        if self._transport == "exec":
+            os.mkfifo(self._path)
+            self._path.chmod(0o666)  # emulators may run as another user; the directory is private
+        try:
+            yield self
+        finally:
+            self._path.unlink(missing_ok=True)
+            for end in self._ends or ():
+                end.close()

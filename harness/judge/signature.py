@@ -1,0 +1,64 @@
+"""The normalised form of a cause: equal signatures are one problem.
+
+What differs between two sightings of one problem goes: bus addresses, instance ids, values, and what one version
+says and another does not (the table's `signature` lists). What stays: kind, device model or RAM block, field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.judge.table import load_table
+
+if TYPE_CHECKING:
+    from harness.model import Cause
+
+__all__ = ["signature"]
+
+# "0000:00:05.0:00.0/", then perhaps a USB port path or a SCSI address: everything up to the name.
+_BUS_PATH = re.compile(
+    r"^[0-9a-f]{4}(?::[0-9a-f]{2})+(?:\.[0-9a-f])?(?::[0-9a-f]{2}\.[0-9a-f])*/(?:[\d.:]+/)*"
+)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d+)\b")
+_PLACES = (
+    re.compile(r"(?P<place>\w+): Assertion [`'](?P<what>.*)' failed"),
+    re.compile(r"(?P<place>\w+): assertion failed:? *(?P<what>.*)"),
+    re.compile(r"(?P<place>\w+): (?P<what>code should not be reached)"),
+    re.compile(r"Unexpected error in (?P<place>\w+)\(\)(?P<what>)"),
+)
+
+
+def signature(cause: Cause) -> str:
+    """Kind and what names the problem, separated by blanks: ``pci-config pcie-root-port 0x10a``."""
+    if cause.kind == "unclassified":
+        return f"unclassified {_faceless(cause.message)}"
+    parts = {"device": _device(cause.device), "field": _field(cause)}
+    named = [parts[name] for name in load_table().kind(cause.kind).signature]
+    return " ".join(part for part in (cause.kind, *named) if part)
+
+
+def _device(idstr: str) -> str:
+    name = _BUS_PATH.sub("", idstr)
+    return load_table().aliases.get(name, name)
+
+
+def _field(cause: Cause) -> str:
+    if cause.kind == "crash":
+        return " ".join(part for part in (cause.field, _crash_place(cause.message)) if part)
+    if cause.kind == "device-load":  # up to 10.0 "virtio-console:virtio", in 11.1 "virtio"
+        return cause.field.rpartition(":")[2]
+    return _QUOTED.sub("''", cause.field)
+
+
+def _crash_place(message: str) -> str:
+    """Function and expression of a failed assertion; lines move between versions."""
+    for pattern in _PLACES:
+        if match := pattern.search(message):
+            return f"{match['place']} {match['what']}".strip()
+    return ""
+
+
+def _faceless(message: str) -> str:
+    return _NUMBER.sub("N", _QUOTED.sub("''", message))

@@ -1,0 +1,217 @@
+"""The table of message patterns: reads `patterns.yaml`, checks it, compiles it once.
+
+The file's head documents its keys. Whatever is wrong with it is a `TableError` that names the entry; nothing is
+compiled until the first message is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from string import Formatter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["Kind", "Pattern", "Role", "Table", "TableError", "load_table", "parse_table"]
+
+_Choice = TypeVar("_Choice", bound=str)
+_ROOT_KEYS = {"kinds", "aliases", "patterns"}
+_KIND_KEYS = {"verdict", "signature", "symptom"}
+_PATTERN_KEYS = {
+    *("kind", "role", "regex", "device", "field", "message", "bits", "where", "versions", "seen"),
+}
+_SIGNATURE_PARTS = {"device", "field"}
+_TERM = re.compile(r"(?P<how><=|>=|<|>)(?P<major>\d+)\.(?P<minor>\d+)")
+_COMPARE: dict[str, Callable[[tuple[int, int], tuple[int, int]], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+class TableError(ValueError):
+    """The table is not as it should be; the message names the entry."""
+
+
+class Role(StrEnum):
+    """What a pattern is for; see the head of patterns.yaml."""
+
+    LEAF = "leaf"
+    TAIL = "tail"
+    WRAPPER = "wrapper"
+    NOISE = "noise"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a kind of cause means for a cell, and which parts of a cause make its signature."""
+
+    verdict: Verdict = Verdict.FAIL
+    signature: tuple[str, ...] = ("device", "field")
+    symptom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One entry; `device` and `field` are templates over the regex's groups, None to use the group."""
+
+    role: Role
+    regex: re.Pattern[str]
+    kind: str = ""
+    device: str | None = None
+    field: str | None = None
+    whole_line: bool = False
+    bits: tuple[str, str] | None = None
+    qmp_only: bool = False
+    versions: tuple[tuple[str, tuple[int, int]], ...] = ()
+
+    def applies(self, version: tuple[int, int] | None) -> bool:
+        """Whether it is meant for this version (major, minor); None, unknown, is every version."""
+        return version is None or all(_COMPARE[how](version, bound) for how, bound in self.versions)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All of it, patterns in order of precedence."""
+
+    kinds: Mapping[str, Kind]
+    aliases: Mapping[str, str]
+    patterns: tuple[Pattern, ...] = field(repr=False)
+
+    def role(self, role: Role) -> Iterable[Pattern]:
+        """The patterns of one role, in order."""
+        return (p for p in self.patterns if p.role is role)
+
+    def kind(self, name: str) -> Kind:
+        """What `name` means; a kind that the table does not have is a plain failure."""
+        return self.kinds.get(name, Kind())
+
+
+@cache
+def load_table() -> Table:
+    """The table that comes with the package, read and compiled on first use."""
+    text = files("harness.judge").joinpath("patterns.yaml").read_text(encoding="utf-8")
+    return parse_table(text)
+
+
+def parse_table(text: str) -> Table:
+    """The table in `text` (YAML); TableError when it is not one."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise TableError(f"not YAML: {err}") from err
+    root = _mapping(data, "the table", _ROOT_KEYS)
+    kinds = {name: _kind(name, entry) for name, entry in _part(root, "kinds", dict).items()}
+    patterns = tuple(_pattern(n, entry, kinds) for n, entry in enumerate(_part(root, "patterns", list), 1))
+    return Table(kinds, _part(root, "aliases", dict), patterns)
+
+
+def _part(root: dict[str, Any], key: str, kind: type) -> Any:
+    value = root.get(key, kind())
+    if not isinstance(value, kind):
+        raise TableError(f"{key!r} should be a {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _mapping(data: Any, what: str, known: set[str]) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise TableError(f"{what} should be a mapping, found {type(data).__name__}")
+    if unknown := sorted(str(key) for key in data if key not in known):
+        raise TableError(f"{what}: unknown key {unknown[0]!r}")
+    return data
+
+
+def _kind(name: str, entry: Any) -> Kind:
+    what = f"kind {name!r}"
+    data = _mapping(entry, what, _KIND_KEYS)
+    parts = tuple(data.get("signature", ("device", "field")))
+    if wrong := [part for part in parts if part not in _SIGNATURE_PARTS]:
+        raise TableError(f"{what}: unknown part of a signature {wrong[0]!r}")
+    try:
+        verdict = Verdict(data.get("verdict", "fail"))
+    except ValueError as err:
+        raise TableError(f"{what}: {err}") from err
+    return Kind(verdict, parts, bool(data.get("symptom", False)))
+
+
+def _pattern(number: int, entry: Any, kinds: Mapping[str, Kind]) -> Pattern:
+    what = f"pattern {number}" + (
+        f" ({entry['kind']!r})" if isinstance(entry, dict) and "kind" in entry else ""
+    )
+    data = _mapping(entry, what, _PATTERN_KEYS)
+    role = _choice(data.get("role", "leaf"), Role, what)
+    kind = data.get("kind", "")
+    if role in (Role.LEAF, Role.TAIL) and kind not in kinds:
+        raise TableError(f"{what}: kind {kind!r} is not in the list of kinds")
+    if not data.get("seen"):
+        raise TableError(f"{what}: says not where it was seen")
+    regex = _regex(data.get("regex"), what)
+    for key in ("device", "field"):
+        _check_template(data.get(key), regex, f"{what}: {key}")
+    return Pattern(
+        role=role,
+        regex=regex,
+        kind=kind,
+        device=data.get("device"),
+        field=data.get("field"),
+        whole_line=_choice(data.get("message", "match"), ("match", "line"), what) == "line",
+        bits=_bits(data.get("bits"), regex, what),
+        qmp_only=_choice(data.get("where", "any"), ("any", "qmp"), what) == "qmp",
+        versions=_versions(data.get("versions", "all"), what),
+    )
+
+
+def _choice(value: Any, choices: Iterable[_Choice], what: str) -> _Choice:
+    allowed = list(choices)
+    for choice in allowed:
+        if choice == value:
+            return choice
+    raise TableError(f"{what}: {value!r} is none of {', '.join(allowed)}")
+
+
+def _regex(text: Any, what: str) -> re.Pattern[str]:
+    if not isinstance(text, str) or not text:
+        raise TableError(f"{what}: has no regex")
+    try:
+        return re.compile(text, re.MULTILINE)
+    except re.error as err:
+        raise TableError(f"{what}: bad regex {text!r}: {err}") from err
+
+
+def _check_template(template: Any, regex: re.Pattern[str], what: str) -> None:
+    if template is None:
+        return
+    if not isinstance(template, str):
+        raise TableError(f"{what} should be a text, found {template!r}")
+    names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    if missing := sorted(names - set(regex.groupindex)):
+        raise TableError(f"{what}: the regex has no group {missing[0]!r}")
+
+
+def _bits(value: Any, regex: re.Pattern[str], what: str) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != len(("received", "allowed")):
+        raise TableError(f"{what}: bits should be two groups, found {value!r}")
+    if missing := [name for name in value if name not in regex.groupindex]:
+        raise TableError(f"{what}: the regex has no group {missing[0]!r}")
+    return value[0], value[1]
+
+
+def _versions(text: Any, what: str) -> tuple[tuple[str, tuple[int, int]], ...]:
+    if text == "all":
+        return ()
+    matches = [_TERM.fullmatch(term.strip()) for term in str(text).split(",")]
+    if not all(matches):
+        raise TableError(f"{what}: bad versions {text!r}, should be like '>=8.0,<10.0'")
+    return tuple((m["how"], (int(m["major"]), int(m["minor"]))) for m in matches if m)

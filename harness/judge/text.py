@@ -1,0 +1,40 @@
+"""From what an emulator printed to the text that patterns are matched against.
+
+Every line loses the program's name; two messages glued together by a missing line end are parted; lines that say
+nothing about a failure (role `noise` of the table) are dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.judge.table import Role, load_table
+
+if TYPE_CHECKING:
+    from harness.judge.table import Table
+
+__all__ = ["clean", "parse_version"]
+
+# "qemu-system-x86_64: ", "qemu: ", "/usr/bin/qemu-system-x86_64: "; with -msg timestamp=on a date comes first.
+_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:.]+Z )?(?:[\w./+-]*/)?(?:qemu(?:-[\w.]+)*|kvm): ")
+_GLUED = re.compile(r"(?<=\S)(?=qemu-system-\w+: )")
+
+
+def clean(stderr: str, table: Table | None = None) -> str:
+    """The messages of `stderr`, one a line, without prefixes and noise."""
+    noise = tuple((table or load_table()).role(Role.NOISE))
+    lines = (_PREFIX.sub("", line.strip()) for line in _lines(stderr))
+    return "\n".join(line for line in lines if line and not any(p.regex.match(line) for p in noise))
+
+
+def _lines(stderr: str) -> list[str]:
+    # `splitlines` would also cut at the control characters that a guest's console may leave.
+    whole = stderr.replace("\0", "").replace("\r", "").split("\n")
+    return [part for line in whole for part in _GLUED.split(line)]
+
+
+def parse_version(version: str) -> tuple[int, int] | None:
+    """(major, minor) of "10.0.13"; None when it is not of that form."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else None

@@ -1,0 +1,182 @@
+"""Known issues: the verdict of a cell against what was expected of it.
+
+An entry names cells (`selector`) and the `signature` of the failure, which is exact text or a glob with `*` and
+`?`. An entry counts to the end of its day `expires`.
+
+1. `pass`: `fixed` when an entry that has not expired selects the cell, else `ok`.
+2. `fail`: `known` when an entry that has not expired selects the cell and has the signature; `regression` when
+   only an expired one does; `wrong-failure` when entries select the cell but none has the signature; else
+   `regression`.
+3. `unsupported`: `skipped`. `error`: `incomplete`.
+4. `blocked`: `ok`, because refusing to migrate is a documented answer; where the policy says `regression` it
+   is judged like `fail`.
+5. Exit code: 3 when anything is incomplete, even if regressions were seen, because the list of regressions may
+   be short; else 1 for `regression` and `wrong-failure`; else 0, also when cells are `fixed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import TypeAdapter
+
+from harness.config.nodes import read_document
+from harness.config.records import validate
+from harness.config.schema import KnownIssueSpec
+from harness.errors import ConfigError, ExitCode, UserError
+from harness.model import Outcome, Verdict
+from harness.select import CELL_KEYS, Selection, Term, glob_match
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from harness.config.nodes import Document, Loc
+    from harness.errors import Position
+    from harness.model import Cell, CellResult
+
+__all__ = ["KnownIssue", "apply", "exit_code", "load_known", "unmatched"]
+
+_ENTRIES = TypeAdapter(tuple[KnownIssueSpec, ...])
+_BAD = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIssue:
+    """One entry of the known-issues file and where it stands."""
+
+    id: str
+    selection: Selection
+    signature: str
+    reason: str
+    link: str
+    owner: str
+    expires: dt.date
+    position: Position
+
+    def selects(self, cell: Cell) -> bool:
+        """Whether the entry is about this cell."""
+        return self.selection.selects(cell)
+
+    def has_signature(self, signature: str | None) -> bool:
+        """Whether a failure of this signature is the one that is known."""
+        return signature is not None and glob_match(signature, self.signature)
+
+    def expired(self, today: dt.date) -> bool:
+        """Whether the entry no longer counts."""
+        return today > self.expires
+
+
+def load_known(path: Path) -> tuple[KnownIssue, ...]:
+    """Read a known-issues file: a list of entries.
+
+    UserError when it cannot be read, ConfigError with its position for the first mistake.
+    """
+    document = read_document(path)
+    specs = validate(_ENTRIES, document)
+    known: dict[str, KnownIssue] = {}
+    for index, spec in enumerate(specs):
+        position = document.position((index, "id"))
+        if spec.id in known:
+            raise ConfigError(f"{spec.id!r} is also the id of line {known[spec.id].position.line}", position)
+        known[spec.id] = KnownIssue(
+            spec.id,
+            Selection(tuple(_terms(document, spec, index))),
+            spec.signature,
+            spec.reason,
+            spec.link,
+            spec.owner,
+            spec.expires,
+            position,
+        )
+    return tuple(known.values())
+
+
+def _terms(document: Document, spec: KnownIssueSpec, index: int) -> Iterable[Term]:
+    """The terms of a selector: one term, a list of terms, or a mapping from key to pattern or patterns."""
+    loc: Loc = (index, "selector")
+    if isinstance(spec.selector, str):
+        yield _term(document, loc, spec.selector)
+    elif isinstance(spec.selector, tuple):
+        for place, text in enumerate(spec.selector):
+            yield _term(document, (*loc, place), text)
+    else:
+        for key, pattern in spec.selector.items():
+            patterns = pattern if isinstance(pattern, str) else ",".join(pattern)
+            yield _term(document, (*loc, key), f"{key}={patterns}")
+
+
+def _term(document: Document, loc: Loc, text: str) -> Term:
+    try:
+        term = Term.parse(text)
+    except UserError as error:
+        raise ConfigError(str(error), document.key_position(loc)) from error
+    if term.key not in CELL_KEYS:
+        problem = f"a selector is about cells: {term.key!r} is not one of {', '.join(CELL_KEYS)}"
+        raise ConfigError(problem, document.key_position(loc))
+    return term
+
+
+def apply(
+    result: CellResult,
+    known: Sequence[KnownIssue],
+    today: dt.date,
+    blocked: Literal["ok", "regression"] = "ok",
+) -> CellResult:
+    """The result with its outcome, and with the entry and the reason that decided it (rules 1-4)."""
+    listed = [entry for entry in known if entry.selects(result.cell)]
+    if result.verdict is Verdict.PASS:
+        return _passed(result, [entry for entry in listed if not entry.expired(today)])
+    if result.verdict is Verdict.FAIL or (result.verdict is Verdict.BLOCKED and blocked == "regression"):
+        return _failed(result, listed, today)
+    outcome = {
+        Verdict.UNSUPPORTED: Outcome.SKIPPED,
+        Verdict.ERROR: Outcome.INCOMPLETE,
+        Verdict.BLOCKED: Outcome.OK,
+    }[result.verdict]
+    return replace(result, outcome=outcome, known_issue=None)
+
+
+def _passed(result: CellResult, listed: Sequence[KnownIssue]) -> CellResult:
+    if not listed:
+        return replace(result, outcome=Outcome.OK, known_issue=None)
+    reason = f"passes although {listed[0].id!r} says that it fails"
+    return replace(result, outcome=Outcome.FIXED, known_issue=listed[0].id, reason=reason)
+
+
+def _failed(result: CellResult, listed: Sequence[KnownIssue], today: dt.date) -> CellResult:
+    same = [entry for entry in listed if entry.has_signature(result.signature)]
+    current = [entry for entry in same if not entry.expired(today)]
+    others = [entry for entry in listed if not entry.expired(today)]
+    if current:
+        entry, outcome, reason = current[0], Outcome.KNOWN, current[0].reason
+    elif same:
+        entry, outcome = same[0], Outcome.REGRESSION
+        reason = f"known issue {entry.id!r} expired on {entry.expires}"
+    elif others:
+        entry, outcome = others[0], Outcome.WRONG_FAILURE
+        reason = f"known issue {entry.id!r} has the signature {entry.signature!r}"
+    else:
+        return replace(result, outcome=Outcome.REGRESSION, known_issue=None)
+    return replace(result, outcome=outcome, known_issue=entry.id, reason=reason)
+
+
+def unmatched(known: Sequence[KnownIssue], results: Iterable[CellResult]) -> tuple[KnownIssue, ...]:
+    """The entries that select no cell that came to an end: stale, misspelt, or not part of this run."""
+    left = list(known)
+    for result in results:
+        if result.verdict not in (Verdict.UNSUPPORTED, Verdict.ERROR):
+            left = [entry for entry in left if not entry.selects(result.cell)]
+        if not left:
+            break
+    return tuple(left)
+
+
+def exit_code(results: Iterable[CellResult]) -> ExitCode:
+    """What the shell is told (rule 5)."""
+    outcomes = {result.outcome for result in results}
+    if Outcome.INCOMPLETE in outcomes:
+        return ExitCode.INCOMPLETE
+    return ExitCode.REGRESSIONS if outcomes.intersection(_BAD) else ExitCode.OK

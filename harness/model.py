@@ -1,0 +1,286 @@
+"""The words of the project as plain records; no I/O, no policy, imported by every other module.
+
+Verdicts and outcomes are defined in `docs/words.md`. A *hop* here is one emulator that is started
+(with or without a stream in), checked, and perhaps saved: the build rule
+``hop(stream in, build, machine, profile, mode, guest) -> (evidence, stream out)``.
+A cell ``A>B>C`` is the chain of three such hops; its migrations are numbered 1 (A to B) and 2 (B to C).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = [
+    "Cause",
+    "Cell",
+    "CellResult",
+    "EmulatorEvidence",
+    "Guest",
+    "HopEvidence",
+    "Mode",
+    "Outcome",
+    "Profile",
+    "QmpMessage",
+    "Stage",
+    "StageEvidence",
+    "StreamInfo",
+    "Verdict",
+]
+
+
+class Verdict(StrEnum):
+    """What happened to a cell."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    UNSUPPORTED = "unsupported"
+    BLOCKED = "blocked"
+    ERROR = "error"
+
+
+class Outcome(StrEnum):
+    """The verdict against what was expected."""
+
+    OK = "ok"
+    REGRESSION = "regression"
+    KNOWN = "known"
+    WRONG_FAILURE = "wrong-failure"
+    FIXED = "fixed"
+    SKIPPED = "skipped"
+    INCOMPLETE = "incomplete"
+
+
+class Stage(StrEnum):
+    """The step of a hop in which something happened, in the order of time."""
+
+    START = "start"  # until the QMP greeting and the capabilities are set
+    LOAD = "load"  # the incoming migration
+    CHECK = "check"  # the guest is as it should be after a load
+    RUN = "run"  # the guest runs for its bounded time before the next save
+    SAVE = "save"  # the outgoing migration
+    MIGRATE = "migrate"  # a live migration, both sides at once
+    QUIT = "quit"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named list of emulator arguments; `machines` are globs of the machines it is meant for."""
+
+    name: str
+    args: tuple[str, ...]
+    machines: tuple[str, ...] = ("*",)
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a hop is done. `transport` is empty for `snapshot`, else tcp, unix, exec, fd or file.
+
+    Capabilities are set to true on both sides (`source_*`/`destination_*` add to one side);
+    parameters go to `migrate-set-parameters`.
+    """
+
+    name: str
+    transport: str = ""
+    capabilities: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, Any], ...] = ()
+    source_capabilities: tuple[str, ...] = ()
+    source_parameters: tuple[tuple[str, Any], ...] = ()
+    destination_capabilities: tuple[str, ...] = ()
+    destination_parameters: tuple[tuple[str, Any], ...] = ()
+    postcopy: bool = False
+
+    @property
+    def live(self) -> bool:
+        return bool(self.transport)
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each hop."""
+
+    name: str
+    kind: str = "paused"  # "paused" | "firmware"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """The unit that is planned, run, judged and reported; every field is a name from the matrix."""
+
+    machine: str
+    profile: str
+    path: tuple[str, ...]
+    mode: str = "snapshot"
+    guest: str = "paused"
+
+    @property
+    def id(self) -> str:
+        """``machine/profile/A>B>C/mode/guest``: unique in a matrix, stable between runs."""
+        return f"{self.machine}/{self.profile}/{'>'.join(self.path)}/{self.mode}/{self.guest}"
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the id; shards are cut by it."""
+        return hashlib.sha256(self.id.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a cell failed. `field` is a field name, a register offset such as ``0x10a``, or empty."""
+
+    kind: str
+    device: str = ""
+    field: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QmpMessage:
+    """One QMP object: `direction` is ``>`` sent, ``<`` received; `at` seconds since the hop began."""
+
+    at: float
+    direction: str
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorEvidence:
+    """What one emulator process was given and what it did.
+
+    `exit` is the exit status, negative for a signal, None when it was not seen to end by itself
+    (it was told to quit or killed by the harness after its work).
+    """
+
+    role: str  # "source" | "destination"
+    build: str
+    version: str
+    argv: tuple[str, ...]
+    stderr: str = ""
+    exit: int | None = None
+    qmp: tuple[QmpMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageEvidence:
+    """One step of a hop. `problem` is empty when it went well, else what the harness saw:
+
+    ``exited`` an emulator ended; ``deadline`` not done in time; ``qmp-error`` a command was refused
+    (`detail` is the error's text); ``migration-failed`` the status went to failed (`detail` is
+    error-desc); ``wrong-status`` the guest is not in the state it should be in (`detail` says);
+    ``silent`` the guest runs but its output does not go on.
+    """
+
+    stage: Stage
+    seconds: float
+    problem: str = ""
+    detail: str = ""
+    role: str = ""  # which side the problem was seen on
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """The stream that a hop left: SHA-256 (hex) and length of the uncompressed bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HopEvidence:
+    """Everything recorded about one hop; a verdict can be computed from it again.
+
+    `infrastructure` is the text of a host or engine failure and empty otherwise; such evidence is
+    never stored for reuse. `free_bytes` is the least free space seen where the stream was written.
+    """
+
+    key: str
+    stages: tuple[StageEvidence, ...]
+    emulators: tuple[EmulatorEvidence, ...]
+    stream: StreamInfo | None = None
+    infrastructure: str = ""
+    free_bytes: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)  # what else was observed, by name
+
+    @property
+    def failed(self) -> StageEvidence | None:
+        """The stage that had a problem, if any; at most one has, the last."""
+        return next((s for s in self.stages if s.problem), None)
+
+    def failed_at(self, stage: Stage) -> bool:
+        """Whether that stage had a problem."""
+        return self.failed is not None and self.failed.stage is stage
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """One line of `results.jsonl` (schema: docs/results.schema.json).
+
+    `hop` is the number of the migration that went wrong (1 = A to B). `reason` is plain text for
+    cells that were not run or whose outcome needs a word; `known_issue` the id that matched.
+    `hops` are the keys of the hops that the verdict rests on, in the order of the path.
+    """
+
+    cell: Cell
+    verdict: Verdict
+    outcome: Outcome
+    hop: int | None = None
+    stage: Stage | None = None
+    cause: Cause | None = None
+    signature: str | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    known_issue: str | None = None
+    hops: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form, keys in the documented order."""
+        cause = self.cause
+        return {
+            "cell": self.cell.id,
+            "machine": self.cell.machine,
+            "profile": self.cell.profile,
+            "path": list(self.cell.path),
+            "mode": self.cell.mode,
+            "guest": self.cell.guest,
+            "verdict": self.verdict.value,
+            "outcome": self.outcome.value,
+            "hop": self.hop,
+            "stage": self.stage.value if self.stage else None,
+            "cause": None
+            if cause is None
+            else {
+                "kind": cause.kind,
+                "device": cause.device,
+                "field": cause.field,
+                "message": cause.message,
+            },
+            "signature": self.signature,
+            "seconds": round(self.seconds, 4),
+            "reason": self.reason,
+            "known_issue": self.known_issue,
+            "hops": list(self.hops),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CellResult:
+        """Inverse of `to_json`; KeyError or ValueError when `data` is not of that form."""
+        cause = data["cause"]
+        return cls(
+            cell=Cell(
+                data["machine"], data["profile"], tuple(data["path"]), data["mode"], data["guest"]
+            ),
+            verdict=Verdict(data["verdict"]),
+            outcome=Outcome(data["outcome"]),
+            hop=data["hop"],
+            stage=Stage(data["stage"]) if data["stage"] else None,
+            cause=None if cause is None else Cause(**cause),
+            signature=data["signature"],
+            seconds=data["seconds"],
+            reason=data["reason"],
+            known_issue=data["known_issue"],
+            hops=tuple(data["hops"]),
+        )

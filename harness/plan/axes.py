@@ -1,0 +1,185 @@
+"""The axes of the matrix once it is known what the builds can do: machines and paths.
+
+A name that no build knows is the user's mistake and an error with its position; what only some builds know
+drops cells with a reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import permutations, product
+from typing import TYPE_CHECKING
+
+from harness.config.matrix import PathRule
+from harness.select import glob_match
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from harness.builds.facts import PreparedBuild
+    from harness.config.matrix import ChainRule, MachineRule, Matrix
+    from harness.model import Mode, Profile
+
+__all__ = ["Candidate", "PathSet", "applies", "candidate_paths", "check_known", "machines_of", "paths_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A path of the matrix; `sampled` when it stands in for many and is subject to drawing."""
+
+    rule: PathRule
+    sampled: bool = False
+
+
+@dataclass(slots=True)
+class PathSet:
+    """The candidates that can be walked with one machine and mode, and why the others cannot."""
+
+    kept: list[Candidate] = field(default_factory=list)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what, reason) -> paths
+
+
+def machines_of(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> tuple[str, ...]:
+    """The machines of the matrix in the order of the file, versions ascending, each once.
+
+    UserError or ConfigError for a machine that no build knows by that name and for an empty `common`.
+    """
+    found: dict[str, None] = {}
+    for index, rule in enumerate(matrix.machines):
+        names = _common(matrix, builds, rule, index) if rule.common else _named(matrix, builds, rule, index)
+        found.update(dict.fromkeys(names))
+    return tuple(found)
+
+
+def _named(
+    matrix: Matrix, builds: Mapping[str, PreparedBuild], rule: MachineRule, index: int
+) -> tuple[str, ...]:
+    types = [machine for build in builds.values() for machine in build.facts.machines]
+    if any(machine.name == rule.name for machine in types):
+        return (rule.name,)
+    if any(machine.alias == rule.name for machine in types):
+        problem = f"{rule.name!r} means another machine in each build: name a versioned type"
+    else:
+        problem = f"machine {rule.name!r} is known to no build"
+    raise matrix.mistake(problem, "machines", index)
+
+
+def _common(
+    matrix: Matrix, builds: Mapping[str, PreparedBuild], rule: MachineRule, index: int
+) -> tuple[str, ...]:
+    versions = _versions(rule.common, builds.values())
+    if not versions:
+        problem = f"no versioned machine type of {rule.common!r} is known to two builds"
+        raise matrix.mistake(problem, "machines", index)
+    wanted = [versions[-1] if version == "newest" else version for version in rule.only] or versions
+    for version in wanted:
+        if version not in versions:
+            problem = f"{rule.common}-{version} is not known to two builds: known: {', '.join(versions)}"
+            raise matrix.mistake(problem, "machines", index)
+    return tuple(f"{rule.common}-{version}" for version in versions if version in wanted)
+
+
+def _versions(family: str, builds: Iterable[PreparedBuild]) -> list[str]:
+    """The versions of a machine family that two or more builds know, ascending."""
+    pattern = re.compile(re.escape(family) + r"-(\d+(?:\.\d+)+)")
+    known = Counter(
+        match[1] for build in builds for m in build.facts.machines if (match := pattern.fullmatch(m.name))
+    )
+    common = (version for version, count in known.items() if count > 1)
+    return sorted(common, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> tuple[Candidate, ...]:
+    """Every path that the matrix asks for, each once; `by_hand` replaces them all."""
+    if by_hand:
+        return tuple(Candidate(PathRule(path)) for path in dict.fromkeys(by_hand))
+    ids = [id_ for id_ in matrix.builds if id_ not in matrix.explicit_builds]
+    pairs = map(PathRule, product(ids, repeat=2)) if matrix.pairs is None else matrix.pairs
+    found = dict.fromkeys(pairs, False)
+    if matrix.chains is not None:
+        for path in _chains(ids, matrix.chains):
+            found.setdefault(PathRule(path), matrix.chains.sample is not None)
+    for rule in matrix.explicit:
+        found[rule] = False
+    return tuple(Candidate(rule, sampled) for rule, sampled in found.items())
+
+
+def _chains(ids: list[str], rule: ChainRule) -> Iterator[tuple[str, ...]]:
+    for length in rule.lengths:
+        yield from product(ids, repeat=length) if rule.repeats else permutations(ids, length)
+
+
+def paths_for(
+    candidates: Sequence[Candidate], machine: str, mode: Mode, builds: Mapping[str, PreparedBuild]
+) -> PathSet:
+    """Split the candidates by whether every build on the path knows the machine and the capabilities."""
+    result = PathSet()
+    no_machine = {id_ for id_, build in builds.items() if not build.facts.knows_machine(machine)}
+    lacks = _Lacks(mode, builds)
+    for candidate in candidates:
+        path = candidate.rule.path
+        stranger = next((id_ for id_ in path if id_ in no_machine), None)
+        if stranger is not None:
+            result.dropped[machine, f"{stranger} does not know the machine"] += 1
+        elif reason := lacks.reason(path):
+            result.dropped[f"mode {mode.name}", reason] += 1
+        else:
+            result.kept.append(candidate)
+    return result
+
+
+class _Lacks:
+    """Which builds lack a capability that a mode sets on the source or on the destination side."""
+
+    def __init__(self, mode: Mode, builds: Mapping[str, PreparedBuild]) -> None:
+        self._source = _missing(builds, (*mode.capabilities, *mode.source_capabilities))
+        self._destination = _missing(builds, (*mode.capabilities, *mode.destination_capabilities))
+
+    def reason(self, path: tuple[str, ...]) -> str:
+        """Why the path cannot be walked, or empty."""
+        for side, ids in ((self._source, path[:-1]), (self._destination, path[1:])):
+            for id_ in ids:
+                if id_ in side:
+                    return f"{id_} does not know the capability {side[id_]!r}"
+        return ""
+
+
+def _missing(builds: Mapping[str, PreparedBuild], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Build id to the first wanted capability that it lacks."""
+    return {
+        id_: capability
+        for id_, build in builds.items()
+        for capability in reversed(wanted)
+        if capability not in build.facts.capabilities
+    }
+
+
+def check_known(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> None:
+    """ConfigError for a capability or a `-device` name that no build knows: it can only be a typo."""
+    capabilities = {name for build in builds.values() for name in build.facts.capabilities}
+    for mode in matrix.modes:
+        wanted = (*mode.capabilities, *mode.source_capabilities, *mode.destination_capabilities)
+        for name in wanted:
+            if name not in capabilities:
+                raise matrix.mistake(f"capability {name!r} is known to no build", "modes", mode.name)
+    devices = {name for build in builds.values() for name in build.facts.devices}
+    for profile in matrix.profiles:
+        for name in _device_names(profile):
+            if name not in devices:
+                problem = f"no build accepts profile {profile.name!r}: device {name!r} is known to none"
+                raise matrix.mistake(problem, "profiles", profile.name)
+
+
+def _device_names(profile: Profile) -> Iterator[str]:
+    for option, value in zip(profile.args, profile.args[1:], strict=False):
+        if option in ("-device", "--device") and not value.startswith("{"):
+            yield value.split(",", 1)[0].removeprefix("driver=")
+
+
+def applies(rule: PathRule, machine: str, profile: Profile) -> bool:
+    """Whether a path is meant for a machine and a profile."""
+    return any(glob_match(machine, glob) for glob in rule.machines) and any(
+        glob_match(profile.name, glob) for glob in rule.profiles
+    )

@@ -1,0 +1,73 @@
+"""Hop keys: the name of a hop's result in the store.
+
+1. A key is the hex SHA-256 over everything that can change what a hop does, and over nothing else: the
+   emulator's content and extra arguments, the machine, all arguments, the mode and the guest without their
+   names, the key of the hop that made the stream in, and for live hops the source's content and arguments.
+2. It is a hash of fixed-length hashes, each of canonical JSON, so that an argument list is hashed once per
+   machine and profile and not once per hop.
+3. Changing what a hop does or records calls for a new `HOP_FORMAT`, which invalidates every stored hop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.builds.facts import PreparedBuild
+    from harness.model import Guest, Mode
+
+__all__ = ["HOP_FORMAT", "GroupKeys", "build_digest"]
+
+HOP_FORMAT = 1
+_NOTHING = bytes(32)
+
+
+def _digest(value: Any) -> bytes:
+    """SHA-256 of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def build_digest(build: PreparedBuild) -> bytes:
+    """What a build contributes: the content of its emulator and firmware, and its own arguments."""
+    return _digest([build.facts.digest, build.args])
+
+
+@cache
+def _mode_digest(mode: Mode) -> bytes:
+    """A mode without its name; the order of capabilities and parameters does not count."""
+    fields = asdict(mode)
+    del fields["name"]
+    return _digest({key: sorted(v) if isinstance(v, tuple) else v for key, v in fields.items()})
+
+
+@cache
+def _guest_digest(guest: Guest) -> bytes:
+    return _digest([guest.kind, float(guest.seconds)])
+
+
+@cache
+def _arguments_digest(machine: str, arguments: Sequence[str]) -> bytes:
+    return _digest([HOP_FORMAT, machine, arguments])
+
+
+class GroupKeys:
+    """Makes the keys of the hops of one machine, argument list, mode and guest."""
+
+    def __init__(self, machine: str, arguments: tuple[str, ...], mode: Mode, guest: Guest) -> None:
+        parts = _arguments_digest(machine, arguments), _mode_digest(mode), _guest_digest(guest)
+        self._common = hashlib.sha256(b"".join(parts))
+
+    def key(self, build: bytes, incoming: str | None = None, source: bytes | None = None) -> str:
+        """The key of a hop on `build`; `build` and `source` are `build_digest`s."""
+        hasher = self._common.copy()
+        hasher.update(build)
+        hasher.update(bytes.fromhex(incoming) if incoming else _NOTHING)
+        hasher.update(source or _NOTHING)
+        return hasher.hexdigest()

@@ -1,0 +1,123 @@
+"""The plan as plain records: cells, the distinct hops that they need, and what was left out.
+
+1. `hops` is ordered so that a hop stands after the one whose stream it loads.
+2. A hop is named by its key; cells with a common prefix of their paths share hops.
+3. Every cell also rests on one probe per build of its path: the paused snapshot hop without a stream in.
+4. `to_json` and `from_json` are inverses; equal plans give equal JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.model import Cell, Guest, Mode
+
+__all__ = ["Dropped", "Hop", "Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One distinct hop: `build` is started with `arguments`, loads what `incoming` left, is checked.
+
+    `incoming` is the key of the hop before it or None. In a live hop the stream comes from a running `source`
+    build (its id); `source` is None in snapshots. `index` is the place of `build` in the path, from 0.
+    `profile` is the name under which the arguments were first met.
+    """
+
+    key: str
+    build: str
+    machine: str
+    profile: str
+    arguments: tuple[str, ...]
+    mode: Mode
+    guest: Guest
+    incoming: str | None = None
+    source: str | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Cells that the matrix asks for and the plan leaves out: which, why, how many."""
+
+    what: str
+    reason: str
+    cells: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run; use the accessors, which take and give hop keys."""
+
+    cells: tuple[Cell, ...]
+    hops: Mapping[str, Hop]
+    cell_hops: Mapping[Cell, tuple[str, ...]]
+    probes: Mapping[tuple[str, str, str], str]  # (machine, profile, build) -> key
+    dropped: tuple[Dropped, ...] = ()
+    seed: int = 0
+
+    def hop(self, key: str) -> Hop:
+        """The hop of a key; KeyError when it is not planned."""
+        return self.hops[key]
+
+    def hops_of(self, cell: Cell) -> tuple[str, ...]:
+        """The keys of a cell's hops in order: n for a snapshot path of n builds, n - 1 for a live one."""
+        return self.cell_hops[cell]
+
+    def probes_of(self, cell: Cell) -> dict[str, str]:
+        """Build id to the key of its probe, for the distinct builds of the path in order."""
+        return {build: self.probes[cell.machine, cell.profile, build] for build in cell.path}
+
+    def consumers(self, key: str) -> tuple[str, ...]:
+        """The planned hops that load what this one leaves."""
+        return self._consumers.get(key, ())
+
+    def needs_out(self, key: str) -> bool:
+        """Whether the hop has to save its state: some planned hop loads it."""
+        return key in self._consumers
+
+    def cells_of(self, key: str) -> tuple[Cell, ...]:
+        """The cells that rest on a hop, as a step of their path or as a probe."""
+        return self._cells.get(key, ())
+
+    @property
+    def dropped_cells(self) -> int:
+        """How many cells were left out."""
+        return sum(dropped.cells for dropped in self.dropped)
+
+    @property
+    def saves(self) -> int:
+        """How many hops save their state."""
+        return len(self._consumers)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 over the cells and the keys of what they rest on: equal plans do equal work."""
+        hasher = hashlib.sha256()
+        for cell in self.cells:
+            keys = (*self.hops_of(cell), *self.probes_of(cell).values())
+            hasher.update("\0".join((cell.id, *keys, "")).encode())
+        return hasher.hexdigest()
+
+    @cached_property
+    def _consumers(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for hop in self.hops.values():
+            if hop.incoming is not None:
+                found.setdefault(hop.incoming, []).append(hop.key)
+        return MappingProxyType({key: tuple(keys) for key, keys in found.items()})
+
+    @cached_property
+    def _cells(self) -> Mapping[str, tuple[Cell, ...]]:
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            for key in {*self.hops_of(cell), *self.probes_of(cell).values()}:
+                found.setdefault(key, []).append(cell)
+        return MappingProxyType({key: tuple(cells) for key, cells in found.items()})

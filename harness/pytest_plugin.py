@@ -1,0 +1,223 @@
+"""A pytest plugin: `pytest --matrix FILE` collects one item per cell of a matrix.
+
+    pytest --matrix matrices/debian.yaml -n 2 --dist worksteal -k virtio
+
+Workers share hops through the store. `fail` fails with its cause, `unsupported` and `blocked` are skipped with the
+reason, a known issue is an expected failure, a host failure is an error of the harness. A cell whose worker was
+killed is run again, once: what happened to the worker says nothing about the cell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.known import KnownIssue
+    from harness.model import Cell, CellResult, HopEvidence
+    from harness.runner import Judged, Runner
+    from harness.session import Prepared, RunOptions
+
+__all__ = ["CellFailure", "MatrixFile", "MatrixItem"]
+
+_RUNS = pytest.StashKey["_MatrixRun"]()
+_CRASHED = pytest.StashKey[set[str]]()
+
+
+class CellFailure(Exception):
+    """A cell did not do what was expected; carries its result and evidence."""
+
+    def __init__(self, judged: Judged, result: CellResult) -> None:
+        super().__init__(result.cell.id)
+        self.judged, self.result = judged, result
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("migmatrix")
+    group.addoption("--matrix", metavar="FILE", help="collect the cells of this matrix file")
+    group.addoption("--matrix-select", metavar="KEY=GLOB", action="append", default=[], help="as --select")
+    group.addoption("--matrix-store", metavar="DIR", help="hop store; default as for `migmatrix run`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the matrix instead of the tests when nothing else was named."""
+    matrix = config.getoption("matrix")
+    if matrix is None:
+        return
+    if not Path(matrix).is_file():
+        raise pytest.UsageError(f"no file {matrix!r}")
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [matrix]
+    elif matrix not in config.args:
+        config.args.append(matrix)
+    config.stash[_CRASHED] = set()
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
+    """Collect the matrix file."""
+    matrix = parent.config.getoption("matrix")
+    if matrix is None or file_path != Path(matrix).resolve():
+        return None
+    return MatrixFile.from_parent(parent, path=file_path)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End emulators and containers."""
+    run = session.config.stash.get(_RUNS, None)
+    if run is not None:
+        run.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+    """Run a cell again whose worker was killed (a hook of pytest-xdist)."""
+    crashed = sched.config.stash.get(_CRASHED, None)
+    if crashed is None or crashitem in crashed:
+        return
+    crashed.add(crashitem)
+    sched.mark_test_pending(crashitem)
+    report.outcome = "skipped"
+    report.longrepr = (crashitem, 0, f"Skipped: the worker ended, the cell is run again: {report.longrepr}")
+
+
+class _MatrixRun:
+    """Everything that runs cells in this process, opened when the first one runs."""
+
+    def __init__(self, prepared: Prepared, options: RunOptions) -> None:
+        from harness.known import load_known  # noqa: PLC0415
+
+        self.prepared = prepared
+        self.matrix = prepared.matrix
+        self.known: tuple[KnownIssue, ...] = (
+            load_known(self.matrix.known_issues) if self.matrix.known_issues else ()
+        )
+        self._options = options
+        self._stack = ExitStack()
+        self._runner: Runner | None = None
+        self._loop: asyncio.Runner | None = None
+
+    def judge(self, cell: Cell) -> tuple[Judged, CellResult]:
+        """Run a cell, unless its hops are stored, and give it an outcome."""
+        from harness.known import apply  # noqa: PLC0415
+
+        if self._loop is None:
+            self._loop = self._stack.enter_context(asyncio.Runner())
+            self._runner = self._open(self._loop)
+        assert self._runner is not None  # noqa: S101 - set beside the loop
+        judged = self._loop.run(self._runner.cell(cell))
+        today = date.today()  # noqa: DTZ011 - an expiry is a local day
+        return judged, apply(judged.result, self.known, today, self.matrix.policy.blocked)
+
+    def _open(self, loop: asyncio.Runner) -> Runner:
+        from harness.engines import Engines, Workspace  # noqa: PLC0415
+        from harness.runner import Runner, Settings  # noqa: PLC0415
+        from harness.store import HopStore  # noqa: PLC0415
+
+        workspace = self._stack.enter_context(Workspace())
+        loop.run(asyncio.sleep(0))  # the loop exists from here on
+        engines = Engines(workspace)
+        self._stack.callback(lambda: loop.run(engines.__aexit__(None, None, None)))
+        policy = self.matrix.policy
+        settings = Settings(1, policy.deadlines, policy.retries)
+        store = HopStore(self._options.store, print)
+
+        async def make() -> Runner:
+            return Runner(
+                self.prepared.plan, self.prepared.builds, engines, store, workspace, settings, lambda *_: None
+            )
+
+        runner = loop.run(make())
+        self._stack.callback(lambda: loop.run(runner.close()))
+        return runner
+
+    def close(self) -> None:
+        """End emulators and containers, last opened first."""
+        self._stack.close()
+
+
+def _run_of(config: pytest.Config) -> _MatrixRun:
+    from harness.errors import MigmatrixError  # noqa: PLC0415
+    from harness.session import RunOptions, prepare_plan  # noqa: PLC0415
+    from harness.store import default_store  # noqa: PLC0415
+
+    if _RUNS not in config.stash:
+        store = config.getoption("matrix_store")
+        options = RunOptions(
+            file=Path(config.getoption("matrix")),
+            store=Path(store) if store else default_store(),
+            select=tuple(config.getoption("matrix_select")),
+        )
+        try:
+            config.stash[_RUNS] = _MatrixRun(prepare_plan(options, print), options)
+        except MigmatrixError as err:
+            raise pytest.UsageError(str(err)) from err
+    return config.stash[_RUNS]
+
+
+class MatrixFile(pytest.File):
+    """The matrix file as a collector of cells."""
+
+    def collect(self) -> Iterator[MatrixItem]:
+        """One item per cell, in the plan's order."""
+        for cell in _run_of(self.config).prepared.plan.cells:
+            yield MatrixItem.from_parent(self, name=cell.id, cell=cell)
+
+
+class MatrixItem(pytest.Item):
+    """One cell."""
+
+    def __init__(self, *, cell: Cell, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.cell = cell
+
+    def runtest(self) -> None:
+        """Run the cell and turn its outcome into pytest's."""
+        from harness.errors import InfrastructureError  # noqa: PLC0415
+        from harness.model import Outcome  # noqa: PLC0415
+
+        judged, result = _run_of(self.config).judge(self.cell)
+        self.user_properties.append(("verdict", str(result.verdict)))
+        self.user_properties.append(("signature", result.signature or ""))
+        match result.outcome:
+            case Outcome.REGRESSION | Outcome.WRONG_FAILURE:
+                raise CellFailure(judged, result)
+            case Outcome.INCOMPLETE:
+                raise InfrastructureError(result.reason)
+            case Outcome.KNOWN:
+                pytest.xfail(f"{result.known_issue}: {result.reason}")
+            case Outcome.SKIPPED:
+                pytest.skip(result.reason)
+            case Outcome.OK if result.verdict == "blocked":
+                pytest.skip(f"blocked: {result.cause.message if result.cause else result.reason}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
+        """The cause, the evidence and the command that repeats the cell, instead of a traceback."""
+        if isinstance(excinfo.value, CellFailure):
+            return "\n".join(_failure(excinfo.value, Path(self.config.getoption("matrix"))))
+        return super().repr_failure(excinfo, *args, **kwargs)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """The heading of a failure."""
+        return self.path, None, self.name
+
+
+def _failure(failure: CellFailure, matrix: Path) -> Iterator[str]:
+    from harness.report.data import repeat_command  # noqa: PLC0415
+    from harness.show import render_hop, render_verdict  # noqa: PLC0415
+
+    yield from render_verdict(failure.result)
+    yield f"repeat    {repeat_command(failure.result.cell, str(matrix))}"
+    hops: list[HopEvidence] = [hop for hop in failure.judged.basis.hops if hop is not None]
+    for hop in hops[-1:]:
+        quiet = [replace(emulator, qmp=()) for emulator in hop.emulators]
+        yield from render_hop(replace(hop, emulators=tuple(quiet)))

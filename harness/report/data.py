@@ -1,0 +1,338 @@
+"""The one plain record that every renderer gets, and the questions all of them ask of it.
+
+1. A renderer never decides: verdicts, outcomes and the exit code are in the record already.
+2. Everything here is pure; equal records give equal reports, whatever the order of the results.
+3. Only cells shown in detail ask for evidence, so that a run of 30,000 cells is not read into memory.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from harness.errors import ExitCode
+from harness.model import Cause, Cell, CellResult, HopEvidence, Outcome, Profile, Verdict
+
+from .text import plural
+
+__all__ = [
+    "Answer",
+    "BuildRow",
+    "Dropped",
+    "Group",
+    "HopCounts",
+    "HostFacts",
+    "KnownIssueNote",
+    "RunReport",
+    "Section",
+    "Ship",
+    "group",
+    "group_key",
+    "natural",
+    "repeat_command",
+    "section_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRow:
+    """A build as the report shows it; `digest` is the hex SHA-256 of `BuildFacts`."""
+
+    id: str
+    version: str
+    package: str = ""
+    origin: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Where the run took place; the kernel is an axis of the matrix that nobody chose.
+
+    `engine` is for people ("docker 28.1.1"); `other` holds further facts by name.
+    """
+
+    kernel: str
+    cpus: int
+    engine: str
+    other: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HopCounts:
+    """Hops that were executed by this run, and hops whose stored result was used again."""
+
+    executed: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """`count` cells that were not planned: what they have in common, and why."""
+
+    what: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIssueNote:
+    """An entry of the known-issues file. `state` is ``active``, ``unmatched`` or ``expired``."""
+
+    id: str
+    state: str
+    reason: str = ""
+    link: str = ""
+    owner: str = ""
+    expires: str = ""
+
+
+class Section(StrEnum):
+    """Where a group belongs in a report."""
+
+    PROBLEM = "problem"
+    INFRASTRUCTURE = "infrastructure"
+    KNOWN = "known"
+    FIXED = "fixed"
+
+
+_SECTIONS = {
+    Outcome.REGRESSION: Section.PROBLEM,
+    Outcome.WRONG_FAILURE: Section.PROBLEM,
+    Outcome.INCOMPLETE: Section.INFRASTRUCTURE,
+    Outcome.KNOWN: Section.KNOWN,
+    Outcome.FIXED: Section.FIXED,
+}
+
+
+def section_of(result: CellResult) -> Section | None:
+    """Return the section whose groups contain `result`, None for a cell that needs no attention."""
+    return _SECTIONS.get(result.outcome)
+
+
+class Ship(StrEnum):
+    """The answer a release manager reads first."""
+
+    YES = "ship"
+    NO = "do not ship"
+    UNKNOWN = "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`ship`, the sentence that supports it, and what limits it (empty when nothing does)."""
+
+    ship: Ship
+    sentence: str
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells with one signature: one problem.
+
+    `smallest` is the smallest reproducing cell and `command` repeats it; `cause` is its cause.
+    `routes` are (source, destination) builds of the migrations that went wrong, most frequent first.
+    """
+
+    key: str
+    signature: str | None
+    cause: Cause | None
+    cells: int
+    outcomes: tuple[tuple[Outcome, int], ...]
+    machines: tuple[str, ...]
+    profiles: tuple[str, ...]
+    routes: tuple[tuple[str, str], ...]
+    smallest: CellResult
+    command: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source builds involved, each once."""
+        return tuple(dict.fromkeys(source for source, _ in self.routes))
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The destination builds involved, each once."""
+        return tuple(dict.fromkeys(destination for _, destination in self.routes))
+
+
+def _no_evidence(_: CellResult) -> Sequence[HopEvidence]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """One run, ready to be rendered.
+
+    `started` and `finished` are aware datetimes. `seed` is None when none was given on the command
+    line. `selection` holds the `--select` terms. `command` repeats the run; `run_dir` names it for
+    `migmatrix show`. `evidence` returns the hops of a cell in the order of its path, or nothing
+    when they are no longer stored; it is called for few cells only.
+    """
+
+    matrix: str
+    matrix_file: str
+    title: str
+    started: datetime
+    finished: datetime
+    results: Sequence[CellResult]
+    cells_planned: int
+    builds: Sequence[BuildRow]
+    host: HostFacts
+    hops: HopCounts
+    exit_code: int
+    command: str
+    harness_version: str
+    run_dir: str = ""
+    seed: int | None = None
+    shard: str = ""
+    selection: Sequence[str] = ()
+    profiles: Sequence[Profile] = ()
+    dropped: Sequence[Dropped] = ()
+    known_issues: Sequence[KnownIssueNote] = ()
+    interrupted: bool = False
+    evidence: Callable[[CellResult], Sequence[HopEvidence]] = _no_evidence
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run."""
+        return (self.finished - self.started).total_seconds()
+
+    def verdicts(self) -> Counter[Verdict]:
+        """Cells by verdict."""
+        return Counter(r.verdict for r in self.results)
+
+    def outcomes(self) -> Counter[Outcome]:
+        """Cells by outcome."""
+        return Counter(r.outcome for r in self.results)
+
+    def repeat(self, cell: Cell) -> str:
+        """Return the command line, quoted for a shell, that runs `cell` alone."""
+        return repeat_command(cell, self.matrix_file, self.seed)
+
+    @property
+    def repeat_prefix(self) -> str:
+        """What stands before ``cell=...`` in the command that repeats a cell."""
+        return shlex.join(_run_arguments(self.matrix_file, self.seed))
+
+    def groups(self, section: Section) -> list[Group]:
+        """Return the groups of one section, largest first."""
+        chosen = [r for r in self.results if section_of(r) is section]
+        return group(
+            chosen, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles
+        )
+
+    def answer(self) -> Answer:
+        """Return the first line of every report; it follows the exit code."""
+        return Answer(*self._ship(), self._limits())
+
+    def _ship(self) -> tuple[Ship, str]:
+        outcomes = self.outcomes()
+        broken = outcomes[Outcome.REGRESSION] + outcomes[Outcome.WRONG_FAILURE]
+        judged = plural(len(self.results), "cell")
+        if broken or self.exit_code == ExitCode.REGRESSIONS:
+            problems = plural(len(self.groups(Section.PROBLEM)), "problem")
+            return Ship.NO, f"{broken:,} of {judged} went wrong unexpectedly, in {problems}"
+        if self.exit_code != ExitCode.OK or self.interrupted or not self.results:
+            return Ship.UNKNOWN, f"nothing unexpected in {judged}, but the run is not complete"
+        return Ship.YES, f"nothing unexpected in {judged}"
+
+    def _limits(self) -> tuple[str, ...]:
+        incomplete = self.outcomes()[Outcome.INCOMPLETE]
+        missing = self.cells_planned - len(self.results)
+        limits = [
+            ("interrupted", self.interrupted),
+            (f"{plural(incomplete, 'cell')} without a verdict: the host or the engine failed", incomplete),
+            (f"{plural(missing, 'cell')} of the plan not run", missing > 0),
+            (f"only shard {self.shard}", self.shard),
+            (f"only the cells selected by {' '.join(self.selection)}", self.selection),
+        ]
+        return tuple(text for text, applies in limits if applies)
+
+
+def repeat_command(cell: Cell, matrix_file: str, seed: int | None = None) -> str:
+    """Return ``migmatrix run`` for one cell; the id is escaped as a glob and quoted for a shell."""
+    return shlex.join([*_run_arguments(matrix_file, seed), f"cell={glob.escape(cell.id)}"])
+
+
+def _run_arguments(matrix_file: str, seed: int | None) -> list[str]:
+    seeded = [] if seed is None else ["--seed", str(seed)]
+    return ["migmatrix", "run", "-f", matrix_file, *seeded, "--select"]
+
+
+def natural(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key that puts ``pc-q35-9.2`` before ``pc-q35-10.0``."""
+    parts = re.split(r"(\d+)", text)
+    return tuple((0, int(p)) if p.isdecimal() else (1, p) for p in parts)
+
+
+def group(
+    results: Iterable[CellResult],
+    *,
+    matrix_file: str = "matrix.yaml",
+    seed: int | None = None,
+    profiles: Iterable[Profile] = (),
+) -> list[Group]:
+    """Group by signature, largest first, equal sizes by signature.
+
+    Cells without one are grouped by known issue, else by reason, else by verdict.
+    """
+    arguments = {p.name: len(p.args) for p in profiles}
+    members: dict[str, list[CellResult]] = {}
+    for result in results:
+        members.setdefault(group_key(result), []).append(result)
+    groups = [_group(key, cells, arguments, matrix_file, seed) for key, cells in members.items()]
+    return sorted(groups, key=lambda g: (-g.cells, g.key))
+
+
+def group_key(result: CellResult) -> str:
+    """Return what makes cells one problem."""
+    return result.signature or result.known_issue or result.reason or result.verdict.value
+
+
+def _group(
+    key: str, cells: list[CellResult], arguments: Mapping[str, int], file: str, seed: int | None
+) -> Group:
+    smallest = min(cells, key=lambda r: _size(r.cell, arguments))
+    outcomes = Counter(r.outcome for r in cells)
+    routes = Counter(_route(r) for r in cells)
+    return Group(
+        key=key,
+        signature=smallest.signature,
+        cause=smallest.cause,
+        cells=len(cells),
+        outcomes=tuple(sorted(outcomes.items())),
+        machines=tuple(sorted({r.cell.machine for r in cells}, key=natural)),
+        profiles=tuple(sorted({r.cell.profile for r in cells}, key=natural)),
+        routes=tuple(sorted(routes, key=lambda route: (-routes[route], route))),
+        smallest=smallest,
+        command=repeat_command(smallest.cell, file, seed),
+    )
+
+
+def _size(cell: Cell, arguments: Mapping[str, int]) -> tuple[object, ...]:
+    """Order cells from small to large: path, profile, then mode and guest, then names."""
+    return (
+        len(cell.path),
+        arguments.get(cell.profile, 0),
+        len(cell.profile),
+        cell.mode != "snapshot",
+        cell.guest != "paused",
+        natural(cell.machine),
+        cell,
+    )
+
+
+def _route(result: CellResult) -> tuple[str, str]:
+    """Return the two ends of the migration that went wrong, of the whole path when none is named."""
+    path, hop = result.cell.path, result.hop
+    if hop is not None and 1 <= hop < len(path):
+        return path[hop - 1], path[hop]
+    return path[0], path[-1]

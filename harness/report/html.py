@@ -1,0 +1,166 @@
+"""`report.html`: one self-contained file that needs no network, with the answer on its first screen.
+
+1. jinja2 escapes every value; the data block is JSON in which ``<`` cannot occur.
+2. The content security policy allows one script, by its hash, and nothing from outside: should any
+   escaping ever fail, what slips through is still not executed.
+3. The server side (this file) writes what must be readable without a script: answer, problems, chains.
+   Heat maps, the list of cells and evidence are drawn from the data block when they are looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.model import Outcome
+
+from .chains import ChainFinding, ChainKind, chain_findings
+from .data import Group, RunReport, Section
+from .html_data import encode
+from .text import duration, plural, visible
+
+__all__ = ["render_html"]
+
+_GROUPS = 100  # per section; report.json has all
+_CHAINS = 25  # per kind
+_SCRIPTS = ("report.js", "matrix.js", "detail.js")
+_BAR = 1000.0  # width of the outcome bar in its own units
+_SLIVER = 4.0  # so that one regression in 30,000 cells is still seen
+
+_GLYPHS = {
+    Outcome.REGRESSION: "✕",
+    Outcome.WRONG_FAILURE: "≠",
+    Outcome.INCOMPLETE: "?",
+    Outcome.KNOWN: "~",
+    Outcome.FIXED: "↑",
+    Outcome.OK: "✓",
+    Outcome.SKIPPED: "–",  # noqa: RUF001 - an en dash is meant
+}  # worst first: the order in which a heat map decides what a square shows
+
+_TITLES = {
+    Section.PROBLEM: "Problems",
+    Section.INFRASTRUCTURE: "Host and engine failures",
+    Section.KNOWN: "Known issues",
+    Section.FIXED: "Known issues that no longer fail",
+}
+_CHAIN_TITLES = {
+    ChainKind.BROKEN: "The chain fails, although each step passes alone",
+    ChainKind.DETOUR: "The chain passes, although the direct migration fails",
+    ChainKind.HEALED: "The chain passes, although one of its steps fails alone",
+}
+
+
+class Segment(NamedTuple):
+    """One outcome in the bar: where it begins, how wide it is."""
+
+    outcome: str
+    glyph: str
+    count: int
+    x: float
+    width: float
+
+
+def render_html(report: RunReport) -> str:
+    """Return the document."""
+    script = "(() => {\n" + "\n".join(_static(name) for name in _SCRIPTS) + "\n})();"
+    template = _environment().get_template("report.html")
+    return template.render(
+        report=report,
+        answer=report.answer(),
+        sections=[(s.value, _TITLES[s], report.groups(s)) for s in Section],
+        chains=_chains(report),
+        bar=list(_bar(report)),
+        most=_GROUPS,
+        most_chains=_CHAINS,
+        css=Markup(_static("report.css")),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own files
+        script_hash=_hash(script),
+        data=_data_block(report),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters.update(duration=duration, fragment=fragment, web_link=web_link)
+    environment.globals.update(plural=plural, cells_of=cells_of)
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Make foreign text visible before it is escaped; Markup is our own."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def fragment(value: str) -> str:
+    """Return `value` for use in a URL fragment of the form ``#key=value&key=value``."""
+    return quote(visible(value), safe="/")
+
+
+def web_link(link: str) -> str:
+    """Return `link` if a click on it can only open a web page, else nothing (``javascript:``)."""
+    return link if urlsplit(link).scheme in ("http", "https") else ""
+
+
+def cells_of(found: Group, section: str) -> str:
+    """Return the fragment that lists the cells of a group."""
+    if found.signature:
+        return f"#signature={fragment(found.signature)}"
+    outcome = {"infrastructure": Outcome.INCOMPLETE, "fixed": Outcome.FIXED, "known": Outcome.KNOWN}
+    return f"#outcome={outcome.get(Section(section), Outcome.REGRESSION)}"
+
+
+def _chains(report: RunReport) -> list[tuple[str, str, list[ChainFinding]]]:
+    findings = chain_findings(report.results)
+    return [(k.value, _CHAIN_TITLES[k], [f for f in findings if f.kind is k]) for k in ChainKind]
+
+
+def _bar(report: RunReport) -> Iterator[Segment]:
+    outcomes = report.outcomes()
+    present = [(o, outcomes[o]) for o in _GLYPHS if outcomes[o]]
+    total = sum(count for _, count in present)
+    widths = [max(_SLIVER, _BAR * count / total) for _, count in present]
+    scale, x = _BAR / sum(widths) if widths else 0.0, 0.0
+    for (outcome, count), width in zip(present, widths, strict=True):
+        yield Segment(outcome.value, _GLYPHS[outcome], count, round(x, 2), round(width * scale, 2))
+        x += width * scale
+
+
+def _data_block(report: RunReport) -> Markup:
+    """Return the JSON text; no ``<`` is left in it that could end the element or start a comment."""
+    glyphs = {outcome.value: glyph for outcome, glyph in _GLYPHS.items()}
+    data = _visible({**encode(report), "glyphs": glyphs})
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped here
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {_visible(k): _visible(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], int)):
+        return [_visible(v) for v in value]
+    return value
+
+
+def _static(name: str) -> str:
+    return (resources.files("harness.report") / "static" / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,93 @@
+"""Which evidence `report.html` carries, and its bounded form.
+
+1. Every problem gets the evidence of its smallest cell, largest problem first, until `_BUDGET` is spent.
+2. Only then up to `_EXTRA` further cells per problem follow.
+3. What an emulator printed is kept from the end, because the last lines say why it gave up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+from harness.model import CellResult, EmulatorEvidence, HopEvidence, QmpMessage
+
+from .data import RunReport, Section, group_key, section_of
+from .text import clip, tail
+
+__all__ = ["choose_evidence"]
+
+_BUDGET = 3_000_000  # characters of JSON
+_MOST = 400  # cells; each asks the store
+_EXTRA = 2
+_STDERR = 6000
+_ARGUMENTS = 200
+_QMP = 12
+_QMP_TEXT = 500
+_SHOWN = (Section.PROBLEM, Section.INFRASTRUCTURE, Section.KNOWN)
+
+
+def choose_evidence(report: RunReport, results: Sequence[CellResult]) -> dict[str, Any]:
+    """Return evidence by the position of its cell in `results`."""
+    positions = {r.cell: n for n, r in enumerate(results)}
+    chosen: dict[str, Any] = {}
+    left = _BUDGET
+    for result in islice(_candidates(report, results), _MOST):
+        position = str(positions[result.cell])
+        if position in chosen:
+            continue
+        hops = [_hop(hop) for hop in report.evidence(result)]
+        left -= len(json.dumps(hops))
+        if left < 0:
+            break
+        if hops:
+            chosen[position] = hops
+    return chosen
+
+
+def _candidates(report: RunReport, results: Sequence[CellResult]) -> Iterator[CellResult]:
+    groups = [g for section in _SHOWN for g in report.groups(section)]
+    return chain((g.smallest for g in groups), _further(results))
+
+
+def _further(results: Sequence[CellResult]) -> Iterator[CellResult]:
+    """Yield the first cells of each problem, in the order of the report."""
+    taken: dict[tuple[Section, str], int] = {}
+    for result in results:
+        section = section_of(result)
+        if section not in _SHOWN:
+            continue
+        key = (section, group_key(result))
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] <= _EXTRA:
+            yield result
+
+
+def _hop(hop: HopEvidence) -> dict[str, Any]:
+    return {
+        "key": hop.key,
+        "stages": [[s.stage.value, round(s.seconds, 3), s.problem, s.detail, s.role] for s in hop.stages],
+        "emulators": [_emulator(e) for e in hop.emulators],
+        "stream": [hop.stream.sha256, hop.stream.bytes] if hop.stream else None,
+        "infrastructure": hop.infrastructure,
+    }
+
+
+def _emulator(emulator: EmulatorEvidence) -> dict[str, Any]:
+    return {
+        "role": emulator.role,
+        "build": emulator.build,
+        "version": emulator.version,
+        "argv": [clip(a, _QMP_TEXT) for a in emulator.argv[:_ARGUMENTS]],
+        "stderr": tail(emulator.stderr, _STDERR),
+        "exit": emulator.exit,
+        "qmp": [_qmp(m) for m in emulator.qmp[-_QMP:]],
+        "qmpLeftOut": max(0, len(emulator.qmp) - _QMP),
+    }
+
+
+def _qmp(message: QmpMessage) -> list[Any]:
+    text = json.dumps(message.message, ensure_ascii=False)
+    return [round(message.at, 3), message.direction, clip(text, _QMP_TEXT)]

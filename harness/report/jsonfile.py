@@ -1,0 +1,137 @@
+"""`report.json`: everything a program wants to know of a run (schema: docs/report.schema.json).
+
+Results are rows under named columns, so that 30,000 cells stay small; `results.jsonl` of the same run
+holds the same cells as objects, with each cell's own cause.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.model import CellResult
+
+from .chains import ChainFinding, chain_findings
+from .data import Group, RunReport, Section
+from .text import visible
+
+__all__ = ["FORMAT", "render_json"]
+
+FORMAT = 1  # raised when a reader of the old form would misread the new one
+
+_COLUMNS = (
+    "machine",
+    "profile",
+    "path",
+    "mode",
+    "guest",
+    "verdict",
+    "outcome",
+    "hop",
+    "stage",
+    "signature",
+    "seconds",
+    "reason",
+    "known_issue",
+)
+
+
+def render_json(report: RunReport) -> str:
+    """Return one JSON object, one line per top-level key and per result, ending in a newline."""
+    head = {"format": FORMAT, **_run(report), **_findings(report)}
+    lines = [f"{json.dumps(key)}: {_dump(value)}" for key, value in head.items()]
+    rows = ",\n".join(_dump(_row(r)) for r in report.results)
+    lines.append(f'"results": {{"columns": {_dump(_COLUMNS)}, "rows": [\n{rows}\n]}}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _dump(value: Any) -> str:
+    """Return compact JSON; unpaired surrogates are written as escapes, so the file is valid UTF-8."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def _run(report: RunReport) -> dict[str, Any]:
+    answer = report.answer()
+    host = report.host
+    return {
+        "title": report.title,
+        "matrix": {"name": report.matrix, "file": report.matrix_file},
+        "answer": {"ship": answer.ship, "sentence": answer.sentence, "limits": answer.limits},
+        "exit_code": int(report.exit_code),
+        "interrupted": report.interrupted,
+        "started": report.started.isoformat(),
+        "finished": report.finished.isoformat(),
+        "command": report.command,
+        "run_dir": report.run_dir,
+        "seed": report.seed,
+        "shard": report.shard,
+        "selection": list(report.selection),
+        "harness_version": report.harness_version,
+        "host": {
+            "kernel": host.kernel,
+            "cpus": host.cpus,
+            "engine": host.engine,
+            "other": dict(host.other),
+        },
+        "builds": [
+            {"id": b.id, "version": b.version, "package": b.package, "origin": b.origin, "digest": b.digest}
+            for b in report.builds
+        ],
+        "profiles": [{"name": p.name, "args": p.args} for p in report.profiles],
+    }
+
+
+def _findings(report: RunReport) -> dict[str, Any]:
+    return {
+        "cells": {
+            "planned": report.cells_planned,
+            "total": len(report.results),
+            "verdicts": dict(sorted(report.verdicts().items())),
+            "outcomes": dict(sorted(report.outcomes().items())),
+        },
+        "hops": {"executed": report.hops.executed, "reused": report.hops.reused},
+        "groups": {section.value: [_group(g) for g in report.groups(section)] for section in Section},
+        "chains": [_chain(f) for f in chain_findings(report.results)],
+        "dropped": [{"what": d.what, "reason": d.reason, "count": d.count} for d in report.dropped],
+        "known_issues": [
+            {
+                "id": n.id,
+                "state": n.state,
+                "reason": n.reason,
+                "link": n.link,
+                "owner": n.owner,
+                "expires": n.expires,
+            }
+            for n in report.known_issues
+        ],
+    }
+
+
+def _group(found: Group) -> dict[str, Any]:
+    return {
+        "signature": found.signature,
+        "cells": found.cells,
+        "outcomes": dict(found.outcomes),
+        "machines": found.machines,
+        "profiles": found.profiles,
+        "routes": found.routes,
+        "smallest": found.smallest.to_json(),
+        "command": visible(found.command),
+    }
+
+
+def _chain(found: ChainFinding) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "path": found.path,
+        "cells": found.cells,
+        "direct_passes": found.direct,
+        "machines": found.machines,
+        "profiles": found.profiles,
+        "example": found.example.cell.id,
+    }
+
+
+def _row(result: CellResult) -> list[Any]:
+    data = result.to_json()
+    return [data[column] for column in _COLUMNS]

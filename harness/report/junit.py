@@ -1,0 +1,102 @@
+"""`junit.xml`: one suite per machine, one test case per cell; checked against tests/data/junit.xsd.
+
+1. The outcome chooses the element, because a CI server colours a job by it and must agree with the exit code:
+   regression and wrong-failure are `failure`, incomplete is `error`.
+2. A known issue is `skipped` with its id: it does not redden the job, and does not hide among the passes.
+3. Whatever else was not run or did not pass (unsupported, blocked, skipped) is `skipped` with the reason.
+4. A fixed known issue passes; its `system-out` says that the entry can go.
+"""
+
+from __future__ import annotations
+
+import io
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from harness.model import CellResult, Outcome, Verdict
+
+from .data import RunReport, natural
+from .text import clip, visible
+
+__all__ = ["render_junit"]
+
+_MESSAGE = 300  # characters of the attribute that CI servers show in a list
+_FAILURES = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
+
+
+def render_junit(report: RunReport) -> str:
+    """Return the XML document as text, encoding UTF-8."""
+    root = JUnitXml(visible(report.title))
+    by_machine: dict[str, list[CellResult]] = {}
+    for result in report.results:
+        by_machine.setdefault(result.cell.machine, []).append(result)
+    for machine in sorted(by_machine, key=natural):
+        root.append(_suite(report, machine, by_machine[machine]))
+    root.update_statistics()
+    buffer = io.BytesIO()
+    root.write(buffer)
+    return buffer.getvalue().decode()
+
+
+def _suite(report: RunReport, machine: str, results: list[CellResult]) -> TestSuite:
+    suite = TestSuite(visible(machine))
+    suite.timestamp = report.started.isoformat(timespec="seconds")
+    for name, value in _properties(report):
+        suite.add_property(name, visible(value))
+    for result in results:
+        suite.append(_case(report, result))
+    return suite
+
+
+def _properties(report: RunReport) -> list[tuple[str, str]]:
+    builds = [(f"build.{b.id}", f"{b.version} {b.package} {b.digest}".strip()) for b in report.builds]
+    host = [("kernel", report.host.kernel), ("engine", report.host.engine)]
+    return [("command", report.command), ("matrix", report.matrix_file), *host, *builds]
+
+
+def _case(report: RunReport, result: CellResult) -> TestCase:
+    cell = result.cell
+    name = f"{'>'.join(cell.path)}/{cell.mode}/{cell.guest}"
+    case = TestCase(visible(name), visible(f"{cell.machine}.{cell.profile}"), round(result.seconds, 3))
+    element = _element(result)
+    if element is not None:
+        element.text = visible(_details(report, result))
+        case.append(element)
+    elif result.outcome is Outcome.FIXED:
+        case.system_out = visible(f"fixed: known issue {result.known_issue!r} no longer fails here")
+    return case
+
+
+def _element(result: CellResult) -> Failure | Error | Skipped | None:
+    message = clip(visible(_message(result)), _MESSAGE)
+    if result.outcome in _FAILURES:
+        return Failure(message, visible(result.signature or result.outcome.value))
+    if result.outcome is Outcome.INCOMPLETE or result.verdict is Verdict.ERROR:
+        return Error(message, result.outcome.value)
+    if result.outcome is Outcome.KNOWN:
+        return Skipped(f"known issue {visible(str(result.known_issue))}: {message}", "known")
+    if result.outcome is Outcome.SKIPPED or result.verdict in (Verdict.UNSUPPORTED, Verdict.BLOCKED):
+        return Skipped(message, result.verdict.value)
+    return None
+
+
+def _message(result: CellResult) -> str:
+    cause = result.cause
+    if cause is None:
+        return result.reason or result.verdict.value
+    where = " ".join(part for part in (cause.kind, cause.device, cause.field) if part)
+    return f"{where}: {cause.message}" if cause.message else where
+
+
+def _details(report: RunReport, result: CellResult) -> str:
+    """Return the text of the element: what, where, why, and how to repeat it."""
+    lines = [
+        f"cell: {result.cell.id}",
+        f"verdict: {result.verdict}, outcome: {result.outcome}",
+        f"hop: {result.hop}, stage: {result.stage}" if result.hop is not None else "",
+        f"cause: {_message(result)}",
+        f"signature: {result.signature}" if result.signature else "",
+        f"reason: {result.reason}" if result.reason else "",
+        f"repeat: {report.repeat(result.cell)}",
+    ]
+    return "\n".join(line for line in lines if line)

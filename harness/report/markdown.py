@@ -1,0 +1,153 @@
+"""`report.md`: a short summary for a merge request, GitHub-flavoured.
+
+1. Foreign text stands in code spans only: no HTML, no mention, no link can come out of it.
+2. A pipe is escaped even there, because a table row is split before code spans are read.
+3. The whole stays under the size that forges accept for one comment (65,536 characters).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from .chains import chain_findings
+from .data import Group, RunReport, Section, Ship
+from .terminal import describe_cause
+from .text import duration, one_line, plural, visible
+
+__all__ = ["render_markdown"]
+
+_GROUPS = 20
+_ROWS = 10
+_SPAN = 300
+_COMMAND = 1000  # a command that was clipped would not run; longer ones are not made
+_MARKS = {Ship.YES: "✅ Ship", Ship.NO: "❌ Do not ship", Ship.UNKNOWN: "⚠️ No answer"}  # noqa: RUF001
+_TITLES = {
+    Section.PROBLEM: "Problems",
+    Section.INFRASTRUCTURE: "Host and engine failures",
+    Section.KNOWN: "Known issues",
+    Section.FIXED: "Known issues that no longer fail",
+}
+
+
+def render_markdown(report: RunReport) -> str:
+    """Return the document, ending in a newline."""
+    return "\n".join(_lines(report)).rstrip() + "\n"
+
+
+def code(text: str, limit: int = _SPAN) -> str:
+    """Return `text` as one code span, on one line; empty text gives nothing."""
+    line = one_line(text, limit)
+    if not line:
+        return ""
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def table_code(text: str) -> str:
+    """Return `text` as a code span for a table, where a bare pipe would end the cell."""
+    return code(text).replace("|", "\\|")
+
+
+def _lines(report: RunReport) -> Iterator[str]:
+    answer = report.answer()
+    yield f"## {_MARKS[answer.ship]}: {code(report.title)}"
+    yield ""
+    yield f"{answer.sentence[0].upper()}{answer.sentence[1:]}."
+    yield from (f"- but: {code(limit)}" for limit in answer.limits)
+    yield ""
+    yield from _counts(report)
+    for section, title in _TITLES.items():
+        yield from _section(title, report.groups(section))
+    yield from _chains(report)
+    yield from _notes(report)
+    yield from _about(report)
+
+
+def _counts(report: RunReport) -> Iterator[str]:
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| cells | {len(report.results):,} of {report.cells_planned:,} |"
+    yield f"| verdict | {', '.join(f'{n:,} {v}' for v, n in sorted(report.verdicts().items()))} |"
+    yield f"| outcome | {', '.join(f'{n:,} {o}' for o, n in sorted(report.outcomes().items()))} |"
+    yield f"| hops | {report.hops.executed:,} run, {report.hops.reused:,} reused |"
+    yield f"| time | {duration(report.seconds)} |"
+    yield ""
+
+
+def _section(title: str, groups: list[Group]) -> Iterator[str]:
+    if not groups:
+        return
+    yield f"### {title}"
+    yield ""
+    yield "| cells | what | where | smallest cell |"
+    yield "|---:|---|---|---|"
+    yield from (_row(found) for found in groups[:_GROUPS])
+    if len(groups) > _GROUPS:
+        yield f"| | and {len(groups) - _GROUPS:,} more | | |"
+    yield ""
+    if title == _TITLES[Section.PROBLEM]:
+        yield from _commands(groups[:_GROUPS])
+
+
+def _row(found: Group) -> str:
+    what = table_code(describe_cause(found.cause) or found.key)
+    message = table_code(found.cause.message) if found.cause else ""
+    where = f"{plural(len(found.machines), 'machine')}, {plural(len(found.profiles), 'profile')}, "
+    where += plural(len(found.routes), "route")
+    text = f"{what} {message}".strip()
+    return f"| {found.cells:,} | {text} | {where} | {table_code(found.smallest.cell.id)} |"
+
+
+def _commands(groups: list[Group]) -> Iterator[str]:
+    yield "Repeat the smallest cell of each:"
+    yield ""
+    yield from (f"{n}. {code(found.command, _COMMAND)}" for n, found in enumerate(groups, start=1))
+    yield ""
+
+
+def _chains(report: RunReport) -> Iterator[str]:
+    findings = chain_findings(report.results)
+    if not findings:
+        return
+    words = {
+        "broken": "fails, each step passes alone",
+        "detour": "passes, the direct migration fails",
+        "healed": "passes, a step fails alone",
+    }
+    yield "### Chains that their pairs do not explain"
+    yield ""
+    yield "| cells | chain | what |"
+    yield "|---:|---|---|"
+    for found in findings[:_ROWS]:
+        yield f"| {found.cells:,} | {table_code('>'.join(found.path))} | {words[found.kind]} |"
+    if len(findings) > _ROWS:
+        yield f"| | and {len(findings) - _ROWS:,} more | |"
+    yield ""
+
+
+def _notes(report: RunReport) -> Iterator[str]:
+    yield from _bounded(
+        f"- known issue {code(n.id)} is {n.state}" for n in report.known_issues if n.state != "active"
+    )
+    yield from _bounded(
+        f"- {plural(d.count, 'cell')} dropped: {code(d.what)}: {code(d.reason)}" for d in report.dropped
+    )
+
+
+def _bounded(lines: Iterable[str]) -> Iterator[str]:
+    every = list(lines)
+    yield from every[:_ROWS]
+    if len(every) > _ROWS:
+        yield f"- and {len(every) - _ROWS:,} more"
+    if every:
+        yield ""
+
+
+def _about(report: RunReport) -> Iterator[str]:
+    yield f"Repeat the run: {code(report.command, _COMMAND)}"
+    yield ""
+    versions = ", ".join(f"{code(b.id)} {code(b.version)}" for b in report.builds)
+    yield f"<sub>builds: {versions}; kernel {code(report.host.kernel)}; migmatrix {code(report.harness_version)}</sub>"

@@ -1,0 +1,162 @@
+"""What a run looks like while it goes on: one live line on a terminal, plain lines elsewhere.
+
+1. Everything is driven by the run's events and an injected clock; no thread, no timer, no sleep.
+2. The first cell of each signature is printed in full, further ones are counted: 10, 100, 1,000...
+3. Failures are lines of their own that scroll by; the live line stays below them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from harness.model import CellResult
+
+from .data import Section, group_key, section_of
+from .terminal import describe_cause
+from .text import duration, one_line, plural, visible
+
+__all__ = ["Progress"]
+
+_REFRESH = 0.1  # seconds between two paintings of the live line
+_INTERVAL = 15.0  # seconds between two plain lines, so that a night's log stays readable
+_MESSAGE = 240
+_LOUD = {Section.PROBLEM: ("FAIL", "bold red"), Section.INFRASTRUCTURE: ("ERROR", "bold yellow")}
+
+
+class Progress:
+    """Use as a context manager, or call `close`. Methods may be called from any thread.
+
+    `clock` returns seconds from any fixed point; `interval` is the least time between plain lines.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        interval: float = _INTERVAL,
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._interval = _REFRESH if self._live else interval
+        self._lock = threading.Lock()
+        self._started = self._shown = clock()
+        self._cells = self._hops = self._executed = 0
+        self._total_cells = self._total_hops = 0
+        self._open = False
+        self._seen: Counter[str] = Counter()
+        self._bad: Counter[Section] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self, total_cells: int, total_hops: int) -> None:
+        """Begin; totals are of the plan, hops that will be reused included."""
+        with self._lock:
+            self._total_cells, self._total_hops = total_cells, total_hops
+            self._started = self._clock()
+            self._open = True
+            if self._live:
+                self._live.start()
+            self._show()
+
+    def hop_done(self, *, reused: bool = False) -> None:
+        """Count a hop that was executed or whose stored result was used again."""
+        with self._lock:
+            self._hops += 1
+            self._executed += not reused
+            self._show_if_due()
+
+    def cell_done(self, result: CellResult) -> None:
+        """Count a judged cell, and print it if it needs attention and is the first of its kind."""
+        with self._lock:
+            self._cells += 1
+            section = section_of(result)
+            if section in _LOUD:
+                self._bad[section] += 1
+                self._tell(result, section)
+            self._show_if_due()
+
+    def close(self) -> None:
+        """End the live line, or print the last plain one; may be called more than once."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+            self._show()
+            if self._live:
+                self._live.stop()
+
+    def _tell(self, result: CellResult, section: Section) -> None:
+        key = group_key(result)
+        self._seen[key] += 1
+        count = self._seen[key]
+        label, style = _LOUD[section]
+        if count == 1:
+            self._print(Text.assemble((f"{label} ", style), visible(result.cell.id)))
+            self._print(Text(f"     {_why(result)}"))
+        elif count >= 10 and set(str(count)[1:]) == {"0"} and str(count)[0] == "1":  # noqa: PLR2004
+            again = f"again, {plural(count, 'cell')} so far: {_why(result)}"
+            self._print(Text.assemble((f"{label} ", style), again))
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def _show_if_due(self) -> None:
+        if self._clock() - self._shown >= self._interval:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = self._clock()
+        if self._live:
+            self._live.update(self._line(), refresh=True)
+        else:
+            self._print(self._line())
+
+    def _line(self) -> Text:
+        elapsed = self._shown - self._started
+        parts = [
+            f"{self._cells:,} of {plural(self._total_cells, 'cell')} done",
+            f"{self._hops:,} of {plural(self._total_hops, 'hop')}",
+            f"{self._executed / elapsed:,.1f} hops/s" if elapsed > 0 else "",
+            f"{duration(elapsed)} so far",
+            self._remaining(elapsed),
+        ]
+        line = Text(", ".join(p for p in parts if p))
+        for section, count in sorted(self._bad.items()):
+            label, style = _LOUD[section]
+            line.append(f", {count:,} {label}", style)
+        return line
+
+    def _remaining(self, elapsed: float) -> str:
+        """Return the time left at the rate so far; hops are the work, cells only wait for them."""
+        done, total = (self._hops, self._total_hops) if self._total_hops else (self._cells, self._total_cells)
+        if not done or done >= total or elapsed <= 0:
+            return ""
+        return f"about {duration((total - done) * elapsed / done)} left"
+
+
+def _why(result: CellResult) -> str:
+    cause = result.cause
+    if cause is None:
+        return visible(result.reason or result.verdict.value)
+    message = f": {one_line(cause.message, _MESSAGE)}" if cause.message else ""
+    return f"{describe_cause(cause)}{message}"

@@ -1,0 +1,107 @@
+// Heat maps: one per machine, a source x destination table of links. A square shows the worst outcome
+// over all its cells as a glyph and a count, so that colour only repeats what is written.
+
+const maps = document.querySelector(".maps");
+
+// Return counts[machine][path][outcome] over the cells that pass every filter except path and kind.
+function countPairs(state) {
+  const counts = new Map();
+  const chains = new Map();
+  for (const n of chosenIndexes({ ...state, path: "", kind: "" })) {
+    const machine = MACHINE[n];
+    if (!counts.has(machine)) counts.set(machine, new Map());
+    if (D.paths[PATH[n]].length !== 2) { addTo(chains, machine, OUTCOME[n]); continue; }
+    addTo(counts.get(machine), D.paths[PATH[n]].join(">"), OUTCOME[n]);
+  }
+  return { counts, chains };
+}
+
+function addTo(map, key, outcome) {
+  if (!map.has(key)) map.set(key, new Array(D.outcomes.length).fill(0));
+  map.get(key)[outcome] += 1;
+}
+
+const worst = (counts) => SEVERITY.find((name) => counts[D.outcomes.indexOf(name)]);
+const describe = (counts) =>
+  SEVERITY.filter((name) => counts[D.outcomes.indexOf(name)])
+    .map((name) => `${number.format(counts[D.outcomes.indexOf(name)])} ${name}`).join(", ");
+
+// Versions head the columns, because they are short; ids do where two builds share a version.
+function columnTitle(build) {
+  const id = D.builds[build], version = D.versions[id] || id;
+  const same = D.builds.filter((other) => (D.versions[other] || other) === version).length;
+  return same === 1 ? version : id;
+}
+
+function showMaps(state) {
+  const { counts, chains } = countPairs(state);
+  const machines = [...counts.keys()].sort((a, b) => a - b);
+  maps.replaceChildren(...machines.map((m) => map(m, counts.get(m), chains.get(m), state)));
+}
+
+function map(machine, pairs, chains, state) {
+  const name = D.machines[machine];
+  const used = D.builds.map((_, b) => b).filter((b) => D.paths.some((path) => path.includes(b)));
+  const head = el("tr", null, el("th", { scope: "col" }, "from \\ to"),
+    ...used.map((b) => el("th", { scope: "col", title: D.builds[b] }, columnTitle(b))));
+  const rows = used.map((source) => el("tr", null, rowTitle(source),
+    ...used.map((destination) => square(name, source, destination, pairs, state))));
+  const table = el("table", null, el("caption", { hidden: "" }, `${name}: source by destination`), el("thead", null, head), el("tbody", null, ...rows));
+  rove(table);
+  return el("div", { class: "map" }, el("h3", null, name), table, chainLink(name, chains));
+}
+
+function rowTitle(build) {
+  const id = D.builds[build], version = D.versions[id];
+  return el("th", { scope: "row" }, id, version && version !== id ? el("span", null, version) : "");
+}
+
+function chainLink(machine, counts) {
+  if (!counts) return "";
+  const odd = describe(counts.map((count, n) => (["ok", "skipped"].includes(D.outcomes[n]) ? 0 : count)));
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const text = `${plural(total, "chain")}${odd ? `: ${odd}` : ", nothing unexpected"}`;
+  return el("p", null, el("a", { href: link({ machine, kind: "chains", path: "" }), title: describe(counts) }, text));
+}
+
+function square(machine, source, destination, pairs, state) {
+  const counts = pairs.get(`${source}>${destination}`);
+  if (!counts) return el("td", null, el("span", { class: "empty" }, "·"));
+  const path = `${D.builds[source]}>${D.builds[destination]}`, outcome = worst(counts);
+  const count = counts[D.outcomes.indexOf(outcome)], text = number.format(count);
+  const label = `${machine}, ${D.builds[source]} to ${D.builds[destination]}: ${describe(counts)}`;
+  const here = state.path === path && state.machine === machine ? " here" : "";
+  const shown = outcome === "ok" ? text : `${D.glyphs[outcome]} ${text}`;
+  return el("td", null, el("a", { href: link({ machine, path, kind: "" }), class: `o-${outcome}${here}`, title: label, "aria-label": label, tabindex: "-1" }, shown));
+}
+
+// One stop of the tab key per map; arrow keys move inside it.
+function rove(table) {
+  const first = table.querySelector("td a");
+  if (first) first.tabIndex = 0;
+  table.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const cell = event.target.closest("td");
+    if (!step || !cell) return;
+    const target = nextSquare(table, cell, step);
+    if (!target) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    target.tabIndex = 0;
+    target.focus();
+  });
+}
+
+function nextSquare(table, cell, [down, right]) {
+  let y = cell.parentElement.rowIndex + down, x = cell.cellIndex + right;
+  while (table.rows[y] && table.rows[y].cells[x]) {
+    const target = table.rows[y].cells[x].querySelector("a");
+    if (target) return target;
+    y += down; x += right;
+  }
+  return null;
+}
+
+maps.addEventListener("click", (event) => {
+  if (event.target.closest("td a, p a")) requestAnimationFrame(() => document.getElementById("cells").focus());
+});

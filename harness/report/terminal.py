@@ -1,0 +1,129 @@
+"""The end of a run on a terminal: the answer first, then the problems, largest first.
+
+Foreign text is never read as rich markup and holds no escape sequences; commands are never wrapped,
+so that they can be copied. Plain text results when the console is not a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from harness.model import Cause, Outcome
+
+from .chains import ChainKind, chain_findings
+from .data import Group, RunReport, Section, Ship
+from .text import duration, one_line, plural, visible
+
+__all__ = ["describe_cause", "render_terminal", "spread"]
+
+_GROUPS = 10  # more than that is no first screen; the rest is in report.html
+_NAMES = 3
+_MESSAGE = 240
+_STYLES = {Ship.YES: "bold green", Ship.NO: "bold red", Ship.UNKNOWN: "bold yellow"}
+_SECTIONS = (
+    (Section.PROBLEM, "problems, largest first", "red"),
+    (Section.INFRASTRUCTURE, "host and engine failures (not the product's)", "yellow"),
+    (Section.KNOWN, "known issues", "default"),
+    (Section.FIXED, "known issues that no longer fail", "green"),
+)
+_BAD = (Outcome.REGRESSION, Outcome.WRONG_FAILURE, Outcome.INCOMPLETE)
+
+
+def render_terminal(report: RunReport, console: Console) -> None:
+    """Print the summary of `report`."""
+    for line in _lines(report):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _lines(report: RunReport) -> Iterator[Text]:
+    yield from _answer(report)
+    yield from _counts(report)
+    for section, title, style in _SECTIONS:
+        yield from _section(report.groups(section), title, style)
+    yield from _chains(report)
+    yield from _notes(report)
+
+
+def _answer(report: RunReport) -> Iterator[Text]:
+    answer = report.answer()
+    yield Text.assemble((answer.ship, _STYLES[answer.ship]), f": {answer.sentence}")
+    for limit in answer.limits:
+        yield Text.assemble(("  but: ", "yellow"), visible(limit))
+
+
+def _counts(report: RunReport) -> Iterator[Text]:
+    verdicts = ", ".join(f"{n:,} {v}" for v, n in sorted(report.verdicts().items()))
+    outcomes = [(f"{n:,} {o}", "red" if o in _BAD else "") for o, n in sorted(report.outcomes().items())]
+    yield Text(f"  cells    {len(report.results):,} of {report.cells_planned:,}: {verdicts}")
+    yield Text.assemble("  outcome  ", Text(", ").join(Text(*pair) for pair in outcomes))
+    hops = report.hops
+    yield Text(f"  hops     {hops.executed:,} run, {hops.reused:,} reused, {duration(report.seconds)}")
+
+
+def _section(groups: list[Group], title: str, style: str) -> Iterator[Text]:
+    if not groups:
+        return
+    yield Text()
+    yield Text(title, "bold")
+    for number, found in enumerate(groups[:_GROUPS], start=1):
+        yield from _group(number, found, style)
+    if len(groups) > _GROUPS:
+        yield Text(f"  and {len(groups) - _GROUPS:,} more, in report.html")
+
+
+def _group(number: int, found: Group, style: str) -> Iterator[Text]:
+    title = describe_cause(found.cause) or visible(found.key)
+    yield Text.assemble(f"{number:>3}. ", (plural(found.cells, "cell"), style), f"  {title}")
+    if found.cause is not None and found.cause.message:
+        yield Text(f"     {one_line(found.cause.message, _MESSAGE)}", "dim")
+    yield Text(f"     {spread(found)}")
+    yield Text(f"     smallest: {visible(found.smallest.cell.id)}")
+    yield Text(f"     repeat:   {visible(found.command)}")
+
+
+def describe_cause(cause: Cause | None) -> str:
+    """Return kind, device and field on one line, or nothing."""
+    if cause is None:
+        return ""
+    return visible(" · ".join(part for part in (cause.kind, cause.device, cause.field) if part))
+
+
+def spread(found: Group) -> str:
+    """Return how far a problem reaches: machines, profiles, routes; the first few of each by name."""
+    routes = tuple(">".join(route) for route in found.routes)
+    parts = (
+        _few(found.machines, "machine"),
+        _few(found.profiles, "profile"),
+        _few(routes, "route"),
+    )
+    return visible("; ".join(parts))
+
+
+def _few(names: tuple[str, ...], word: str) -> str:
+    shown = ", ".join(names[:_NAMES])
+    rest = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return f"{plural(len(names), word)} ({shown}{rest})"
+
+
+def _chains(report: RunReport) -> Iterator[Text]:
+    findings = [f for f in chain_findings(report.results) if f.kind is ChainKind.BROKEN]
+    if not findings:
+        return
+    cells = sum(f.cells for f in findings)
+    yield Text()
+    yield Text("chains that fail although each step passes alone", "bold")
+    for found in findings[:_NAMES]:
+        yield Text(f"     {plural(found.cells, 'cell')}  {visible('>'.join(found.path))}")
+    yield Text(f"     {plural(cells, 'cell')} on {plural(len(findings), 'path')} in all")
+
+
+def _notes(report: RunReport) -> Iterator[Text]:
+    notes = [f"known issue {n.id!r} is {n.state}" for n in report.known_issues if n.state != "active"]
+    notes += [f"{plural(d.count, 'cell')} dropped: {d.what}: {d.reason}" for d in report.dropped]
+    if notes:
+        yield Text()
+    for note in notes:
+        yield Text(visible(note))

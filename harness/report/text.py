@@ -1,0 +1,84 @@
+"""Text that came from an emulator, made safe to print anywhere, and files written whole or not at all.
+
+Emulator output may hold anything: escape sequences, NULs, lone surrogates from undecodable bytes.
+Every renderer passes such text through `visible` first; each then adds the escaping of its format.
+Legal characters: XML 1.0 (fifth edition), production 2 ``Char``, which is the strictest of the
+formats written here, less the C1 controls, which a terminal may obey.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+__all__ = ["clip", "duration", "one_line", "plural", "tail", "visible", "write_atomic"]
+
+_INVISIBLE = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with control, surrogate and direction-changing characters written as ``\x1b`` or ``\u202e``.
+
+    Tab and newline stay; CR LF becomes a newline, because emulators on a terminal print it.
+    """
+    return _INVISIBLE.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - one byte
+
+
+def clip(text: str, limit: int) -> str:
+    """Return at most `limit` characters of `text`, from the start; says how many were left out."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return `text` made visible, on one line, of about `limit` characters at most."""
+    return clip(" ".join(visible(text).split()), limit)
+
+
+def tail(text: str, limit: int) -> str:
+    """Return at most `limit` characters of `text`, from the end; says how many were left out."""
+    if len(text) <= limit:
+        return text
+    return f"({len(text) - limit:,} earlier characters)…\n{text[-limit:]}"
+
+
+def plural(count: int, word: str) -> str:
+    """Return ``1 cell``, ``2 cells``, ``1,204 cells``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people: ``0.4 s``, ``38 s``, ``12 min 03 s``, ``2 h 05 min``."""
+    if seconds < 10:  # noqa: PLR2004 - below that a tenth matters
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def write_atomic(path: Path, content: str) -> None:
+    """Write `content` as UTF-8 so that a reader sees the old file or the new one, never a part.
+
+    OSError when the directory cannot be written; nothing is left behind then.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide reports from a web server
+        os.replace(name, path)  # noqa: PTH105 - the name is a plain string from mkstemp
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

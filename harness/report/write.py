@@ -1,0 +1,33 @@
+"""Writes the report files of a run; each is complete or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .data import RunReport
+from .html import render_html
+from .jsonfile import render_json
+from .junit import render_junit
+from .markdown import render_markdown
+from .text import write_atomic
+
+__all__ = ["write_reports"]
+
+_RENDERERS = {
+    "junit.xml": render_junit,
+    "report.html": render_html,
+    "report.json": render_json,
+    "report.md": render_markdown,
+}
+
+
+def write_reports(report: RunReport, directory: Path) -> list[Path]:
+    """Write junit.xml, report.html, report.json and report.md; return their paths in that order.
+
+    `directory` must exist. OSError when a file cannot be written.
+    """
+    written = []
+    for name, render in _RENDERERS.items():
+        write_atomic(directory / name, render(report))
+        written.append(directory / name)
+    return written

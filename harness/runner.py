@@ -1,0 +1,320 @@
+"""Runs a plan: hops on demand, each once, cells in the plan's order.
+
+Rules:
+1. A cell asks for its probes, then for its hops one after another, and stops at the first that failed.
+2. A hop is done only when no store entry answers for it; its stream in is fetched, or made again, first.
+3. Evidence is stored before anything is judged.
+4. A failure of the host is retried, then reported as such; after several in a row nothing more is started.
+5. What is kept in memory and in the workspace is bounded; the store can always tell again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import stamina
+
+from harness.errors import InfrastructureError
+from harness.hops.live import run_live_path
+from harness.hops.snapshot import run_snapshot_hop
+from harness.hops.task import HopTask, LiveTask
+from harness.judge import judge_cell, judge_hop
+from harness.model import Cell, CellResult, HopEvidence, Stage, Verdict
+from harness.store.runs import Basis
+from harness.store.streams import StreamCache
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from harness.builds.facts import PreparedBuild
+    from harness.engines.base import Engine
+    from harness.engines.workspace import Workspace
+    from harness.plan import Hop, Plan
+    from harness.store.hops import HopStore
+
+__all__ = ["Judged", "Runner", "Settings"]
+
+# Cells that are on their way at once, for each emulator that may run at once: enough that a wait for
+# another process's hop, or for a chain's own last hop, leaves no core idle.
+_WINDOW = 8
+_FAILURES_IN_A_ROW = 3
+# Results of hops kept in memory, and bytes of uncompressed streams kept in the workspace.
+_REMEMBERED = 2000
+_STREAMS_LIMIT = 2 << 30
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a plan is run; seconds by stage, attempts after a failure of the host."""
+
+    jobs: int
+    deadlines: Mapping[Stage, float]
+    retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finished cell, and what its verdict rests on."""
+
+    result: CellResult
+    basis: Basis
+
+
+class Runner:
+    """Runs one plan on one engine and one store; `on_hop` is told of each hop, and whether it was reused."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        builds: Mapping[str, PreparedBuild],
+        engine: Engine,
+        store: HopStore,
+        workspace: Workspace,
+        settings: Settings,
+        on_hop: Callable[[HopEvidence, bool], None],
+    ) -> None:
+        self._plan, self._builds, self._engine = plan, builds, engine
+        self._store, self._workspace, self._settings = store, workspace, settings
+        self._on_hop = on_hop
+        self._slots = asyncio.Semaphore(settings.jobs)
+        self._work: dict[str, asyncio.Task[HopEvidence]] = {}
+        self._live: dict[str, asyncio.Task[list[HopEvidence]]] = {}
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._streams = StreamCache(workspace.streams, _STREAMS_LIMIT)
+        self._failures = 0
+        self._down = ""
+
+    async def run(self) -> AsyncIterator[Judged]:
+        """Every cell of the plan as it finishes."""
+        window = self._settings.jobs * _WINDOW
+        waiting = iter(self._plan.cells)
+        running: set[asyncio.Task[Judged]] = set()
+        try:
+            while True:
+                while len(running) < window and (cell := next(waiting, None)) is not None:
+                    running.add(asyncio.create_task(self.cell(cell)))
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            await _cancel(list(running))
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop what is still under way."""
+        await _cancel([*self._work.values(), *self._live.values(), *self._fetching.values()])
+
+    async def cell(self, cell: Cell) -> Judged:
+        """Run and judge one cell."""
+        probes = {b: await self._hop(k) for b, k in self._plan.probes_of(cell).items()}
+        hops: list[HopEvidence | None] = []
+        if not any(p.failed_at(Stage.START) or p.infrastructure for p in probes.values()):
+            hops.extend(await self._path(cell))
+        hops.extend([None] * (len(self._plan.hops_of(cell)) - len(hops)))
+        return Judged(judge_cell(cell, hops, probes), Basis(tuple(hops), probes))
+
+    async def _path(self, cell: Cell) -> Sequence[HopEvidence]:
+        keys = self._plan.hops_of(cell)
+        if self._plan.hop(keys[-1]).mode.live:
+            return await self._live_path(keys)
+        found: list[HopEvidence] = []
+        for key in keys:
+            found.append(await self._hop(key))
+            if found[-1].failed or found[-1].infrastructure:
+                break
+        return found
+
+    # -- snapshot hops
+
+    async def _hop(self, key: str) -> HopEvidence:
+        return await _shared(self._work, key, lambda: self._find_or_do(self._plan.hop(key)))
+
+    async def _find_or_do(self, hop: Hop) -> HopEvidence:
+        found = self._found(hop)
+        if found is not None:
+            self._on_hop(found, True)
+            return found
+        evidence = await self._guarded(hop.key, lambda: self._do(hop))
+        self._on_hop(evidence, False)
+        return evidence
+
+    def _found(self, hop: Hop, *, with_stream: bool = False) -> HopEvidence | None:
+        """Stored evidence, if it answers all that is asked of this hop."""
+        evidence = self._store.get(hop.key)
+        if evidence is None or evidence.failed:
+            return evidence
+        if self._plan.needs_out(hop.key) and evidence.stream is None:
+            return None
+        return None if with_stream and not self._store.has_stream(hop.key) else evidence
+
+    async def _do(self, hop: Hop, *, with_stream: bool = False) -> HopEvidence:
+        """Do the hop, unless another process has just done it."""
+        if hop.incoming is None:
+            return await self._do_with(hop, None, with_stream=with_stream)
+        await self._have_stream(hop.incoming)
+        with self._streams.pinned(hop.incoming) as incoming:
+            return await self._do_with(hop, incoming, with_stream=with_stream)
+
+    async def _do_with(self, hop: Hop, incoming: Path | None, *, with_stream: bool) -> HopEvidence:
+        async with self._store.claim(hop.key), self._slots:
+            found = self._found(hop, with_stream=with_stream)
+            if found is not None:
+                return found
+            draft = self._streams.draft(hop.key)
+            save_to = draft if self._plan.needs_out(hop.key) else None
+            evidence = await run_snapshot_hop(self._engine, self._task(hop, incoming, save_to))
+            _refuse_host_failure(evidence)
+            await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
+            if evidence.stream:
+                draft.replace(self._streams.path(hop.key))
+                self._streams.add(hop.key)
+            self._failures = 0
+            return evidence
+
+    def _task(self, hop: Hop, incoming: Path | None, save_to: Path | None) -> HopTask:
+        return HopTask(
+            key=hop.key,
+            build=self._builds[hop.build],
+            machine=hop.machine,
+            arguments=hop.arguments,
+            mode=hop.mode,
+            guest=hop.guest,
+            deadlines=self._settings.deadlines,
+            incoming=incoming,
+            save_to=save_to,
+        )
+
+    async def _have_stream(self, key: str) -> None:
+        """See to it that the stream of a hop that passed is in the cache."""
+        while key not in self._streams:
+            await _shared(self._fetching, key, lambda: self._fetch(self._plan.hop(key)))
+            self._fetching.pop(key, None)
+
+    async def _fetch(self, hop: Hop) -> None:
+        evidence = self._store.get(hop.key)
+        if evidence is None or not await self._fetched(evidence):
+            evidence = await self._do(hop, with_stream=True)
+            if evidence.stream is None:
+                raise InfrastructureError(
+                    f"hop {hop.key[:16]} passed before and failed when it was done again"
+                )
+
+    async def _fetched(self, evidence: HopEvidence) -> bool:
+        path = self._streams.path(evidence.key)
+        if not await asyncio.to_thread(self._store.fetch_stream, evidence, path):
+            return False
+        self._streams.add(evidence.key)
+        return True
+
+    # -- live paths
+
+    async def _live_path(self, keys: Sequence[str]) -> Sequence[HopEvidence]:
+        found = self._found_live(keys)
+        if found is not None:
+            return found
+        longest = self._longest(keys)
+        return (await _shared(self._live, longest[-1], lambda: self._do_live(longest)))[: len(keys)]
+
+    def _found_live(self, keys: Sequence[str]) -> list[HopEvidence] | None:
+        found: list[HopEvidence] = []
+        for key in keys:
+            evidence = self._store.get(key)
+            if evidence is None:
+                return None
+            found.append(evidence)
+            if evidence.failed:
+                break
+        for evidence in found:
+            self._on_hop(evidence, True)
+        return found
+
+    def _longest(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """A planned path that begins with `keys` and is not the beginning of another."""
+        path = tuple(keys)
+        while consumers := self._plan.consumers(path[-1]):
+            path = (*path, consumers[0])
+        return path
+
+    async def _do_live(self, keys: tuple[str, ...]) -> list[HopEvidence]:
+        found: list[HopEvidence] = []
+
+        async def run() -> HopEvidence:
+            async with self._store.claim(keys[-1]), self._slots:
+                found[:] = await run_live_path(self._engine, self._live_task(keys), self._workspace.link)
+                for evidence in found:
+                    _refuse_host_failure(evidence)
+                    await asyncio.to_thread(self._store.put, evidence, None)
+                self._failures = 0
+                return found[-1]
+
+        last = await self._guarded(keys[len(found)], run)
+        if last.infrastructure:
+            return [*found, last]
+        for evidence in found:
+            self._on_hop(evidence, False)
+        return found
+
+    def _live_task(self, keys: tuple[str, ...]) -> LiveTask:
+        hops = [self._plan.hop(key) for key in keys]
+        names = [hops[0].source, *(hop.build for hop in hops)]
+        return LiveTask(
+            keys=keys,
+            builds=tuple(self._builds[name] for name in names if name is not None),
+            machine=hops[0].machine,
+            arguments=hops[0].arguments,
+            mode=hops[0].mode,
+            guest=hops[0].guest,
+            deadlines=self._settings.deadlines,
+        )
+
+    # -- failures of the host
+
+    async def _guarded(self, key: str, work: Callable[[], Coroutine[Any, Any, HopEvidence]]) -> HopEvidence:
+        """What `work` returns; evidence of the host's failure when it fails for all attempts."""
+        if self._down:
+            return HopEvidence(key, (), (), infrastructure=self._down)
+        try:
+            async for attempt in stamina.retry_context(
+                on=InfrastructureError, attempts=self._settings.retries + 1, wait_initial=0.2, timeout=None
+            ):
+                with attempt:
+                    return await work()
+        except InfrastructureError as err:
+            self._failures += 1
+            if self._failures >= _FAILURES_IN_A_ROW:
+                self._down = f"not started, the host failed {self._failures} times in a row: {err}"
+            return HopEvidence(key, (), (), infrastructure=str(err))
+        raise AssertionError("retry_context ends by return or by an error")
+
+
+def _refuse_host_failure(evidence: HopEvidence) -> None:
+    """Evidence that shows a failure of the host (a full disk, say) is not kept; InfrastructureError."""
+    judgement = judge_hop(evidence)
+    if judgement.verdict is Verdict.ERROR:
+        raise InfrastructureError(judgement.cause.message if judgement.cause else "the host failed")
+
+
+async def _shared(
+    tasks: dict[str, asyncio.Task[T]], key: str, work: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """The result of the one task for `key`, started by whoever asks first; old finished ones are forgotten."""
+    if key not in tasks:
+        if len(tasks) >= _REMEMBERED:
+            for old in [k for k, task in tasks.items() if task.done()]:
+                del tasks[old]
+        tasks[key] = asyncio.create_task(work())
+    return await asyncio.shield(tasks[key])
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

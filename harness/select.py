@@ -1,0 +1,129 @@
+"""`--select` terms: which cells or results are meant.
+
+1. A term is `key=pattern`. Keys: machine, profile, path, mode, guest, cell (the whole id), build (any build
+   of the path); for results also verdict, outcome, signature.
+2. In a pattern `*` stands for any text, also across `>` in a path (`qemu-7.2>*`), `?` for one character;
+   everything else is literal, also `[`.
+3. A comma in a pattern separates alternatives (`machine=pc-q35-*,pc-i440fx-7.2`); in a signature it is literal.
+4. All terms must hold, also when a key is repeated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from harness.model import Cell, CellResult
+
+__all__ = ["CELL_KEYS", "RESULT_KEYS", "Selection", "Term", "glob_match"]
+
+_CELL_TEXTS: dict[str, Callable[[Cell], tuple[str, ...]]] = {
+    "machine": lambda cell: (cell.machine,),
+    "profile": lambda cell: (cell.profile,),
+    "path": lambda cell: (">".join(cell.path),),
+    "mode": lambda cell: (cell.mode,),
+    "guest": lambda cell: (cell.guest,),
+    "cell": lambda cell: (cell.id,),
+    "build": lambda cell: cell.path,
+}
+_RESULT_TEXTS: dict[str, Callable[[CellResult], tuple[str, ...]]] = {
+    "verdict": lambda result: (result.verdict.value,),
+    "outcome": lambda result: (result.outcome.value,),
+    "signature": lambda result: (result.signature or "",),
+}
+CELL_KEYS = tuple(_CELL_TEXTS)
+RESULT_KEYS = tuple(_RESULT_TEXTS)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", pattern))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def glob_match(text: str, pattern: str) -> bool:
+    """Whether all of `text` matches `pattern` (rule 2)."""
+    return _compiled(pattern).fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One `key=pattern` with its alternatives."""
+
+    key: str
+    patterns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.key}={','.join(self.patterns)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Term:
+        """UserError when `text` is not a term or its key is unknown."""
+        key, equals, pattern = text.partition("=")
+        if not equals or not pattern.strip(", "):
+            raise UserError(f"{text!r} is not a selection: write key=pattern")
+        return cls.make(key.strip(), pattern.strip())
+
+    @classmethod
+    def make(cls, key: str, pattern: str) -> Term:
+        """The term of a key and its pattern, commas not yet split; UserError for an unknown key."""
+        if key not in (*CELL_KEYS, *RESULT_KEYS):
+            raise UserError(
+                f"unknown selection key {key!r}: known are {', '.join((*CELL_KEYS, *RESULT_KEYS))}"
+            )
+        alternatives = (pattern,) if key == "signature" else tuple(pattern.split(","))
+        return cls(key, tuple(a.strip() for a in alternatives if a.strip()))
+
+    def selects(self, cell: Cell) -> bool:
+        """Whether the term holds for a cell; a term on results holds for every cell."""
+        texts = _CELL_TEXTS.get(self.key)
+        return texts is None or self._any(texts(cell))
+
+    def selects_result(self, result: CellResult) -> bool:
+        """Whether the term holds for a result."""
+        texts = _RESULT_TEXTS.get(self.key)
+        return self.selects(result.cell) if texts is None else self._any(texts(result))
+
+    def _any(self, texts: tuple[str, ...]) -> bool:
+        return any(glob_match(text, pattern) for text in texts for pattern in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Terms of which all must hold; without terms everything is selected."""
+
+    terms: tuple[Term, ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Selection:
+        """The selection of some `--select` options; UserError as in `Term.parse`."""
+        return cls(tuple(map(Term.parse, texts)))
+
+    @property
+    def on_results(self) -> tuple[Term, ...]:
+        """The terms that need results and so cannot narrow a plan."""
+        return tuple(term for term in self.terms if term.key in RESULT_KEYS)
+
+    def selects(self, cell: Cell) -> bool:
+        """Whether every term holds for a cell; terms on results do not narrow."""
+        return all(term.selects(cell) for term in self.terms)
+
+    def selects_result(self, result: CellResult) -> bool:
+        """Whether every term holds for a result."""
+        return all(term.selects_result(result) for term in self.terms)
+
+    def unmatched(self, cells: Iterable[Cell]) -> tuple[Term, ...]:
+        """The terms that hold for none of `cells`, each taken alone."""
+        left = list(self.terms)
+        for cell in cells:
+            left = [term for term in left if not term.selects(cell)]
+            if not left:
+                break
+        return tuple(left)

@@ -1,0 +1,83 @@
+"""One cell as text or JSON: what happened, and everything that was recorded about it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+from harness.replay import evidence_of
+from harness.store.hops import EVIDENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.model import CellResult, EmulatorEvidence, HopEvidence
+    from harness.store import RunStore
+
+__all__ = ["find_cell", "render_cell", "render_hop", "render_verdict"]
+
+_SOME = 5
+
+
+def find_cell(run: RunStore, wanted: str) -> CellResult:
+    """The result whose cell id is `wanted`, or the only one that contains it; UserError otherwise."""
+    results = list(run.results())
+    found = [r for r in results if r.cell.id == wanted] or [r for r in results if wanted in r.cell.id]
+    if not found:
+        raise UserError(f"no cell {wanted!r} in {str(run.directory)!r}")
+    if len(found) > 1:
+        some = ", ".join(repr(r.cell.id) for r in found[:_SOME])
+        raise UserError(f"{wanted!r} is a part of {len(found)} cells: {some}{', ...' * (len(found) > _SOME)}")
+    return found[0]
+
+
+def render_cell(run: RunStore, wanted: str, *, as_json: bool) -> str:
+    """The cell with its evidence."""
+    result = find_cell(run, wanted)
+    hops = evidence_of(run, result)
+    if as_json:
+        data = {**result.to_json(), "evidence": [EVIDENCE.dump_python(hop, mode="json") for hop in hops]}
+        return json.dumps(data, indent=1)
+    return "\n".join([*render_verdict(result), *(line for hop in hops for line in render_hop(hop))])
+
+
+def render_verdict(result: CellResult) -> Iterator[str]:
+    """What happened to a cell, a line each."""
+    yield result.cell.id
+    yield f"verdict   {result.verdict}, {result.outcome}"
+    if result.hop is not None:
+        migration = " > ".join(result.cell.path[result.hop - 1 : result.hop + 1])
+        yield f"where     migration {result.hop} ({migration}), {result.stage}"
+    if result.cause is not None:
+        yield f"cause     {' '.join(p for p in (result.cause.kind, result.cause.device, result.cause.field) if p)}"
+        yield f"message   {result.cause.message}"
+    if result.signature:
+        yield f"signature {result.signature}"
+    if result.reason:
+        yield f"reason    {result.reason}"
+
+
+def render_hop(hop: HopEvidence) -> Iterator[str]:
+    """What is known of a hop, a line each."""
+    yield ""
+    yield f"hop {hop.key[:16]}"
+    for stage in hop.stages:
+        problem = f"  {stage.problem} {stage.detail}".rstrip()
+        yield f"  {stage.stage:8} {stage.seconds:8.3f} s{problem}"
+    if hop.infrastructure:
+        yield f"  host failure: {hop.infrastructure}"
+    if hop.stream is not None:
+        yield f"  stream   {hop.stream.bytes:,} bytes, sha256 {hop.stream.sha256[:16]}"
+    for emulator in hop.emulators:
+        yield from _emulator(emulator)
+
+
+def _emulator(emulator: EmulatorEvidence) -> Iterator[str]:
+    ended = "" if emulator.exit is None else f", exit {emulator.exit}"
+    yield f"  {emulator.role}: {emulator.build} {emulator.version}{ended}"
+    yield f"    {shlex.join(emulator.argv)}"
+    yield from (f"    stderr | {line}" for line in emulator.stderr.splitlines())
+    for message in emulator.qmp:
+        yield f"    {message.at:7.3f} {message.direction} {json.dumps(message.message)}"

@@ -1,0 +1,205 @@
+"""A run directory: `run.db` (sqlite, WAL), `results.jsonl` as the cells finish, the reports.
+
+`run.db` holds the evidence of every hop that the run's verdicts rest on, so that `judge`, `report` and `show` need
+nothing else, on any machine. The hop store, not this directory, is what a run resumes from: starting a run again
+writes its directory anew, from hops that are found done.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.errors import StoreError, UserError
+from harness.model import CellResult
+from harness.store.hops import EVIDENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from harness.model import Cell, HopEvidence
+
+__all__ = ["Basis", "RunStore"]
+
+_DATABASE = "run.db"
+_RESULTS = "results.jsonl"
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS hops (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS cells (cell TEXT PRIMARY KEY, result TEXT NOT NULL, basis TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a verdict rests on, and what `judge_cell` takes: the hops of the path, the probes by build."""
+
+    hops: tuple[HopEvidence | None, ...]
+    probes: Mapping[str, HopEvidence]
+
+    def keys(self) -> dict[str, Any]:
+        """The hop keys, as JSON."""
+        return {
+            "hops": [None if hop is None else hop.key for hop in self.hops],
+            "probes": {build: hop.key for build, hop in self.probes.items()},
+        }
+
+    def evidence(self) -> Iterator[HopEvidence]:
+        """All evidence, each once or more."""
+        yield from self.probes.values()
+        yield from (hop for hop in self.hops if hop is not None)
+
+
+class RunStore:
+    """One run directory, open for writing (`create`) or reading (`open`)."""
+
+    def __init__(self, directory: Path, database: sqlite3.Connection) -> None:
+        self.directory = directory
+        self._database = database
+        self._results: Any = None
+        self._kept: set[str] = set()
+
+    @classmethod
+    def create(cls, directory: Path, plan_digest: str) -> Self:
+        """Begin a run here; UserError when the directory holds another plan's run or cannot be written."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            cls._refuse_others(directory, plan_digest)
+            store = cls(directory, cls._connect(directory))
+            store._results = (directory / _RESULTS).open("w")
+        except (OSError, sqlite3.Error) as err:
+            raise UserError(f"cannot write to {str(directory)!r}: {err}") from err
+        with store._errors():
+            store._database.execute("DELETE FROM cells")
+            store._database.execute("DELETE FROM meta")
+            store._database.execute("DELETE FROM hops")
+            store.set_meta({"format": _FORMAT, "plan": plan_digest})
+        return store
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Read a run; UserError when there is none."""
+        if not (directory / _DATABASE).is_file():
+            raise UserError(f"{str(directory)!r} holds no run")
+        try:
+            store = cls(directory, cls._connect(directory))
+            version = store.meta().get("format")
+        except sqlite3.Error as err:
+            raise UserError(f"cannot read the run in {str(directory)!r}: {err}") from err
+        if version != _FORMAT:
+            raise UserError(f"the run in {str(directory)!r} has format {version!r}, not {_FORMAT}")
+        return store
+
+    @staticmethod
+    def _connect(directory: Path) -> sqlite3.Connection:
+        database = sqlite3.connect(directory / _DATABASE, isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(_SCHEMA)
+        return database
+
+    @classmethod
+    def _refuse_others(cls, directory: Path, plan_digest: str) -> None:
+        if not (directory / _DATABASE).exists():
+            if any(directory.iterdir()):
+                raise UserError(f"{str(directory)!r} is not empty and holds no run")
+            return
+        with closing(cls._connect(directory)) as database:
+            row = database.execute("SELECT value FROM meta WHERE name = 'plan'").fetchone()
+        if row is not None and json.loads(row[0]) != plan_digest:
+            raise UserError(f"{str(directory)!r} holds the run of another plan; choose another --out")
+
+    def set_meta(self, facts: Mapping[str, Any]) -> None:
+        """Keep facts about the run; values are JSON."""
+        with self._errors():
+            self._database.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)", [(n, json.dumps(v)) for n, v in facts.items()]
+            )
+
+    def meta(self) -> dict[str, Any]:
+        """All facts about the run."""
+        return {name: json.loads(value) for name, value in self._database.execute("SELECT * FROM meta")}
+
+    def add(self, result: CellResult, basis: Basis) -> None:
+        """Keep one cell's result and the evidence that it rests on."""
+        line = json.dumps(result.to_json())
+        row = (result.cell.id, line, json.dumps(basis.keys()))
+        with self._errors():
+            self._database.execute("BEGIN")
+            self._keep(basis)
+            self._database.execute("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", row)
+            self._database.execute("COMMIT")
+            if self._results is not None:
+                self._results.write(line + "\n")
+                self._results.flush()
+
+    def _keep(self, basis: Basis) -> None:
+        for hop in basis.evidence():
+            if hop.key not in self._kept or hop.infrastructure:
+                blob = zlib.compress(EVIDENCE.dump_json(hop))
+                self._database.execute("INSERT OR REPLACE INTO hops VALUES (?, ?)", (hop.key, blob))
+                self._kept.add(hop.key)
+
+    def replace_results(self, results: Iterable[CellResult]) -> None:
+        """Write all results anew, after judging again."""
+        lines = {r.cell.id: json.dumps(r.to_json()) for r in results}
+        temporary = self.directory / f".{_RESULTS}.new"
+        with self._errors():
+            temporary.write_text("".join(line + "\n" for line in lines.values()))
+            self._database.execute("BEGIN")
+            self._database.executemany(
+                "UPDATE cells SET result = ? WHERE cell = ?", [(line, cell) for cell, line in lines.items()]
+            )
+            self._database.execute("COMMIT")
+            temporary.replace(self.directory / _RESULTS)
+
+    def results(self) -> Iterator[CellResult]:
+        """All results, in the order in which the cells finished."""
+        for (line,) in self._database.execute("SELECT result FROM cells ORDER BY rowid"):
+            yield CellResult.from_json(json.loads(line))
+
+    def judged(self) -> Iterator[tuple[Cell, Basis]]:
+        """Every cell with what its verdict rests on, to judge it again."""
+        for line, basis in self._database.execute("SELECT result, basis FROM cells ORDER BY rowid"):
+            keys = json.loads(basis)
+            hops = tuple(None if key is None else self._known(key) for key in keys["hops"])
+            probes = {build: self._known(key) for build, key in keys["probes"].items()}
+            yield CellResult.from_json(json.loads(line)).cell, Basis(hops, probes)
+
+    def _known(self, key: str) -> HopEvidence:
+        evidence = self.evidence(key)
+        if evidence is None:
+            raise StoreError(f"the run in {str(self.directory)!r} lacks the evidence of hop {key[:16]}")
+        return evidence
+
+    def evidence(self, key: str) -> HopEvidence | None:
+        """The evidence of one hop, if the run has it."""
+        row = self._database.execute("SELECT evidence FROM hops WHERE key = ?", (key,)).fetchone()
+        return None if row is None else EVIDENCE.validate_json(zlib.decompress(row[0]))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as err:
+            raise StoreError(f"cannot write to the run in {str(self.directory)!r}: {err}") from err
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._results is not None:
+            self._results.close()
+        self._database.close()

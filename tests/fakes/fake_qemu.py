@@ -1,0 +1,236 @@
+"""An emulator that is no emulator: just enough of QEMU's command line, QMP and streams to test the harness fast.
+
+It is a real process with real sockets and files, so that tests on it run the harness's own code and nothing else.
+What it should do wrong comes as `-fake KEY=VALUE`:
+
+    crash=STAGE     SIGSEGV in start, load or save
+    hang=STAGE      never answer in start, load or save
+    full=save       the disk is full when the stream is written
+    state=TEXT      "device state" written to the stream; a load wants the same TEXT
+    block=TEXT      refuse to migrate
+    touch=FILE      append a line for every start, to count them
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEVICES = ("e1000", "picky")
+MACHINES = ("pc-q35-7.2", "pc-q35-8.0", "pc-i440fx-7.2")
+
+
+def options(argv: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Command line as (options, fakes); the last of equal options counts."""
+    plain: dict[str, str] = {}
+    fakes: dict[str, str] = {}
+    words = iter(argv)
+    for word in words:
+        if word in ("-S", "-no-user-config", "-nodefaults", "-version", "--version"):
+            plain[word] = ""
+        elif word == "-fake":
+            key, _, value = next(words).partition("=")
+            fakes[key] = value
+        else:
+            plain[{"-M": "-machine"}.get(word, word)] = next(words, "")
+    return plain, fakes
+
+
+def die(message: str) -> None:
+    """End as QEMU does when it refuses something."""
+    print(f"qemu-system-x86_64: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def requests(fd: int) -> Iterator[dict[str, Any]]:
+    """JSON objects that come in; nothing has to stand between them."""
+    pending = ""
+    while data := os.read(fd, 65536):
+        pending = (pending + data.decode()).lstrip()
+        while pending:
+            try:
+                request, end = json.JSONDecoder().raw_decode(pending)
+            except ValueError:
+                break
+            pending = pending[end:].lstrip()
+            yield request
+
+
+class Fake:
+    """One emulator."""
+
+    def __init__(self, version: str, argv: list[str]) -> None:
+        self.version = version
+        self.plain, self.fakes = options(argv)
+        self.machine = self.plain.get("-machine", "none")
+        self.status = "inmigrate" if "-incoming" in self.plain else "prelaunch"
+        self.out: Any = None
+        self.caps: set[str] = set()
+
+    def misbehave(self, stage: str) -> None:
+        """Crash or hang if told so."""
+        if self.fakes.get("crash") == stage:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.fakes.get("hang") == stage:
+            threading.Event().wait()
+
+    def run(self) -> None:
+        """Serve QMP until told to quit."""
+        if touch := self.fakes.get("touch"):
+            with Path(touch).open("a") as file:
+                file.write(f"{self.version} {self.plain.get('-incoming', '')}\n")
+        if "-version" in self.plain or "--version" in self.plain:
+            print(f"QEMU emulator version {self.version}")
+            return
+        if self.plain.get("-L") == "help":
+            return
+        if self.plain.get("-device") == "help":
+            print("Network devices:")
+            for name in DEVICES:
+                print(f'name "{name}", bus PCI, desc "a device"')
+            return
+        if self.machine not in (*MACHINES, "none"):
+            die(f"unsupported machine type: {self.machine!r}")
+        if self.plain.get("-device") == "picky":
+            die("-device picky: device needs what is not here")
+        self.misbehave("start")
+        target = self.plain["-qmp"]
+        if target == "stdio":
+            self.serve(sys.stdin.fileno(), sys.stdout)
+            return
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(target.removeprefix("unix:"))
+            self.serve(sock.fileno(), sock.makefile("w"))
+
+    def serve(self, reader: int, writer: Any) -> None:
+        """Answer commands."""
+        self.out = writer
+        self.send({"QMP": {"version": {"qemu": self.numbers(), "package": ""}, "capabilities": []}})
+        for request in requests(reader):
+            method = getattr(self, "do_" + request["execute"].replace("-", "_"), None)
+            if method is None:
+                error = {"class": "CommandNotFound", "desc": f"The command {request['execute']} has not been found"}
+                self.send({"error": error, "id": request.get("id")})
+                continue
+            answer = method(request.get("arguments", {}))
+            key = "error" if isinstance(answer, dict) and set(answer) == {"class", "desc"} else "return"
+            reply = {key: answer}
+            if "id" in request:
+                reply["id"] = request["id"]
+            self.send(reply)
+            if request["execute"] == "quit":
+                return
+            if request["execute"] == "migrate-incoming":
+                self.load(request["arguments"]["uri"])
+            if request["execute"] == "migrate" and key == "return":
+                self.save(request["arguments"]["uri"])
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one object."""
+        self.out.write(json.dumps(message) + "\r\n")
+        self.out.flush()
+
+    def event(self, status: str) -> None:
+        """Tell a migration status."""
+        if "events" in self.caps:
+            at = {"seconds": 0, "microseconds": 0}
+            self.send({"event": "MIGRATION", "data": {"status": status}, "timestamp": at})
+
+    def numbers(self) -> dict[str, int]:
+        """The version as QMP has it."""
+        major, minor, micro = (int(part) for part in self.version.split("."))
+        return {"major": major, "minor": minor, "micro": micro}
+
+    def do_qmp_capabilities(self, _: Any) -> Any:
+        return {}
+
+    do_quit = do_migrate_incoming = do_migrate_set_parameters = do_qmp_capabilities
+
+    def do_query_version(self, _: Any) -> Any:
+        return {"qemu": self.numbers(), "package": ""}
+
+    def do_query_machines(self, _: Any) -> Any:
+        return [{"name": name, "cpu-max": 1, "hotpluggable-cpus": False} for name in MACHINES]
+
+    def do_qom_list_types(self, _: Any) -> Any:
+        return [{"name": "e1000"}]
+
+    def do_query_migrate_capabilities(self, _: Any) -> Any:
+        return [{"capability": name, "state": name in self.caps} for name in ("events", "multifd")]
+
+    def do_query_migrate(self, _: Any) -> Any:
+        return {}
+
+    def do_query_status(self, _: Any) -> Any:
+        return {"status": self.status, "running": False, "singlestep": False}
+
+    def do_migrate_set_capabilities(self, arguments: Any) -> Any:
+        for item in arguments["capabilities"]:
+            (self.caps.add if item["state"] else self.caps.discard)(item["capability"])
+        return {}
+
+    def do_migrate(self, _: Any) -> Any:
+        if reason := self.fakes.get("block"):
+            return {"class": "GenericError", "desc": reason}
+        return {}
+
+    def load(self, uri: str) -> None:
+        """Take a stream in, or refuse it as QEMU 10.0 does."""
+        data = subprocess.run(["/bin/sh", "-c", uri.removeprefix("exec:")], stdout=subprocess.PIPE, check=True)
+        self.event("active")
+        self.misbehave("load")
+        stream = json.loads(data.stdout)
+        if stream["machine"] != self.machine:
+            print(
+                f"qemu-system-x86_64: Machine type received is '{stream['machine']}' and local is "
+                f"'{self.machine}'\n",
+                file=sys.stderr,
+            )
+            die("load of migration failed: Invalid argument")
+        if stream["state"] != self.fakes.get("state", ""):
+            die(
+                "get_pci_config_device: Bad config data: i=0x10a read: 40 device: 0 cmask: ff wmask: 0 "
+                "w1cmask:0\nqemu-system-x86_64: Failed to load PCIDevice:config\n"
+                "qemu-system-x86_64: Failed to load e1000e:parent_obj\n"
+                "qemu-system-x86_64: error while loading state for instance 0x0 of device "
+                "'0000:00:02.0/e1000e'\nqemu-system-x86_64: load of migration failed: Invalid argument"
+            )
+        self.status = "paused"
+        self.event("completed")
+
+    def save(self, uri: str) -> None:
+        """Write a stream."""
+        self.event("active")
+        self.misbehave("save")
+        stream = {"machine": self.machine, "state": self.fakes.get("emit", self.fakes.get("state", ""))}
+        command = uri.removeprefix("exec:")
+        if self.fakes.get("full") == "save":
+            command = "cat >/dev/full; " + command.partition("; ")[2].replace("$?", "1", 1)
+        subprocess.run(["/bin/sh", "-c", command], input=json.dumps(stream).encode(), check=True)
+        self.status = "postmigrate"
+        self.event("completed")
+
+
+def install(directory: Path, version: str, name: str | None = None) -> Path:
+    """Write an executable that is this emulator in `version`; its path."""
+    path = directory / (name or f"fake-{version}")
+    path.write_text(
+        f"#!/bin/sh\nexec {shutil.which('python3') or sys.executable} -S -E {Path(__file__).resolve()} {version} \"$@\"\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+if __name__ == "__main__":
+    Fake(sys.argv[1], sys.argv[2:]).run()

@@ -1,0 +1,27 @@
+"""Fixtures of the harness's tests."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lab import Lab  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """An empty laboratory, in a directory short enough for UNIX sockets."""
+    root = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))  # noqa: S108
+    root.chmod(0o755)
+    yield Lab(root)
+    shutil.rmtree(root)

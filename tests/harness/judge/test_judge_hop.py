@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import pytest
+from judge_evidence import FIRST, NORMAL, emulator, hop
+
+from harness.judge import judge_hop
+from harness.model import EmulatorEvidence, HopEvidence, Stage, StageEvidence, Verdict
+
+P = "qemu-system-x86_64: "
+REJECTED = f"{P}Missing section footer for 0000:00:03.0/xhci\n{P}load of migration failed: Invalid argument\n"
+CUT = f"{P}load of migration failed: Input/output error\n"
+FULL = f"cat: write error: No space left on device\n{P}Unable to write to command: Broken pipe\n"
+BLOCKED = "State blocked by non-migratable device '0000:00:05.0/nvme'"
+LOAD = (Stage.START, Stage.LOAD)
+START = (Stage.START,)
+LIVE = (Stage.START, Stage.MIGRATE)
+RAN = (Stage.START, Stage.RUN)
+
+
+def source(stderr: str = "", exit_status: int | None = None) -> EmulatorEvidence:
+    return emulator(stderr, exit_status=exit_status, role="source", build="a")
+
+
+def destination(stderr: str = "", exit_status: int | None = None) -> EmulatorEvidence:
+    return emulator(stderr, exit_status=exit_status, role="destination", build="b")
+
+
+CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
+    # name: evidence, verdict, kind, field
+    "the destination rejects the stream": (
+        hop(destination(REJECTED, 1), names=LOAD, problem="exited", role="destination"),
+        *(Verdict.FAIL, "missing-footer", ""),
+    ),
+    "the destination says so in error-desc": (
+        hop(names=LOAD, problem="migration-failed", detail="Unknown section 119", role="destination"),
+        *(Verdict.FAIL, "section-id", "119"),
+    ),
+    "the destination is killed mid-load": (
+        hop(destination("", -9), names=LOAD, problem="exited"),
+        *(Verdict.FAIL, "crash", "SIGKILL"),
+    ),
+    "the destination hangs": (
+        hop(names=LOAD, problem="deadline", detail="not done within 60 s"),
+        *(Verdict.FAIL, "hang", "load"),
+    ),
+    "a hang whose reason is printed": (
+        hop(emulator("multifd is not supported by current protocol"), names=LOAD, problem="deadline"),
+        *(Verdict.FAIL, "mode-refused", "multi-channel"),
+    ),
+    "the destination's own device is not migratable": (
+        hop(destination(f"{P}{BLOCKED}\n", 1), names=LOAD, problem="exited", role="destination"),
+        *(Verdict.FAIL, "blocked", ""),
+    ),
+    "asked to end from outside": (
+        hop(destination(f"{P}terminating on signal 15 from pid 1 ()", 0), names=LOAD, problem="exited"),
+        *(Verdict.FAIL, "terminated", "signal 15"),
+    ),
+    "ended without a word": (
+        hop(destination("", 1), names=LOAD, problem="exited"),
+        *(Verdict.FAIL, "exit", "status 1"),
+    ),
+    "ended with words that nobody knows": (
+        hop(destination(f"{P}warning: x\n{P}something new\n", 1), names=LOAD, problem="exited"),
+        *(Verdict.FAIL, "unclassified", ""),
+    ),
+    "failed and says nothing": (
+        hop(names=LOAD, problem="migration-failed", detail="no reason given (TimeoutError())"),
+        *(Verdict.FAIL, "unexplained", "load"),
+    ),
+    "the guest is not running": (
+        hop(names=NORMAL, problem="wrong-status", detail="status 'internal-error', should be running"),
+        *(Verdict.FAIL, "guest-status", "internal-error"),
+    ),
+    "the guest is silent": (
+        hop(emulator(REJECTED), names=NORMAL, problem="silent", detail="no output in 30 s"),
+        *(Verdict.FAIL, "guest-silent", ""),
+    ),
+    "the source refuses": (
+        hop(source(), names=FIRST, problem="qmp-error", detail=BLOCKED, role="source"),
+        *(Verdict.BLOCKED, "blocked", ""),
+    ),
+    "a loaded guest refuses to go on": (
+        hop(destination(), names=(*NORMAL, Stage.SAVE), problem="qmp-error", detail=BLOCKED, role="source"),
+        *(Verdict.BLOCKED, "blocked", ""),
+    ),
+    "the mode is refused by the source": (
+        hop(
+            source(),
+            names=FIRST,
+            problem="qmp-error",
+            detail="Migration requires multi-channel URIs (e.g. tcp)",
+            role="source",
+        ),
+        *(Verdict.BLOCKED, "mode-refused", "multi-channel"),
+    ),
+    "the capability is not known": (
+        hop(
+            source(),
+            names=FIRST,
+            problem="qmp-error",
+            detail="Parameter 'capability' does not accept value 'mapped-ram'",
+            role="source",
+        ),
+        *(Verdict.UNSUPPORTED, "mode-unknown", "mapped-ram"),
+    ),
+    "the source crashes": (
+        hop(source("", -11), names=FIRST, problem="exited", role="source"),
+        *(Verdict.FAIL, "crash", "SIGSEGV"),
+    ),
+    "the disk is full and the text says so": (
+        hop(source(FULL), names=FIRST, problem="migration-failed", detail="Broken pipe", role="source"),
+        *(Verdict.ERROR, "disk-full", ""),
+    ),
+    "the disk is full and only the numbers say so": (
+        hop(
+            source(),
+            names=FIRST,
+            problem="migration-failed",
+            detail="Unable to write to command: Broken pipe",
+            role="source",
+            free_bytes=4096,
+        ),
+        *(Verdict.ERROR, "disk-full", ""),
+    ),
+    "a full disk does not excuse a crash": (
+        hop(source("", -11), names=FIRST, problem="exited", role="source", free_bytes=0),
+        *(Verdict.FAIL, "crash", "SIGSEGV"),
+    ),
+    "the harness's own helper went away": (
+        hop(
+            source(),
+            names=FIRST,
+            problem="migration-failed",
+            detail="Unable to write to command: Broken pipe",
+            role="source",
+            free_bytes=1 << 40,
+        ),
+        *(Verdict.ERROR, "channel", "Broken pipe"),
+    ),
+    "the firmware does not come up": (
+        hop(names=RAN, problem="deadline", detail="not done within 60 s"),
+        *(Verdict.FAIL, "hang", "run"),
+    ),
+    "a device is not known": (
+        hop(
+            emulator(f"{P}-device igb: 'igb' is not a valid device model name", exit_status=1),
+            names=START,
+            problem="exited",
+        ),
+        *(Verdict.UNSUPPORTED, "unknown-device", ""),
+    ),
+    "a crash at the start": (
+        hop(emulator(exit_status=-6), names=START, problem="exited"),
+        *(Verdict.UNSUPPORTED, "crash", "SIGABRT"),
+    ),
+    "a start that never ends": (
+        hop(names=START, problem="deadline", detail="not done within 30 s"),
+        *(Verdict.FAIL, "hang", "start"),
+    ),
+    "no memory at the start": (
+        hop(
+            emulator(f"{P}cannot set up guest memory 'pc.ram': Cannot allocate memory", exit_status=1),
+            names=START,
+            problem="exited",
+        ),
+        *(Verdict.ERROR, "out-of-memory", ""),
+    ),
+    "userfaultfd refused": (
+        hop(
+            names=START,
+            problem="qmp-error",
+            detail="Postcopy is not supported: Userfaultfd not available: Operation not permitted",
+        ),
+        *(Verdict.ERROR, "userfaultfd", ""),
+    ),
+    "live: the source only sees the pipe break": (
+        hop(
+            source(f"{P}Unable to write to socket: Broken pipe"),
+            destination(REJECTED, 1),
+            names=LIVE,
+            problem="migration-failed",
+            detail="Unable to write to socket: Broken pipe",
+            role="source",
+        ),
+        *(Verdict.FAIL, "missing-footer", ""),
+    ),
+    "live: the destination only sees the stream end": (
+        hop(source("", -11), destination(CUT, 1), names=LIVE, problem="exited", role="destination"),
+        *(Verdict.FAIL, "crash", "SIGSEGV"),
+    ),
+    "live: the destination is asked to end": (
+        hop(
+            source(),
+            destination(f"{P}terminating on signal 15 from pid 1 ()", 0),
+            names=LIVE,
+            problem="migration-failed",
+            detail="Unable to write to socket: Connection reset by peer",
+            role="source",
+        ),
+        *(Verdict.FAIL, "terminated", "signal 15"),
+    ),
+    "live: nobody knows why the connection broke": (
+        hop(
+            source(),
+            destination(CUT, 1),
+            names=LIVE,
+            problem="migration-failed",
+            detail="Unable to write to socket: Broken pipe",
+            role="source",
+        ),
+        *(Verdict.FAIL, "channel", "Broken pipe"),
+    ),
+    "live: the source refuses": (
+        hop(source(), destination(), names=LIVE, problem="qmp-error", detail=BLOCKED, role="source"),
+        *(Verdict.BLOCKED, "blocked", ""),
+    ),
+    "live: the destination refuses": (
+        hop(source(), destination(f"{P}{BLOCKED}", 1), names=LIVE, problem="exited", role="destination"),
+        *(Verdict.FAIL, "blocked", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize(("evidence", "verdict", "kind", "field"), CASES.values(), ids=CASES.keys())
+def test_a_problem(evidence: HopEvidence, verdict: Verdict, kind: str, field: str) -> None:
+    judgement = judge_hop(evidence)
+    assert judgement.cause is not None
+    assert (judgement.verdict, judgement.cause.kind, judgement.cause.field) == (verdict, kind, field)
+    assert judgement.stage is evidence.stages[-1].stage
+    assert judgement.cause.message
+
+
+def test_every_verdict_is_among_the_cases() -> None:
+    assert {verdict for _, verdict, _, _ in CASES.values()} == set(Verdict) - {Verdict.PASS}
+
+
+def test_no_problem_is_a_pass_whatever_was_printed() -> None:
+    judgement = judge_hop(hop(emulator(REJECTED)))
+    assert (judgement.verdict, judgement.cause, judgement.stage) == (Verdict.PASS, None, None)
+
+
+def test_infrastructure_is_an_error_even_with_a_problem() -> None:
+    evidence = hop(names=LOAD, problem="exited", infrastructure="the engine went away")
+    judgement = judge_hop(evidence)
+    assert judgement.verdict is Verdict.ERROR
+    assert judgement.cause is not None
+    assert judgement.cause.message == "the engine went away"
+    assert judgement.stage is Stage.LOAD
+
+
+def test_infrastructure_before_anything_started_is_an_error_of_the_start() -> None:
+    judgement = judge_hop(HopEvidence("k", (), (), infrastructure="no image"))
+    assert (judgement.verdict, judgement.stage) == (Verdict.ERROR, Stage.START)
+
+
+def test_a_problem_without_an_emulator_is_still_judged() -> None:
+    evidence = HopEvidence("k", (StageEvidence(Stage.START, 1.0, "deadline", "not done within 1 s"),), ())
+    judgement = judge_hop(evidence)
+    assert judgement.cause is not None
+    assert judgement.cause.kind == "hang"
+
+
+def test_the_build_that_the_cause_comes_from_is_named() -> None:
+    evidence = hop(
+        source("x"), destination(REJECTED, 1), names=LIVE, problem="migration-failed", role="source"
+    )
+    assert judge_hop(evidence).build == "b"

@@ -1,0 +1,91 @@
+"""A small laboratory: matrices on fake emulators, run through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fakes import fake_qemu
+
+MIGMATRIX = [sys.executable, "-c", "from harness.cli import main; main()"]
+
+
+@dataclass
+class Lab:
+    """A directory with fake emulators, a matrix, a store and runs."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def matrix(self, **changes: Any) -> Path:
+        """Write a matrix on two fake builds; `changes` replace its top-level keys. JSON is YAML."""
+        for version in ("7.2.0", "8.0.0"):
+            fake_qemu.install(self.root, version)
+        data: dict[str, Any] = {
+            "builds": self.builds({"old": [], "new": []}),
+            "machines": ["pc-q35-7.2"],
+            "profiles": {"define": {"plain": {"args": []}, "nic": {"args": ["-device", "e1000"]}}},
+            "paths": {"pairs": "all", "chains": "all"},
+            "policy": {"deadline": {"start": 20.0, "load": 20.0, "save": 20.0}, "retries": 0},
+        }
+        data.update(changes)
+        path = self.root / "lab.yaml"
+        path.write_text(json.dumps(data, indent=1))
+        return path
+
+    def builds(self, args: dict[str, list[str]]) -> dict[str, Any]:
+        """Builds whose every start is counted; `old` is 7.2.0, all others are 8.0.0."""
+        touch = ["-fake", f"touch={self.root}/starts"]
+        return {
+            name: {
+                "provider": "binary",
+                "path": str(self.root / ("fake-7.2.0" if name.startswith("old") else "fake-8.0.0")),
+                "args": [*touch, *more],
+            }
+            for name, more in args.items()
+        }
+
+    def starts(self) -> int:
+        """How many emulators were started so far, probes of `builds prepare` aside."""
+        path = self.root / "starts"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def command(self, *args: str) -> list[str]:
+        """The command line of `migmatrix` with this lab's store."""
+        return [*MIGMATRIX, *args, "--store", str(self.root / "store")]
+
+    def run_arguments(self, matrix: Path, *args: str, out: str = "out") -> list[str]:
+        """The command line of `migmatrix run`."""
+        return self.command("run", "-f", str(matrix), "--out", str(self.root / out), *args)
+
+    def run(self, matrix: Path, *args: str, out: str = "out") -> subprocess.CompletedProcess[str]:
+        """Run the matrix to its end."""
+        return self.call(self.run_arguments(matrix, *args, out=out))
+
+    def call(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in the lab."""
+        return subprocess.run(argv, cwd=self.root, env=self.env(), capture_output=True, text=True, check=False)
+
+    def env(self) -> dict[str, str]:
+        """The environment of commands."""
+        return {**os.environ, "TMPDIR": str(self.root), **self.environment}
+
+    def results(self, out: str = "out") -> dict[str, dict[str, Any]]:
+        """results.jsonl by cell id."""
+        lines = (self.root / out / "results.jsonl").read_text().splitlines()
+        return {record["cell"]: record for record in map(json.loads, lines)}
+
+    def verdicts(self, out: str = "out") -> Counter[str]:
+        """Cells by verdict."""
+        return Counter(record["verdict"] for record in self.results(out).values())
+
+
+def timeless(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Results without what differs between equal runs."""
+    return {cell: {k: v for k, v in record.items() if k != "seconds"} for cell, record in results.items()}

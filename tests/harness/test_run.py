@@ -1,0 +1,156 @@
+"""The command `run` from end to end, on fake emulators."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from lab import timeless
+
+if TYPE_CHECKING:
+    from lab import Lab
+
+
+def test_a_matrix_of_pairs_and_chains_passes(lab: Lab) -> None:
+    matrix = lab.matrix()
+
+    done = lab.run(matrix)
+
+    assert done.returncode == 0, done.stderr
+    # 2 profiles x (4 pairs + 8 chains)
+    assert lab.verdicts() == {"pass": 24}
+    # per profile: 2 fresh starts, 4 second builds, 8 third builds
+    assert lab.starts() == 2 * (2 + 4 + 8)
+    assert {p.name for p in (lab.root / "out").iterdir()} >= {
+        "results.jsonl", "run.db", "junit.xml", "report.html", "report.json", "report.md",
+    }
+
+
+def test_running_again_does_no_hop_and_gives_the_same_results(lab: Lab) -> None:
+    matrix = lab.matrix()
+    lab.run(matrix)
+    first, starts = lab.results(), lab.starts()
+
+    done = lab.run(matrix)
+
+    assert done.returncode == 0
+    assert lab.starts() == starts
+    assert lab.results() == first
+    assert f"hops     0 run, {2 * 14} reused" in done.stdout
+
+
+def test_a_refused_stream_is_a_regression_with_its_cause(lab: Lab) -> None:
+    # the AER story: `aer` writes a register that only another `aer` accepts
+    builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
+    matrix = lab.matrix(builds=builds)
+
+    done = lab.run(matrix, "--select", "profile=nic", "--select", "path=aer>old")
+
+    assert done.returncode == 1
+    (result,) = lab.results().values()
+    assert result["verdict"] == "fail"
+    assert result["outcome"] == "regression"
+    assert (result["hop"], result["stage"]) == (1, "load")
+    assert result["cause"]["kind"] == "pci-config"
+    assert result["cause"]["device"] == "0000:00:02.0/e1000e"
+    assert result["cause"]["field"] == "0x10a"
+    assert result["signature"] == "pci-config e1000e 0x10a"
+    assert "do not ship" in done.stdout
+
+
+def test_a_chain_stops_at_its_first_failure_and_runs_on_its_own_evidence(lab: Lab) -> None:
+    builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
+    matrix = lab.matrix(builds=builds)
+
+    lab.run(matrix, "--select", "profile=nic", "--select", "path=aer>aer>old,aer>old>aer")
+
+    hops = {"/".join(r["path"]): r["hop"] for r in lab.results().values()}
+    assert hops == {"aer/aer/old": 2, "aer/old/aer": 1}
+
+
+def test_a_build_that_cannot_start_a_profile_is_unsupported_and_never_migrated(lab: Lab) -> None:
+    profiles = {"define": {"gone": {"args": ["-device", "picky"]}}}
+    matrix = lab.matrix(profiles=profiles)
+
+    done = lab.run(matrix)
+
+    assert done.returncode == 0
+    assert set(lab.verdicts()) == {"unsupported"}
+    assert lab.starts() == 2  # one probe per build
+    assert "needs what is not here" in next(iter(lab.results().values()))["reason"]
+
+
+def test_a_source_that_refuses_is_blocked(lab: Lab) -> None:
+    why = "State blocked by non-migratable device '0000:00:05.0/nvme'"
+    matrix = lab.matrix(builds=lab.builds({"old": ["-fake", f"block={why}"], "new": []}))
+
+    lab.run(matrix, "--select", "path=old>new", "--select", "profile=nic")
+
+    (result,) = lab.results().values()
+    assert result["verdict"] == "blocked"
+    assert why in result["cause"]["message"]
+
+
+def test_a_known_issue_is_known_and_one_that_passes_is_fixed(lab: Lab) -> None:
+    (lab.root / "known.yaml").write_text(
+        json.dumps([
+            {"id": "AER", "selector": ["path=aer>old"], "signature": "pci-config e1000e 0x10a",
+             "reason": "AER mask", "link": "https://example.org/1", "owner": "us", "expires": "2999-01-01"},
+            {"id": "STALE", "selector": ["path=old>old"], "signature": "pci-config e1000e 0x10a",
+             "reason": "was fixed", "link": "https://example.org/2", "owner": "us", "expires": "2999-01-01"},
+        ]).replace('"2999-01-01"', "2999-01-01")
+    )
+    builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
+    matrix = lab.matrix(builds=builds, known_issues="known.yaml", paths={"pairs": ["aer>old", "old>old"]})
+
+    done = lab.run(matrix)
+
+    assert done.returncode == 0, done.stderr
+    outcomes = {">".join(r["path"]): r["outcome"] for r in lab.results().values()}
+    assert outcomes == {"aer>old": "known", "old>old": "fixed"}
+
+
+def test_judging_a_stored_run_again_gives_the_same(lab: Lab) -> None:
+    builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
+    matrix = lab.matrix(builds=builds)
+    first = lab.run(matrix)
+    before = lab.results()
+
+    again = lab.call([*lab.command()[:3], "judge", str(lab.root / "out")])
+
+    assert again.returncode == first.returncode == 1
+    assert lab.results() == before
+
+
+def test_show_prints_the_evidence_of_a_cell(lab: Lab) -> None:
+    builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
+    lab.run(lab.matrix(builds=builds), "--select", "profile=nic")
+
+    shown = lab.call([*lab.command()[:3], "show", str(lab.root / "out"), "nic/aer>old/snapshot"])
+
+    assert shown.returncode == 0, shown.stderr
+    assert "i=0x10a read: 40 device: 0" in shown.stdout
+    assert "migrate-incoming" in shown.stdout
+
+
+def test_shards_together_are_the_whole_run(lab: Lab) -> None:
+    matrix = lab.matrix()
+    lab.run(matrix, out="whole")
+
+    lab.run(matrix, "--shard", "1/2", out="one")
+    lab.run(matrix, "--shard", "2/2", out="two")
+
+    assert timeless(lab.results("one") | lab.results("two")) == timeless(lab.results("whole"))
+    assert not lab.results("one").keys() & lab.results("two").keys()
+
+
+def test_another_plan_does_not_overwrite_a_run(lab: Lab) -> None:
+    matrix = lab.matrix()
+    lab.run(matrix)
+    before = lab.results()
+
+    done = lab.run(matrix, "--select", "profile=nic")
+
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].endswith("holds the run of another plan; choose another --out")
+    assert lab.results() == before
