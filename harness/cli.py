@@ -63,7 +63,9 @@ def _store(given: Path | None) -> Path:
 
 
 @builds_app.command("list")
-def builds_list(file: FileOption = _DEFAULT_FILE, store: StoreOption = None, as_json: JsonOption = False) -> None:
+def builds_list(
+    file: FileOption = _DEFAULT_FILE, store: StoreOption = None, as_json: JsonOption = False
+) -> None:
     """Show every build of the matrix, prepared: version, digest, where it came from."""
     _show_builds(file, _store(store), [], as_json=as_json, refresh=False)
 
@@ -214,7 +216,7 @@ def show(
         print(render_cell(store, cell, as_json=as_json))  # noqa: T201
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001
+def _version(wanted: bool) -> None:
     if wanted:
         _say(f"migmatrix {__version__}")
         raise typer.Exit

@@ -34,7 +34,7 @@ __all__ = [
 class Verdict(StrEnum):
     """What happened to a cell."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
     UNSUPPORTED = "unsupported"
     BLOCKED = "blocked"
@@ -95,6 +95,7 @@ class Mode:
 
     @property
     def live(self) -> bool:
+        """Whether both sides run at the same time."""
         return bool(self.transport)
 
 
@@ -166,7 +167,7 @@ class EmulatorEvidence:
 
 @dataclass(frozen=True, slots=True)
 class StageEvidence:
-    """One step of a hop. `problem` is empty when it went well, else what the harness saw:
+    """One step of a hop; `problem` is empty when it went well, else what the harness saw.
 
     ``exited`` an emulator ended; ``deadline`` not done in time; ``qmp-error`` a command was refused
     (`detail` is the error's text); ``migration-failed`` the status went to failed (`detail` is
@@ -270,9 +271,7 @@ class CellResult:
         """Inverse of `to_json`; KeyError or ValueError when `data` is not of that form."""
         cause = data["cause"]
         return cls(
-            cell=Cell(
-                data["machine"], data["profile"], tuple(data["path"]), data["mode"], data["guest"]
-            ),
+            cell=Cell(data["machine"], data["profile"], tuple(data["path"]), data["mode"], data["guest"]),
             verdict=Verdict(data["verdict"]),
             outcome=Outcome(data["outcome"]),
             hop=data["hop"],

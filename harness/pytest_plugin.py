@@ -125,7 +125,7 @@ class _MatrixRun:
 
         workspace = self._stack.enter_context(Workspace())
         loop.run(asyncio.sleep(0))  # the loop exists from here on
-        engines = Engines(workspace)
+        engines = Engines(workspace, print)
         self._stack.callback(lambda: loop.run(engines.__aexit__(None, None, None)))
         policy = self.matrix.policy
         settings = Settings(1, policy.deadlines, policy.retries)

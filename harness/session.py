@@ -1,6 +1,6 @@
 """A run from its matrix file to its reports: every stage takes what the one before returned.
 
-    load -> prepare -> plan -> run -> judge -> store -> report
+load -> prepare -> plan -> run -> judge -> store -> report
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from harness.store import HopStore, RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
     from harness.builds import PreparedBuild
     from harness.config import Matrix
     from harness.plan import Plan
     from harness.report import Progress, RunReport
 
 __all__ = ["Prepared", "RunOptions", "clean_up", "execute", "prepare_builds", "prepare_plan"]
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -99,7 +101,9 @@ def clean_up(log: Callable[[str], None]) -> None:
         log(line)
 
 
-def execute(prepared: Prepared, options: RunOptions, progress: Progress, log: Callable[[str], None]) -> RunReport:
+def execute(
+    prepared: Prepared, options: RunOptions, progress: Progress, log: Callable[[str], None]
+) -> RunReport:
     """Run a plan and write its run directory; the report says how it went."""
     plan = prepared.plan
     if not plan.cells:
@@ -108,7 +112,7 @@ def execute(prepared: Prepared, options: RunOptions, progress: Progress, log: Ca
     out = options.out or default_directory(prepared, options)
     store = HopStore(options.store, log)
     with RunStore.create(out, plan.digest) as run, progress, Workspace() as workspace:
-        session = _Session(prepared, options, known, run, progress)
+        session = _Session(prepared, options, known, run, progress, log)
         run.set_meta(session.facts())
         asyncio.run(session.run(store, workspace))
         store.evict(options.store_limit)
@@ -132,6 +136,7 @@ class _Session:
     known: Sequence[KnownIssue]
     store: RunStore
     progress: Progress
+    log: Callable[[str], None]
     executed: int = 0
     reused: int = 0
     interrupted: bool = False
@@ -141,6 +146,7 @@ class _Session:
     async def run(self, hops: HopStore, workspace: Workspace) -> None:
         """Run all cells; an interrupt ends the run early and leaves a truthful directory."""
         task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio.run made it
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, task)
@@ -159,7 +165,7 @@ class _Session:
         settings = Settings(self.options.jobs, policy.deadlines, policy.retries)
         plan, today = self.prepared.plan, date.today()  # noqa: DTZ011 - an expiry is a local day
         self.progress.start(len(plan.cells), len(plan.hops))
-        async with Engines(workspace) as engine:
+        async with Engines(workspace, self.log) as engine:
             runner = Runner(plan, self.prepared.builds, engine, hops, workspace, settings, self._hop)
             async for judged in runner.run():
                 result = apply(judged.result, self.known, today, policy.blocked)
@@ -167,7 +173,7 @@ class _Session:
                 self.progress.cell_done(result)
             self.engine = await asyncio.to_thread(engine.describe)
 
-    def _hop(self, _: object, reused: bool) -> None:  # noqa: FBT001
+    def _hop(self, _: object, reused: bool) -> None:
         self.executed += not reused
         self.reused += reused
         self.progress.hop_done(reused=reused)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import docker
 import docker.errors
 import requests.exceptions
+from docker.types import LogConfig
 from docker.utils import parse_repository_tag
 
 from harness.errors import EngineError
@@ -135,10 +136,9 @@ class Images:
             _border(f"run the probe in the image {image!r}"),
             self._container(image, command, entrypoint=["/bin/sh"]) as container,
         ):
-            output = container.attach(stream=True, stdout=True, stderr=True)
             container.start()
-            printed = b"".join(output)
             container.wait()
+            printed: bytes = container.logs(stdout=True, stderr=True)
         return printed.decode(errors="replace")
 
     def hash_files(self, image: str, paths: list[str]) -> dict[str, str]:
@@ -157,6 +157,7 @@ class Images:
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
+            log_config=LogConfig(type=LogConfig.types.JSON),  # readable whatever the engine's default is
             **options,
         )
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+from collections import defaultdict
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,7 +26,7 @@ from harness.engines.workspace import SANDBOX_ID, abandoned
 from harness.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from docker.models.containers import Container
@@ -80,9 +81,12 @@ class _DockerPlace(SupervisedPlace):
 
     _container: Container | None = None
 
-    def __init__(self, workspace: Workspace, name: str, client: docker.DockerClient) -> None:
+    def __init__(
+        self, workspace: Workspace, name: str, client: docker.DockerClient, log: Callable[[str], None]
+    ) -> None:
         super().__init__(workspace, name, _INNER_JOBS)
         self._client = client
+        self._log = log
 
     def stream(self, path: Path) -> str:
         return f"{_INNER_STREAMS}/{path.name}"
@@ -119,28 +123,38 @@ class _DockerPlace(SupervisedPlace):
 
     async def close(self) -> None:
         self.close_pipes()
-        if self._container is not None:
+        if self._container is None:
+            return
+        try:
             await asyncio.to_thread(_remove, self._container)
+        except EngineError as err:
+            # It ends by itself, with its command FIFO, and the engine removes it when it is up again.
+            self._log(f"{self._container.name}: {err}")
 
 
 def _remove(container: Container) -> None:
-    try:
-        container.remove(force=True)
-    except docker.errors.NotFound:
-        pass  # it saw the end of its command FIFO and removed itself
-    except docker.errors.APIError as err:
-        if err.status_code != requests.codes.conflict:  # conflict: its own removal is in progress
-            raise EngineError(f"cannot remove a container: {err}") from err
+    with engine_errors("remove a container"):
+        try:
+            container.remove(force=True)
+        except docker.errors.NotFound:
+            pass  # it saw the end of its command FIFO and removed itself
+        except docker.errors.APIError as err:
+            if err.status_code != requests.codes.conflict:  # conflict: its own removal is in progress
+                raise
 
 
 class DockerEngine:
     """Runs emulators in long-lived hardened containers."""
 
-    def __init__(self, workspace: Workspace, client: docker.DockerClient | None = None) -> None:
+    def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:
         self._workspace = workspace
-        self._client = client if client is not None else connect()
+        self._log = log
+        self._client = connect()
+        with engine_errors("ask the engine's version"):
+            self._version = self._client.version()["Version"]
         self._places: dict[tuple[str, Role, Needs], _DockerPlace] = {}
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[tuple[str, Role, Needs], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._networking = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._network: Network | None = None
         self._opened = 0
@@ -150,7 +164,7 @@ class DockerEngine:
         if not build.image:
             raise EngineError(f"build {build.id!r} is a local binary; it needs the process engine")
         key = (build.image, role, needs)
-        async with self._opening:
+        async with self._opening[key]:
             place = self._places.get(key)
             if place is None or place.dead:
                 place = await self._open(build, role, needs)
@@ -159,9 +173,10 @@ class DockerEngine:
 
     async def _open(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerPlace:
         self._opened += 1
-        place = _DockerPlace(self._workspace, f"c{self._opened}", self._client)
+        place = _DockerPlace(self._workspace, f"c{self._opened}", self._client, self._log)
         self._stack.push_async_callback(place.close)
-        network = await asyncio.to_thread(self._private_network) if needs.network else ""
+        async with self._networking:
+            network = await asyncio.to_thread(self._private_network) if needs.network else ""
         await place.open(self._options(place, build, role, needs, network), network)
         return place
 
@@ -213,13 +228,7 @@ class DockerEngine:
 
     def describe(self) -> dict[str, Any]:
         """Facts for the report."""
-        with engine_errors("ask the engine's version"):
-            version = self._client.version()
-        return {
-            "engine": "docker",
-            "engine_version": version["Version"],
-            "kernel": platform.release(),
-        }
+        return {"engine": "docker", "engine_version": self._version, "kernel": platform.release()}
 
     async def __aenter__(self) -> Self:
         return self
@@ -235,8 +244,11 @@ class DockerEngine:
             await asyncio.to_thread(self._remove_network, self._network)
 
     def _remove_network(self, network: Network) -> None:
-        with engine_errors("remove a network"):
-            network.remove()
+        try:
+            with engine_errors("remove a network"):
+                network.remove()
+        except EngineError as err:
+            self._log(f"{network.name}: {err}")
 
 
 def _security(needs: Needs) -> list[str]:

@@ -18,6 +18,7 @@ from harness.engines.supervised import SUPERVISOR, SupervisedPlace
 from harness.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from harness.builds.facts import PreparedBuild
@@ -59,7 +60,7 @@ class _ProcessPlace(SupervisedPlace):
 class ProcessEngine:
     """Runs emulators as plain processes."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:  # noqa: ARG002 - as all engines
         self._workspace = workspace
         self._places: dict[str, _ProcessPlace] = {}
         self._opening = asyncio.Lock()

@@ -10,6 +10,7 @@ from harness.engines.docker import DockerEngine
 from harness.engines.process import ProcessEngine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from harness.builds.facts import PreparedBuild
@@ -22,8 +23,9 @@ __all__ = ["Engines"]
 class Engines:
     """An engine made of the others, each opened when the first build asks for it."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:
         self._workspace = workspace
+        self._log = log
         self._stack = AsyncExitStack()
         self._open: dict[type[ProcessEngine | DockerEngine], Engine] = {}
         self._opening = asyncio.Lock()
@@ -36,7 +38,7 @@ class Engines:
     async def _engine(self, kind: type[ProcessEngine | DockerEngine]) -> Engine:
         async with self._opening:
             if kind not in self._open:
-                engine: Engine = await asyncio.to_thread(kind, self._workspace)
+                engine: Engine = await asyncio.to_thread(kind, self._workspace, self._log)
                 self._open[kind] = await self._stack.enter_async_context(engine)
             return self._open[kind]
 

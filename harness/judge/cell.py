@@ -118,7 +118,7 @@ def _result(
         cell=cell,
         verdict=judgement.verdict,
         outcome=_OUTCOMES[judgement.verdict],
-        hop=migration,
+        hop=None if judgement.verdict is Verdict.UNSUPPORTED else migration,  # nothing migrated
         stage=judgement.stage,
         cause=cause,
         signature=signature(cause) if cause else None,

@@ -6,14 +6,17 @@ or that has neither passed nor failed, proves nothing, and the chain is then not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from harness.model import Cell, CellResult, Verdict
 
 from .data import natural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["ChainFinding", "ChainKind", "chain_findings", "surprises"]
 

@@ -11,15 +11,18 @@ import glob
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode
 from harness.model import Cause, Cell, CellResult, HopEvidence, Outcome, Profile, Verdict
 
 from .text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
 __all__ = [
     "Answer",
@@ -182,7 +185,7 @@ class RunReport:
     title: str
     started: datetime
     finished: datetime
-    results: Sequence[CellResult]
+    results: Sequence[CellResult] = field(repr=False)
     cells_planned: int
     builds: Sequence[BuildRow]
     host: HostFacts
@@ -225,9 +228,7 @@ class RunReport:
     def groups(self, section: Section) -> list[Group]:
         """Return the groups of one section, largest first."""
         chosen = [r for r in self.results if section_of(r) is section]
-        return group(
-            chosen, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles
-        )
+        return group(chosen, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles)
 
     def answer(self) -> Answer:
         """Return the first line of every report; it follows the exit code."""

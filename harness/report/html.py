@@ -12,20 +12,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from functools import cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.model import Outcome
+from harness.model import CellResult, Outcome, Verdict
 
 from .chains import ChainFinding, ChainKind, chain_findings
 from .data import Group, RunReport, Section
 from .html_data import encode
 from .text import duration, plural, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["render_html"]
 
@@ -35,14 +39,16 @@ _SCRIPTS = ("report.js", "matrix.js", "detail.js")
 _BAR = 1000.0  # width of the outcome bar in its own units
 _SLIVER = 4.0  # so that one regression in 30,000 cells is still seen
 
+_BLOCKED = "blocked"  # an outcome of its own on the page: as expected, but not a pass
 _GLYPHS = {
-    Outcome.REGRESSION: "✕",
-    Outcome.WRONG_FAILURE: "≠",
-    Outcome.INCOMPLETE: "?",
-    Outcome.KNOWN: "~",
-    Outcome.FIXED: "↑",
-    Outcome.OK: "✓",
-    Outcome.SKIPPED: "–",  # noqa: RUF001 - an en dash is meant
+    Outcome.REGRESSION.value: "✕",
+    Outcome.WRONG_FAILURE.value: "≠",
+    Outcome.INCOMPLETE.value: "?",
+    Outcome.KNOWN.value: "~",
+    Outcome.FIXED.value: "↑",
+    Outcome.OK.value: "✓",
+    _BLOCKED: "⊘",
+    Outcome.SKIPPED.value: "–",  # noqa: RUF001 - an en dash is meant
 }  # worst first: the order in which a heat map decides what a square shows
 
 _TITLES = {
@@ -59,11 +65,12 @@ _CHAIN_TITLES = {
 
 
 class Segment(NamedTuple):
-    """One outcome in the bar: where it begins, how wide it is."""
+    """One outcome in the bar: where it begins, how wide it is, which fragment lists its cells."""
 
     outcome: str
+    link: str
     glyph: str
-    count: int
+    cells: int
     x: float
     width: float
 
@@ -87,6 +94,7 @@ def render_html(report: RunReport) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("harness.report"),
@@ -129,21 +137,30 @@ def _chains(report: RunReport) -> list[tuple[str, str, list[ChainFinding]]]:
     return [(k.value, _CHAIN_TITLES[k], [f for f in findings if f.kind is k]) for k in ChainKind]
 
 
+def _status(result: CellResult) -> str:
+    if result.verdict is Verdict.BLOCKED and result.outcome is Outcome.OK:
+        return _BLOCKED
+    return result.outcome.value
+
+
 def _bar(report: RunReport) -> Iterator[Segment]:
-    outcomes = report.outcomes()
-    present = [(o, outcomes[o]) for o in _GLYPHS if outcomes[o]]
+    counts = Counter(_status(r) for r in report.results)
+    present = [(status, counts[status]) for status in _GLYPHS if counts[status]]
     total = sum(count for _, count in present)
     widths = [max(_SLIVER, _BAR * count / total) for _, count in present]
     scale, x = _BAR / sum(widths) if widths else 0.0, 0.0
-    for (outcome, count), width in zip(present, widths, strict=True):
-        yield Segment(outcome.value, _GLYPHS[outcome], count, round(x, 2), round(width * scale, 2))
-        x += width * scale
+    for (status, count), width in zip(present, widths, strict=True):
+        wide = width * scale
+        yield Segment(status, _LINKS.get(status, f"#outcome={status}"), _GLYPHS[status], count, x, wide)
+        x += wide
+
+
+_LINKS = {_BLOCKED: "#outcome=ok&verdict=blocked", Outcome.OK.value: "#outcome=ok&verdict=pass"}
 
 
 def _data_block(report: RunReport) -> Markup:
     """Return the JSON text; no ``<`` is left in it that could end the element or start a comment."""
-    glyphs = {outcome.value: glyph for outcome, glyph in _GLYPHS.items()}
-    data = _visible({**encode(report), "glyphs": glyphs})
+    data = _visible({**encode(report), "glyphs": _GLYPHS})
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped here
 

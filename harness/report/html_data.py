@@ -21,7 +21,7 @@ from .text import clip
 
 __all__ = ["encode", "ordered"]
 
-_MESSAGES = 1_500_000  # characters of cause messages in one report
+_MESSAGES = 1_500_000  # characters of messages and reasons in one report, equal ones counted once
 _MESSAGE = 600
 _CHAIN_BITS = {kind: 1 << bit for bit, kind in enumerate(ChainKind)}
 
@@ -93,6 +93,7 @@ class _Tables:
         self._reason: Table[str] = Table(base=1)
         self._issue: Table[str] = Table(base=1)
         self._surprises = surprises(report.results)
+        self._texts: set[str] = set()
         self._left = _MESSAGES
 
     def columns(self, results: Sequence[CellResult]) -> list[list[int]]:
@@ -132,21 +133,25 @@ class _Tables:
             _STAGES[result.stage] if result.stage else 0,
             self._cause.optional(self._short(result.cause)),
             self._signature.optional(result.signature),
-            self._reason.optional(result.reason),
+            self._reason.optional(self._bounded(result.reason)),
             self._issue.optional(result.known_issue),
             sum(_CHAIN_BITS[kind] for kind in self._surprises.get(cell, ())),
             round(result.seconds * 1000),
         )
 
     def _short(self, cause: Cause | None) -> tuple[str, str, str, str] | None:
-        """Return the cause with its message clipped, or left out when the budget is spent."""
         if cause is None:
             return None
-        message = clip(cause.message, _MESSAGE)
-        self._left -= len(message)
-        if self._left < 0:
-            message = "(message left out here, see results.jsonl)"
-        return cause.kind, cause.device, cause.field, message
+        return cause.kind, cause.device, cause.field, self._bounded(cause.message)
+
+    def _bounded(self, text: str) -> str:
+        """Return foreign text clipped, or a note once the budget for new texts is spent."""
+        if text and text not in self._texts:
+            self._left -= min(len(text), _MESSAGE)
+            if self._left < 0:
+                return "(left out here, see results.jsonl)"
+            self._texts.add(text)
+        return clip(text, _MESSAGE)
 
 
 _VERDICTS = {v: n for n, v in enumerate(Verdict)}

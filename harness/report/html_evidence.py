@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
-
-from harness.model import CellResult, EmulatorEvidence, HopEvidence, QmpMessage
+from typing import TYPE_CHECKING, Any
 
 from .data import RunReport, Section, group_key, section_of
 from .text import clip, tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.model import CellResult, EmulatorEvidence, HopEvidence, QmpMessage
 
 __all__ = ["choose_evidence"]
 

@@ -7,13 +7,14 @@ holds the same cells as objects, with each cell's own cause.
 from __future__ import annotations
 
 import json
-from typing import Any
-
-from harness.model import CellResult
+from typing import TYPE_CHECKING, Any
 
 from .chains import ChainFinding, chain_findings
 from .data import Group, RunReport, Section
 from .text import visible
+
+if TYPE_CHECKING:
+    from harness.model import CellResult
 
 __all__ = ["FORMAT", "render_json"]
 

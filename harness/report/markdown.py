@@ -8,12 +8,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from .chains import chain_findings
 from .data import Group, RunReport, Section, Ship
 from .terminal import describe_cause
-from .text import duration, one_line, plural, visible
+from .text import duration, one_line, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["render_markdown"]
 
@@ -21,7 +24,7 @@ _GROUPS = 20
 _ROWS = 10
 _SPAN = 300
 _COMMAND = 1000  # a command that was clipped would not run; longer ones are not made
-_MARKS = {Ship.YES: "✅ Ship", Ship.NO: "❌ Do not ship", Ship.UNKNOWN: "⚠️ No answer"}  # noqa: RUF001
+_MARKS = {Ship.YES: "✅ Ship", Ship.NO: "❌ Do not ship", Ship.UNKNOWN: "⚠️ No answer"}
 _TITLES = {
     Section.PROBLEM: "Problems",
     Section.INFRASTRUCTURE: "Host and engine failures",
@@ -133,7 +136,8 @@ def _notes(report: RunReport) -> Iterator[str]:
         f"- known issue {code(n.id)} is {n.state}" for n in report.known_issues if n.state != "active"
     )
     yield from _bounded(
-        f"- {plural(d.count, 'cell')} dropped: {code(d.what)}: {code(d.reason)}" for d in report.dropped
+        f"- {plural(d.count, 'cell')} left out of the plan: {code(d.what)}: {code(d.reason)}"
+        for d in sorted(report.dropped, key=lambda d: -d.count)
     )
 
 

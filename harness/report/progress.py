@@ -10,19 +10,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-
-from harness.model import CellResult
 
 from .data import Section, group_key, section_of
 from .terminal import describe_cause
 from .text import duration, one_line, plural, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from rich.console import Console
+
+    from harness.model import CellResult
 
 __all__ = ["Progress"]
 

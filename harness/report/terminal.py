@@ -6,9 +6,8 @@ so that they can be copied. Plain text results when the console is not a termina
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
 from harness.model import Cause, Outcome
@@ -17,10 +16,16 @@ from .chains import ChainKind, chain_findings
 from .data import Group, RunReport, Section, Ship
 from .text import duration, one_line, plural, visible
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
 __all__ = ["describe_cause", "render_terminal", "spread"]
 
 _GROUPS = 10  # more than that is no first screen; the rest is in report.html
 _NAMES = 3
+_DROPPED = 3
 _MESSAGE = 240
 _STYLES = {Ship.YES: "bold green", Ship.NO: "bold red", Ship.UNKNOWN: "bold yellow"}
 _SECTIONS = (
@@ -122,8 +127,18 @@ def _chains(report: RunReport) -> Iterator[Text]:
 
 def _notes(report: RunReport) -> Iterator[Text]:
     notes = [f"known issue {n.id!r} is {n.state}" for n in report.known_issues if n.state != "active"]
-    notes += [f"{plural(d.count, 'cell')} dropped: {d.what}: {d.reason}" for d in report.dropped]
+    notes += _dropped(report)
     if notes:
         yield Text()
     for note in notes:
         yield Text(visible(note))
+
+
+def _dropped(report: RunReport) -> Iterator[str]:
+    """Yield the largest of what was left out, and how much that is in all."""
+    dropped = sorted(report.dropped, key=lambda d: -d.count)
+    for entry in dropped[:_DROPPED]:
+        yield f"{plural(entry.count, 'cell')} left out of the plan: {entry.what}: {entry.reason}"
+    if len(dropped) > _DROPPED:
+        total = plural(sum(d.count for d in dropped), "cell")
+        yield f"{total} left out in all, the other reasons are in report.html"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .data import RunReport
 from .html import render_html
 from .jsonfile import render_json
 from .junit import render_junit
 from .markdown import render_markdown
 from .text import write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .data import RunReport
 
 __all__ = ["write_reports"]
 

@@ -166,11 +166,11 @@ class Claim:
         self._lock.release()
 
     def _try(self) -> bool:
-        try:
-            with _store_errors("claim a hop"):
+        with _store_errors("claim a hop"):
+            try:
                 self._lock.acquire()
-        except Timeout:
-            return False
+            except Timeout:  # an OSError, but no failure
+                return False
         return True
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from lab import Lab  # noqa: E402
+from lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """An empty laboratory, in a directory short enough for UNIX sockets."""
-    root = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))  # noqa: S108
+    root = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
     root.chmod(0o755)
     yield Lab(root)
     shutil.rmtree(root)

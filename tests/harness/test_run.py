@@ -22,7 +22,12 @@ def test_a_matrix_of_pairs_and_chains_passes(lab: Lab) -> None:
     # per profile: 2 fresh starts, 4 second builds, 8 third builds
     assert lab.starts() == 2 * (2 + 4 + 8)
     assert {p.name for p in (lab.root / "out").iterdir()} >= {
-        "results.jsonl", "run.db", "junit.xml", "report.html", "report.json", "report.md",
+        "results.jsonl",
+        "run.db",
+        "junit.xml",
+        "report.html",
+        "report.json",
+        "report.md",
     }
 
 
@@ -93,12 +98,28 @@ def test_a_source_that_refuses_is_blocked(lab: Lab) -> None:
 
 def test_a_known_issue_is_known_and_one_that_passes_is_fixed(lab: Lab) -> None:
     (lab.root / "known.yaml").write_text(
-        json.dumps([
-            {"id": "AER", "selector": ["path=aer>old"], "signature": "pci-config e1000e 0x10a",
-             "reason": "AER mask", "link": "https://example.org/1", "owner": "us", "expires": "2999-01-01"},
-            {"id": "STALE", "selector": ["path=old>old"], "signature": "pci-config e1000e 0x10a",
-             "reason": "was fixed", "link": "https://example.org/2", "owner": "us", "expires": "2999-01-01"},
-        ]).replace('"2999-01-01"', "2999-01-01")
+        json.dumps(
+            [
+                {
+                    "id": "AER",
+                    "selector": ["path=aer>old"],
+                    "signature": "pci-config e1000e 0x10a",
+                    "reason": "AER mask",
+                    "link": "https://example.org/1",
+                    "owner": "us",
+                    "expires": "2999-01-01",
+                },
+                {
+                    "id": "STALE",
+                    "selector": ["path=old>old"],
+                    "signature": "pci-config e1000e 0x10a",
+                    "reason": "was fixed",
+                    "link": "https://example.org/2",
+                    "owner": "us",
+                    "expires": "2999-01-01",
+                },
+            ]
+        ).replace('"2999-01-01"', "2999-01-01")
     )
     builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
     matrix = lab.matrix(builds=builds, known_issues="known.yaml", paths={"pairs": ["aer>old", "old>old"]})
@@ -152,5 +173,7 @@ def test_another_plan_does_not_overwrite_a_run(lab: Lab) -> None:
     done = lab.run(matrix, "--select", "profile=nic")
 
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].endswith("holds the run of another plan; choose another --out")
+    assert (
+        done.stderr.strip().splitlines()[-1].endswith("holds the run of another plan; choose another --out")
+    )
     assert lab.results() == before

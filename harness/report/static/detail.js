@@ -17,7 +17,7 @@ function showDetail(state) {
 }
 
 function sheet(n) {
-  const outcome = outcomeOf(n), cause = causeOf(n), id = cellId(n), run = D.runDir ? shellQuote(D.runDir) : "RUN";
+  const outcome = statusOf(n), cause = causeOf(n), id = cellId(n), run = D.runDir ? shellQuote(D.runDir) : "RUN";
   const close = el("button", { type: "button", class: "close" }, "close");
   const title = el("div", null, el("h2", { id: "detail-title" }, D.profiles[PROFILE[n]]),
     el("p", { class: "muted" }, `${D.machines[MACHINE[n]]}, mode ${D.modes[MODE[n]]}, guest ${D.guests[GUEST[n]]}, ${(MILLIS[n] / 1000).toFixed(2)} s`));
@@ -62,7 +62,7 @@ function route(n) {
 // For a chain its steps and the direct migration; for any cell the same on other machines.
 function neighbours(n) {
   const names = pathNames[PATH[n]], same = (machine, path) => cellNumber([machine, D.profiles[PROFILE[n]], path, D.modes[MODE[n]], D.guests[GUEST[n]]].join("/"));
-  const chip = (text, other) => el("a", { href: link({ cell: cellId(other) }) }, mark(outcomeOf(other)), text);
+  const chip = (text, other) => el("a", { href: link({ cell: cellId(other) }) }, mark(statusOf(other)), text);
   const chips = (entries) => el("div", { class: "chips" }, ...entries.filter(([, m]) => m !== undefined && m !== n).map(([text, m]) => chip(text, m)));
   const here = D.machines[MACHINE[n]], pairs = names.slice(1).map((to, k) => `${names[k]}>${to}`);
   const alone = names.length > 2 ? [...new Set([...pairs, `${names[0]}>${names.at(-1)}`])] : [];
@@ -78,7 +78,7 @@ function evidence(n) {
   if (!hops) return [noEvidence(n)];
   const broken = hops.findIndex((hop) => hop.infrastructure || hop.stages.some((stage) => stage[2]));
   const order = broken < 0 ? hops.map((_, k) => k) : [broken, ...hops.map((_, k) => k).filter((k) => k !== broken)];
-  return order.map((k) => hopNode(hops[k], k, k === broken, hops.length));
+  return order.map((k) => hopNode(hops[k], k, k === broken));
 }
 
 function noEvidence(n) {
@@ -88,9 +88,9 @@ function noEvidence(n) {
   return node;
 }
 
-function hopNode(hop, place, broke, count) {
+function hopNode(hop, place, broke) {
   const who = hop.emulators.map((e) => `${e.build} ${e.version}`).join(", ");
-  const title = `build ${place + 1} of ${count}: ${who || "no emulator was started"}`;
+  const title = `${place + 1}. ${who || "no emulator was started"}`;
   const inside = [steps(hop), hop.infrastructure ? el("pre", null, hop.infrastructure) : "",
     ...hop.emulators.flatMap(emulatorNodes), streamNode(hop), el("p", { class: "muted" }, "hop ", el("code", null, hop.key))];
   if (broke) return el("div", { class: "hop broke" }, el("h4", null, title), ...inside);

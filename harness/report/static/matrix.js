@@ -3,28 +3,27 @@
 
 const maps = document.querySelector(".maps");
 
-// Return counts[machine][path][outcome] over the cells that pass every filter except path and kind.
+// Return counts[machine][path][severity] over the cells that pass every filter except path and kind.
 function countPairs(state) {
   const counts = new Map();
   const chains = new Map();
   for (const n of chosenIndexes({ ...state, path: "", kind: "" })) {
     const machine = MACHINE[n];
     if (!counts.has(machine)) counts.set(machine, new Map());
-    if (D.paths[PATH[n]].length !== 2) { addTo(chains, machine, OUTCOME[n]); continue; }
-    addTo(counts.get(machine), D.paths[PATH[n]].join(">"), OUTCOME[n]);
+    if (D.paths[PATH[n]].length !== 2) { addTo(chains, machine, SEVERITY.indexOf(statusOf(n))); continue; }
+    addTo(counts.get(machine), D.paths[PATH[n]].join(">"), SEVERITY.indexOf(statusOf(n)));
   }
   return { counts, chains };
 }
 
 function addTo(map, key, outcome) {
-  if (!map.has(key)) map.set(key, new Array(D.outcomes.length).fill(0));
+  if (!map.has(key)) map.set(key, new Array(SEVERITY.length).fill(0));
   map.get(key)[outcome] += 1;
 }
 
-const worst = (counts) => SEVERITY.find((name) => counts[D.outcomes.indexOf(name)]);
+const worst = (counts) => SEVERITY[counts.findIndex(Boolean)];
 const describe = (counts) =>
-  SEVERITY.filter((name) => counts[D.outcomes.indexOf(name)])
-    .map((name) => `${number.format(counts[D.outcomes.indexOf(name)])} ${name}`).join(", ");
+  SEVERITY.map((name, n) => (counts[n] ? `${number.format(counts[n])} ${name}` : "")).filter(Boolean).join(", ");
 
 // Versions head the columns, because they are short; ids do where two builds share a version.
 function columnTitle(build) {
@@ -58,7 +57,7 @@ function rowTitle(build) {
 
 function chainLink(machine, counts) {
   if (!counts) return "";
-  const odd = describe(counts.map((count, n) => (["ok", "skipped"].includes(D.outcomes[n]) ? 0 : count)));
+  const odd = describe(counts.map((count, n) => (["ok", "blocked", "skipped"].includes(SEVERITY[n]) ? 0 : count)));
   const total = counts.reduce((sum, count) => sum + count, 0);
   const text = `${plural(total, "chain")}${odd ? `: ${odd}` : ", nothing unexpected"}`;
   return el("p", null, el("a", { href: link({ machine, kind: "chains", path: "" }), title: describe(counts) }, text));
@@ -68,11 +67,12 @@ function square(machine, source, destination, pairs, state) {
   const counts = pairs.get(`${source}>${destination}`);
   if (!counts) return el("td", null, el("span", { class: "empty" }, "·"));
   const path = `${D.builds[source]}>${D.builds[destination]}`, outcome = worst(counts);
-  const count = counts[D.outcomes.indexOf(outcome)], text = number.format(count);
+  const count = counts[SEVERITY.indexOf(outcome)], text = number.format(count);
+  const few = ["regression", "wrong-failure", "incomplete"].includes(outcome) && count * 10 < counts.reduce((a, b) => a + b) ? " few" : "";
   const label = `${machine}, ${D.builds[source]} to ${D.builds[destination]}: ${describe(counts)}`;
   const here = state.path === path && state.machine === machine ? " here" : "";
   const shown = outcome === "ok" ? text : `${D.glyphs[outcome]} ${text}`;
-  return el("td", null, el("a", { href: link({ machine, path, kind: "" }), class: `o-${outcome}${here}`, title: label, "aria-label": label, tabindex: "-1" }, shown));
+  return el("td", null, el("a", { href: link({ machine, path, kind: "" }), class: `o-${outcome}${few}${here}`, title: label, "aria-label": label, tabindex: "-1" }, shown));
 }
 
 // One stop of the tab key per map; arrow keys move inside it.

@@ -14,7 +14,11 @@ const number = new Intl.NumberFormat("en");
 
 const pathNames = D.paths.map((path) => path.map((b) => D.builds[b]));
 const pathText = pathNames.map((names) => names.join(">"));
-const outcomeOf = (n) => D.outcomes[OUTCOME[n]];
+// What a cell is shown as: its outcome, but a cell that was blocked as expected did not pass.
+const statusOf = (n) => {
+  const outcome = D.outcomes[OUTCOME[n]];
+  return outcome === "ok" && D.verdicts[VERDICT[n]] === "blocked" ? "blocked" : outcome;
+};
 const cellId = (n) =>
   [D.machines[MACHINE[n]], D.profiles[PROFILE[n]], pathText[PATH[n]], D.modes[MODE[n]], D.guests[GUEST[n]]].join("/");
 const causeOf = (n) => (CAUSE[n] ? D.causes[CAUSE[n] - 1] : null);
@@ -151,8 +155,9 @@ const body = document.querySelector(".cells tbody");
 const more = document.querySelector(".more");
 
 function showList(cells) {
-  const order = D.outcomes.map((name) => SEVERITY.indexOf(name));
-  list.cells = [...cells].sort((a, b) => order[OUTCOME[a]] - order[OUTCOME[b]] || a - b);
+  const order = new Map(SEVERITY.map((name, n) => [name, n]));
+  const rank = new Map(cells.map((n) => [n, order.get(statusOf(n))]));
+  list.cells = [...cells].sort((a, b) => rank.get(a) - rank.get(b) || a - b);
   list.shown = 0;
   body.replaceChildren();
   document.querySelector(".found").textContent = `${number.format(cells.length)} of ${plural(TOTAL, "cell")}`;
@@ -168,7 +173,7 @@ function showMore() {
 }
 
 function row(n) {
-  const outcome = outcomeOf(n);
+  const outcome = statusOf(n);
   const detail = el("a", { href: link({ cell: cellId(n) }) }, D.profiles[PROFILE[n]]);
   return el("tr", null, el("td", null, mark(outcome), outcome), el("td", null, D.machines[MACHINE[n]]), el("td", null, detail),
     el("td", null, pathNode(pathNames[PATH[n]])), el("td", null, modeText(n)), whyNode(n),

@@ -91,7 +91,7 @@ def test_what_the_last_build_does_for_a_longer_chain_is_no_concern_of_a_pair() -
 
 def test_a_build_that_does_not_start_makes_the_cell_unsupported() -> None:
     result = judge_cell(PAIR, [None, None], {"a": hop(names=START), "b": REFUSES_START})
-    assert summary(result) == (Verdict.UNSUPPORTED, Outcome.SKIPPED, 1, Stage.START, "unknown-device")
+    assert summary(result) == (Verdict.UNSUPPORTED, Outcome.SKIPPED, None, Stage.START, "unknown-device")
     assert result.reason == "build 'b' cannot start this: 'igb' is not a valid device model name"
     assert result.hops == ("p",)
 

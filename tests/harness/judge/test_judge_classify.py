@@ -94,11 +94,41 @@ _HALVES = (
             "blocked nvme",
         ),
         (
-            f"{P}-device e1000,foo: warning: short-form boolean option 'foo' deprecated\nPlease use foo=on instead\n"
-            f"{P}-device e1000,foo: Property 'e1000.foo' not found",
+            (
+                f"{P}-device e1000,foo: warning: short-form boolean option 'foo' deprecated\nPlease use foo=on instead\n"
+                f"{P}-device e1000,foo: Property 'e1000.foo' not found"
+            ),
             "",
             "10.0.13",
             "unknown-property e1000 foo",
+        ),
+        (
+            "",
+            "Migration is disabled when using feature 'peer mode' in device 'ivshmem'",
+            "7.2.22",
+            "blocked ivshmem peer mode",
+        ),
+        (
+            f"{P}-device vhost-scsi-pci,id=a: vhost-scsi: missing wwpn",
+            "",
+            "10.0.13",
+            "bad-option vhost-scsi-pci -device",
+        ),
+        (f"{P}CPU model 'host' requires KVM or HVF", "", "11.1.3", "no-accelerator host kvm"),
+        (
+            "qemu: could not open kernel file '/nope': No such file or directory",
+            "",
+            "5.2.0",
+            "missing-file /nope",
+        ),
+        (
+            (
+                f"{P}-spice foo: There is no option group 'spice'\n"
+                f"{P}-spice foo: Perhaps you want to install qemu-system-modules-spice package?"
+            ),
+            "",
+            "10.0.13",
+            "unknown-option spice",
         ),
         ("qemu: could not load PC BIOS 'nosuch'\n", "", "5.2.0", "missing-file nosuch"),
         (f"{P}cannot set up guest memory 'pc.ram': Cannot allocate memory", "", "7.2.22", "out-of-memory"),
@@ -110,26 +140,32 @@ _HALVES = (
         ),
         # the catalogue's
         (
-            f"{P}{_FEATURES}\n{P}Failed to load virtio-net:virtio\n"
-            f"{P}error while loading state for instance 0x0 of device '0000:00:03.0/virtio-net'\n"
-            f"{P}load of migration failed: Operation not permitted",
+            (
+                f"{P}{_FEATURES}\n{P}Failed to load virtio-net:virtio\n"
+                f"{P}error while loading state for instance 0x0 of device '0000:00:03.0/virtio-net'\n"
+                f"{P}load of migration failed: Operation not permitted"
+            ),
             "",
             "8.2.0",
             f"virtio-features virtio-net {0x1C0010130AFFFA7 & ~0x10179BFFFE7:#x}",
         ),
         (
-            f"{P}Failed to load virtio-vhost_vsock:virtio\n"
-            f"{P}error while loading state for instance 0x0 of device '0000:00:03.0/virtio-vhost_vsock'\n"
-            f"{P}load of migration failed: No such file or directory",
+            (
+                f"{P}Failed to load virtio-vhost_vsock:virtio\n"
+                f"{P}error while loading state for instance 0x0 of device '0000:00:03.0/virtio-vhost_vsock'\n"
+                f"{P}load of migration failed: No such file or directory"
+            ),
             "",
             "5.1.0",
             "missing-subsection virtio-vhost_vsock",
         ),
         (
-            f"{P}VQ 1 size 0x100 < last_avail_idx 0x9 - used_idx 0x3e30\n"
-            f"{P}Failed to load virtio-net:virtio\n"
-            f"{P}error while loading state for instance 0x0 of device '0000:00:03.0/virtio-net'\n"
-            f"{P}load of migration failed: Operation not permitted",
+            (
+                f"{P}VQ 1 size 0x100 < last_avail_idx 0x9 - used_idx 0x3e30\n"
+                f"{P}Failed to load virtio-net:virtio\n"
+                f"{P}error while loading state for instance 0x0 of device '0000:00:03.0/virtio-net'\n"
+                f"{P}load of migration failed: Operation not permitted"
+            ),
             "",
             "10.1.0",
             "virtio-ring virtio-net index",
@@ -142,15 +178,19 @@ _HALVES = (
         ),
         # made up from the table of formats
         (
-            f"{P}40 != 41\n{P}Failed to load cpu:x\n{P}error while loading state for instance 0x0 of device 'cpu'\n"
-            f"{P}load of migration failed: Invalid argument",
+            (
+                f"{P}40 != 41\n{P}Failed to load cpu:x\n{P}error while loading state for instance 0x0 of device 'cpu'\n"
+                f"{P}load of migration failed: Invalid argument"
+            ),
             "",
             "7.2.22",
             "equal-check cpu",
         ),
         (
-            f"{P}load of migration failed: Invalid argument: error while loading state for instance 0x0 of device"
-            " 'cpu': 40 != 41",
+            (
+                f"{P}load of migration failed: Invalid argument: error while loading state for instance 0x0 of device"
+                " 'cpu': 40 != 41"
+            ),
             "",
             "11.1.3",
             "equal-check cpu",

@@ -12,17 +12,27 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 _FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"
-).split()
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
 
 
 class Page:
@@ -40,6 +50,7 @@ class Page:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Return the result of one command; RuntimeError when the browser refuses it."""
@@ -71,12 +82,17 @@ class Page:
             self.problems.append(json.dumps(event["params"]))
 
     def open(self, url: str) -> None:
-        """Load `url` and return after its load event."""
-        self.call("Page.navigate", url="about:blank")
+        """Load `url` anew and return after its load event, told from others by its loader."""
+        self.call("Page.navigate", url="about:blank")  # else a changed fragment loads nothing
         self.events.clear()
-        self.call("Page.navigate", url=url)
-        while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
+        loader = self.call("Page.navigate", url=url)["loaderId"]
+        while not any(_loaded(event, loader) for event in self.events):
             self._note(self._read())
+
+    def close(self) -> None:
+        """Close the pipe, on which the browser ends itself."""
+        os.close(self._commands)
+        self._answers.close()
 
     def evaluate(self, expression: str) -> Any:
         """Return the JSON value of a JavaScript expression; promises are awaited."""
@@ -87,12 +103,22 @@ class Page:
 
     def settle(self) -> None:
         """Return after two frames were painted."""
-        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+        self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+        )
 
     def press(self, key: str) -> None:
         """Press and release one named key, such as ``Enter`` or ``ArrowRight``."""
         text = {"text": "\r"} if key == "Enter" else {}
-        codes = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        codes = {
+            "Enter": 13,
+            "Escape": 27,
+            "Tab": 9,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+        }
         common = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
         self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
@@ -100,7 +126,11 @@ class Page:
     def screen(self, width: int, height: int, *, dark: bool = False) -> None:
         """Set the size of the window in CSS pixels and the colour scheme."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -108,6 +138,15 @@ class Page:
     def picture(self, path: Path) -> None:
         """Write what is seen as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+
+def _loaded(event: dict[str, Any], loader: str) -> bool:
+    parameters = event.get("params", {})
+    return (
+        event.get("method") == "Page.lifecycleEvent"
+        and parameters["name"] == "load"
+        and parameters["loaderId"] == loader
+    )
 
 
 @contextmanager
@@ -132,10 +171,11 @@ def browser(directory: Path) -> Iterator[Page]:
     )
     os.close(commands_out)
     os.close(answers_in)
+    page = Page(commands_in, answers_out)
     try:
-        yield Page(commands_in, answers_out)
+        yield page
     finally:
-        os.close(commands_in)  # the browser ends itself when its pipe closes
+        page.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

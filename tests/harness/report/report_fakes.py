@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from harness.model import (
     Cause,
@@ -28,6 +28,9 @@ from harness.model import (
     Verdict,
 )
 from harness.report import BuildRow, Dropped, HopCounts, HostFacts, KnownIssueNote, RunReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 BUILDS = [
     ("bullseye", "5.2.0", "1:5.2+dfsg-11+deb11u5"),
@@ -82,13 +85,26 @@ _FOOTER = "Missing section footer for 0000:00:03.0/xhci"
 _GPU = "Failed to load element of type virtio-gpu-one-scanout for scanout: -22 <img src=x onerror=alert(1)>"
 _HDA = "qemu-system-x86_64: Assertion `st->gpos < st->bsize' failed\n\x1b[31mAborted\x1b[0m (core dumped)"
 RULES = [
-    Rule("pcie-root-port", (2, 3, 4), (0, 1), _config("pcie-root-port", "05.0", "0x10a", "40"), machines="pc-q35"),
+    Rule(
+        "pcie-root-port",
+        (2, 3, 4),
+        (0, 1),
+        _config("pcie-root-port", "05.0", "0x10a", "40"),
+        machines="pc-q35",
+    ),
     Rule("igb", (1,), (2, 3, 4), _config("igb", "03.0", "0xa4", "12")),
     Rule("virtio-gpu-pci", (3, 4), (1, 2), _message("vmstate-field", "virtio-gpu", "scanout", _GPU)),
     Rule("qemu-xhci", (4,), (3,), _message("section-footer", "0000:00:03.0/xhci", "", _FOOTER), first=4),
     Rule("intel-hda", (1, 2), (4,), _message("crash", "intel-hda", "", _HDA), machines="pc-q35-7"),
     Rule("VGA", (0,), (3, 4), _message("ram-size", "vga.vram", "", _VGA), Outcome.WRONG_FAILURE),
-    Rule("vmxnet3", (0, 1), (2, 3, 4), _config("vmxnet3", "03.0", "0x84", "3"), Outcome.KNOWN, known="vmxnet3-msix"),
+    Rule(
+        "vmxnet3",
+        (0, 1),
+        (2, 3, 4),
+        _config("vmxnet3", "03.0", "0x84", "3"),
+        Outcome.KNOWN,
+        known="vmxnet3-msix",
+    ),
     Rule(
         "nvme",
         (0, 1, 2, 3, 4),
@@ -111,7 +127,9 @@ def make_results(count: int = 30_000, seed: int = 7) -> list[CellResult]:
 
 def _cells(length: int) -> Iterator[Cell]:
     ids = [b[0] for b in BUILDS]
-    for machine, profile, path in itertools.product(MACHINES, PROFILES, itertools.product(ids, repeat=length)):
+    for machine, profile, path in itertools.product(
+        MACHINES, PROFILES, itertools.product(ids, repeat=length)
+    ):
         yield Cell(machine, profile.name, path)
 
 
@@ -123,7 +141,9 @@ def _judge(cell: Cell) -> CellResult:
         reason = f"{BUILDS[min(path)][0]} does not know the machine type {cell.machine!r}"
         return CellResult(cell, Verdict.UNSUPPORTED, Outcome.SKIPPED, reason=reason)
     if cell.profile == "igb" and min(path) == 0:
-        return CellResult(cell, Verdict.UNSUPPORTED, Outcome.SKIPPED, reason="'igb' is not a valid device model name")
+        return CellResult(
+            cell, Verdict.UNSUPPORTED, Outcome.SKIPPED, reason="'igb' is not a valid device model name"
+        )
     if cell.machine == "pc-i440fx-5.2" and cell.profile == "qxl" and path == [1, 2]:
         return CellResult(cell, Verdict.ERROR, Outcome.INCOMPLETE, reason="engine: no space left on device")
     found = _first_failure(cell, path)
@@ -137,7 +157,17 @@ def _judge(cell: Cell) -> CellResult:
     signature = f"{cause.kind}:{cause.device.rpartition('/')[2]}:{cause.field}".rstrip(":")
     reason = "expected 'ram-block', found 'ram-size'" if rule.outcome is Outcome.WRONG_FAILURE else ""
     return CellResult(
-        cell, rule.verdict, rule.outcome, hop, rule.stage, cause, signature, seconds, reason, rule.known, keys[: hop + 1]
+        cell,
+        rule.verdict,
+        rule.outcome,
+        hop,
+        rule.stage,
+        cause,
+        signature,
+        seconds,
+        reason,
+        rule.known,
+        keys[: hop + 1],
     )
 
 
@@ -198,14 +228,21 @@ def _hop(result: CellResult, place: int, last: bool) -> HopEvidence:
         qmp=_qmp(version, failed=bool(failed)),
     )
     stream = None if failed else StreamInfo(hashlib.sha256(cell.id.encode()).hexdigest(), 412_331)
-    return HopEvidence(key=result.hops[place][:24], stages=tuple(stages), emulators=(emulator,), stream=stream)
+    return HopEvidence(
+        key=result.hops[place][:24], stages=tuple(stages), emulators=(emulator,), stream=stream
+    )
 
 
 def _qmp(version: str, *, failed: bool) -> tuple[QmpMessage, ...]:
     greeting = {"QMP": {"version": {"qemu": version}, "capabilities": ["oob"]}}
     uri = {"execute": "migrate-incoming", "arguments": {"uri": "exec:cat /store/in"}}
     status = {"return": {"status": "failed" if failed else "completed"}}
-    talk = [("<", greeting), (">", {"execute": "qmp_capabilities"}), ("<", {"return": {}}), (">", uri)]
+    talk: list[tuple[str, dict[str, Any]]] = [
+        ("<", greeting),
+        (">", {"execute": "qmp_capabilities"}),
+        ("<", {"return": {}}),
+        (">", uri),
+    ]
     talk += [("<", {"return": {}}), (">", {"execute": "query-migrate"}), ("<", status)]
     return tuple(QmpMessage(0.02 + n * 0.011, d, m) for n, (d, m) in enumerate(talk))
 
@@ -225,7 +262,9 @@ def make_report(count: int = 30_000, *, planned: int | None = None) -> RunReport
         builds=[
             BuildRow(i, v, p, f"debian {i}", hashlib.sha256(i.encode()).hexdigest()) for i, v, p in BUILDS
         ],
-        host=HostFacts("6.1.0-31-amd64", 2, "docker 20.10.24", {"cpu model": "x86-64-v3", "clock source": "tsc"}),
+        host=HostFacts(
+            "6.1.0-31-amd64", 2, "docker 20.10.24", {"cpu model": "x86-64-v3", "clock source": "tsc"}
+        ),
         hops=HopCounts(executed=39_211, reused=1_204),
         exit_code=1,
         command="migmatrix run -f matrices/debian.yaml -j 2",
@@ -237,9 +276,25 @@ def make_report(count: int = 30_000, *, planned: int | None = None) -> RunReport
             Dropped("profile usb-redir", "needs a chardev that no build was given", 200),
         ],
         known_issues=[
-            KnownIssueNote("vmxnet3-msix", "active", "MSI-X offset moved in 8.0", "https://example.org/1", "net", "2027-03-01"),
-            KnownIssueNote("rtl8139-timer", "active", "timer state lost", "https://example.org/2", "net", "2027-01-01"),
-            KnownIssueNote("floppy-dor", "unmatched", "register lost on 6.x", "javascript:alert(1)", "block", "2027-01-01"),
+            KnownIssueNote(
+                "vmxnet3-msix",
+                "active",
+                "MSI-X offset moved in 8.0",
+                "https://example.org/1",
+                "net",
+                "2027-03-01",
+            ),
+            KnownIssueNote(
+                "rtl8139-timer", "active", "timer state lost", "https://example.org/2", "net", "2027-01-01"
+            ),
+            KnownIssueNote(
+                "floppy-dor",
+                "unmatched",
+                "register lost on 6.x",
+                "javascript:alert(1)",
+                "block",
+                "2027-01-01",
+            ),
             KnownIssueNote("hda-gpos", "expired", "assertion in the mixer", "", "audio", "2026-10-01"),
         ],
         evidence=make_evidence,

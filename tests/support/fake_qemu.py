@@ -8,6 +8,7 @@ What it should do wrong comes as `-fake KEY=VALUE`:
     full=save       the disk is full when the stream is written
     state=TEXT      "device state" written to the stream; a load wants the same TEXT
     block=TEXT      refuse to migrate
+    wait=FILE       wait until FILE exists before a load, after writing the process id to FILE.waiting
     touch=FILE      append a line for every start, to count them
 """
 
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +87,13 @@ class Fake:
         if self.fakes.get("hang") == stage:
             threading.Event().wait()
 
+    def wait(self) -> None:
+        """Wait for a file if told so."""
+        if file := self.fakes.get("wait"):
+            Path(f"{file}.waiting").write_text(str(os.getpid()))
+            while not Path(file).exists():
+                time.sleep(0.01)
+
     def run(self) -> None:
         """Serve QMP until told to quit."""
         if touch := self.fakes.get("touch"):
@@ -120,7 +129,10 @@ class Fake:
         for request in requests(reader):
             method = getattr(self, "do_" + request["execute"].replace("-", "_"), None)
             if method is None:
-                error = {"class": "CommandNotFound", "desc": f"The command {request['execute']} has not been found"}
+                error = {
+                    "class": "CommandNotFound",
+                    "desc": f"The command {request['execute']} has not been found",
+                }
                 self.send({"error": error, "id": request.get("id")})
                 continue
             answer = method(request.get("arguments", {}))
@@ -187,8 +199,11 @@ class Fake:
 
     def load(self, uri: str) -> None:
         """Take a stream in, or refuse it as QEMU 10.0 does."""
-        data = subprocess.run(["/bin/sh", "-c", uri.removeprefix("exec:")], stdout=subprocess.PIPE, check=True)
+        data = subprocess.run(
+            ["/bin/sh", "-c", uri.removeprefix("exec:")], stdout=subprocess.PIPE, check=True
+        )
         self.event("active")
+        self.wait()
         self.misbehave("load")
         stream = json.loads(data.stdout)
         if stream["machine"] != self.machine:
@@ -226,7 +241,7 @@ def install(directory: Path, version: str, name: str | None = None) -> Path:
     """Write an executable that is this emulator in `version`; its path."""
     path = directory / (name or f"fake-{version}")
     path.write_text(
-        f"#!/bin/sh\nexec {shutil.which('python3') or sys.executable} -S -E {Path(__file__).resolve()} {version} \"$@\"\n"
+        f'#!/bin/sh\nexec {shutil.which("python3") or sys.executable} -S -E {Path(__file__).resolve()} {version} "$@"\n'
     )
     path.chmod(0o755)
     return path

@@ -6,12 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fakes import fake_qemu
+import fake_qemu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PATIENCE = 60.0  # seconds
 
 MIGMATRIX = [sys.executable, "-c", "from harness.cli import main; main()"]
 
@@ -70,7 +76,18 @@ class Lab:
 
     def call(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a command in the lab."""
-        return subprocess.run(argv, cwd=self.root, env=self.env(), capture_output=True, text=True, check=False)
+        return subprocess.run(
+            argv, cwd=self.root, env=self.env(), capture_output=True, text=True, check=False
+        )
+
+    def start(self, argv: list[str], log: str = "log") -> subprocess.Popen[bytes]:
+        """Start a command in the background; its output goes to a file of the lab."""
+        with (self.root / log).open("wb") as file:
+            return subprocess.Popen(argv, cwd=self.root, env=self.env(), stdout=file, stderr=file)
+
+    def finished_hops(self) -> int:
+        """How many hops the store holds."""
+        return len(list((self.root / "store" / "hops").glob("*/*/evidence.json")))
 
     def env(self) -> dict[str, str]:
         """The environment of commands."""
@@ -84,6 +101,14 @@ class Lab:
     def verdicts(self, out: str = "out") -> Counter[str]:
         """Cells by verdict."""
         return Counter(record["verdict"] for record in self.results(out).values())
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Look until something has happened; the time that it takes is not what is tested."""
+    deadline = time.monotonic() + _PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
 
 
 def timeless(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,118 @@
+"""The probe's output, digests and cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.builds.facts import BuildFacts, MachineType
+from harness.builds.probe import ProbeCache, files_digest, parse
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTPUT = """\
+some warning
+@emulator
+/usr/bin/qemu-system-x86_64
+@files
+aa  /usr/bin/qemu-system-x86_64
+bb  /usr/share/qemu/a name with spaces.bin
+@devices
+Controller/Bridge/Hub devices:
+name "i82801b11-bridge", bus PCI
+name "virtio-blk-pci", bus PCI, alias "virtio-blk"
+name "usb-kbd", bus usb-bus, desc "keyboard"
+
+@qmp
+{"QMP": {"version": {}, "capabilities": ["oob"]}}
+{"return": {}}
+{"return": {"qemu": {"micro": 13, "minor": 0, "major": 10}, "package": "Debian 1:10.0.13+ds-0"}, "id": "version"}
+{"return": [{"name": "pc-q35-10.0", "alias": "q35", "default-cpu-type": "qemu64-x86_64-cpu"}, {"name": "pc-i440fx-2.4", "deprecated": true}], "id": "machines"}
+{"return": [{"capability": "xbzrle", "state": false}, {"capability": "multifd", "state": false}], "id": "capabilities"}
+{"return": {}}
+"""
+FACTS = BuildFacts(
+    digest="d" * 64,
+    version="10.0.13",
+    package="1:10.0.13+ds-0",
+    machines=(
+        MachineType("pc-i440fx-2.4", deprecated=True),
+        MachineType("pc-q35-10.0", alias="q35", default_cpu="qemu64-x86_64-cpu"),
+    ),
+    devices=("i82801b11-bridge", "usb-kbd", "virtio-blk", "virtio-blk-pci"),
+    capabilities=("multifd", "xbzrle"),
+)
+
+
+def test_output_becomes_facts() -> None:
+    output = parse(OUTPUT, "build 'x'")
+    assert output.emulator == "/usr/bin/qemu-system-x86_64"
+    assert output.files == {
+        "/usr/bin/qemu-system-x86_64": "aa",
+        "/usr/share/qemu/a name with spaces.bin": "bb",
+    }
+    assert output.facts("d" * 64) == FACTS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("@missing\n", "build 'x': there is no such emulator"),
+        ("", "build 'x': not an emulator that speaks QMP: 'it said nothing'"),
+        (
+            "@emulator\n/bin/true\n@files\n@devices\n@qmp\nusage: true\n",
+            "build 'x': not an emulator that speaks QMP: 'usage: true'",
+        ),
+        (OUTPUT[: OUTPUT.index('{"return": [')], "not an emulator that speaks QMP"),
+    ],
+)
+def test_what_is_no_emulator_is_the_users_mistake(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(text, "build 'x'")
+    assert message in str(caught.value)
+
+
+def test_digest_does_not_depend_on_order_but_on_names_and_contents() -> None:
+    digest = files_digest({"/a": "1", "/b": "2"})
+    assert digest == files_digest({"/b": "2", "/a": "1"})
+    assert digest != files_digest({"/a": "2", "/b": "1"})
+    assert digest != files_digest({"/a": "1", "/c": "2"})
+
+
+def test_cache_gives_back_what_was_put(tmp_path: Path) -> None:
+    log: list[str] = []
+    cache = ProbeCache(tmp_path / "probes", log.append)
+    assert cache.get(FACTS.digest) is None
+    cache.put(FACTS)
+    assert cache.get(FACTS.digest) == FACTS
+    assert log == []
+    assert [path.name for path in cache.root.iterdir()] == [f"{FACTS.digest}.json"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"digest": "x"}', b"\xff\xfe"])
+def test_damaged_entry_is_said_and_not_used(tmp_path: Path, damage: bytes) -> None:
+    log: list[str] = []
+    cache = ProbeCache(tmp_path, log.append)
+    (tmp_path / f"{FACTS.digest}.json").write_bytes(damage)
+    assert cache.get(FACTS.digest) is None
+    assert len(log) == 1
+    assert "damaged" in log[0]
+
+
+def test_entry_of_another_build_is_not_used(tmp_path: Path) -> None:
+    log: list[str] = []
+    cache = ProbeCache(tmp_path, log.append)
+    cache.put(FACTS)
+    other = "e" * 64
+    (tmp_path / f"{FACTS.digest}.json").rename(tmp_path / f"{other}.json")
+    assert cache.get(other) is None
+    assert "another build" in log[0]
+
+
+def test_place_that_is_no_directory_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "probes").write_text("a file")
+    with pytest.raises(UserError, match="cannot write to the build cache"):
+        ProbeCache(tmp_path / "probes", print).put(FACTS)

@@ -1,0 +1,152 @@
+"""The page as a reader has it: drawn by a real browser. Skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from report_browser import CHROMIUM, Page, browser
+from test_report_files import hostile_report
+
+from harness.report import RunReport, write_reports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
+    pytest.mark.slow,
+    pytest.mark.xdist_group("browser"),
+]
+
+CELL = "pc-q35-4.2/pcie-root-port/bookworm-backports>bookworm/snapshot/paused"
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("browser")) as page:
+        page.screen(1400, 900)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def url(large: RunReport, tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("report")
+    write_reports(large, directory)
+    return (directory / "report.html").as_uri()
+
+
+def text(window: Page, selector: str) -> str:
+    found: str = window.evaluate(f"document.querySelector({selector!r}).innerText")
+    return found
+
+
+def test_thirty_thousand_cells_open_within_three_seconds(window: Page, url: str) -> None:
+    window.open(url)
+    window.settle()
+    assert window.evaluate("performance.getEntriesByName('ready')[0].startTime") < 3000
+    assert text(window, "h1") == "Do not ship"
+    assert window.evaluate("document.querySelectorAll('.map').length") == 8
+
+
+def test_nothing_is_fetched_and_nothing_complains(window: Page, url: str) -> None:
+    window.open(url)
+    window.settle()
+    asked = [
+        e["params"]["request"]["url"] for e in window.events if e.get("method") == "Network.requestWillBeSent"
+    ]
+    assert [u for u in asked if u not in (url, "about:blank")] == []
+    assert window.problems == []
+
+
+@pytest.mark.parametrize(
+    ("fragment", "found"),
+    [
+        ("#machine=pc-q35-7.2&path=bookworm-backports%3Ebookworm&outcome=regression", "1 of 30,000 cells"),
+        ("#text=0x10a%20bookworm&machine=pc-q35-7.2&kind=pairs", "3 of 30,000 cells"),
+        ("#machine=no-such-machine", "0 of 30,000 cells"),
+        ("#", "30,000 of 30,000 cells"),
+    ],
+)
+def test_filters(window: Page, url: str, fragment: str, found: str) -> None:
+    window.open(url + fragment)
+    assert text(window, ".found") == found
+
+
+def test_counts_agree_with_the_record(window: Page, url: str, large: RunReport) -> None:
+    for outcome, count in large.outcomes().items():
+        window.open(f"{url}#outcome={outcome}")
+        assert text(window, ".found").startswith(f"{count:,} of ")
+
+
+def test_long_lists_are_drawn_as_far_as_they_are_read(window: Page, url: str) -> None:
+    window.open(url)
+    rows = "document.querySelectorAll('.cells tbody tr').length"
+    assert window.evaluate(rows) == 200
+    window.evaluate("document.querySelector('.more').click()")
+    assert window.evaluate(rows) == 400
+
+
+def test_a_cell_is_opened_by_its_link_and_closed_by_escape(window: Page, url: str) -> None:
+    window.open(f"{url}#machine=pc-q35-7.2&cell={CELL.replace('>', '%3E')}")
+    sheet = text(window, "dialog[open]")
+    for part in ("pcie-root-port", "0x10a", "Bad config data", "migrate-incoming", f"--select 'cell={CELL}'"):
+        assert part in sheet
+    window.press("Escape")
+    window.settle()
+    assert window.evaluate("document.querySelector('dialog').open") is False
+    assert window.evaluate("location.hash") == "#machine=pc-q35-7.2"
+
+
+def test_heat_map_by_keyboard(window: Page, url: str) -> None:
+    window.open(url)
+    assert window.evaluate("document.querySelectorAll('.map:first-child td a[tabindex=\"0\"]').length") == 1
+    window.evaluate("document.querySelector('.map td a[tabindex=\"0\"]').focus()")
+    window.press("ArrowRight")
+    window.press("ArrowDown")
+    assert window.evaluate("document.activeElement.ariaLabel").startswith(
+        "pc-i440fx-4.2, bookworm to bookworm: "
+    )
+    window.press("Enter")
+    window.settle()
+    assert window.evaluate("location.hash") == "#machine=pc-i440fx-4.2&path=bookworm%3Ebookworm"
+    assert text(window, ".found") == "40 of 30,000 cells"
+
+
+def test_evidence_of_a_problem_opens_by_its_link(window: Page, url: str) -> None:
+    window.open(f"{url}#problem-2")
+    window.settle()
+    assert "load of migration failed" in text(window, "#problem-2 .hop.broke")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_on_colour_is_readable(window: Page, url: str, *, dark: bool) -> None:
+    window.screen(1400, 900, dark=dark)
+    window.open(url)
+    ratios = window.evaluate(_CONTRAST)
+    assert ratios
+    assert min(ratios.values()) >= 4.5, ratios  # WCAG 2.2, 1.4.3
+
+
+def test_hostile_text_does_nothing(window: Page, small: RunReport, tmp_path: Path) -> None:
+    write_reports(replace(hostile_report(small), command="</code><b id=x>"), tmp_path)
+    window.open((tmp_path / "report.html").as_uri() + "#cell=m/e1000/bullseye%3Ebookworm/snapshot/paused")
+    window.settle()
+    assert "</script><script>alert(1)</script>" in text(window, "dialog[open]")
+    assert window.evaluate("document.getElementById('x')") is None
+    assert window.problems == []
+
+
+_CONTRAST = """(() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((n) => n * (colour.startsWith("color(") ? 255 : 1));
+  const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const light = (colour) => { const [r, g, b] = numbers(colour).map(linear); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (node) => { for (; node; node = node.parentElement) { const c = getComputedStyle(node).backgroundColor; if (!/, 0\\)$/.test(c)) return c; } };
+  const ratio = (node) => { const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x); return (a + 0.05) / (b + 0.05); };
+  const found = {};
+  for (const node of document.querySelectorAll("h1, .kicker .muted, .limits, .mark, .map td a, .map th, .how, .why, .spread .muted, .size b, .field, a, summary, .filters label"))
+    { const name = node.className + " " + node.tagName; found[name] = Math.min(found[name] ?? 99, ratio(node)); }
+  return found;
+})()"""

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from harness.report import Dropped, Progress, RunReport, render_terminal
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def console(*, terminal: bool = False) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, force_terminal=terminal, width=80, color_system=None), out
+
+
+def result(profile: str, signature: str = "s", outcome: Outcome = Outcome.REGRESSION) -> CellResult:
+    cause = Cause("pci-config", "dev", "0x10a", f"message of {signature}")
+    cell = Cell("pc-q35-7.2", profile, ("A", "B"))
+    return CellResult(cell, Verdict.FAIL, outcome, 1, Stage.LOAD, cause, signature, 0.1)
+
+
+# --- summary
+
+
+def summary(report: RunReport) -> str:
+    target, out = console()
+    render_terminal(report, target)
+    return out.getvalue()
+
+
+def test_summary_begins_with_the_answer(small: RunReport) -> None:
+    first = summary(small).splitlines()[0]
+    assert first.startswith("do not ship: ")
+    assert "of 12,000 cells went wrong unexpectedly, in 6 problems" in first
+
+
+def test_summary_lists_problems_largest_first_with_commands_on_one_line(small: RunReport) -> None:
+    text = summary(small)
+    sizes = [int(line.split()[1]) for line in text.split("known issues")[0].splitlines() if ". " in line[:5]]
+    assert sizes[:6] == sorted(sizes[:6], reverse=True)
+    commands = [line for line in text.splitlines() if "repeat:" in line]
+    assert all(line.endswith("/snapshot/paused'") for line in commands)
+
+
+def test_summary_reports_what_is_easily_forgotten(small: RunReport) -> None:
+    text = summary(small)
+    assert "known issue 'floppy-dor' is unmatched" in text
+    assert "known issue 'hda-gpos' is expired" in text
+    assert "18,000 cells left out of the plan: chains of 3: sampled" in text
+
+
+def test_summary_names_the_largest_of_many_reasons(small: RunReport) -> None:
+    lines = summary(replace(small, dropped=[Dropped(f"p{n}", "r", n) for n in range(1, 40)])).splitlines()
+    assert lines[-4:] == [
+        "39 cells left out of the plan: p39: r",
+        "38 cells left out of the plan: p38: r",
+        "37 cells left out of the plan: p37: r",
+        "780 cells left out in all, the other reasons are in report.html",
+    ]
+
+
+def test_summary_of_a_green_run_is_short(small: RunReport) -> None:
+    cell = CellResult(Cell("m", "p", ("A", "B")), Verdict.PASS, Outcome.OK)
+    green = replace(small, results=[cell], cells_planned=1, exit_code=0, dropped=(), known_issues=())
+    assert summary(green).splitlines() == [
+        "ship: nothing unexpected in 1 cell",
+        "  cells    1 of 1: 1 pass",
+        "  outcome  1 ok",
+        "  hops     39,211 run, 1,204 reused, 38 min 12 s",
+    ]
+
+
+def test_summary_obeys_neither_markup_nor_escapes(small: RunReport) -> None:
+    cause = Cause("crash", "[red]dev[/red]", "", "\x1b]0;owned\x07 [link=x]")
+    text = summary(replace(small, results=[replace(result("p"), cause=cause)]))
+    assert "[red]dev[/red]" in text
+    assert "\\x1b]0;owned\\x07 [link=x]" in text
+
+
+# --- progress
+
+
+def test_plain_progress_is_driven_by_events_and_the_clock() -> None:
+    clock = Clock()
+    target, out = console()
+    with Progress(target, clock=clock, interval=10) as progress:
+        progress.start(total_cells=100, total_hops=40)
+        for _ in range(20):
+            clock.now += 1
+            progress.hop_done()
+        progress.hop_done(reused=True)
+    assert out.getvalue().splitlines() == [
+        "0 of 100 cells done, 0 of 40 hops, 0.0 s so far",
+        "0 of 100 cells done, 10 of 40 hops, 1.0 hops/s, 10 s so far, about 30 s left",
+        "0 of 100 cells done, 20 of 40 hops, 1.0 hops/s, 20 s so far, about 20 s left",
+        "0 of 100 cells done, 21 of 40 hops, 1.0 hops/s, 20 s so far, about 18 s left",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_first_of_each_signature_is_printed_in_full_then_counted(*, terminal: bool) -> None:
+    target, out = console(terminal=terminal)
+    with Progress(target, clock=Clock(), interval=1e9) as progress:
+        progress.start(200, 200)
+        for n in range(120):
+            progress.cell_done(result(f"p{n}", "often"))
+        progress.cell_done(result("other", "once"))
+        progress.cell_done(result("expected", "known", Outcome.KNOWN))
+    text = out.getvalue()
+    assert text.count("FAIL pc-q35-7.2/p0/A>B/snapshot/paused") == 1
+    assert "/p1/" not in text
+    assert "FAIL again, 10 cells so far" in text
+    assert "FAIL again, 100 cells so far" in text
+    assert "FAIL pc-q35-7.2/other/" in text
+    assert "message of known" not in text
+    assert "121 FAIL" in text
+
+
+def test_errors_of_the_host_are_told_apart() -> None:
+    target, out = console()
+    with Progress(target, clock=Clock()) as progress:
+        progress.start(1, 1)
+        lost = CellResult(Cell("m", "p", ("A", "B")), Verdict.ERROR, Outcome.INCOMPLETE, reason="engine down")
+        progress.cell_done(lost)
+    assert "ERROR m/p/A>B/snapshot/paused\n     engine down" in out.getvalue()
+
+
+def test_a_terminal_gets_a_line_that_is_repainted_and_left_whole_at_the_end() -> None:
+    clock = Clock()
+    target, out = console(terminal=True)
+    progress = Progress(target, clock=clock)
+    progress.start(2, 2)
+    for _ in range(2):
+        clock.now += 1
+        progress.hop_done()
+    progress.close()
+    progress.close()
+    text = out.getvalue()
+    assert "\x1b[2K" in text  # erases the line before it is painted again
+    last, cursor_is_back = text.rstrip().splitlines()[-2:]
+    assert "0 of 2 cells done, 2 of 2 hops, 1.0 hops/s, 2.0 s so far" in last
+    assert cursor_is_back == "\x1b[?25h"
+
+
+def test_close_without_start_prints_nothing() -> None:
+    target, out = console()
+    Progress(target).close()
+    assert out.getvalue() == ""

@@ -1,0 +1,94 @@
+"""The engine stops in the middle of a run: tried on a second engine, so that nobody else's is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from lab import wait_until
+from needs import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import docker
+    from lab import Lab
+
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(600)]
+
+IMAGE = "migmatrix/debian:trixie"
+
+
+@contextmanager
+def second_engine(root: Path) -> Iterator[str]:
+    """A dockerd of the test's own without networks; its DOCKER_HOST."""
+    host = f"unix://{root}/docker.sock"
+    argv = ["dockerd", "--host", host, "--data-root", f"{root}/data", "--exec-root", f"{root}/exec"]
+    argv += ["--pidfile", f"{root}/pid", "--bridge", "none", "--iptables=false", "--shutdown-timeout", "2"]
+    with (root / "dockerd.log").open("ab") as log:
+        daemon = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        wait_until(
+            lambda: (
+                subprocess.run(["docker", "-H", host, "version"], capture_output=True, check=False).returncode
+                == 0
+            )
+        )
+        yield host
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def test_a_stopped_engine_is_an_error_and_the_run_resumes(
+    lab: Lab, container_engine: docker.DockerClient
+) -> None:
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        missing("root and dockerd, to run a second engine")
+    if not container_engine.images.list(IMAGE):
+        missing(f"the image {IMAGE}, made by `migmatrix builds prepare -f matrices/debian.yaml`")
+    matrix = lab.root / "lab.yaml"
+    matrix.write_text(
+        json.dumps(
+            {
+                "builds": {name: {"provider": "image", "image": IMAGE} for name in ("one", "two")},
+                "machines": ["pc-q35-10.0", "pc-i440fx-10.0"],
+                "profiles": {
+                    "define": {
+                        f"ram{size}": {"args": ["-nodefaults", "-m", str(size)]} for size in range(32, 64)
+                    }
+                },
+                "paths": {"pairs": "all"},
+                "policy": {"retries": 0},
+            }
+        )
+    )
+    (lab.root / "engine").mkdir()
+    archive = lab.root / "image.tar"
+    subprocess.run(["docker", "save", "-o", str(archive), IMAGE], check=True)
+    with second_engine(lab.root / "engine") as host:
+        lab.environment["DOCKER_HOST"] = host
+        subprocess.run(["docker", "-H", host, "load", "-i", str(archive)], check=True, capture_output=True)
+        process = lab.start(lab.run_arguments(matrix, "-j", "1"))
+        wait_until(lambda: lab.finished_hops() >= 3 or process.poll() is not None)
+    assert process.wait() == 3, (lab.root / "log").read_text()
+    kept = lab.finished_hops()
+    verdicts = lab.verdicts()
+    assert verdicts["error"] > 0
+    assert verdicts.keys() <= {"pass", "error"}
+
+    with second_engine(lab.root / "engine"):
+        done = lab.run(matrix)
+
+        assert done.returncode == 0, done.stderr
+        assert set(lab.verdicts()) == {"pass"}
+        report = json.loads((lab.root / "out" / "report.json").read_text())
+        assert report["hops"]["reused"] >= kept
+        left = subprocess.run(["docker", "-H", host, "ps", "-aq"], capture_output=True, text=True, check=True)
+        assert left.stdout == ""

@@ -1,0 +1,194 @@
+"""Faults, on fake emulators and the process engine: what fails is named, nothing is lost, nothing stays behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from lab import timeless, wait_until
+from needs import missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab import Lab
+
+
+def of_lab(lab: Lab) -> list[psutil.Process]:
+    """Processes that still run and were started for this lab's emulators."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(lab.root) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fake", "path", "hop", "stage", "kind"),
+    [
+        ("crash=save", "bad>old", 1, "save", "crash"),
+        ("crash=load", "old>bad", 1, "load", "crash"),
+        ("crash=save", "old>bad>old", 2, "save", "crash"),
+        ("hang=save", "bad>old", 1, "save", "hang"),
+        ("hang=load", "old>bad", 1, "load", "hang"),
+    ],
+)
+def test_an_emulator_that_crashes_or_hangs_fails_with_its_stage(
+    lab: Lab, fake: str, path: str, hop: int, stage: str, kind: str
+) -> None:
+    matrix = lab.matrix(
+        builds=lab.builds({"old": [], "bad": ["-fake", fake]}),
+        policy={"deadline": {"load": 2.0, "save": 2.0}},
+    )
+
+    done = lab.run(matrix, "--select", f"path={path}", "--select", "profile=plain", "--path", path)
+
+    (result,) = lab.results().values()
+    assert done.returncode == 1
+    assert (result["verdict"], result["hop"], result["stage"]) == ("fail", hop, stage)
+    assert result["cause"]["kind"] == kind
+    assert of_lab(lab) == []
+
+
+def test_a_full_disk_where_streams_are_written_is_an_error_and_is_not_kept(lab: Lab) -> None:
+    builds = lab.builds({"old": ["-fake", "full=save"]})
+    lab.matrix(builds=builds)
+    matrix = lab.matrix(builds=builds)
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>old")
+    starts = lab.starts()
+    again = lab.run(matrix, "--select", "profile=plain", "--path", "old>old")
+
+    assert (done.returncode, again.returncode) == (3, 3)
+    assert lab.verdicts() == {"error": 1}
+    assert lab.starts() > starts
+
+
+def fill(path: Path) -> None:
+    """Write until the file system is full."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError as err:
+            assert err.errno == errno.ENOSPC  # noqa: PT017 - that it ends so is what this is for
+
+
+def test_a_full_store_is_an_error_and_leaves_nothing_half_written(lab: Lab) -> None:
+    if os.geteuid() != 0:
+        missing("root, to mount a small file system")
+    store = lab.root / "store"
+    store.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(store)], check=True)
+    try:
+        matrix = lab.matrix()
+        prepared = lab.call(lab.command("builds", "prepare", "-f", str(matrix)))
+        assert prepared.returncode == 0, prepared.stderr
+        fill(store / "ballast")
+
+        done = lab.run(matrix, "--select", "profile=plain", "--path", "old>new")
+
+        assert done.returncode == 3
+        assert lab.verdicts() == {"error": 1}
+        assert "No space left on device" in next(iter(lab.results().values()))["reason"]
+        assert not list(store.rglob(".new-*"))
+
+        (store / "ballast").unlink()
+        resumed = lab.run(matrix, "--select", "profile=plain", "--path", "old>new")
+
+        assert resumed.returncode == 0, resumed.stderr
+        assert lab.verdicts() == {"pass": 1}
+    finally:
+        subprocess.run(["umount", str(store)], check=True)
+
+
+def test_a_killed_run_leaves_nothing_and_resumes_to_the_same_results(lab: Lab) -> None:
+    matrix = lab.matrix()
+    lab.run(matrix, out="undisturbed")
+    undisturbed = lab.results("undisturbed")
+    shutil.rmtree(lab.root / "store" / "hops")
+    (lab.root / "starts").unlink()
+
+    process = lab.start(lab.run_arguments(matrix, "-j", "2"))
+    wait_until(lambda: lab.finished_hops() >= 5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: of_lab(lab) == [])
+    started, kept = lab.starts(), lab.finished_hops()
+    done = lab.run(matrix)
+
+    assert done.returncode == 0, done.stderr
+    assert "removed what the killed run" in done.stderr
+    assert lab.starts() - started == 28 - kept
+    assert timeless(lab.results()) == timeless(undisturbed)
+    assert workspaces(lab) == []
+
+
+def workspaces(lab: Lab) -> list[Path]:
+    """Temporary directories of runs."""
+    return [p for p in (lab.root / f"migmatrix-{os.getuid()}").iterdir() if p.is_dir()]
+
+
+def test_an_interrupted_run_says_so_and_leaves_nothing(lab: Lab) -> None:
+    matrix = lab.matrix()
+    process = lab.start(lab.run_arguments(matrix, "-j", "1"))
+    wait_until(lambda: lab.finished_hops() >= 3)
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait() == 130
+    assert of_lab(lab) == []
+    assert workspaces(lab) == []
+    assert len(lab.results()) < 24
+    assert "interrupted" in (lab.root / "out" / "report.md").read_text()
+
+
+def test_two_runs_on_one_store_do_no_hop_twice(lab: Lab) -> None:
+    matrix = lab.matrix()
+
+    runs = [lab.start(lab.run_arguments(matrix, out=out), f"log-{out}") for out in ("one", "two")]
+
+    codes = [run.wait() for run in runs]
+    assert codes == [0, 0], [(lab.root / f"log-{out}").read_text() for out in ("one", "two")]
+    assert lab.starts() == 28
+    assert timeless(lab.results("one")) == timeless(lab.results("two"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', None])
+def test_an_unreadable_entry_is_set_aside_and_done_again(lab: Lab, damage: bytes | None) -> None:
+    matrix = lab.matrix()
+    select = ("--select", "profile=plain", "--path", "old>new")
+    lab.run(matrix, *select)
+    before, starts = lab.results(), lab.starts()
+    for entry in (lab.root / "store" / "hops").glob("*/*/evidence.json"):
+        if damage is None:
+            entry.unlink()
+            entry.mkdir()
+        else:
+            entry.write_bytes(damage)
+
+    done = lab.run(matrix, *select)
+
+    assert done.returncode == 0, done.stderr
+    assert lab.starts() == 2 * starts
+    assert timeless(lab.results()) == timeless(before)
+    assert "set a damaged entry aside" in done.stderr
+
+
+def test_a_damaged_stream_is_made_again(lab: Lab) -> None:
+    matrix = lab.matrix()
+    lab.run(matrix, "--select", "profile=plain", "--path", "old>old")
+    (stream,) = (lab.root / "store" / "hops").glob("*/*/stream.zst")
+    stream.write_bytes(stream.read_bytes()[:-4])
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>new", out="second")
+
+    assert done.returncode == 0, done.stderr
+    assert lab.verdicts("second") == {"pass": 1}
+    assert "stream is damaged" in done.stderr

@@ -1,0 +1,94 @@
+"""The pytest plugin, in a pytest of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from lab import wait_until
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from lab import Lab
+
+
+def argv(lab: Lab, *args: str) -> list[str]:
+    """A pytest command on the lab's matrix."""
+    matrix = ["--matrix", str(lab.root / "lab.yaml"), "--matrix-store", str(lab.root / "store")]
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *matrix, *args]
+
+
+def outcomes(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of pytest's output without its time."""
+    return done.stdout.strip().splitlines()[-1].strip("= ").rpartition(" in ")[0]
+
+
+def test_cells_are_items_and_failures_tell_their_cause(lab: Lab) -> None:
+    lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}), paths={"pairs": "all"})
+
+    done = lab.call(argv(lab, "-k", "nic"))
+
+    assert done.returncode == 1
+    assert outcomes(done) == "2 failed, 2 passed, 4 deselected"
+    assert "cause     pci-config 0000:00:02.0/e1000e 0x10a" in done.stdout
+    assert "i=0x10a read: 40 device: 0" in done.stdout
+    assert "--select 'cell=pc-q35-7.2/nic/aer>old/snapshot/paused'" in done.stdout
+    assert lab.starts() == 2 + 4  # of the deselected profile none
+
+
+def test_maxfail_stops(lab: Lab) -> None:
+    lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}), paths={"pairs": "all"})
+
+    done = lab.call(argv(lab, "--maxfail", "1", "--matrix-select", "path=aer>old"))
+
+    assert outcomes(done).startswith("1 failed")
+
+
+def test_unsupported_is_skipped_with_the_reason(lab: Lab) -> None:
+    lab.matrix(profiles={"define": {"gone": {"args": ["-device", "picky"]}}}, paths={"pairs": "all"})
+
+    done = lab.call(argv(lab))
+
+    assert outcomes(done) == "4 skipped"
+    assert "device needs what is not here" in done.stdout
+
+
+def test_workers_share_hops(lab: Lab) -> None:
+    lab.matrix()
+
+    done = lab.call(argv(lab, "-n", "2", "--dist", "worksteal"))
+
+    assert done.returncode == 0, done.stdout
+    assert outcomes(done) == "24 passed"
+    assert lab.starts() == 28
+
+
+def test_a_killed_worker_costs_no_verdict(lab: Lab) -> None:
+    builds = lab.builds({"old": [], "slow": ["-fake", f"wait={lab.root}/go"]})
+    lab.matrix(builds=builds, paths={"pairs": ["old>slow", "old>old"]})
+    process = lab.start(argv(lab, "-n", "1", "--dist", "worksteal", "--matrix-select", "profile=nic"))
+    waiting = lab.root / "go.waiting"
+    wait_until(waiting.exists)
+
+    # the emulator's parent is the supervisor, and that one's the worker
+    wait_until(lambda: waiting.read_text() != "")
+    os.kill(ancestor(int(waiting.read_text())), 9)
+    (lab.root / "go").touch()
+    code = process.wait()
+
+    text = (lab.root / "log").read_text()
+    assert code == 0, text
+    assert "2 passed, 1 skipped" in text
+    assert "the worker ended, the cell is run again" in text
+
+
+def ancestor(pid: int) -> int:
+    """The pytest worker that started an emulator."""
+    import psutil
+
+    for process in psutil.Process(pid).parents():
+        if "python" in process.name():
+            return process.pid
+    raise AssertionError(f"{pid} has no pytest worker: {psutil.Process(pid).parents()}")

@@ -1,0 +1,195 @@
+"""Real QEMU in real containers: the stories that the harness exists for, and the faults it has to tell apart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from harness.builds import prepare
+from harness.config import load_matrix
+from harness.engines import Engines, Needs, Role, Workspace
+from harness.engines.docker import LABEL, connect
+from harness.hops import HopTask, run_snapshot_hop
+from harness.judge import judge_hop
+from harness.model import Guest, HopEvidence, Mode, Stage, Verdict
+from harness.plan import make_plan
+from harness.runner import Runner, Settings
+from harness.store import HopStore, default_store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from harness.builds import PreparedBuild
+    from harness.model import CellResult
+
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
+
+MATRICES = Path(__file__).parents[2] / "matrices"
+PLAIN = ("-m", "64", "-nodefaults")
+
+
+def run_matrix(file: Path, store: Path, select: Sequence[str] = (), **changes: Any) -> dict[str, CellResult]:
+    """Run a matrix with an empty store; results by cell id."""
+    matrix = load_matrix(file)
+    builds = prepare(matrix.builds, cache=default_store() / "builds", log=print)
+    plan = make_plan(matrix, builds, select=select, **changes)
+
+    async def run() -> dict[str, CellResult]:
+        with Workspace() as workspace:
+            async with Engines(workspace, print) as engine:
+                settings = Settings(2, matrix.policy.deadlines)
+                hops = HopStore(store, print)
+                runner = Runner(plan, builds, engine, hops, workspace, settings, lambda *_: None)
+                return {judged.result.cell.id: judged.result async for judged in runner.run()}
+
+    return asyncio.run(run())
+
+
+def test_aer(tmp_path: Path) -> None:
+    """QEMU 10.0 with the mask exposed stands in for 8.0.0: issue A, point 3."""
+    results = run_matrix(MATRICES / "aer.yaml", tmp_path, ["profile=pcie-root-port"])
+
+    by_path = {result.cell.path: result for result in results.values()}
+    refused = by_path["aer-8.0", "qemu-7.2"]
+    assert refused.verdict is Verdict.FAIL
+    assert (refused.hop, refused.stage) == (1, Stage.LOAD)
+    assert refused.cause is not None
+    assert refused.cause.kind == "pci-config"
+    assert refused.cause.device.startswith("0000:00:")
+    assert refused.cause.device.endswith("/pcie-root-port")
+    assert refused.cause.field == "0x10a"
+    # the same property on the destination heals it; without it the same emulator refuses
+    assert by_path["aer-8.0", "aer-8.0"].verdict is Verdict.PASS
+    assert by_path["aer-8.0", "qemu-10.0"].signature == refused.signature
+    # real QEMU compares through the write mask, so this direction passes
+    assert by_path["qemu-7.2", "aer-8.0"].verdict is Verdict.PASS
+    # the chain is judged on what it did: the state of 7.2 travels through the stand-in
+    chain = by_path["qemu-7.2", "aer-8.0", "qemu-7.2"]
+    assert len(chain.hops) == 3
+    assert chain.verdict in (Verdict.PASS, Verdict.FAIL)
+
+
+def test_every_transport_and_guest(tmp_path: Path) -> None:
+    results = run_matrix(
+        MATRICES / "live.yaml", tmp_path, ["profile=pcie-root-port", "path=qemu-7.2>*,qemu-10.0>qemu-11.1"]
+    )
+
+    failed = {cell: result.cause for cell, result in results.items() if result.verdict is not Verdict.PASS}
+    assert not failed
+    modes = Counter(result.cell.mode for result in results.values())
+    assert {"tcp", "unix", "exec", "fd", "file", "multifd", "postcopy"} <= set(modes)
+    assert {result.cell.guest for result in results.values()} == {"paused", "firmware"}
+
+
+@pytest.fixture(scope="module")
+def build() -> PreparedBuild:
+    """Debian's QEMU 10.0."""
+    specs = load_matrix(MATRICES / "debian.yaml").builds
+    return prepare({"qemu-10.0": specs["qemu-10.0"]}, cache=default_store() / "builds", log=print)[
+        "qemu-10.0"
+    ]
+
+
+def task(build: PreparedBuild, mode: Mode | None = None, **changes: Any) -> HopTask:
+    """A hop of a bare machine whose stages have five seconds."""
+    deadlines = dict.fromkeys(Stage, 5.0)
+    plain = mode or Mode("snapshot")
+    return HopTask("k", build, "pc-q35-10.0", PLAIN, plain, Guest("paused"), deadlines, **changes)
+
+
+def in_workspace(work: Callable[[Workspace, Engines], Awaitable[HopEvidence]]) -> HopEvidence:
+    """Run a coroutine with a workspace and engines."""
+
+    async def run() -> HopEvidence:
+        with Workspace() as workspace:
+            async with Engines(workspace, print) as engine:
+                return await work(workspace, engine)
+
+    return asyncio.run(run())
+
+
+def emulators(workspace: Workspace) -> list[psutil.Process]:
+    """The emulators that run in this workspace's containers."""
+    containers = connect().containers.list(filters={"label": f"{LABEL}={workspace.run_id}"})
+    found = []
+    for container in containers:
+        top = container.top()
+        pid = top["Titles"].index("PID")
+        found.extend(psutil.Process(int(row[pid])) for row in top["Processes"])
+    return [process for process in found if process.name().startswith("qemu-system")]
+
+
+async def feed_half(fifo: Path, stream: bytes) -> int:
+    """Write half of a stream to a load that waits for it; the open end."""
+    end = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)
+    await asyncio.to_thread(os.write, end, stream[: len(stream) // 2])
+    return end
+
+
+async def loaded_by_halves(
+    workspace: Workspace, engine: Engines, build: PreparedBuild, then: Callable[[Workspace], None]
+) -> HopEvidence:
+    """Save a stream, then load it from a FIFO that stays half full while `then` happens."""
+    saved = workspace.streams / "saved"
+    await run_snapshot_hop(engine, task(build, save_to=saved))
+    fifo = workspace.streams / "fifo"
+    os.mkfifo(fifo)
+    fifo.chmod(0o644)
+    load = asyncio.create_task(run_snapshot_hop(engine, task(build, incoming=fifo)))
+    end = await feed_half(fifo, saved.read_bytes())
+    try:
+        await asyncio.to_thread(then, workspace)
+        return await load
+    finally:
+        os.close(end)
+
+
+def test_an_emulator_killed_while_it_loads_fails_at_the_load(build: PreparedBuild) -> None:
+    def kill(workspace: Workspace) -> None:
+        (victim,) = emulators(workspace)
+        victim.send_signal(signal.SIGKILL)
+
+    evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, kill))
+
+    judgement = judge_hop(evidence)
+    assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.LOAD)
+    assert judgement.cause is not None
+    assert (judgement.cause.kind, judgement.cause.field) == ("crash", "SIGKILL")
+
+
+def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:
+    evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, lambda _: None))
+
+    judgement = judge_hop(evidence)
+    assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.LOAD)
+    assert judgement.cause is not None
+    assert judgement.cause.kind == "hang"
+
+
+def test_an_emulator_killed_while_it_saves_fails_at_the_save(build: PreparedBuild) -> None:
+    slow = Mode("slow", parameters=(("max-bandwidth", 4096),))
+
+    async def work(workspace: Workspace, engine: Engines) -> HopEvidence:
+        place = await engine.place(build, Role.SOURCE, Needs())
+        hop = asyncio.create_task(
+            run_snapshot_hop(engine, task(build, slow, save_to=workspace.streams / "never"))
+        )
+        stream = place.root / "1" / "stream"
+        while not (stream.exists() and stream.stat().st_size):
+            await asyncio.sleep(0.01)  # until there is something to interrupt
+        (victim,) = await asyncio.to_thread(emulators, workspace)
+        victim.send_signal(signal.SIGKILL)
+        return await hop
+
+    judgement = judge_hop(in_workspace(work))
+
+    assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.SAVE)
+    assert judgement.cause is not None
+    assert judgement.cause.kind == "crash"
