@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stamina.instrumentation import set_on_retry_hooks
+
 from harness import __version__
 from harness.builds import prepare
 from harness.config import load_matrix
@@ -109,6 +111,7 @@ def execute(
     if not plan.cells:
         raise UserError("the plan has no cells")
     known = load_known(prepared.matrix.known_issues) if prepared.matrix.known_issues else ()
+    set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
     out = options.out or default_directory(prepared, options)
     store = HopStore(options.store, log)
     with RunStore.create(out, plan.digest) as run, progress, Workspace() as workspace:

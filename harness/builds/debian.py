@@ -74,7 +74,7 @@ class DebianImages:
                 return self._install_into_base(), f"installed into {self.recipe.base_image!r}"
             except EngineError as err:
                 refusal = str(err)
-        return self._bootstrap(refusal), "made by mmdebstrap"
+        return self._bootstrap(refusal), f"made by mmdebstrap (no base image: {refusal})"
 
     def clean_up(self) -> None:
         """Remove what a killed run left of this recipe; the caller holds the lock."""

@@ -106,8 +106,8 @@ class Images:
             raise EngineError(f"cannot import a root file system: {status.get('error', status)}")
         return str(status["status"])
 
-    def build(self, dockerfile: str, tag: str = "") -> str:
-        """Make an image by a build file that needs no context, name it, and return its id."""
+    def build(self, dockerfile: str, tag: str | None = None) -> str:
+        """Make an image by a build file that needs no context, name it `tag`, and return its id."""
         with _border("build an image"):
             image, _ = self._client.images.build(
                 fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True, forcerm=True

@@ -2,7 +2,8 @@
 
 Works with any engine that speaks Docker's API (Podman through DOCKER_HOST). Containers have a read-only root, no
 capabilities, no new privileges, an unprivileged user, bounded memory and processes, and no network unless the mode
-needs one; destinations see the stream directory read-only, sources do not see it. A container ends when its
+needs one; destinations see the stream directory read-only, sources do not see it. Those for postcopy are root inside
+with SYS_PTRACE and userfaultfd: QEMU cannot do it with less. A container ends when its
 supervisor does, which is when the harness does; what a killed harness still left is removed by `remove_abandoned`.
 """
 
@@ -22,7 +23,7 @@ import requests
 
 from harness.engines.base import Needs, Role
 from harness.engines.supervised import SUPERVISOR, SupervisedPlace
-from harness.engines.workspace import SANDBOX_ID, abandoned
+from harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned
 from harness.errors import EngineError
 
 if TYPE_CHECKING:
@@ -82,9 +83,14 @@ class _DockerPlace(SupervisedPlace):
     _container: Container | None = None
 
     def __init__(
-        self, workspace: Workspace, name: str, client: docker.DockerClient, log: Callable[[str], None]
+        self,
+        workspace: Workspace,
+        name: str,
+        client: docker.DockerClient,
+        log: Callable[[str], None],
+        user: int,
     ) -> None:
-        super().__init__(workspace, name, _INNER_JOBS)
+        super().__init__(workspace, name, _INNER_JOBS, user)
         self._client = client
         self._log = log
 
@@ -173,7 +179,7 @@ class DockerEngine:
 
     async def _open(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerPlace:
         self._opened += 1
-        place = _DockerPlace(self._workspace, f"c{self._opened}", self._client, self._log)
+        place = _DockerPlace(self._workspace, f"c{self._opened}", self._client, self._log, _user(needs))
         self._stack.push_async_callback(place.close)
         async with self._networking:
             network = await asyncio.to_thread(self._private_network) if needs.network else ""
@@ -184,7 +190,6 @@ class DockerEngine:
         self, place: _DockerPlace, build: PreparedBuild, role: Role, needs: Needs, network: str
     ) -> dict[str, Any]:
         """Arguments of `docker run`."""
-        user = SANDBOX_ID if os.getuid() == 0 else os.getuid()
         return {
             "image": build.image,
             "command": [_INNER_SUPERVISOR, _INNER_JOBS],
@@ -192,12 +197,13 @@ class DockerEngine:
             "name": f"migmatrix-{self._workspace.run_id}-{place.name}",
             "labels": {LABEL: self._workspace.run_id},
             "volumes": self._volumes(place, role),
-            "user": f"{user}:{user if os.getuid() == 0 else os.getgid()}",
+            "user": f"{place.user}:{place.user}" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
             "environment": {"HOME": "/tmp"},  # noqa: S108 - the container's own tmpfs
             "working_dir": "/",
             "read_only": True,
             "tmpfs": {"/tmp": "", "/var/tmp": ""},  # noqa: S108
             "cap_drop": ["ALL"],
+            "cap_add": ["SYS_PTRACE"] if needs.userfault else [],
             "security_opt": _security(needs),
             "devices": [f"{USERFAULT_DEVICE}:{USERFAULT_DEVICE}:rw"] if needs.userfault else [],
             "mem_limit": _MEMORY_LIMIT,
@@ -249,6 +255,11 @@ class DockerEngine:
                 network.remove()
         except EngineError as err:
             self._log(f"{network.name}: {err}")
+
+
+def _user(needs: Needs) -> int:
+    """Postcopy opens a device node of root's, or, before QEMU 8.1, needs a capability; so only there it is root."""
+    return ROOT_ID if needs.userfault else SANDBOX_ID
 
 
 def _security(needs: Needs) -> list[str]:

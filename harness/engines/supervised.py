@@ -18,6 +18,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.engines.workspace import SANDBOX_ID, give
 from harness.errors import EngineError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class SupervisedJob:
 
     def __init__(self, place: SupervisedPlace, name: str) -> None:
         self.name = name
-        self.directory = place.workspace.directory(f"{place.name}/{name}")
+        self.directory = place.workspace.directory(f"{place.name}/{name}", place.user)
         self._place = place
         self._pid: int | None = None
         loop = asyncio.get_running_loop()
@@ -117,10 +118,13 @@ class SupervisedJob:
 class SupervisedPlace:
     """Somewhere that stays up: FIFOs, jobs, and the death of the supervisor."""
 
-    def __init__(self, workspace: Workspace, name: str, inner_root: str | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, name: str, inner_root: str | None = None, user: int = SANDBOX_ID
+    ) -> None:
         self.workspace = workspace
         self.name = name
-        self.root = workspace.directory(name)
+        self.user = user
+        self.root = workspace.directory(name, user)
         self.inner_root = inner_root if inner_root is not None else str(self.root)
         self.dead = ""
         self.address = "127.0.0.1"
@@ -130,7 +134,7 @@ class SupervisedPlace:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for fifo in ("commands", "events"):
             os.mkfifo(self.root / fifo)
-            workspace.open_to_sandbox(self.root / fifo)
+            give(self.root / fifo, user)
         # Read and write: opening does not wait for the supervisor, and its `open` does not wait for us.
         self._commands = os.open(self.root / "commands", os.O_RDWR | os.O_NONBLOCK)
         self._events = os.open(self.root / "events", os.O_RDONLY | os.O_NONBLOCK)

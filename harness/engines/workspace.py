@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["SANDBOX_ID", "Workspace", "abandoned"]
+__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "give"]
 
 # The user that emulators run as when the harness is root: Debian's and Docker's "nobody".
 SANDBOX_ID = 65534
+# Of those that need a device node of root's.
+ROOT_ID = 0
 
 # A UNIX socket's path holds 107 bytes; "<place>/<job>/qmp" needs about 40 of them.
 _LONGEST_BASE = 60
@@ -35,6 +37,12 @@ _LONGEST_BASE = 60
 
 def _base() -> Path:
     return Path(tempfile.gettempdir()) / f"migmatrix-{os.getuid()}"
+
+
+def give(path: Path, user: int) -> None:
+    """Make `path` writable for emulators of `user`; without root there is one user only."""
+    if os.getuid() == 0:
+        os.chown(path, user, user)
 
 
 def _base_lock() -> FileLock:
@@ -59,16 +67,11 @@ class Workspace:
         """Sockets and FIFOs between emulators of this run."""
         return self.root / "link"
 
-    def open_to_sandbox(self, path: Path) -> None:
-        """Make `path` writable for the emulators' user."""
-        if os.getuid() == 0:
-            os.chown(path, SANDBOX_ID, SANDBOX_ID)
-
-    def directory(self, name: str) -> Path:
-        """A new directory below the workspace that emulators can write to."""
+    def directory(self, name: str, user: int) -> Path:
+        """A new directory below the workspace that emulators of `user` can write to."""
         path = self.root / name
         path.mkdir()
-        self.open_to_sandbox(path)
+        give(path, user)
         return path
 
     def __enter__(self) -> Self:
@@ -82,7 +85,8 @@ class Workspace:
                 self.root.mkdir(mode=0o711)
                 self._lock.acquire()
             self.streams.mkdir()
-            self.directory("link")
+            self.link.mkdir()
+            self.link.chmod(0o1777)  # emulators of two users may meet here
         except OSError as err:
             raise StoreError(f"cannot make a workspace: {err}") from err
         return self
