@@ -6,8 +6,9 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,9 +18,16 @@ from harness.errors import ExitCode, InfrastructureError, UserError
 from harness.plan import parse_shard, render_plan, to_json
 from harness.replay import judge_again, load_report
 from harness.report import Progress, RunReport, render_terminal, write_reports
-from harness.session import RunOptions, clean_up, execute, prepare_builds, prepare_plan
-from harness.show import render_cell
+from harness.report.jsonfile import render_json
+from harness.select import Selection
+from harness.session import RunOptions, clean_up, execute, list_builds, prepare_builds, prepare_plan
+from harness.show import list_cells, render_cell
 from harness.store import RunStore, default_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.builds import PreparedBuild
 
 __all__ = ["app", "main"]
 
@@ -48,6 +56,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 RunArgument = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
 
 _DEFAULT_FILE = Path("matrix.yaml")
+_STORE_LIMIT = 20.0  # GiB
 
 
 def _log(line: str) -> None:
@@ -66,8 +75,8 @@ def _store(given: Path | None) -> Path:
 def builds_list(
     file: FileOption = _DEFAULT_FILE, store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show every build of the matrix, prepared: version, digest, where it came from."""
-    _show_builds(file, _store(store), [], as_json=as_json, refresh=False)
+    """Show every build of the matrix: version, digest, where it came from; makes nothing."""
+    _show_builds(list_builds(file, _store(store), _log), as_json=as_json)
 
 
 @builds_app.command("prepare")
@@ -79,32 +88,34 @@ def builds_prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Get images and binaries ready."""
-    _show_builds(file, _store(store), ids or [], as_json=as_json, refresh=refresh)
+    _show_builds(prepare_builds(file, _store(store), ids or [], _log, refresh=refresh), as_json=as_json)
 
 
-def _show_builds(file: Path, store: Path, ids: list[str], *, as_json: bool, refresh: bool) -> None:
-    builds = prepare_builds(file, store, ids, _log, refresh=refresh)
+def _show_builds(builds: Mapping[str, PreparedBuild | None], *, as_json: bool) -> None:
     if as_json:
-        facts = {
-            build.id: {
-                "version": build.facts.version,
-                "package": build.facts.package,
-                "origin": build.origin,
-                "digest": build.facts.digest,
-                "image": build.image,
-                "binary": build.binary,
-                "args": build.args,
-                "machines": [machine.name for machine in build.facts.machines],
-                "capabilities": build.facts.capabilities,
-            }
-            for build in builds.values()
-        }
-        print(json.dumps(facts, indent=1))  # noqa: T201
+        print(json.dumps({id_: build and _facts(build) for id_, build in builds.items()}, indent=1))  # noqa: T201
         return
-    for build in builds.values():
-        facts_ = build.facts
-        package = f" ({facts_.package})" if facts_.package else ""
-        _say(f"{build.id:16} {facts_.version}{package}, {facts_.digest[:12]}, {build.origin}")
+    for id_, build in builds.items():
+        if build is None:
+            _say(f"{id_:16} not prepared")
+            continue
+        package = f" ({build.facts.package})" if build.facts.package else ""
+        _say(f"{id_:16} {build.facts.version}{package}, {build.facts.digest[:12]}, {build.origin}")
+
+
+def _facts(build: PreparedBuild) -> dict[str, Any]:
+    facts = build.facts
+    return {
+        "version": facts.version,
+        "package": facts.package,
+        "origin": build.origin,
+        "digest": facts.digest,
+        "image": build.image,
+        "binary": build.binary,
+        "args": build.args,
+        "machines": [machine.name for machine in facts.machines],
+        "capabilities": facts.capabilities,
+    }
 
 
 @app.command()
@@ -136,8 +147,10 @@ def _options(
     store: Path | None,
     jobs: int = 1,
     out: Path | None = None,
+    store_limit: float = _STORE_LIMIT,
 ) -> RunOptions:
     return RunOptions(
+        store_limit=int(store_limit * (1 << 30)),
         file=file,
         store=_store(store),
         select=tuple(select or ()),
@@ -160,10 +173,13 @@ def run(
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="emulators at once")] = os.cpu_count() or 1,
     out: Annotated[Path | None, typer.Option("--out", help="run directory; default runs/MATRIX-PLAN")] = None,
     store: StoreOption = None,
+    store_limit: Annotated[
+        float, typer.Option(min=0, help="GiB of streams that stay in the store afterwards")
+    ] = _STORE_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     """Run the matrix: 0 nothing unexpected, 1 regressions, 3 incomplete."""
-    options = _options(file, select, path, shard, seed, store, jobs, out)
+    options = _options(file, select, path, shard, seed, store, jobs, out, store_limit)
     clean_up(_log)
     prepared = prepare_plan(options, _log)
     for line in render_plan(prepared.plan):
@@ -174,7 +190,7 @@ def run(
 
 def _conclude(report: RunReport, *, as_json: bool) -> None:
     if as_json:
-        print((Path(report.run_dir) / "report.json").read_text())  # noqa: T201
+        print(render_json(report))  # noqa: T201
     else:
         render_terminal(report, _out)
     raise typer.Exit(report.exit_code)
@@ -197,23 +213,32 @@ def judge(
 
 
 @app.command()
-def report(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Write the reports of a stored run anew, and print its summary."""
+def report(run: RunArgument, select: SelectOption = None, as_json: JsonOption = False) -> None:
+    """Write the reports of a stored run anew, and print its summary, or that of the selected cells."""
     with RunStore.open(run) as store:
         loaded = load_report(store)
         write_reports(loaded, run)
+        if select:
+            chosen = Selection.parse(select)
+            results = [result for result in loaded.results if chosen.selects_result(result)]
+            loaded = replace(loaded, results=results, selection=(*loaded.selection, *select))
         _conclude(loaded, as_json=as_json)
 
 
 @app.command()
 def show(
     run: RunArgument,
-    cell: Annotated[str, typer.Argument(help="cell id, or a part of one")],
+    cell: Annotated[str | None, typer.Argument(help="cell id, or a part of one")] = None,
+    select: SelectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one cell: verdict, cause, command lines, stderr, QMP exchange."""
+    """Show one cell: verdict, cause, command lines, stderr, QMP exchange. Without CELL, list the cells."""
     with RunStore.open(run) as store:
-        print(render_cell(store, cell, as_json=as_json))  # noqa: T201
+        if cell is not None:
+            print(render_cell(store, cell, as_json=as_json))  # noqa: T201
+            return
+        for line in list_cells(store, Selection.parse(select or ()), as_json=as_json):
+            print(line)  # noqa: T201
 
 
 def _version(wanted: bool) -> None:

@@ -2,7 +2,8 @@
 
     MigmatrixError
     ├── UserError            the user's mistake: one line, exit 2
-    │   └── ConfigError      with file:line:column
+    │   ├── ConfigError      with file:line:column
+    │   └── UnusableBuild    of a named build, whose place the matrix knows
     └── InfrastructureError  the harness or the host failed: verdict `error`, exit 3
         ├── EngineError      the container engine or a supervisor
         ├── BuildError       an emulator build cannot be prepared
@@ -25,6 +26,7 @@ __all__ = [
     "MigmatrixError",
     "Position",
     "StoreError",
+    "UnusableBuild",
     "UserError",
 ]
 
@@ -64,6 +66,14 @@ class ConfigError(UserError):
     def __init__(self, message: str, position: Position) -> None:
         super().__init__(f"{position}: {message}")
         self.position = position
+
+
+class UnusableBuild(UserError):
+    """What a build names is not there, or is no emulator."""
+
+    def __init__(self, build: str, problem: str) -> None:
+        super().__init__(f"build {build!r}: {problem}")
+        self.build = build
 
 
 class InfrastructureError(MigmatrixError):

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import ExitCode
 from harness.judge import judge_cell
 from harness.known import apply, exit_code, load_known, unmatched
 from harness.model import Outcome, Profile
@@ -84,8 +85,16 @@ def judge_again(run: RunStore, known_issues: Path | None) -> list[tuple[CellResu
     ]
     run.replace_results(after)
     notes = [asdict(note) for note in known_notes(known, after)]
-    run.set_meta({"known_issues": notes, "exit_code": int(exit_code(after))})
-    return [(before[result.cell], result) for result in after if before[result.cell] != result]
+    run.set_meta({"known_issues": notes, "exit_code": int(_exit_code(meta, after))})
+    changed = [(before[result.cell], result) for result in after]
+    return [(old, new) for old, new in changed if old.to_json() != new.to_json()]
+
+
+def _exit_code(meta: Mapping[str, Any], results: Sequence[CellResult]) -> ExitCode:
+    """A run that was cut short stays so, however its cells are judged."""
+    if meta.get("interrupted"):
+        return ExitCode.INTERRUPTED
+    return exit_code(results) if "finished" in meta else ExitCode.INCOMPLETE
 
 
 def known_notes(known: Sequence[KnownIssue], results: Sequence[CellResult]) -> list[KnownIssueNote]:

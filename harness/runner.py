@@ -90,6 +90,25 @@ class Runner:
         self._failures = 0
         self._down = ""
 
+    async def unusable_profiles(self) -> dict[str, str]:
+        """Profiles that no build can start on any of their machines, each with what an emulator said."""
+        probes: dict[str, list[str]] = {}
+        for (_, profile, _), key in self._plan.probes.items():
+            probes.setdefault(profile, []).append(key)
+        tried = await asyncio.gather(*(self._start_somewhere(keys) for keys in probes.values()))
+        return {profile: why for profile, why in zip(probes, tried, strict=True) if why}
+
+    async def _start_somewhere(self, keys: Sequence[str]) -> str:
+        """Try probes until one starts; what the last one said when none does."""
+        said = ""
+        for key in keys:
+            probe = await self._hop(key)
+            if not probe.failed_at(Stage.START):
+                return ""
+            cause = judge_hop(probe).cause
+            said = cause.message if cause else ""
+        return said
+
     async def run(self) -> AsyncIterator[Judged]:
         """Every cell of the plan as it finishes."""
         window = self._settings.jobs * _WINDOW

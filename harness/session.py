@@ -9,6 +9,7 @@ import asyncio
 import os
 import platform
 import signal
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from stamina.instrumentation import set_on_retry_hooks
 
 from harness import __version__
-from harness.builds import prepare
+from harness.builds import lookup, prepare
 from harness.config import load_matrix
 from harness.config.records import did_you_mean
 from harness.engines import Engines, Workspace
 from harness.engines.docker import connect, remove_abandoned
-from harness.errors import EngineError, ExitCode, UserError
+from harness.errors import EngineError, ExitCode, UnusableBuild, UserError
 from harness.known import KnownIssue, apply, exit_code, load_known
+from harness.model import Verdict
 from harness.plan import make_plan
 from harness.replay import known_notes, load_report
 from harness.report import BuildRow, write_reports
@@ -33,12 +35,22 @@ from harness.store import HopStore, RunStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.builds import PreparedBuild
+    from harness.builds import BuildSpec, PreparedBuild
     from harness.config import Matrix
+    from harness.model import CellResult
     from harness.plan import Plan
     from harness.report import Progress, RunReport
+    from harness.runner import Judged
 
-__all__ = ["Prepared", "RunOptions", "clean_up", "execute", "prepare_builds", "prepare_plan"]
+__all__ = [
+    "Prepared",
+    "RunOptions",
+    "clean_up",
+    "execute",
+    "list_builds",
+    "prepare_builds",
+    "prepare_plan",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +82,40 @@ def prepare_builds(
     file: Path, store: Path, ids: Sequence[str], log: Callable[[str], None], *, refresh: bool = False
 ) -> dict[str, PreparedBuild]:
     """Get the builds of a matrix ready, all or those named; UserError for an unknown one."""
-    specs = load_matrix(file).builds
+    matrix = load_matrix(file)
+    specs = matrix.builds
     for id_ in ids:
         if id_ not in specs:
             raise UserError(f"unknown build {id_!r}: {did_you_mean(id_, list(specs))}")
     chosen = {id_: specs[id_] for id_ in ids or specs}
-    return prepare(chosen, cache=store / "builds", log=log, refresh=refresh)
+    return _prepared(matrix, chosen, store, log, refresh=refresh)
+
+
+def list_builds(file: Path, store: Path, log: Callable[[str], None]) -> dict[str, PreparedBuild | None]:
+    """The builds of a matrix as they are; None for one that is not prepared."""
+    return lookup(load_matrix(file).builds, cache=store / "builds", log=log)
+
+
+def _prepared(
+    matrix: Matrix,
+    specs: Mapping[str, BuildSpec],
+    store: Path,
+    log: Callable[[str], None],
+    *,
+    refresh: bool = False,
+) -> dict[str, PreparedBuild]:
+    """`prepare`, with the place in the matrix file of a build that cannot be used."""
+    HopStore(store, log)  # refuses a place that cannot be written to before anything is made
+    try:
+        return prepare(specs, cache=store / "builds", log=log, refresh=refresh)
+    except UnusableBuild as err:
+        raise matrix.mistake(str(err), "builds", err.build) from err
 
 
 def prepare_plan(options: RunOptions, log: Callable[[str], None]) -> Prepared:
     """Load the matrix, get its builds ready, and plan."""
     matrix = load_matrix(options.file)
-    builds = prepare(matrix.builds, cache=options.store / "builds", log=log)
+    builds = _prepared(matrix, matrix.builds, options.store, log)
     plan = make_plan(
         matrix,
         builds,
@@ -110,19 +144,16 @@ def execute(
     plan = prepared.plan
     if not plan.cells:
         raise UserError("the plan has no cells")
-    known = load_known(prepared.matrix.known_issues) if prepared.matrix.known_issues else ()
     set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
-    out = options.out or default_directory(prepared, options)
-    store = HopStore(options.store, log)
-    with RunStore.create(out, plan.digest) as run, progress, Workspace() as workspace:
-        session = _Session(prepared, options, known, run, progress, log)
-        run.set_meta(session.facts())
-        asyncio.run(session.run(store, workspace))
-        store.evict(options.store_limit)
-        run.set_meta(session.closing_facts())
-        report = load_report(run)
-        write_reports(report, out)
-        return report
+    session = _Session(prepared, options, _known(prepared.matrix), progress, log)
+    with progress, Workspace() as workspace, ExitStack() as stack:
+        hops = HopStore(options.store, log)
+        asyncio.run(session.run(hops, workspace, stack))
+        return session.conclude(hops)
+
+
+def _known(matrix: Matrix) -> Sequence[KnownIssue]:
+    return load_known(matrix.known_issues) if matrix.known_issues else ()
 
 
 def default_directory(prepared: Prepared, options: RunOptions) -> Path:
@@ -137,44 +168,87 @@ class _Session:
     prepared: Prepared
     options: RunOptions
     known: Sequence[KnownIssue]
-    store: RunStore
     progress: Progress
     log: Callable[[str], None]
     executed: int = 0
     reused: int = 0
     interrupted: bool = False
+    begun: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     engine: dict[str, Any] = field(default_factory=dict)
+    store: RunStore = field(init=False)
 
-    async def run(self, hops: HopStore, workspace: Workspace) -> None:
-        """Run all cells; an interrupt ends the run early and leaves a truthful directory."""
+    async def run(self, hops: HopStore, workspace: Workspace, stack: ExitStack) -> None:
+        """Run all cells; an interrupt ends the run early and leaves a truthful directory.
+
+        The directory is made, and put on `stack`, when it is known that every profile starts somewhere.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio.run made it
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, task)
         try:
-            await self._cells(hops, workspace)
-        except asyncio.CancelledError:
+            await self._cells(hops, workspace, stack)
+        except asyncio.CancelledError as err:
             if not self.interrupted:
                 raise
+            if not self.begun:
+                raise KeyboardInterrupt from err
 
     def _interrupt(self, task: asyncio.Task[Any]) -> None:
         self.interrupted = True
         task.cancel()
 
-    async def _cells(self, hops: HopStore, workspace: Workspace) -> None:
+    async def _cells(self, hops: HopStore, workspace: Workspace, stack: ExitStack) -> None:
         policy = self.prepared.matrix.policy
         settings = Settings(self.options.jobs, policy.deadlines, policy.retries)
-        plan, today = self.prepared.plan, date.today()  # noqa: DTZ011 - an expiry is a local day
-        self.progress.start(len(plan.cells), len(plan.hops))
+        plan = self.prepared.plan
         async with Engines(workspace, self.log) as engine:
             runner = Runner(plan, self.prepared.builds, engine, hops, workspace, settings, self._hop)
-            async for judged in runner.run():
-                result = apply(judged.result, self.known, today, policy.blocked)
-                self.store.add(result, judged.basis)
-                self.progress.cell_done(result)
-            self.engine = await asyncio.to_thread(engine.describe)
+            self._refuse(await runner.unusable_profiles())
+            self._begin(stack)
+            try:
+                async for judged in runner.run():
+                    self._take(judged, hops)
+            finally:
+                self.engine = engine.describe()
+
+    def _refuse(self, unusable: Mapping[str, str]) -> None:
+        for profile, why in unusable.items():
+            raise self.prepared.matrix.mistake(
+                f"no build accepts profile {profile!r}: {why}", "profiles", profile
+            )
+
+    def _begin(self, stack: ExitStack) -> None:
+        plan = self.prepared.plan
+        out = self.options.out or default_directory(self.prepared, self.options)
+        self.store = stack.enter_context(RunStore.create(out, plan.digest))
+        self.store.set_meta(self.facts())
+        self.begun = True
+        self.progress.start(len(plan.cells), len(plan.hops))
+
+    def _take(self, judged: Judged, hops: HopStore) -> None:
+        today = date.today()  # noqa: DTZ011 - an expiry is a local day
+        result = apply(judged.result, self.known, today, self.prepared.matrix.policy.blocked)
+        self.store.add(result, judged.basis)
+        if result.verdict is Verdict.FAIL:
+            self._keep_stream(result, hops)
+        self.progress.cell_done(result)
+
+    def _keep_stream(self, result: CellResult, hops: HopStore) -> None:
+        """Keep what the failing hop was given to load, out of reach of the store's eviction."""
+        incoming = self.prepared.plan.hop(result.hops[-1]).incoming if result.hops else None
+        if incoming is not None:
+            hops.export_stream(incoming, self.store.stream(incoming))
+
+    def conclude(self, hops: HopStore) -> RunReport:
+        """Write the reports."""
+        hops.evict(self.options.store_limit)
+        self.store.set_meta(self.closing_facts())
+        report = load_report(self.store)
+        write_reports(report, self.store.directory)
+        return report
 
     def _hop(self, _: object, reused: bool) -> None:
         self.executed += not reused

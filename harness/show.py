@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.model import CellResult, EmulatorEvidence, HopEvidence
+    from harness.select import Selection
     from harness.store import RunStore
 
-__all__ = ["find_cell", "render_cell", "render_hop", "render_verdict"]
+__all__ = ["find_cell", "list_cells", "render_cell", "render_hop", "render_verdict"]
 
 _SOME = 5
 
@@ -31,6 +32,18 @@ def find_cell(run: RunStore, wanted: str) -> CellResult:
         some = ", ".join(repr(r.cell.id) for r in found[:_SOME])
         raise UserError(f"{wanted!r} is a part of {len(found)} cells: {some}{', ...' * (len(found) > _SOME)}")
     return found[0]
+
+
+def list_cells(run: RunStore, selection: Selection, *, as_json: bool) -> Iterator[str]:
+    """A line for each selected cell: as in results.jsonl, or verdict, outcome, cell and signature."""
+    for result in run.results():
+        if not selection.selects_result(result):
+            continue
+        if as_json:
+            yield json.dumps(result.to_json())
+        else:
+            why = result.signature or result.reason
+            yield f"{result.verdict:11} {result.outcome:13} {result.cell.id}  {why}".rstrip()
 
 
 def render_cell(run: RunStore, wanted: str, *, as_json: bool) -> str:

@@ -24,7 +24,7 @@ from harness.builds.images import Images, StoredImage
 from harness.builds.probe import NO_HASH, ProbeCache, ProbeOutput, files_digest, parse, script
 from harness.builds.recipe import DebianRecipe
 from harness.builds.spec import BuildSpec, Provider
-from harness.errors import BuildError, UserError
+from harness.errors import BuildError, UnusableBuild
 
 __all__ = ["lookup", "prepare"]
 
@@ -42,7 +42,7 @@ def prepare(
     """Make every build ready to start, in the order of `specs`.
 
     What is ready is not made again and needs no network; `refresh` makes the images of the `debian`
-    provider anew and fetches those of `image` again. Errors: UserError for what the matrix names and
+    provider anew and fetches those of `image` again. Errors: UnusableBuild for what the matrix names and
     is not there, EngineError for the engine, BuildError when a package cannot be fetched.
     """
     session = _Session(cache, log, refresh)
@@ -109,7 +109,7 @@ class _Session:
             case Provider.BINARY:
                 return self._binary(spec)
             case Provider.EMULATOR:
-                raise UserError(f"build {spec.id!r}: the reference emulator is not available yet")
+                raise UnusableBuild(spec.id, "the reference emulator is not available yet")
 
     def lookup(self, spec: BuildSpec) -> PreparedBuild | None:
         match spec.provider:
@@ -155,7 +155,7 @@ class _Session:
                 refusal = images.pull(spec.image)
                 found = images.find(spec.image)
             if found is None:
-                raise UserError(f"build {spec.id!r}: there is no image {spec.image!r} ({refusal})")
+                raise UnusableBuild(spec.id, f"there is no image {spec.image!r} ({refusal})")
             return self._of_image(images, found, spec)
 
     def _of_image(self, images: Images, image: StoredImage, spec: BuildSpec) -> PreparedBuild:
@@ -167,16 +167,20 @@ class _Session:
     def _binary(self, spec: BuildSpec) -> PreparedBuild:
         path = Path(spec.path).absolute()
         if not path.is_file():
-            raise UserError(f"build {spec.id!r}: there is no emulator {spec.path!r}")
+            raise UnusableBuild(spec.id, f"there is no emulator {spec.path!r}")
         if not os.access(path, os.X_OK):
-            raise UserError(f"build {spec.id!r}: the emulator {spec.path!r} is not executable")
-        output = parse(_run_here(path), _what(spec))
+            raise UnusableBuild(spec.id, f"the emulator {spec.path!r} is not executable")
+        output = parse(_run_here(path), spec.id, spec.path)
         facts = self._facts(output, output.files)
         return PreparedBuild(spec.id, spec.provider, f"binary {spec.path}", facts, output.emulator)
 
     def _probe(self, images: Images, image: str, spec: BuildSpec) -> tuple[BuildFacts, str]:
         """Run the probe in the image and keep what it said."""
-        output = parse(images.run_script(image, script(), spec.binary or _DEFAULT_BINARY), _what(spec))
+        output = parse(
+            images.run_script(image, script(), spec.binary or _DEFAULT_BINARY),
+            spec.id,
+            spec.binary or _DEFAULT_BINARY,
+        )
         hashes = output.files
         if NO_HASH in hashes.values():
             hashes = images.hash_files(image, sorted(hashes))
@@ -219,11 +223,6 @@ class _Session:
 
 def _recipe(spec: BuildSpec) -> DebianRecipe:
     return DebianRecipe(spec.suite, spec.package, debian_mirror())
-
-
-def _what(spec: BuildSpec) -> str:
-    """The build and its emulator, for messages."""
-    return f"build {spec.id!r}, emulator {spec.path or spec.binary or _DEFAULT_BINARY!r}"
 
 
 def _run_here(emulator: Path) -> str:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.builds.cachefiles import write_atomically
 from harness.builds.facts import BuildFacts, MachineType
-from harness.errors import UserError
+from harness.errors import UnusableBuild
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,14 +61,14 @@ def script() -> str:
     return files("harness.builds").joinpath("probe.sh").read_text(encoding="utf-8")
 
 
-def parse(text: str, what: str) -> ProbeOutput:
-    """Read the script's output; UserError, naming `what`, when it was not given a working emulator."""
+def parse(text: str, build: str, emulator: str) -> ProbeOutput:
+    """Read the script's output; UnusableBuild when it was not given a working emulator."""
     sections = _sections(text)
     if "missing" in sections:
-        raise UserError(f"{what}: there is no such emulator")
+        raise UnusableBuild(build, f"there is no emulator {emulator!r}")
     replies = _replies(sections.get("qmp", ()))
     if not {"version", "machines", "capabilities"} <= replies.keys():
-        raise UserError(f"{what}: not an emulator that speaks QMP: {_last_words(text)}")
+        raise UnusableBuild(build, f"{emulator!r} is not an emulator that speaks QMP: {_last_words(text)}")
     hashes = (line.split(maxsplit=1) for line in sections["files"])
     return ProbeOutput(
         emulator=sections["emulator"][0],

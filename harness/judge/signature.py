@@ -23,10 +23,10 @@ _BUS_PATH = re.compile(
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d+)\b")
 _PLACES = (
-    re.compile(r"(?P<place>\w+): Assertion [`'](?P<what>.*)' failed"),
-    re.compile(r"(?P<place>\w+): assertion failed:? *(?P<what>.*)"),
-    re.compile(r"(?P<place>\w+): (?P<what>code should not be reached)"),
-    re.compile(r"Unexpected error in (?P<place>\w+)\(\)(?P<what>)"),
+    re.compile(r"\w+: Assertion [`'](?P<place>.*)' failed"),
+    re.compile(r"\w+: assertion failed:? *(?P<place>.*)"),
+    re.compile(r"(?P<place>\w+: code should not be reached)"),
+    re.compile(r"Unexpected error in (?P<place>\w+)\(\)"),
 )
 
 
@@ -53,10 +53,10 @@ def _field(cause: Cause) -> str:
 
 
 def _crash_place(message: str) -> str:
-    """Function and expression of a failed assertion; lines move between versions."""
+    """The expression of a failed assertion: lines move and functions are renamed between versions."""
     for pattern in _PLACES:
         if match := pattern.search(message):
-            return f"{match['place']} {match['what']}".strip()
+            return match["place"]
     return ""
 
 

@@ -122,6 +122,18 @@ class HopStore:
         target.chmod(0o644)
         return True
 
+    def export_stream(self, key: str, target: Path) -> None:
+        """Give `target` the compressed stream of a hop: a link where that can be, else a copy."""
+        source = self._entry(key) / "stream.zst"
+        if target.exists() or not source.exists():
+            return
+        with _store_errors("keep a stream"):
+            target.parent.mkdir(exist_ok=True)
+            try:
+                target.hardlink_to(source)
+            except OSError:  # another file system
+                _write_atomically(target, lambda out: shutil.copyfile(source, out))
+
     def evict(self, limit: int) -> int:
         """Remove streams, least recently used first, until all take at most `limit` bytes; bytes removed."""
         streams = sorted((s.st_mtime_ns, s.st_size, p) for p, s in self._streams())

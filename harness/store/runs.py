@@ -1,7 +1,7 @@
-"""A run directory: `run.db` (sqlite, WAL), `results.jsonl` as the cells finish, the reports.
+"""A run directory: `run.db` (sqlite, WAL), `results.jsonl` as the cells finish, `evidence/`, the reports.
 
 `run.db` holds the evidence of every hop that the run's verdicts rest on, so that `judge`, `report` and `show` need
-nothing else, on any machine. The hop store, not this directory, is what a run resumes from: starting a run again
+nothing else, on any machine; `evidence/` holds the streams that failing hops were given. The hop store, not this directory, is what a run resumes from: starting a run again
 writes its directory anew, from hops that are found done.
 """
 
@@ -159,6 +159,10 @@ class RunStore:
             )
             self._database.execute("COMMIT")
             temporary.replace(self.directory / _RESULTS)
+
+    def stream(self, key: str) -> Path:
+        """Where the compressed stream of a hop is kept, if a failing hop loaded it."""
+        return self.directory / "evidence" / f"{key}.stream.zst"
 
     def results(self) -> Iterator[CellResult]:
         """All results, in the order in which the cells finished."""

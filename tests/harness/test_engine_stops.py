@@ -29,7 +29,18 @@ IMAGE = "migmatrix/debian:trixie"
 def second_engine(root: Path) -> Iterator[str]:
     """A dockerd of the test's own without networks; its DOCKER_HOST."""
     host = f"unix://{root}/docker.sock"
-    argv = ["dockerd", "--host", host, "--data-root", f"{root}/data", "--exec-root", f"{root}/exec"]
+    # a network namespace of its own: without it `--bridge none` takes the bridge of the first engine away
+    argv = [
+        "unshare",
+        "--net",
+        "dockerd",
+        "--host",
+        host,
+        "--data-root",
+        f"{root}/data",
+        "--exec-root",
+        f"{root}/exec",
+    ]
     argv += ["--pidfile", f"{root}/pid", "--bridge", "none", "--iptables=false", "--shutdown-timeout", "2"]
     with (root / "dockerd.log").open("ab") as log:
         daemon = subprocess.Popen(argv, stdout=log, stderr=log)

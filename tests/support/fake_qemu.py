@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEVICES = ("e1000", "picky")
+DEVICES = ("e1000", "picky", "broken")
 MACHINES = ("pc-q35-7.2", "pc-q35-8.0", "pc-i440fx-7.2")
 
 
@@ -111,8 +111,9 @@ class Fake:
             return
         if self.machine not in (*MACHINES, "none"):
             die(f"unsupported machine type: {self.machine!r}")
-        if self.plain.get("-device") == "picky":
-            die("-device picky: device needs what is not here")
+        device = self.plain.get("-device")
+        if device == "broken" or (device == "picky" and self.version != "7.2.0"):
+            die(f"-device {device}: device needs what is not here")
         self.misbehave("start")
         target = self.plain["-qmp"]
         if target == "stdio":

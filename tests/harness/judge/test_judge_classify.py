@@ -239,7 +239,7 @@ def test_what_is_not_known_is_none(stderr: str) -> None:
             "qemu-system-x86_64: ../hw/core/x.c:12: do_x: Assertion `a == b' failed.\n",
             -6,
             Cause("crash", "", "SIGABRT", "../hw/core/x.c:12: do_x: Assertion `a == b' failed."),
-            "crash SIGABRT do_x a == b",
+            "crash SIGABRT a == b",
         ),
         (
             "**\nERROR:../qom/object.c:715:object_new: assertion failed: (type != NULL)\n",
@@ -250,7 +250,7 @@ def test_what_is_not_known_is_none(stderr: str) -> None:
                 "SIGABRT",
                 "ERROR:../qom/object.c:715:object_new: assertion failed: (type != NULL)",
             ),
-            "crash SIGABRT object_new (type != NULL)",
+            "crash SIGABRT (type != NULL)",
         ),
         (
             f"{P}{_AER}\n",
