@@ -23,6 +23,7 @@ from harness.select import Selection
 from harness.session import RunOptions, clean_up, execute, list_builds, prepare_builds, prepare_plan
 from harness.show import list_cells, render_cell
 from harness.store import RunStore, default_store
+from harness.stream_cli import app as stream_app
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 builds_app = typer.Typer(help="The emulator builds of a matrix.", no_args_is_help=True)
 app.add_typer(builds_app, name="builds")
+app.add_typer(stream_app, name="stream")
 
 _out, _err = Console(), Console(stderr=True)
 

@@ -7,6 +7,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
+from harness.model import Stage
+from harness.offence import describe_offence
 from harness.replay import evidence_of
 from harness.store.hops import EVIDENCE
 
@@ -53,7 +55,16 @@ def render_cell(run: RunStore, wanted: str, *, as_json: bool) -> str:
     if as_json:
         data = {**result.to_json(), "evidence": [EVIDENCE.dump_python(hop, mode="json") for hop in hops]}
         return json.dumps(data, indent=1)
-    return "\n".join([*render_verdict(result), *(line for hop in hops for line in render_hop(hop))])
+    lines = [*render_verdict(result), *_offence(run, result)]
+    return "\n".join([*lines, *(line for hop in hops for line in render_hop(hop))])
+
+
+def _offence(run: RunStore, result: CellResult) -> Iterator[str]:
+    """What the stream that was refused held there, if the run kept it."""
+    if result.cause is not None and result.stage is Stage.LOAD and len(result.hops) > 1:
+        stream = run.stream(result.hops[-2])
+        if stream.exists():
+            yield from describe_offence(stream, result.cause)
 
 
 def render_verdict(result: CellResult) -> Iterator[str]:

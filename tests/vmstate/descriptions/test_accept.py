@@ -1,0 +1,339 @@
+"""Streams made here against destinations made here: every reason to refuse, in order, and no reason where none is.
+
+Agreement with real loaders is measured by the `qemu` tests; here each check is shown alone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from vmstate.accept import Local, RefusalKind, accepts
+from vmstate.description import Info, VMState
+from vmstate.events import (
+    Configuration,
+    ConfigurationSubsection,
+    Eof,
+    Footer,
+    Header,
+    Payload,
+    SectionStart,
+    VmDescription,
+)
+from vmstate.fields import buffer, custom, int32_le, struct, uint8, uint32, uint32_equal
+from vmstate.interpret import save_section
+from vmstate.ramevents import RamBlock, RamMark, RamTotal
+from vmstate.schema import Schema, load_schema
+from vmstate.stream import Stream, read_stream
+from vmstate.wire import RamFlag, SectionType
+
+
+class Device(NamedTuple):
+    idstr: str
+    vmsd: VMState
+    state: dict[str, Any]
+    instance: int = 0
+
+
+PCI_CONFIG = Info(
+    "pci config", lambda reading, _old, slot: reading.take(slot.size), lambda w, v, _slot: w.put(v)
+)
+SUB = VMState("dev/sub", (uint8("y"),), version_id=1, needed=lambda s: "y" in s)
+DEV = VMState("dev", (uint8("x"), uint32("w")), version_id=2, subsections=(SUB,))
+STATE = {"x": 1, "w": 2}
+BLOCKS = {"pc.ram": 0x1000000, "/rom@etc/acpi/tables": 0x20000}
+
+
+def stream(
+    *devices: Device,
+    machine: str = "pc-q35-7.2",
+    blocks: dict[str, int] | None = None,
+    configuration: tuple[ConfigurationSubsection, ...] = (),
+    ram_version: int = 4,
+    described: bool = True,
+) -> Stream:
+    """A whole stream as QEMU writes it, read back by the reader."""
+    ram = [RamBlock(name, length) for name, length in (blocks or BLOCKS).items()]
+    eos = RamMark(RamFlag.EOS)
+    events: list[Any] = [
+        Header(), Configuration(machine, configuration),
+        SectionStart(SectionType.START, 1, "ram", 0, ram_version), RamTotal(sum((blocks or BLOCKS).values())), *ram, eos,
+        Footer(1), SectionStart(SectionType.END, 1, "ram", 0, ram_version), eos, Footer(1),
+    ]  # fmt: skip
+    entries = []
+    for section_id, device in enumerate(devices, 2):
+        data, entry = save_section(device.vmsd, device.state, device.idstr, device.instance)
+        start = SectionStart(
+            SectionType.FULL, section_id, device.idstr, device.instance, device.vmsd.version_id
+        )
+        events += [start, Payload(data), Footer(section_id)]
+        entries.append(entry)
+    text = json.dumps({"page_size": 4096, "devices": entries}).encode()
+    events += [Eof(), VmDescription(text)] if described else [Eof()]
+    return read_stream(b"".join(event.encode() for event in events), strict=described)
+
+
+def local(*devices: Device, schema: Schema | None = None, release: str = "", **more: Any) -> Local:
+    return Local.of_stream(stream(*devices, **more), schema, release)
+
+
+def kinds(source: Stream, destination: Local) -> list[tuple[str, str, str]]:
+    return [(r.kind.value, r.section, r.field) for r in accepts(source, destination)]
+
+
+def dump(*descriptions: dict[str, Any]) -> Schema:
+    def device(description: dict[str, Any]) -> dict[str, Any]:
+        versions = {key: description[key] for key in ("version_id", "minimum_version_id")}
+        return {"Name": description["name"], **versions, "Description": description}
+
+    text = {"vmschkmachine": {"Name": "pc-q35-7.2"}, **{each["name"]: device(each) for each in descriptions}}
+    return load_schema(json.dumps(text))
+
+
+def described(name: str, version: int = 2, minimum: int = 0, **more: Any) -> dict[str, Any]:
+    return {"name": name, "version_id": version, "minimum_version_id": minimum, **more}
+
+
+def test_the_same_machine_takes_its_own_stream() -> None:
+    devices = Device("dev", DEV, {**STATE, "y": 3}), Device("0000:00:03.0/dev", DEV, STATE)
+    assert accepts(stream(*devices), local(*devices)) == []
+
+
+# -- configuration -----------------------------------------------------------------------------
+
+
+def test_another_machine_type() -> None:
+    refusal = accepts(stream(machine="pc-q35-8.0"), local())[0]
+    assert (refusal.kind, refusal.message) == (
+        RefusalKind.MACHINE, "machine type is 'pc-q35-8.0', here it is 'pc-q35-7.2'"
+    )  # fmt: skip
+
+
+def test_the_machine_is_compared_on_the_received_length_only() -> None:
+    assert accepts(stream(machine="pc-q35-7"), local()) == []
+    assert kinds(stream(machine="pc-q35-7.2.1"), local()) == [("machine", "configuration", "")]
+
+
+CAPABILITIES = ConfigurationSubsection("configuration/capabilities", 1, ("x-ignore-shared",))
+UUID = ConfigurationSubsection("configuration/uuid", 1, bytes(15) + b"\1")
+OTHER_UUID = ConfigurationSubsection("configuration/uuid", 1, bytes(15) + b"\2")
+BITS_12 = ConfigurationSubsection("configuration/target-page-bits", 1, 12)
+BITS_14 = ConfigurationSubsection("configuration/target-page-bits", 1, 14)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((UUID,), (), []),
+        ((UUID,), (OTHER_UUID,), [("uuid", "configuration", "uuid")]),
+        ((BITS_14,), (BITS_12,), [("page-bits", "configuration", "target-page-bits")]),
+        ((BITS_12,), (), []),
+    ],
+)
+def test_identity(
+    ours: tuple[ConfigurationSubsection, ...],
+    theirs: tuple[ConfigurationSubsection, ...],
+    expected: list[tuple[str, str, str]],
+) -> None:
+    assert kinds(stream(configuration=ours), local(configuration=theirs)) == expected
+
+
+def test_capabilities_must_match_both_ways() -> None:
+    plain, shared = (
+        stream(),
+        Local("pc-q35-7.2", {("ram", 0): local().sections["ram", 0]}, BLOCKS, frozenset({"mapped-ram"})),
+    )
+    assert kinds(plain, shared) == [("capability", "configuration", "mapped-ram")]
+
+
+# -- RAM ---------------------------------------------------------------------------------------
+
+
+def test_blocks_by_name_and_size() -> None:
+    source = stream(blocks={"pc.ram": 0x2000000, "vga.vram": 0x1000, "/rom@etc/acpi/tables": 0x40000})
+    assert kinds(source, local()) == [("block-size", "ram", "pc.ram"), ("unknown-block", "ram", "vga.vram")]
+
+
+# -- sections ----------------------------------------------------------------------------------
+
+
+def test_an_unknown_section_by_name_or_instance() -> None:
+    source = stream(Device("dev", DEV, STATE), Device("dev", DEV, STATE, 1), Device("other", DEV, STATE))
+    found = accepts(source, local(Device("dev", DEV, STATE)))
+    assert [(r.kind, r.section, r.instance) for r in found] == [
+        (RefusalKind.UNKNOWN_SECTION, "dev", 1), (RefusalKind.UNKNOWN_SECTION, "other", 0)
+    ]  # fmt: skip
+
+
+def test_more_sections_here_are_no_reason() -> None:
+    assert accepts(stream(), local(Device("dev", DEV, STATE))) == []
+
+
+def test_an_old_name_without_the_path_finds_the_device() -> None:
+    assert accepts(stream(Device("dev", DEV, STATE)), local(Device("0000:00:03.0/dev", DEV, STATE))) == []
+
+
+def test_a_newer_section_version() -> None:
+    newer = VMState("dev", DEV.fields, version_id=3)
+    assert kinds(stream(Device("dev", newer, STATE)), local(Device("dev", DEV, STATE))) == [
+        ("section-version", "dev", "")
+    ]
+
+
+def test_an_older_version_than_the_schema_reads() -> None:
+    here = local(Device("dev", DEV, STATE), schema=dump(described("dev", 3, 3)))
+    assert kinds(stream(Device("dev", DEV, STATE)), here) == [("version", "dev", "")]
+
+
+def test_a_field_more_or_less() -> None:
+    longer = VMState("dev", (*DEV.fields, uint8("z")), version_id=2)
+    one, other = Device("dev", DEV, STATE), Device("dev", longer, {**STATE, "z": 1})
+    assert kinds(stream(one), local(other)) == kinds(stream(other), local(one)) == [("layout", "dev", "z")]
+
+
+def test_a_renamed_field_and_one_moved_into_a_struct_are_no_reason() -> None:
+    inner = VMState("inner", (uint32("word"),))
+    moved = VMState("dev", (uint8("x"), struct("s", inner, attr="")), version_id=2)
+    assert accepts(stream(Device("dev", DEV, STATE)), local(Device("dev", moved, {"x": 1, "word": 2}))) == []
+
+
+def test_a_field_of_a_later_version_is_not_asked_for() -> None:
+    grown = VMState("dev", (*DEV.fields, uint8("z", version=3)), version_id=3)
+    new = {"field": "z", "version_id": 3, "field_exists": False, "size": 1}
+    here = local(Device("dev", grown, {**STATE, "z": 1}), schema=dump(described("dev", 3, Fields=[new])))
+    assert accepts(stream(Device("dev", DEV, STATE)), here) == []
+
+
+def test_a_conditional_field_is_not_certain() -> None:
+    grown = VMState("dev", (*DEV.fields, uint8("z")), version_id=2)
+    new = {"field": "z", "version_id": 0, "field_exists": True, "size": 1}
+    here = local(Device("dev", grown, {**STATE, "z": 1}), schema=dump(described("dev", Fields=[new])))
+    assert [r.certain for r in accepts(stream(Device("dev", DEV, STATE)), here)] == [False]
+
+
+def test_a_buffer_of_another_length_is_not_certain() -> None:
+    def device(size: int) -> Device:
+        return Device("dev", VMState("dev", (buffer("b", size),)), {"b": bytes(size)})
+
+    assert [(r.kind, r.certain) for r in accepts(stream(device(3)), local(device(4)))] == [
+        (RefusalKind.LAYOUT, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "here", "refused"),
+    [
+        (uint32_equal("n"), 4, 8, True),
+        (uint32_equal("n"), 8, 8, False),
+        (int32_le("n"), 5, 4, True),
+        (int32_le("n"), 3, 4, False),
+    ],
+)
+def test_values_that_must_agree(field: Any, sent: int, here: int, refused: bool) -> None:
+    vmsd = VMState("dev", (field,))
+    found = kinds(stream(Device("dev", vmsd, {"n": sent})), local(Device("dev", vmsd, {"n": here})))
+    assert found == ([("value", "dev", "n")] if refused else [])
+
+
+# -- subsections -------------------------------------------------------------------------------
+
+WITH_SUB = Device("dev", DEV, {**STATE, "y": 3})
+WITHOUT = Device("dev", DEV, STATE)
+
+
+def test_a_subsection_that_the_schema_knows_is_taken_even_when_not_sent_here() -> None:
+    schema = dump(described("dev", Subsections=[described("dev/sub", 1)]))
+    assert accepts(stream(WITH_SUB), local(WITHOUT, schema=schema)) == []
+
+
+def test_a_subsection_that_the_schema_does_not_know_is_refused() -> None:
+    found = accepts(stream(WITH_SUB), local(WITHOUT, schema=dump(described("dev"))))
+    assert [(r.kind, r.field, r.certain) for r in found] == [(RefusalKind.SUBSECTION, "dev/sub", True)]
+
+
+def test_without_a_schema_it_is_not_certain() -> None:
+    assert [r.certain for r in accepts(stream(WITH_SUB), local(WITHOUT))] == [False]
+
+
+def test_a_subsection_left_out_is_no_reason() -> None:
+    assert accepts(stream(WITHOUT), local(WITH_SUB)) == []
+
+
+@pytest.mark.parametrize(("version", "minimum"), [(0, 0), (3, 2)])
+def test_a_subsections_version(version: int, minimum: int) -> None:
+    schema = dump(described("dev", Subsections=[described("dev/sub", version, minimum)]))
+    assert kinds(stream(WITH_SUB), local(WITHOUT, schema=schema)) == [("version", "dev", "dev/sub")]
+
+
+# -- PCI ---------------------------------------------------------------------------------------
+
+
+def config(**changed: int) -> bytes:
+    """A space with power management at 0x40 and vendor data at 0x50; ``r10a=5`` sets a byte."""
+    space = bytearray(256)
+    space[0:4] = bytes.fromhex("86800810")
+    space[0x06] = 0x10
+    space[0x10] = 0x01
+    space[0x34], space[0x40], space[0x41] = 0x40, 0x01, 0x50
+    space[0x50], space[0x51], space[0x52] = 0x09, 0x00, 0x08
+    for name, value in changed.items():
+        space[int(name[1:], 16)] = value
+    return bytes(space)
+
+
+PCI = VMState("pci", (custom("config", PCI_CONFIG, 256),))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({}, None), ({"r02": 0x0E}, "0x2"), ({"r08": 1}, "0x8"), ({"r10": 0x0C}, "0x10"), ({"r34": 0x50}, "0x34"),
+        ({"r42": 1}, "0x42"), ({"r53": 1}, "0x53"),
+        ({"r04": 7}, None), ({"r11": 0xC0}, None), ({"r3c": 10}, None), ({"r44": 3}, None), ({"r2c": 1}, None),
+        ({"r60": 1}, None),  # no capability covers it
+    ],
+)  # fmt: skip
+def test_config_space_is_compared_where_loaders_do(changed: dict[str, int], field: str | None) -> None:
+    found = accepts(
+        stream(Device("pci", PCI, {"config": config(**changed)})),
+        local(Device("pci", PCI, {"config": config()})),
+    )
+    assert [r.field for r in found] == ([] if field is None else [field])
+    assert all(r.kind is RefusalKind.CONFIG_SPACE for r in found)
+
+
+def virtio(sizes: list[int], **changed: int) -> Device:
+    """The opaque field of a virtio PCI device without MSI-X."""
+    queues = b"".join(size.to_bytes(4, "big") + bytes(10) for size in sizes)
+    common = bytes(4) + bytes(4) + (2).to_bytes(4, "big") + b"cc" + len(sizes).to_bytes(4, "big") + queues
+    raw = (2).to_bytes(4, "big") + config(**changed) + bytes(16) + common + b"device"
+    info = Info("virtio", PCI_CONFIG.get, PCI_CONFIG.put)
+    return Device("net", VMState("net", (custom("virtio", info, len(raw)),)), {"virtio": raw})
+
+
+@pytest.mark.parametrize(
+    ("sent", "here", "release", "expected"),
+    [
+        ([256], [256], "11.1", []),
+        ([1024], [256], "11.1", [("virtio.vq[0].vring.num", True)]),
+        ([1024], [256], "", [("virtio.vq[0].vring.num", False)]),
+        ([1024], [256], "10.0.13", []),
+        ([64], [256], "11.1", []),
+        ([256, 128], [256], "11.1", [("virtio.vq[1].vring.num", True)]),
+    ],
+)
+def test_ring_sizes_are_checked_by_newer_builds(
+    sent: list[int], here: list[int], release: str, expected: list[tuple[str, bool]]
+) -> None:
+    found = [
+        (r.field, r.certain) for r in accepts(stream(virtio(sent)), local(virtio(here), release=release))
+    ]
+    assert [each for each in found if "vring" in each[0]] == expected
+
+
+def test_the_config_space_inside_a_virtio_field() -> None:
+    assert kinds(stream(virtio([8], r53=1)), local(virtio([8]), release="10.0")) == [
+        ("config-space", "net", "0x53")
+    ]

@@ -1,0 +1,110 @@
+"""`migmatrix stream`: output and exit codes on real files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from typer.testing import CliRunner, Result
+
+from harness.errors import UserError
+from harness.stream_cli import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Load = Callable[[str], bytes]
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+@pytest.fixture
+def files(tmp_path: Path, stream_bytes: Load) -> dict[str, Path]:
+    found = {}
+    for name in ("q35-7.2.22", "q35-7.2.22-again", "q35-11.1.3", "none-5.2.0"):
+        found[name] = tmp_path / name
+        found[name].write_bytes(stream_bytes(name))
+    return found
+
+
+def test_show(files: dict[str, Path]) -> None:
+    result = run("show", files["q35-7.2.22"])
+    assert result.exit_code == 0
+    assert "machine pc-q35-5.2" in result.stdout
+    assert "ram pc.ram: 0x100000 bytes, " in result.stdout
+    assert "full   0000:00:01.0/pcie-root-port#0 v1" in result.stdout
+    assert "description of " in result.stdout
+
+
+def test_show_one_device_with_registers(files: dict[str, Path]) -> None:
+    result = run("show", "--device", "pcie-root-port", files["q35-7.2.22"])
+    assert result.exit_code == 0
+    assert "AER capability (0x100) Uncorrectable Error Mask = " in result.stdout
+    assert "serial" not in result.stdout
+
+
+def test_show_json(files: dict[str, Path]) -> None:
+    result = run("show", "--json", "--section", "serial", "--pages", files["q35-7.2.22"])
+    found = json.loads(result.stdout)
+    assert [s["name"] for s in found["sections"]] == ["serial"]
+    divider = next(f for f in found["sections"][0]["fields"] if f["path"] == "state.divider")
+    assert (divider["value"], divider["type"]) == (12, "uint16")
+    raw = files["q35-7.2.22"].read_bytes()
+    assert raw[divider["offset"] : divider["offset"] + 2] == b"\0\x0c"
+    assert sum(r["count"] for r in found["pages"] if r["block"] == "pc.ram") == 256
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_packed_files(tmp_path: Path, stream_bytes: Load, pack: Callable[[bytes], bytes]) -> None:
+    file = tmp_path / "packed"
+    file.write_bytes(pack(stream_bytes("none-5.2.0")))
+    assert run("check", file).exit_code == 0
+
+
+def test_diff_and_digest_of_two_saves_of_one_guest(files: dict[str, Path]) -> None:
+    pair = files["q35-7.2.22"], files["q35-7.2.22-again"]
+    result = run("diff", *pair)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("0 differences, ")
+    assert "mc146818rtc#0 last_update" in run("diff", "--volatile", *pair).stdout
+    lines = run("digest", *pair).stdout.splitlines()
+    assert lines[0].split()[0] == lines[1].split()[0]
+
+
+def test_diff_of_two_versions(files: dict[str, Path]) -> None:
+    result = run("diff", "--json", "--device", "ICH9LPC", files["q35-7.2.22"], files["q35-11.1.3"])
+    assert result.exit_code == 1
+    changes = json.loads(result.stdout)
+    assert "pm/ich9_pm/cpuhp" in [c["path"] for c in changes if c["kind"] == "subsection"]
+
+
+def test_check(files: dict[str, Path], tmp_path: Path) -> None:
+    assert run("check", *files.values()).exit_code == 0
+    cut = tmp_path / "cut"
+    cut.write_bytes(files["q35-7.2.22"].read_bytes()[:-100])
+    result = run("check", "--json", cut)
+    assert result.exit_code == 1
+    assert "nothing tells the length" in json.loads(result.stdout)["problems"][0]
+    assert run("show", cut).exit_code == 1
+    assert run("diff", cut, files["none-5.2.0"]).exit_code == 1
+
+
+def test_mistakes(files: dict[str, Path], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    for args, message in (
+        (("show", tmp_path / "none"), "cannot read"),
+        (("show", tmp_path), "cannot read"),
+        (("check", empty), "is empty"),
+        (("show", "--device", "nothing", files["none-5.2.0"]), "has no section 'nothing'"),
+    ):
+        result = run(*args)
+        assert isinstance(result.exception, UserError)
+        assert message in str(result.exception)
+    assert run("show").exit_code == 2

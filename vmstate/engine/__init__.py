@@ -1,0 +1,1 @@
+"""The inside of the VMState interpreter; use `vmstate.interpret`."""
