@@ -1,0 +1,1 @@
+"""The reference emulator; its content comes with issue C."""

@@ -19,10 +19,10 @@ pytest_plugins = ["pytester"]
 @pytest.fixture(scope="session")
 def container_engine() -> docker.DockerClient:
     """A client of a container engine."""
-    from needs import missing  # noqa: PLC0415 - on the path by now
+    from needs import missing
 
-    from harness.engines.docker import connect  # noqa: PLC0415
-    from harness.errors import EngineError  # noqa: PLC0415
+    from harness.engines.docker import connect
+    from harness.errors import EngineError
 
     try:
         return connect()

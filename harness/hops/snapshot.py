@@ -74,9 +74,10 @@ async def _run_and_save(task: HopTask, emulator: Emulator, recorder: Recorder, t
     if task.guest.kind == "firmware":
         with recorder.stage(Stage.RUN):
             await emulator.race(let_run(emulator, task.guest), task.deadlines[Stage.RUN])
-    emulator.become_source()
     with recorder.stage(Stage.SAVE):
-        await emulator.race(emulator.set_up(task.mode), task.deadlines[Stage.SAVE])
+        if emulator.role is Role.DESTINATION:
+            emulator.become_source()
+            await emulator.race(emulator.set_up(task.mode), task.deadlines[Stage.SAVE])
         await emulator.race(_save(emulator), task.deadlines[Stage.SAVE])
     return await asyncio.to_thread(_collect, emulator.job.directory / _OUT, target)
 

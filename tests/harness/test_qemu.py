@@ -6,11 +6,11 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from debian import MATRICES
 
 from harness.builds import prepare
 from harness.config import load_matrix
@@ -25,13 +25,13 @@ from harness.store import HopStore, default_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from harness.builds import PreparedBuild
     from harness.model import CellResult
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
-MATRICES = Path(__file__).parents[2] / "matrices"
 PLAIN = ("-m", "64", "-nodefaults")
 
 

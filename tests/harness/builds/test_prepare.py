@@ -110,7 +110,7 @@ def test_binary_that_is_not_executable(tmp_path: Path) -> None:
 
 
 def test_binary_that_is_no_emulator(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="build 'a', emulator '/bin/true': not an emulator"):
+    with pytest.raises(UserError, match="build 'a': '/bin/true' is not an emulator"):
         prepare(binary("a", "/bin/true"), cache=tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_missing_image_and_missing_emulator_are_named(debian: PreparedBuild, cac
     with pytest.raises(UserError, match="build 'i': there is no image 'migmatrix-test/none:1'"):
         prepare({"i": BuildSpec("i", Provider.IMAGE, image="migmatrix-test/none:1")}, cache=cache)
     spec = BuildSpec("i", Provider.IMAGE, image=debian.image, binary="qemu-system-none")
-    with pytest.raises(UserError, match="emulator 'qemu-system-none': there is no such emulator"):
+    with pytest.raises(UserError, match="build 'i': there is no emulator 'qemu-system-none'"):
         prepare({"i": spec}, cache=cache)
 
 

@@ -48,7 +48,7 @@ FACTS = BuildFacts(
 
 
 def test_output_becomes_facts() -> None:
-    output = parse(OUTPUT, "build 'x'")
+    output = parse(OUTPUT, "x", "qemu")
     assert output.emulator == "/usr/bin/qemu-system-x86_64"
     assert output.files == {
         "/usr/bin/qemu-system-x86_64": "aa",
@@ -60,18 +60,18 @@ def test_output_becomes_facts() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("@missing\n", "build 'x': there is no such emulator"),
-        ("", "build 'x': not an emulator that speaks QMP: 'it said nothing'"),
+        ("@missing\n", "build 'x': there is no emulator 'qemu'"),
+        ("", "build 'x': 'qemu' is not an emulator that speaks QMP: 'it said nothing'"),
         (
             "@emulator\n/bin/true\n@files\n@devices\n@qmp\nusage: true\n",
-            "build 'x': not an emulator that speaks QMP: 'usage: true'",
+            "build 'x': 'qemu' is not an emulator that speaks QMP: 'usage: true'",
         ),
-        (OUTPUT[: OUTPUT.index('{"return": [')], "not an emulator that speaks QMP"),
+        (OUTPUT[: OUTPUT.index('{"return": [')], "is not an emulator that speaks QMP"),
     ],
 )
 def test_what_is_no_emulator_is_the_users_mistake(text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse(text, "build 'x'")
+        parse(text, "x", "qemu")
     assert message in str(caught.value)
 
 
