@@ -4,7 +4,8 @@ Rules:
 1. A cell asks for its probes, then for its hops one after another, and stops at the first that failed.
 2. A hop is done only when no store entry answers for it; its stream in is fetched, or made again, first.
 3. Evidence is stored before anything is judged.
-4. A failure of the host is retried, then reported as such; after several in a row nothing more is started.
+4. A failure of the host is retried, then reported as such; when the engine or the store failed several times in a
+   row, nothing more is started.
 5. What is kept in memory and in the workspace is bounded; the store can always tell again.
 """
 
@@ -307,18 +308,25 @@ class Runner:
                 with attempt:
                     return await work()
         except InfrastructureError as err:
-            self._failures += 1
-            if self._failures >= _FAILURES_IN_A_ROW:
-                self._down = f"not started, the host failed {self._failures} times in a row: {err}"
+            self._count_failure(err)
             return HopEvidence(key, (), (), infrastructure=str(err))
         raise AssertionError("retry_context ends by return or by an error")
+
+    def _count_failure(self, err: InfrastructureError) -> None:
+        self._failures += not isinstance(err, _HostRefused)
+        if self._failures >= _FAILURES_IN_A_ROW:
+            self._down = f"not started, the host failed {self._failures} times in a row: {err}"
+
+
+class _HostRefused(InfrastructureError):
+    """The host lacks what this hop needs (userfaultfd, say); others may do well."""
 
 
 def _refuse_host_failure(evidence: HopEvidence) -> None:
     """Evidence that shows a failure of the host (a full disk, say) is not kept; InfrastructureError."""
     judgement = judge_hop(evidence)
     if judgement.verdict is Verdict.ERROR:
-        raise InfrastructureError(judgement.cause.message if judgement.cause else "the host failed")
+        raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
 
 
 async def _shared(

@@ -192,3 +192,13 @@ def test_a_damaged_stream_is_made_again(lab: Lab) -> None:
     assert done.returncode == 0, done.stderr
     assert lab.verdicts("second") == {"pass": 1}
     assert "stream is damaged" in done.stderr
+
+
+def test_what_one_cell_lacks_does_not_stop_the_others(lab: Lab) -> None:
+    profiles = {f"full{n}": {"args": ["-fake", "full=save"]} for n in range(5)}
+    matrix = lab.matrix(profiles={"define": {**profiles, "plain": {"args": []}}})
+
+    done = lab.run(matrix, "--path", "old>old", "-j", "1")
+
+    assert done.returncode == 3
+    assert lab.verdicts() == {"error": 5, "pass": 1}
