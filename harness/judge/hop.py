@@ -13,7 +13,7 @@ Rules, in order:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.judge.classify import classify
@@ -64,9 +64,17 @@ def judge_hop(evidence: HopEvidence) -> HopJudgement:
     failed = evidence.failed
     if failed is None:
         return HopJudgement(Verdict.PASS)
-    finding = _lack_of_space(evidence, failed, _find(evidence, failed))
+    finding = _placed(_lack_of_space(evidence, failed, _find(evidence, failed)), failed)
     verdict = _verdict(failed, finding)
     return HopJudgement(verdict, failed.stage, finding.cause, failed.problem, finding.build)
+
+
+def _placed(finding: _Finding, failed: StageEvidence) -> _Finding:
+    """A crash of few words is told with its stage: one while saving and one while loading are two problems."""
+    cause = finding.cause
+    if cause.kind != "crash" or cause.message != f"ended by {cause.field}":
+        return finding
+    return replace(finding, cause=replace(cause, message=f"{cause.message} in {failed.stage}"))
 
 
 def _infrastructure(evidence: HopEvidence) -> HopJudgement:

@@ -26,6 +26,7 @@ _PLACES = (
     re.compile(r"\w+: Assertion [`'](?P<place>.*)' failed"),
     re.compile(r"\w+: assertion failed:? *(?P<place>.*)"),
     re.compile(r"(?P<place>\w+: code should not be reached)"),
+    re.compile(r"^ended by .* in (?P<place>\w+)$"),
     re.compile(r"Unexpected error in (?P<place>\w+)\(\)"),
 )
 
@@ -53,7 +54,7 @@ def _field(cause: Cause) -> str:
 
 
 def _crash_place(message: str) -> str:
-    """The expression of a failed assertion: lines move and functions are renamed between versions."""
+    """The expression of a failed assertion, as lines move and functions are renamed; else the stage."""
     for pattern in _PLACES:
         if match := pattern.search(message):
             return match["place"]

@@ -64,7 +64,7 @@ def test_a_pass() -> None:
 def test_the_migration_that_failed(hops: list[HopEvidence | None], migration: int, stage: Stage) -> None:
     result = judge_cell(CHAIN, hops, {})
     assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, migration, stage, "crash")
-    assert result.signature == "crash SIGSEGV"
+    assert result.signature == f"crash SIGSEGV {stage}"
     assert len(result.hops) == sum(h is not None for h in hops)
 
 
@@ -105,7 +105,7 @@ def test_a_crash_at_a_plain_start_is_unsupported_and_says_so() -> None:
     crash = hop(emulator(exit_status=-6), names=START, problem="exited")
     result = judge_cell(PAIR, [None, None], {"a": crash})
     assert result.verdict is Verdict.UNSUPPORTED
-    assert result.reason == "build 'a' crashed at its start: ended by SIGABRT"
+    assert result.reason == "build 'a' crashed at its start: ended by SIGABRT in start"
 
 
 def test_a_build_that_starts_alone_but_not_in_a_hop_fails() -> None:
