@@ -4,8 +4,15 @@
 happened, `known` whether that was expected, `store` keeps it, `report` shows it.
 """
 
-from importlib.metadata import version
-
 __all__ = ["__version__"]
 
-__version__ = version("migmatrix")
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """`__version__` when it is asked for: reading the package's metadata takes longer than showing a stream."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # noqa: PLC0415 - see above
+
+    return version("migmatrix")

@@ -90,6 +90,13 @@ class Runner:
         self._streams = StreamCache(workspace.streams, _STREAMS_LIMIT)
         self._failures = 0
         self._down = ""
+        self._told: set[str] = set()
+
+    def _tell(self, evidence: HopEvidence, *, reused: bool) -> None:
+        """Tell of a hop, once; a live hop is met again as the beginning of a longer path."""
+        if evidence.key not in self._told:
+            self._told.add(evidence.key)
+            self._on_hop(evidence, reused)
 
     async def unusable_profiles(self) -> dict[str, str]:
         """Profiles that no build can start on any of their machines, each with what an emulator said."""
@@ -160,10 +167,10 @@ class Runner:
     async def _find_or_do(self, hop: Hop) -> HopEvidence:
         found = self._found(hop)
         if found is not None:
-            self._on_hop(found, True)
+            self._tell(found, reused=True)
             return found
         evidence = await self._guarded(hop.key, lambda: self._do(hop))
-        self._on_hop(evidence, False)
+        self._tell(evidence, reused=False)
         return evidence
 
     def _found(self, hop: Hop, *, with_stream: bool = False) -> HopEvidence | None:
@@ -184,13 +191,14 @@ class Runner:
             return await self._do_with(hop, incoming, with_stream=with_stream)
 
     async def _do_with(self, hop: Hop, incoming: Path | None, *, with_stream: bool) -> HopEvidence:
-        async with self._store.claim(hop.key), self._slots:
+        async with self._store.claim(hop.key):
             found = self._found(hop, with_stream=with_stream)
             if found is not None:
                 return found
             draft = self._streams.draft(hop.key)
             save_to = draft if self._plan.needs_out(hop.key) else None
-            evidence = await run_snapshot_hop(self._engine, self._task(hop, incoming, save_to))
+            async with self._slots:  # not while a stream is compressed: the next emulator may start
+                evidence = await run_snapshot_hop(self._engine, self._task(hop, incoming, save_to))
             _refuse_host_failure(evidence)
             await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
             if evidence.stream:
@@ -253,7 +261,7 @@ class Runner:
             if evidence.failed:
                 break
         for evidence in found:
-            self._on_hop(evidence, True)
+            self._tell(evidence, reused=True)
         return found
 
     def _longest(self, keys: Sequence[str]) -> tuple[str, ...]:
@@ -279,7 +287,7 @@ class Runner:
         if last.infrastructure:
             return [*found, last]
         for evidence in found:
-            self._on_hop(evidence, False)
+            self._tell(evidence, reused=False)
         return found
 
     def _live_task(self, keys: tuple[str, ...]) -> LiveTask:

@@ -1,172 +1,153 @@
 """`migmatrix stream show|diff|check|digest FILE...`: reads migration streams from files.
 
-The only place where a stream meets a file: files are mapped, and what has been read is given back, so that
-memory stays small whatever the file's size. Compressed files (zstd, gzip) are unpacked to a temporary file.
-
 Exit codes: 0 fine or equal; 1 an invalid stream or a difference was found; 2 the user's mistake.
+
+Rule: showing half a gigabyte takes less time than importing typer, so options are read by argparse here, and each
+command imports the part of `vmstate` that only it needs.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
-import mmap
-import shutil
 import sys
-import tempfile
-from contextlib import contextmanager
+from argparse import ArgumentParser, HelpFormatter, Namespace
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Final
-
-import typer
-import zstandard
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from harness.errors import ExitCode, UserError
-from vmstate.accounting import account
-from vmstate.compare import Change, diff
-from vmstate.digest import digest
-from vmstate.errors import StreamError
-from vmstate.outline import outline, page_runs
+from harness.stream_file import Source, open_stream
 from vmstate.stream import Section, Stream, read_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
-__all__ = ["app"]
+    from vmstate.compare import Change
 
-app = typer.Typer(help="Read, compare and check migration streams.", no_args_is_help=True)
+__all__ = ["main"]
 
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _INVALID: Final = ExitCode.REGRESSIONS
-
-FileArgument = Annotated[Path, typer.Argument(help="stream, plain, .gz or .zst", metavar="FILE")]
-FilesArgument = Annotated[list[Path], typer.Argument(help="streams, plain, .gz or .zst", metavar="FILE...")]
-JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
-SectionOption = Annotated[
-    str | None,
-    typer.Option("--section", help="sections of this name (glob), as idstr or idstr#instance, with fields"),
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="sections whose last part is this (glob), with fields")
-]
+_WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
 
 
-class _Source:
-    """A mapped file. `data` is the buffer, `release` gives memory of a range back to the system."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.data = memoryview(self._map)
-
-    def release(self, start: int, end: int) -> None:
-        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-        last = end // mmap.PAGESIZE * mmap.PAGESIZE
-        if last > first:
-            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[_Source]:
-    """Map `path`; UserError when it cannot be read or is empty."""
-    try:
-        with path.open("rb") as file, _plain(file, path) as plain:
-            yield _Source(plain)
-    except OSError as error:
-        raise UserError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    except ValueError as error:
-        if isinstance(error, StreamError):
-            raise
-        raise UserError(f"{str(path)!r} is empty") from error
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` begin with; its exit code. UserError for the user's mistakes."""
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        _say(_usage())
+        return ExitCode.OK if arguments else ExitCode.USAGE
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        raise UserError(f"there is no command 'stream {name}', only {', '.join(_COMMANDS)}")
+    command, options = _COMMANDS[name]
+    code = command(_parser(name, command.__doc__, *options).parse_intermixed_args(rest))
+    sys.stdout.flush()  # a reader that is gone is met here, not at the exit
+    return code
 
 
-@contextmanager
-def _plain(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
-    """The file itself, or a temporary one with its unpacked contents."""
-    magic = file.read(4)
-    file.seek(0)
-    unpack = {_GZIP: _unpack_gzip, _ZSTD: _unpack_zstd}.get(magic[:2] if magic[:2] == _GZIP else magic)
-    if unpack is None:
-        yield file
-        return
-    with tempfile.TemporaryFile() as plain:
-        try:
-            unpack(file, plain)
-        except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-            raise UserError(f"cannot unpack {str(path)!r}: {error}") from error
-        plain.flush()
-        yield plain
+# -- options -----------------------------------------------------------------------------------
 
 
-def _unpack_gzip(file: IO[bytes], plain: IO[bytes]) -> None:
-    with gzip.GzipFile(fileobj=file) as packed:
-        shutil.copyfileobj(packed, plain, 1 << 20)
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog.removeprefix('migmatrix ')}: {message}")
 
 
-def _unpack_zstd(file: IO[bytes], plain: IO[bytes]) -> None:
-    zstandard.ZstdDecompressor().copy_stream(file, plain)
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "files": {"nargs": "+", "metavar": "FILE", "help": "streams, plain, .gz or .zst"},
+    "first": {"metavar": "FILE", "help": "stream, plain, .gz or .zst"},
+    "second": {"metavar": "FILE", "help": "the other one"},
+    "--section": {
+        "metavar": "GLOB",
+        "help": "sections of this name, as idstr or idstr#instance, with fields",
+    },
+    "--device": {"metavar": "GLOB", "help": "sections whose last part is this, with fields"},
+    "--fields": {"action": "store_true", "help": "fields of all sections"},
+    "--pages": {"action": "store_true", "help": "runs of memory pages"},
+    "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
+    "--volatile": {"action": "store_true", "help": "show also what does not count"},
+    "--json": {"action": "store_true", "help": "for machines"},
+}
 
 
-def _read(source: _Source) -> Stream:
+def _parser(name: str, what: str | None, *options: str) -> ArgumentParser:
+    parser = _Parser(
+        f"migmatrix stream {name}",
+        description=what,
+        allow_abbrev=False,
+        formatter_class=lambda prog: HelpFormatter(prog, width=_WIDTH),
+    )
+    for option in options:
+        parser.add_argument(option, **_OPTIONS[option])
+    return parser
+
+
+def _usage() -> str:
+    lines = (f"  {name:8} {command.__doc__}" for name, (command, *_) in _COMMANDS.items())
+    return "\n".join(
+        ("usage: migmatrix stream COMMAND FILE...", "", *lines, "", "COMMAND --help tells its options")
+    )
+
+
+# -- what is shared ----------------------------------------------------------------------------
+
+
+def _read(source: Source) -> Stream:
     return read_stream(source.data, strict=False, release=source.release)
+
+
+def _valid(source: Source, path: str) -> Stream | None:
+    """The stream; None, with a word on standard error, when it was not read to its end."""
+    stream = _read(source)
+    if stream.error is None:
+        return stream
+    sys.stderr.write(f"{path}: {stream.error}\n")
+    return None
 
 
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def _finish(code: int) -> None:
-    if code:
-        raise typer.Exit(code)
+def _matches(names: tuple[str, str], pattern: str) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
 # -- show --------------------------------------------------------------------------------------
 
 
-def _wanted(section: str | None, device: str | None, fields: bool) -> Callable[[Section], bool]:
+def _show(options: Namespace) -> int:
+    """Show what streams hold: memory by block, sections, commands; fields on demand."""
+    from vmstate.outline import outline, page_runs  # noqa: PLC0415 - see the rule above
+
+    narrow = options.section is not None or options.device is not None
+    code = 0
+    for path in options.files:
+        with open_stream(path) as source:
+            stream = _read(source)
+            found = {"file": path, **outline(stream, _wanted(options))}
+            if options.pages:
+                found["pages"] = list(page_runs(stream))
+        if narrow:
+            found["sections"] = [s for s in found["sections"] if "fields" in s]
+            if not found["sections"]:
+                raise UserError(f"{path!r} has no section {options.section or options.device!r}")
+        _say(json.dumps(found)) if options.json else _render(found, narrow)
+        code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
+    return code
+
+
+def _wanted(options: Namespace) -> Callable[[Section], bool]:
+    section, device = options.section, options.device
+
     def wanted(candidate: Section) -> bool:
         name, instance = candidate.key
         last = name.rsplit("/", 1)[-1]
         return (
-            fields
+            bool(options.fields)
             or (section is not None and _matches((name, f"{name}#{instance}"), section))
             or (device is not None and _matches((last, f"{last}#{instance}"), device))
         )
 
     return wanted
-
-
-def _matches(names: tuple[str, str], pattern: str) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
-
-
-@app.command()
-def show(
-    files: FilesArgument,
-    section: SectionOption = None,
-    device: DeviceOption = None,
-    fields: Annotated[bool, typer.Option("--fields", help="fields of all sections")] = False,
-    pages: Annotated[bool, typer.Option("--pages", help="runs of memory pages")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what streams hold: memory by block, sections, commands; fields on demand."""
-    wanted = _wanted(section, device, fields)
-    narrow = section is not None or device is not None
-    code = 0
-    for path in files:
-        with _open(path) as source:
-            stream = _read(source)
-            found = {"file": str(path), **outline(stream, wanted)}
-            if pages:
-                found["pages"] = list(page_runs(stream))
-        if narrow:
-            found["sections"] = [s for s in found["sections"] if "fields" in s]
-            if not found["sections"]:
-                raise UserError(f"{str(path)!r} has no section {section or device!r}")
-        _say(json.dumps(found)) if as_json else _render(found, narrow)
-        code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
-    _finish(code)
 
 
 def _render(found: dict[str, Any], narrow: bool) -> None:
@@ -229,38 +210,24 @@ def _render_tail(found: dict[str, Any]) -> None:
 # -- diff, check, digest -----------------------------------------------------------------------
 
 
-@app.command("diff")
-def diff_command(
-    first: FileArgument,
-    second: FileArgument,
-    section: SectionOption = None,
-    device: DeviceOption = None,
-    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="compare memory contents")] = True,
-    volatile: Annotated[bool, typer.Option("--volatile", help="show also what does not count")] = False,
-    as_json: JsonOption = False,
-) -> None:
+def _diff(options: Namespace) -> int:
     """Say what differs between two streams; values that change by themselves do not count."""
-    with _open(first) as a, _open(second) as b:
-        left, right = _valid(a, first), _valid(b, second)
-        changes = [c for c in diff(left, right, ram=pages) if _concerns(c, section, device)]
-    shown = [c for c in changes if volatile or not c.volatile]
-    if as_json:
+    from vmstate.compare import Change, diff  # noqa: PLC0415 - see the rule above
+
+    with open_stream(options.first) as a, open_stream(options.second) as b:
+        left, right = _valid(a, options.first), _valid(b, options.second)
+        if left is None or right is None:
+            return _INVALID
+        found = diff(left, right, ram=not options.no_pages)
+    changes = [c for c in found if _concerns(c, options.section, options.device)]
+    shown = [c for c in changes if options.volatile or not c.volatile]
+    if options.json:
         _say(json.dumps([{s: getattr(c, s) for s in Change.__slots__} for c in shown]))
     else:
         for change in shown:
             _say(_line(change))
-        hidden = len(changes) - len(shown)
-        _say(f"{len(shown)} differences, {hidden} that do not count not shown")
-    _finish(_INVALID if any(not c.volatile for c in changes) else 0)
-
-
-def _valid(source: _Source, path: Path) -> Stream:
-    """The stream, with a word on standard error when it was not read to its end."""
-    stream = _read(source)
-    if stream.error is not None:
-        sys.stderr.write(f"{path}: {stream.error}\n")
-        raise typer.Exit(_INVALID)
-    return stream
+        _say(f"{len(shown)} differences, {len(changes) - len(shown)} that do not count not shown")
+    return _INVALID if any(not c.volatile for c in changes) else 0
 
 
 def _concerns(change: Change, section: str | None, device: str | None) -> bool:
@@ -279,35 +246,49 @@ def _line(change: Change) -> str:
     return f"{change.kind:<11} {where}: {change.a or 'absent'} -> {change.b or 'absent'}{why}"
 
 
-@app.command()
-def check(files: FilesArgument, as_json: JsonOption = False) -> None:
+def _check(options: Namespace) -> int:
     """Check that streams are complete: every byte belongs to an element and is written back the same."""
+    from vmstate.accounting import account  # noqa: PLC0415 - see the rule above
+
     code = 0
-    for path in files:
-        with _open(path) as source:
+    for path in options.files:
+        with open_stream(path) as source:
             found = account(_read(source), source.data)
         code = code or (0 if found.complete else _INVALID)
-        if as_json:
-            kinds = {"elements": found.elements, "by_kind": found.by_kind}
-            _say(json.dumps({"file": str(path), "size": found.size, **kinds, "problems": found.problems}))
-        else:
-            _say(
-                f"{path}: {'complete' if found.complete else 'invalid'}, {found.size} bytes, {found.elements} elements"
-            )
-            for problem in found.problems:
-                _say(f"  {problem}")
-    _finish(code)
+        counts = {"size": found.size, "elements": found.elements}
+        if options.json:
+            _say(json.dumps({"file": path, **counts, "by_kind": found.by_kind, "problems": found.problems}))
+            continue
+        word = "complete" if found.complete else "invalid"
+        _say(f"{path}: {word}, {found.size} bytes, {found.elements} elements")
+        for problem in found.problems:
+            _say(f"  {problem}")
+    return code
 
 
-@app.command("digest")
-def digest_command(files: FilesArgument, as_json: JsonOption = False) -> None:
+def _digest(options: Namespace) -> int:
     """Print one hash per stream: equal when a guest would see the same state."""
+    from vmstate.digest import digest  # noqa: PLC0415 - see the rule above
+
     found: dict[str, str] = {}
-    for path in files:
-        with _open(path) as source:
-            found[str(path)] = digest(_valid(source, path))
-    if as_json:
+    for path in options.files:
+        with open_stream(path) as source:
+            stream = _valid(source, path)
+            if stream is None:
+                return _INVALID
+            found[path] = digest(stream)
+    if options.json:
         _say(json.dumps(found))
-        return
+        return 0
     for name, value in found.items():
         _say(f"{value}  {name}")
+    return 0
+
+
+_SOME: Final = ("--section", "--device")
+_COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
+    "show": (_show, ("files", *_SOME, "--fields", "--pages", "--json")),
+    "diff": (_diff, ("first", "second", *_SOME, "--no-pages", "--volatile", "--json")),
+    "check": (_check, ("files", "--json")),
+    "digest": (_digest, ("files", "--json")),
+}

@@ -5,8 +5,8 @@ the same machine and profile (`Local.of_stream`); its schema adds the subsection
 send. Everything is decided on the two streams: nothing is run.
 
 1. QEMU stops at the first refusal; `accepts` goes on with the next section, as each may have its own cause.
-2. `certain` is False where the streams do not tell: a subsection that the destination may know, a resizable
-   block that may be too large.
+2. `certain` is False where the streams do not tell: a subsection or an empty section that the destination may
+   know, a resizable block that may be too large.
 3. Not seen: checks that devices make in their own code (features of a virtio device, hooks, `validate`), and the
    limits of resizable RAM blocks.
 """
@@ -178,11 +178,16 @@ def _unknown(start: SectionStart, *, certain: bool = True) -> Refusal:
 # -- devices -----------------------------------------------------------------------------------
 
 
+def _empty(section: Section) -> bool:
+    """A section without content is sent on a condition only: here it may be known and not be sent (``audio``)."""
+    return section.payload is not None and not section.payload.raw
+
+
 def _device(stream: Stream, section: Section, local: Local) -> Iterator[Refusal]:
     start = section.start
     here = local.find(*section.key)
     if here is None:
-        yield _unknown(start)
+        yield _unknown(start, certain=not _empty(section))
     elif start.version_id > here.version_id:
         message = f"version {start.version_id} of {start.idstr!r} is sent, at most {here.version_id} is read"
         yield Refusal(

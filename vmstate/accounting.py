@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vmstate.events import Event, Trailing, Undelimited
 from vmstate.stream import Stream, flat
+from vmstate.window import same
 
 __all__ = ["Accounting", "account"]
 
@@ -54,7 +55,7 @@ def _check(event: Event, at: int, view: memoryview) -> tuple[int, str]:
     if event.offset != at:
         return 0, f"offset {at:#x}: bytes up to {event.offset:#x} belong to no element, next is {name}"
     raw = event.encode()
-    if raw != bytes(view[at : at + len(raw)]):
+    if not same(raw, view[at : at + len(raw)]):
         return 0, f"offset {at:#x}: {name} does not encode to the bytes that were read"
     return len(raw), ""
 
@@ -70,7 +71,6 @@ def _leftovers(stream: Stream, at: int, size: int) -> list[str]:
             f"offset {lost.offset:#x}: nothing tells the length of the payload of {name}, "
             f"{len(lost.raw)} bytes not read"
         )
-    trailing = sum(len(e.raw) for e in stream.events if isinstance(e, Trailing))
-    if trailing:
-        problems.append(f"offset {size - trailing:#x}: {trailing} bytes after the end")
+    trailing = (e for e in flat(stream.events) if isinstance(e, Trailing))
+    problems.extend(f"offset {e.offset:#x}: {len(e.raw)} bytes after the end" for e in trailing)
     return problems

@@ -7,6 +7,7 @@ a loader does not care. Values that change by themselves are marked by the rules
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -101,8 +102,11 @@ def section_values(stream: Stream, section: Section, nth: int = 0) -> dict[str, 
 def _collect(node: Node, found: dict[str, Leaf]) -> None:
     for path, child in _subsections(node, ""):
         found[path] = Leaf("subsection", child.version or 0, child.offset)
+    seen: Counter[str] = Counter()
     for path, leaf in leaves(node):
-        found.update(_expanded(path, Leaf(leaf.kind, leaf.value, leaf.offset), node.name))
+        seen[path] += 1  # a field may be sent by itself and again inside of an array or a struct
+        name = path if seen[path] == 1 else f"{path}({seen[path]})"
+        found.update(_expanded(name, Leaf(leaf.kind, leaf.value, leaf.offset), node.name))
 
 
 def _expanded(path: str, leaf: Leaf, idstr: str) -> dict[str, Leaf]:

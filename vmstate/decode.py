@@ -140,7 +140,7 @@ class _Decoder:
         if first is None and (f.count is None or make == self._scalar):
             yield make(f, f.name, at, path)
         elif f.size:
-            one = replace(f, count=None)
+            one = f.element()
             for i in range(1 if f.count is None else f.count):
                 yield make(one, f"{f.name}[{(first or 0) + i}]", at + i * f.size, path)
 

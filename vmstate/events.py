@@ -9,11 +9,11 @@ names are regenerated. RAM records are in `vmstate.ramevents`.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vmstate import wire
 from vmstate.commands import describe
+from vmstate.record import Record, field
 from vmstate.wire import SectionType
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Event(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Record):
     """Magic and version, 8 bytes; first in every file and main channel."""
 
     version: int = wire.FILE_VERSION
@@ -71,8 +70,7 @@ class Header:
         return struct.pack(">II", wire.FILE_MAGIC, self.version)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationSubsection:
+class ConfigurationSubsection(Record):
     """One of the three that exist; `value` is an int (page bits), a tuple of names or 16 bytes (uuid)."""
 
     name: str
@@ -89,8 +87,7 @@ class ConfigurationSubsection:
         return head + struct.pack(">I", len(self.value)) + b"".join(map(pstr, self.value))
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Record):
     """Machine type and must-match properties of the source; no header, no footer."""
 
     machine: str
@@ -114,8 +111,7 @@ class Configuration:
         return value if isinstance(value, tuple) else ()
 
 
-@dataclass(frozen=True, slots=True)
-class SectionStart:
+class SectionStart(Record):
     """Start of a START, PART, END or FULL section.
 
     Only START and FULL have names and a version on the wire; in PART and END they are those that START
@@ -142,8 +138,7 @@ class SectionStart:
         return head + pstr(self.idstr) + struct.pack(">II", self.instance_id, self.version_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Record):
     """All bytes of a device's section between its header and its footer."""
 
     raw: Buffer
@@ -154,8 +149,7 @@ class Payload:
         return bytes(self.raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
+class Footer(Record):
     """End mark of a section; absent for machine types up to 2.3."""
 
     section_id: int
@@ -166,8 +160,7 @@ class Footer:
         return struct.pack(">BI", SectionType.FOOTER, self.section_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Record):
     """A MIG_CMD other than PACKAGED; `data` is the payload. `arguments` decodes it."""
 
     code: int
@@ -189,8 +182,7 @@ class Command:
         return describe(wire.CommandCode(self.code), self.data, self.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Packaged:
+class Packaged(Record):
     """MIG_CMD_PACKAGED with the events of the section stream inside it."""
 
     events: tuple[Event, ...]
@@ -203,8 +195,7 @@ class Packaged:
         return head + inner
 
 
-@dataclass(frozen=True, slots=True)
-class Eof:
+class Eof(Record):
     """The end byte; a VM description may still follow it."""
 
     offset: int = field(default=-1, compare=False)
@@ -214,8 +205,7 @@ class Eof:
         return bytes((SectionType.EOF,))
 
 
-@dataclass(frozen=True, slots=True)
-class VmDescription:
+class VmDescription(Record):
     """The JSON text after the end byte, not parsed (see `vmstate.vmdesc`)."""
 
     raw: Buffer
@@ -226,8 +216,7 @@ class VmDescription:
         return struct.pack(">BI", SectionType.VMDESCRIPTION, len(self.raw)) + bytes(self.raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Trailing:
+class Trailing(Record):
     """Bytes after the end that belong to nothing; a loader ignores them with a complaint."""
 
     raw: Buffer
@@ -238,8 +227,7 @@ class Trailing:
         return bytes(self.raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Undelimited:
+class Undelimited(Record):
     """Bytes from a payload whose length nothing tells, to the end of the input; `section` says whose."""
 
     section: SectionStart

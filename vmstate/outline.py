@@ -1,13 +1,13 @@
 """A stream as plain data for people and programs: what `migmatrix stream show` prints.
 
-Everything is JSON-able: numbers, strings, lists, dicts; bytes are hex strings. No rendering here.
+Everything is JSON-able: numbers, strings, lists, dicts; bytes are hex strings. No rendering here. What decodes
+fields is imported with the first section that is wanted with its fields: without, a program has no use for it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vmstate.compare import Leaf, section_values
 from vmstate.events import Command, Packaged, VmDescription
 from vmstate.ramevents import PageRun, RamBlock
 from vmstate.stream import Section, Stream, flat
@@ -15,6 +15,7 @@ from vmstate.stream import Section, Stream, flat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vmstate.compare import Leaf
     from vmstate.ramimage import BlockImage
 
 __all__ = ["fields", "outline", "page_runs"]
@@ -96,6 +97,8 @@ def fields(stream: Stream, section: Section, nth: int = 0) -> list[dict[str, Any
     if section.payload is None:
         blocks = (e for e in section.events if isinstance(e, RamBlock))
         return [{"path": b.name, "type": "block", "offset": b.offset, "value": b.used_length} for b in blocks]
+    from vmstate.compare import section_values  # noqa: PLC0415 - see the docstring
+
     base = section.payload.offset
     found = section_values(stream, section, nth)
     return [_field(path, leaf, base) for path, leaf in found.items() if path]

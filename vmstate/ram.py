@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -46,50 +45,42 @@ _PIECE: Final = 1 << 22  # most bytes of a mapped-ram part in one event
 
 
 @lru_cache(maxsize=64)
-def _words(count: int, body: int) -> struct.Struct:
-    return struct.Struct(">" + f"Q{body}x" * count)
+def _pattern(step: int, width: int) -> tuple[int, int]:
+    """Numbers whose big-endian bytes are _BATCH entries of `width` bytes: all 1; and 0, `step`, 2 * `step`, ..."""
+    entries = range(_BATCH)
+    ones = b"".join(bytes((*(0,) * (width - 1), 1)) for _ in entries)
+    return int.from_bytes(ones), int.from_bytes(b"".join((i * step).to_bytes(width) for i in entries))
 
 
-@lru_cache(maxsize=64)
-def _zero_words(count: int) -> struct.Struct:
-    return struct.Struct(">" + "QB" * count)
+def _matching(view: memoryview, at: int, word: int, count: int, step: int, kind: RamFlag) -> int:
+    """How many of the `count` records from `at` have the words `word`, `word` + `step`, ...
 
-
-def _matching(view: memoryview, at: int, first: int, count: int, step: int) -> int:
-    """How many of the `count` page words from `at` are first, first + step, ..."""
-    words = _words(count, step).unpack_from(view, at)
-    wanted = range(first, first + count * step, step)
-    if words == tuple(wanted):
-        return count
-    return next(i for i, (got, want) in enumerate(zip(words, wanted, strict=True)) if got != want)
-
-
-def _matching_zero(view: memoryview, at: int, first: int, count: int, step: int) -> int:
-    """The same for zero page records, whose fill byte must be 0."""
-    got = _zero_words(count).unpack_from(view, at)
-    wanted = range(first, first + count * step, step)
-    if got[::2] == tuple(wanted) and not any(got[1::2]):
-        return count
-    pairs = zip(got[::2], got[1::2], wanted, strict=True)
-    return next(i for i, (word, fill, want) in enumerate(pairs) if word != want or fill)
+    All words (of zero pages with their fill byte, which must be 0) are compared as one long number.
+    """
+    if kind is RamFlag.PAGE:
+        width, found = 8, bytes(view[at : at + count * (8 + step)].cast("Q")[:: 1 + step // 8])
+    else:
+        width, found = 9, bytes(view[at : at + count * 9])
+    fill = 8 * (width - 8)
+    ones, steps = (number >> 8 * width * (_BATCH - count) for number in _pattern(step, width))
+    differ = int.from_bytes(found) ^ ((word * ones + steps) << fill)
+    return (8 * len(found) - differ.bit_length()) // (8 * width)
 
 
 def _run_length(view: memoryview, at: int, word: int, step: int, kind: RamFlag, most: int) -> int:
     """Number of records from `at` that go on with `word`, `word` + `step`, ...; at most `most`."""
     body = step if kind is RamFlag.PAGE else 1
-    match = _matching if kind is RamFlag.PAGE else _matching_zero
-    most = min(most, (len(view) - at) // (8 + body))
+    most = min(most, (len(view) - at) // (8 + body), ((1 << 64) - word) // step)  # no word overflows
     done, batch = 0, 1
     while done < most:
         batch = min(batch * 4, _BATCH, most - done)
-        same = match(view, at + done * (8 + body), word + done * step, batch, step)
+        same = _matching(view, at + done * (8 + body), word + done * step, batch, step, kind)
         done += same
         if same < batch:
             break
     return done
 
 
-@dataclass(slots=True)
 class RamState:
     """What a main channel has said about RAM so far; shared by its packages and taken over by a recovery.
 
@@ -97,12 +88,13 @@ class RamState:
     block in bytes, `block` the block of the last page record.
     """
 
-    page_size: int = wire.PAGE_SIZE
-    ignore_shared: bool = False
-    mapped: bool = False
-    page_sizes: int = 0
-    lengths: dict[str, int] = field(default_factory=dict)
-    block: str | None = None
+    def __init__(self, page_size: int = wire.PAGE_SIZE, lengths: dict[str, int] | None = None) -> None:
+        self.page_size = page_size
+        self.ignore_shared = False
+        self.mapped = False
+        self.page_sizes = 0
+        self.lengths = {} if lengths is None else lengths
+        self.block: str | None = None
 
 
 class RamReader:

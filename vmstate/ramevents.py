@@ -7,10 +7,10 @@ the wire with the (first) record; without it the CONTINUE flag is set. Offsets a
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from vmstate.events import pstr
+from vmstate.record import Record, field
 from vmstate.wire import RamFlag
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RamTotal:
+class RamTotal(Record):
     """First word of a RAM section's setup: the sum of the lengths of the blocks that follow."""
 
     total: int
@@ -44,8 +43,7 @@ class RamTotal:
         return struct.pack(">Q", self.total | RamFlag.MEM_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
-class RamBlock:
+class RamBlock(Record):
     """One entry of the block list.
 
     `page_size` is there with postcopy for blocks of huge pages only, `address` (guest physical) with
@@ -64,8 +62,7 @@ class RamBlock:
         return pstr(self.name) + struct.pack(f">{1 + len(extra)}Q", self.used_length, *extra)
 
 
-@dataclass(frozen=True, slots=True)
-class MappedHeader:
+class MappedHeader(Record):
     """What stands after each block list entry in a mapped-ram file; offsets count from the file's start."""
 
     version: int
@@ -79,8 +76,7 @@ class MappedHeader:
         return struct.pack(">IQQQ", self.version, self.page_size, self.bitmap_offset, self.pages_offset)
 
 
-@dataclass(frozen=True, slots=True)
-class MappedData:
+class MappedData(Record):
     """Bytes of a mapped-ram file which are not in stream order.
 
     `part` is ``bitmap`` (little-endian u64 words, bit set = page present), ``gap`` (padding up to the pages)
@@ -99,8 +95,7 @@ class MappedData:
         return bytes(self.raw)
 
 
-@dataclass(frozen=True, slots=True)
-class PageRun:
+class PageRun(Record):
     """`count` pages of `block` at ascending offsets from `first`, all with content or all with fill 0.
 
     `raw` holds the records as they are on the wire. `kind` is ``PAGE`` or ``ZERO``.
@@ -138,8 +133,7 @@ class PageRun:
             yield self.first + i * self.page_size, view[at : at + size]
 
 
-@dataclass(frozen=True, slots=True)
-class RamXbzrle:
+class RamXbzrle(Record):
     """One page as a difference from what was sent before (`vmstate.ramimage.xbzrle_decode`)."""
 
     block: str
@@ -156,8 +150,7 @@ class RamXbzrle:
         return head + struct.pack(">BH", self.encoding, len(self.delta)) + bytes(self.delta)
 
 
-@dataclass(frozen=True, slots=True)
-class RamCompressed:
+class RamCompressed(Record):
     """One page, zlib-compressed (up to QEMU 8.2)."""
 
     block: str
@@ -173,8 +166,7 @@ class RamCompressed:
         return head + struct.pack(">I", len(self.data)) + bytes(self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class RamMark:
+class RamMark(Record):
     """A word that stands alone: EOS, MULTIFD_FLUSH or HOOK (RDMA), with whatever offset it carried."""
 
     word: int

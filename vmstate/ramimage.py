@@ -6,14 +6,12 @@ Rules:
 3. Pages stay in the caller's buffer. Memory grows with the number of records, never with the sizes they claim;
    an XBZRLE page is worked out only while it is looked at.
 4. Runs that do not overlap (a stopped guest: all of them) are never split into single pages.
+5. Modules that only some contents need are imported there: a program that counts pages pays for none.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from vmstate.errors import StreamError
@@ -25,6 +23,8 @@ from vmstate.ramevents import (
     RamCompressed,
     RamXbzrle,
 )
+from vmstate.record import Record
+from vmstate.window import same
 from vmstate.wire import PAGE_SIZE, RamFlag
 
 if TYPE_CHECKING:
@@ -44,16 +44,14 @@ def _keep(_start: int, _end: int) -> None:
     """Give nothing back."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(Record):
     """One page's XBZRLE or compressed record over what was there before."""
 
     event: RamXbzrle | RamCompressed
     below: _Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Record):
     """`count` pages with content from page number `page`; body of the first at `at` of `raw`.
 
     `offset` is the place of `raw` in the stream.
@@ -75,7 +73,8 @@ class Slice:
     def tail(self, index: int) -> Slice:
         """The same without the first `index` pages."""
         at = self.at + index * self.stride
-        return replace(self, page=self.page + index, count=self.count - index, at=at)
+        page, count = self.page + index, self.count - index
+        return Slice(page, count, self.raw, at, self.stride, self.size, self.offset)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -130,6 +129,8 @@ def _resolve(entry: _Entry, size: int) -> bytes:
 def _apply(event: RamXbzrle | RamCompressed, page: bytes) -> bytes:
     if isinstance(event, RamXbzrle):
         return xbzrle_decode(page, event.delta, event.offset)
+    import zlib  # noqa: PLC0415 - see rule 5
+
     unpack = zlib.decompressobj()
     try:
         content = unpack.decompress(bytes(event.data), len(page) + 1)
@@ -140,18 +141,18 @@ def _apply(event: RamXbzrle | RamCompressed, page: bytes) -> bytes:
     return content
 
 
-@dataclass(slots=True)
 class BlockImage:
-    """One RAM block. `records` are page runs and single records in stream order."""
+    """One RAM block. `records` are page runs and single records in stream order, `counts` pages by their kind."""
 
-    name: str
-    used_length: int = 0
-    page_size: int = PAGE_SIZE
-    address: int | None = None
-    records: list[PageRun | RamXbzrle | RamCompressed] = field(default_factory=list)
-    mapped: list[Slice] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)  # pages by kind of record
-    release: Release = _keep
+    def __init__(self, name: str, release: Release = _keep) -> None:
+        self.name = name
+        self.used_length = 0
+        self.page_size = PAGE_SIZE
+        self.address: int | None = None
+        self.records: list[PageRun | RamXbzrle | RamCompressed] = []
+        self.mapped: list[Slice] = []
+        self.counts: dict[str, int] = {}
+        self.release = release
 
     def count(self, kind: str, pages: int = 1) -> None:
         """Note `pages` records of `kind`."""
@@ -187,6 +188,8 @@ class BlockImage:
 
     def digest(self) -> str:
         """Hex SHA-256 of the used length and of all pages that are not zero with their offsets."""
+        import hashlib  # noqa: PLC0415 - see rule 5
+
         hasher = hashlib.sha256(self.used_length.to_bytes(8))
         for offset, body in self.pages():
             hasher.update(offset.to_bytes(8))
@@ -240,8 +243,7 @@ def _clusters(spans: list[tuple[int, int, _T]]) -> Iterator[list[_T]]:
         yield [spans[j][2] for j in sorted(group)]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Record):
     """Pages of a block that differ between two images: how many, and the offset of the first, in bytes."""
 
     pages: int
@@ -280,7 +282,7 @@ class RamImage:
             self._mapped(event)
 
     def _block(self, name: str) -> BlockImage:
-        return self.blocks.setdefault(name, BlockImage(name, release=self._release))
+        return self.blocks.setdefault(name, BlockImage(name, self._release))
 
     def _mapped(self, event: MappedData) -> None:
         """Cut a block's page area into the runs that its bitmap announces."""
@@ -348,7 +350,7 @@ def _different_pages(x: Slice, y: Slice, count: int) -> Iterator[int]:
     """Compare the first `count` pages of two slices that start at the same page, in one piece if they allow."""
     if x.stride == y.stride:
         length = (count - 1) * x.stride + x.size
-        if bytes(x.raw[x.at : x.at + length]) == bytes(y.raw[y.at : y.at + length]):
+        if same(x.raw[x.at : x.at + length], y.raw[y.at : y.at + length]):
             return
     for i in range(count):
         if bytes(x.body(i)) != bytes(y.body(i)):

@@ -356,4 +356,9 @@ class StreamReader:
         self._window = Window(base)
         self._package = True
         self._footers = footers
-        self._steps = self._elements()
+        self._steps = self._inside()
+
+    def _inside(self) -> Steps:
+        """Elements of a package, and what stands behind an end byte in it: a loader skips that in silence."""
+        yield from self._elements()
+        yield from self._rest(Trailing)

@@ -7,7 +7,6 @@ views, so keep it alive.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +27,7 @@ from vmstate.events import (
 )
 from vmstate.ramimage import RamImage, Release
 from vmstate.reader import Delimiter, StreamReader
+from vmstate.record import Record, field
 from vmstate.vmdesc import VmDesc, find_vmdesc, parse_vmdesc
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ __all__ = ["Section", "Stream", "read_stream"]
 _RELEASE: Final = 1 << 24  # bytes between two calls of `release`
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Record):
     """One section; `events` are what stands between its start and its footer."""
 
     start: SectionStart
@@ -58,8 +57,7 @@ class Section:
         return first if isinstance(first, Payload) else None
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(Record, attributes=True):
     """All events of one main channel. `error` is why reading stopped early, if it did; `size` in bytes."""
 
     events: tuple[Event, ...]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from vmstate.errors import StreamError
+from vmstate.record import Record
 from vmstate.wire import PAGE_SIZE, SectionType
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ _TAIL: Final = 1 << 16  # bytes first searched from the end
 _SHORT: Final = 200  # characters of a value in an error
 
 
-@dataclass(frozen=True, slots=True)
-class FieldDesc:
+class FieldDesc(Record):
     """One field: `count` elements (None: not an array) of `size` bytes each, subsections included.
 
     `index` is set when the elements of an array are described one by one.
@@ -48,9 +47,12 @@ class FieldDesc:
         """Bytes of all elements."""
         return self.size * (1 if self.count is None else self.count)
 
+    def element(self) -> FieldDesc:
+        """One of the elements as a field that is no array."""
+        return FieldDesc(self.name, self.type, self.size, None, self.index, self.struct)
 
-@dataclass(frozen=True, slots=True)
-class VmsdDesc:
+
+class VmsdDesc(Record):
     """A description with the subsections that were really sent."""
 
     name: str
@@ -64,8 +66,7 @@ class VmsdDesc:
         return sum(f.total for f in self.fields)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDesc:
+class DeviceDesc(Record):
     """The payload of one FULL section. `vmsd.name` is empty for an old-style device."""
 
     name: str
@@ -73,8 +74,7 @@ class DeviceDesc:
     vmsd: VmsdDesc
 
 
-@dataclass(frozen=True)
-class VmDesc:
+class VmDesc(Record, attributes=True):
     """A whole description; `configuration` is there from QEMU 10.0 on."""
 
     page_size: int

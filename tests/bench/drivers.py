@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from harness.builds import PreparedBuild
@@ -94,7 +94,10 @@ def emulate(
             qmp.execute("migrate-incoming", uri=f"exec:cat {launcher.inner}/{load}")
         else:
             qmp.execute("migrate", uri=f"exec:cat >{launcher.inner}/{name}")
-        qmp.completed()
+        try:
+            qmp.completed()
+        except RuntimeError as err:
+            raise RuntimeError(f"{profile.name}: {err}") from err
         qmp.execute("quit")
         process.wait(_DEADLINE)
 
@@ -151,9 +154,3 @@ def containers(shared: Path) -> Launcher:
         return ["docker", "run", "--rm", "--network", "none", "-v", volume, build.image]
 
     return Launcher(prefix, lambda _: shared, "/bench")
-
-
-def lines(seconds: dict[str, float], floor: str, hops: int) -> Iterator[str]:
-    """A table with ratios to the floor."""
-    for name, value in seconds.items():
-        yield f"  {name:34} {value:8.2f} s  {hops / value:7.1f} hops/s  {value / seconds[floor]:6.2f} x the floor"

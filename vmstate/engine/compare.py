@@ -58,6 +58,10 @@ class _Item(NamedTuple):
         """The last step of the path, without the number of an element."""
         return self.path.rpartition(".")[2].partition("[")[0]
 
+    def is_in(self, name: str) -> bool:
+        """Whether this is that field, an element of it or inside of it."""
+        return self.path == name or self.path.startswith((f"{name}.", f"{name}["))
+
     @property
     def key(self) -> tuple[str, int]:
         return self.path.rpartition(".")[2], self.node.size
@@ -76,12 +80,14 @@ def compare_section(
         yield from comparison.lengths(len(raw), len(here.raw))
         return
     yield from comparison.minimum(start.version_id)
+    if raw == here.raw and desc.vmsd == here.desc.vmsd:
+        return  # what it would send itself, it reads
     try:
         ours, theirs = decode(desc, raw), decode(here.desc, here.raw)
     except StreamError:  # a description that does not fit its own bytes tells nothing
         yield from comparison.lengths(len(raw), len(here.raw))
         return
-    yield from comparison.body(ours, theirs)
+    yield from comparison.section(ours, theirs)
 
 
 class _Comparison:
@@ -120,9 +126,16 @@ class _Comparison:
             message = f"version {version} is sent, at least {least} is read"
             yield self._refusal(RefusalKind.VERSION, message, "", None)
 
-    def body(self, incoming: Node, local: Node) -> Iterator[Refusal]:
+    def section(self, incoming: Node, local: Node) -> Iterator[Refusal]:
+        """All of a section: its version is in its header."""
+        yield from self._body(incoming, local, self._known, self._start.version_id)
+
+    def _body(
+        self, incoming: Node, local: Node, known: list[SchemaDescription], version: int
+    ) -> Iterator[Refusal]:
         """Fields in wire order, then subsections; a difference of layout ends it."""
-        ours, theirs = list(_items(incoming)), [item for item in _items(local) if self._reads(item)]
+        ours = list(_items(incoming))
+        theirs = [item for item in _items(local) if _reads(item, known, version)]
         matcher = SequenceMatcher(
             None, [item.key for item in ours], [item.key for item in theirs], autojunk=False
         )
@@ -140,11 +153,6 @@ class _Comparison:
         here = {node.name: node for node in _subsections(local)}
         for node in _subsections(incoming):
             yield from self._subsection(node, here.get(node.name))
-
-    def _reads(self, item: _Item) -> bool:
-        """False for a field which, by the schema, only comes with a later version than the stream's."""
-        known = [field for schema in self._known for field in schema.fields if field.name == item.path]
-        return not known or any(f.conditional or f.version_id <= self._start.version_id for f in known)
 
     def _unequal(self, ours: list[_Item], theirs: list[_Item]) -> Iterator[Refusal]:
         """A run of fields without an equal: what the device would find first, else the layout."""
@@ -229,7 +237,7 @@ class _Comparison:
         if refusal is not None:
             yield refusal
         elif local is not None:
-            yield from self.body(node, local)
+            yield from self._body(node, local, schemas, node.version or 0)
 
     def _subsection_version(
         self, node: Node, local: Node | None, schemas: list[SchemaDescription]
@@ -253,6 +261,12 @@ def _items(node: Node, path: str = "") -> Iterator[_Item]:
             yield from _items(child, name)
         else:
             yield _Item(name, child)
+
+
+def _reads(item: _Item, known: list[SchemaDescription], version: int) -> bool:
+    """False for a field, or what is in a struct, that by the schema only comes with a later version."""
+    fields = [field for description in known for field in description.fields if item.is_in(field.name)]
+    return not fields or any(field.conditional or field.version_id <= version for field in fields)
 
 
 def _subsections(node: Node) -> Iterator[Node]:

@@ -121,7 +121,7 @@ def make_results(count: int = 30_000, seed: int = 7) -> list[CellResult]:
     """Return `count` results: every pair first, then as many sampled chains of three as fit."""
     cells = list(_cells(2))
     chains = list(_cells(3))
-    random.Random(seed).shuffle(chains)  # noqa: S311 - a sample, not a secret
+    random.Random(seed).shuffle(chains)
     return [_judge(cell) for cell in [*cells, *chains][:count]]
 
 

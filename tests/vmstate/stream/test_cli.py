@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from typer.testing import CliRunner, Result
 
 from harness.errors import UserError
-from harness.stream_cli import app
+from harness.stream_cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +24,23 @@ if TYPE_CHECKING:
 Load = Callable[[str], bytes]
 
 
+@dataclass(frozen=True)
+class Result:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
 def run(*args: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in args])
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main([str(a) for a in args])
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def command(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same through the door, in a process of its own."""
+    argv = [sys.executable, "-c", "from harness.cli import main; main()", "stream", *map(str, args)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -103,8 +122,54 @@ def test_mistakes(files: dict[str, Path], tmp_path: Path) -> None:
         (("show", tmp_path), "cannot read"),
         (("check", empty), "is empty"),
         (("show", "--device", "nothing", files["none-5.2.0"]), "has no section 'nothing'"),
+        (("show",), "the following arguments are required: FILE"),
+        (("show", "--fild", files["none-5.2.0"]), "unrecognized arguments: --fild"),
+        (("sohw", files["none-5.2.0"]), "no command 'stream sohw'"),
     ):
-        result = run(*args)
-        assert isinstance(result.exception, UserError)
-        assert message in str(result.exception)
-    assert run("show").exit_code == 2
+        with pytest.raises(UserError, match=message):
+            run(*args)
+
+
+def test_options_stand_anywhere(files: dict[str, Path]) -> None:
+    first, second = files["q35-7.2.22"], files["none-5.2.0"]
+    result = run("show", first, "--json", second)
+    assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == [str(first), str(second)]
+    assert run("diff", first, "--device", "nothing", second).stdout.startswith("0 differences")
+
+
+def test_help_names_every_command_and_option(files: dict[str, Path]) -> None:
+    usage = run()
+    assert usage.exit_code == 2
+    assert all(name in usage.stdout for name in ("show", "diff", "check", "digest"))
+    assert command("diff", "--help").stdout.count("--no-pages") == 2
+    done = command("check", files["none-5.2.0"].with_name("none"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("migmatrix: cannot read ")
+
+
+def test_a_reader_that_goes_away_is_no_bug(files: dict[str, Path]) -> None:
+    argv = [sys.executable, "-c", "from harness.cli import main; main()", "stream", "show", "--fields"]
+    with subprocess.Popen(
+        [*argv, str(files["q35-7.2.22"])], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_streams_are_read_without_the_rest_of_the_program(files: dict[str, Path]) -> None:
+    heavy = (
+        "typer",
+        "click",
+        "rich",
+        "pydantic",
+        "docker",
+        "zstandard",
+        "importlib.metadata",
+        "vmstate.compare",
+    )
+    check = f"import sys; from harness.stream_cli import main; main(['show', {str(files['none-5.2.0'])!r}]); "
+    check += f"sys.stderr.write(' '.join(name for name in {heavy!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

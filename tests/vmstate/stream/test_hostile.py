@@ -151,3 +151,12 @@ def test_a_long_element_in_small_pieces_is_not_scanned_again() -> None:
     text = b"{" + b" " * 2_000_000 + b"}"
     data = HEAD + b"\0\x06" + len(text).to_bytes(4) + text
     assert seconds(data, 64) < 2
+
+
+def test_bytes_after_the_end_of_a_package_are_kept_and_told() -> None:
+    package = b"\x08\0\4\0\0\0rest"  # found by tests/fuzz/fuzz_stream.py
+    data = HEAD + b"\x08\0\7\0\4" + len(package).to_bytes(4) + package + b"\0"
+    stream = use(data)
+    assert stream.encode() == data
+    offset = len(data) - len(b"rest\0")
+    assert account(stream, data).problems == (f"offset {offset:#x}: 4 bytes after the end",)

@@ -8,7 +8,7 @@ import pytest
 
 from vmstate.accounting import account
 from vmstate.compare import diff, lookup, values
-from vmstate.decode import Node, decode
+from vmstate.decode import Node, decode, leaves
 from vmstate.digest import digest
 from vmstate.stream import Stream, read_stream
 from vmstate.vmdesc import find_vmdesc
@@ -53,6 +53,20 @@ def test_known_values_of_a_real_stream(stream_bytes: Load) -> None:
     port = next(v for k, v in found.items() if k[0].endswith("/pcie-root-port"))
     mask_register = next(p for p in port if p.endswith("AER capability (0x100) Uncorrectable Error Mask"))
     assert port[mask_register].kind == "register"
+
+
+def test_a_name_that_stands_twice_hides_no_value(main_stream: bytes) -> None:
+    """i8254 sends channels[0].next_transition_time by itself and again with the array of channels."""
+    stream = read_stream(main_stream)
+    assert stream.vmdesc is not None
+    for key, found in values(stream).items():
+        section = next(s for s in stream.sections if s.key == key[:2])
+        device = stream.vmdesc.find(*key)
+        assert device is not None
+        assert section.payload is not None
+        sent = {leaf.offset for _, leaf in leaves(decode(device, section.payload.raw)) if leaf.size}
+        starts = {leaf.offset for leaf in found.values()}
+        assert not sent - starts, key
 
 
 def test_arrays_have_the_same_names_in_all_versions(stream_bytes: Load) -> None:
