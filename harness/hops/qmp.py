@@ -14,6 +14,7 @@ from qemu.qmp import (
     EventListener,
     ExecInterruptedError,
     ExecuteError,
+    Message,
     QMPClient,
     QMPError,
     StateError,
@@ -39,12 +40,22 @@ class Disconnected(Exception):
     """The emulator closed the session."""
 
 
+class _QuietClient(QMPClient):
+    """The client without its debug log, which formats every message even when nobody listens."""
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        return msg
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        return msg
+
+
 class QmpSession:
     """Commands and events of one emulator; `clock` gives seconds since the hop began."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._client = QMPClient()
+        self._client = _QuietClient()
         self._log: list[QmpMessage] = []
         self._events = EventListener()
         self._client.register_listener(self._events)
