@@ -1,0 +1,244 @@
+"""`matrices/debian.yaml` on real QEMU, for tests of the codec: its streams, saves made anew, schemas, loads.
+
+Everything of the matrix goes through the runner and the default store, so that what a run has done is not done
+again. What is not of the matrix (a second save, machines without versions, `-dump-vmstate`) is done each time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+
+from harness.builds import prepare
+from harness.config import load_matrix
+from harness.engines import Engines, Needs, Role, Workspace
+from harness.hops import HopTask, run_snapshot_hop
+from harness.judge import judge_hop
+from harness.model import Guest, Mode, Verdict
+from harness.plan import make_plan
+from harness.runner import Runner, Settings
+from harness.store import HopStore, default_store
+from vmstate.schema import Schema, load_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from harness.builds import PreparedBuild
+    from harness.config.matrix import Matrix
+    from harness.model import HopEvidence
+    from harness.plan import Plan
+
+__all__ = ["PAUSED", "Lab", "Pair", "RealMatrix", "Triple", "drawn", "fetch", "sample_size", "seed"]
+
+MATRIX = Path(__file__).parents[2] / "matrices" / "debian.yaml"
+PAUSED = Guest("paused")
+SNAPSHOT = Mode("snapshot")
+
+T = TypeVar("T")
+
+
+class Triple(NamedTuple):
+    """What a source stream is made of."""
+
+    machine: str
+    profile: str
+    build: str
+
+
+class Pair(NamedTuple):
+    """A source and a destination of one machine and profile."""
+
+    machine: str
+    profile: str
+    source: str
+    destination: str
+
+
+def sample_size(default: int) -> int | None:
+    """`$MIGMATRIX_STREAMS`: how many to draw, None for `all`."""
+    wanted = os.environ.get("MIGMATRIX_STREAMS", "")
+    return None if wanted == "all" else int(wanted or default)
+
+
+def seed() -> int:
+    """`$MIGMATRIX_SEED`, by which samples are drawn and bits are chosen."""
+    return int(os.environ.get("MIGMATRIX_SEED", "0"))
+
+
+def drawn(items: Iterable[T], count: int | None) -> list[T]:
+    """A sample in the order of `items`; all of them for None."""
+    every = list(items)
+    if count is None or count >= len(every):
+        return every
+    chosen = set(random.Random(seed()).sample(range(len(every)), count))
+    return [item for at, item in enumerate(every) if at in chosen]
+
+
+@dataclass(frozen=True)
+class RealMatrix:
+    """The matrix, its prepared builds, its plan and the store that everything goes to."""
+
+    matrix: Matrix
+    builds: dict[str, PreparedBuild]
+    plan: Plan
+    store: HopStore
+
+    @classmethod
+    def open(cls) -> Self:
+        """Prepare the builds, which makes their images when there are none."""
+        matrix = load_matrix(MATRIX)
+        builds = prepare(matrix.builds, cache=default_store() / "builds", log=print)
+        return cls(matrix, dict(builds), make_plan(matrix, builds), HopStore(default_store(), print))
+
+    @cached_property
+    def sources(self) -> dict[Triple, str]:
+        """Every (machine, profile, build) to the key of its save."""
+        return {
+            Triple(hop.machine, hop.profile, hop.build): key
+            for key, hop in self.plan.hops.items()
+            if hop.incoming is None and self.plan.needs_out(key)
+        }
+
+    @cached_property
+    def pairs(self) -> dict[Pair, str]:
+        """Every pair to the key of its load."""
+        hops = self.plan.hops
+        return {
+            Pair(hop.machine, hop.profile, hops[hop.incoming].build, hop.build): key
+            for key, hop in hops.items()
+            if hop.incoming is not None and hops[hop.incoming].incoming is None
+        }
+
+    def arguments(self, triple: Triple) -> tuple[str, ...]:
+        """The emulator's arguments of a source."""
+        return self.plan.hop(self.sources[triple]).arguments
+
+    def narrowed(self, pairs: Sequence[Pair]) -> Plan:
+        """The plan of these pairs and of each destination's own save."""
+        wanted = {(p.machine, p.profile, path) for p in pairs for path in _paths(p)}
+        cells = [c for c in self.plan.cells if (c.machine, c.profile, c.path) in wanted]
+        return replace(self.plan, cells=tuple(cells))
+
+
+def _paths(pair: Pair) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (pair.source, pair.destination), (pair.destination, pair.destination)
+
+
+class Lab:
+    """Runs emulators of a `RealMatrix`; an asynchronous context manager with containers of its own."""
+
+    def __init__(self, real: RealMatrix) -> None:
+        self.real = real
+        self._stack = AsyncExitStack()
+        self._saves = 0
+        self._schemas: dict[tuple[str, str], Schema] = {}
+
+    async def __aenter__(self) -> Self:
+        self._workspace = self._stack.enter_context(Workspace())
+        self._engine = await self._stack.enter_async_context(Engines(self._workspace, print))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def run(self, pairs: Sequence[Pair]) -> None:
+        """Have these pairs in the store: saves and loads."""
+        policy = self.real.matrix.policy
+        settings = Settings(2, policy.deadlines)
+        plan = self.real.narrowed(pairs)
+        nothing = lambda *_: None  # noqa: E731
+        runner = Runner(
+            plan, self.real.builds, self._engine, self.real.store, self._workspace, settings, nothing
+        )
+        async for judged in runner.run():
+            assert judged.result.verdict is not Verdict.ERROR, judged.result.reason
+
+    async def source(self, triple: Triple) -> bytes | None:
+        """The stream of a source that was run, None when it does not save; saved anew when it was evicted."""
+        key = self.real.sources[triple]
+        evidence = self.real.store.get(key)
+        if evidence is None or evidence.stream is None:
+            return None
+        data = fetch(self.real.store, key)
+        if data is None:
+            _, data = await self.save(triple.build, triple.machine, self.real.arguments(triple))
+        return data
+
+    async def save(
+        self,
+        build: str,
+        machine: str,
+        arguments: tuple[str, ...],
+        guest: Guest = PAUSED,
+        incoming: bytes | None = None,
+    ) -> tuple[HopEvidence, bytes | None]:
+        """Save a guest now, whatever the store has; the stream is None when that did not go well."""
+        self._saves += 1
+        out = self._workspace.streams / f"anew-{self._saves}"
+        task = HopTask(
+            key="anew",
+            build=self.real.builds[build],
+            machine=machine,
+            arguments=arguments,
+            mode=SNAPSHOT,
+            guest=guest,
+            deadlines=self.real.matrix.policy.deadlines,
+            incoming=self._incoming(incoming),
+            save_to=out,
+        )
+        evidence = await run_snapshot_hop(self._engine, task)
+        assert judge_hop(evidence).verdict is not Verdict.ERROR, evidence.infrastructure
+        if evidence.stream is None:
+            return evidence, None
+        data = out.read_bytes()
+        out.unlink()
+        return evidence, data
+
+    def _incoming(self, data: bytes | None) -> Path | None:
+        if data is None:
+            return None
+        path = self._workspace.streams / f"in-{self._saves}"
+        path.write_bytes(data)
+        path.chmod(0o644)
+        return path
+
+    async def schema(self, build: str, machine: str) -> Schema:
+        """What `-dump-vmstate` of a build says for a machine."""
+        if (build, machine) not in self._schemas:
+            self._schemas[build, machine] = load_schema(await self._dump(build, machine))
+        return self._schemas[build, machine]
+
+    async def _dump(self, build: str, machine: str) -> bytes:
+        prepared = self.real.builds[build]
+        place = await self._engine.place(prepared, Role.SOURCE, Needs())
+        job = place.job()
+        try:
+            target = job.inner("schema.json")
+            options = ["-machine", machine, "-display", "none", "-dump-vmstate", target]
+            await job.start([prepared.binary, *options])
+            assert await job.wait() == 0, job.output("stderr")
+            return (job.directory / "schema.json").read_bytes()
+        finally:
+            job.discard()
+
+
+def fetch(store: HopStore, key: str) -> bytes | None:
+    """The stream that a hop left in the store, None when it left none or it is gone."""
+    evidence = store.get(key)
+    if evidence is None:
+        return None
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "stream"
+        return path.read_bytes() if store.fetch_stream(evidence, path) else None
