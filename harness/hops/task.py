@@ -11,27 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.model import Stage, StageEvidence
+from harness.model import StageEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from harness.builds.facts import PreparedBuild
-    from harness.model import Guest, Mode
+    from harness.model import Guest, Mode, Stage
 
-__all__ = ["DEFAULT_DEADLINES", "HopTask", "LiveTask", "Problem", "Recorder"]
-
-# Seconds; generous, because a busy host is not a broken emulator.
-DEFAULT_DEADLINES: dict[Stage, float] = {
-    Stage.START: 30.0,
-    Stage.LOAD: 60.0,
-    Stage.CHECK: 30.0,
-    Stage.RUN: 60.0,
-    Stage.SAVE: 60.0,
-    Stage.MIGRATE: 120.0,
-    Stage.QUIT: 20.0,
-}
+__all__ = ["HopTask", "LiveTask", "Problem", "Recorder"]
 
 
 class Problem(Exception):
