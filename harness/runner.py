@@ -17,22 +17,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 
+from harness.engines.base import Needs, Role
 from harness.errors import InfrastructureError
 from harness.hops.live import run_live_path
 from harness.hops.snapshot import run_snapshot_hop
 from harness.hops.task import HopTask, LiveTask
+from harness.hops.transports import needs_of
 from harness.judge import judge_cell, judge_hop
 from harness.model import Cell, CellResult, HopEvidence, Stage, Verdict
 from harness.store.runs import Basis
 from harness.store.streams import StreamCache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
     from harness.builds.facts import PreparedBuild
-    from harness.engines.base import Engine
+    from harness.engines.base import Engine, Place
     from harness.engines.workspace import Workspace
     from harness.plan import Hop, Plan
     from harness.store.hops import HopStore
@@ -91,6 +93,7 @@ class Runner:
         self._failures = 0
         self._down = ""
         self._told: set[str] = set()
+        self._warming: asyncio.Future[list[Place | BaseException]] | None = None
 
     def _tell(self, evidence: HopEvidence, *, reused: bool) -> None:
         """Tell of a hop, once; a live hop is met again as the beginning of a longer path."""
@@ -136,8 +139,17 @@ class Runner:
             await self.close()
 
     async def close(self) -> None:
-        """Stop what is still under way."""
+        """Stop what is still under way; a place that is being opened is waited for, so that it can be closed."""
         await _cancel([*self._work.values(), *self._live.values(), *self._fetching.values()])
+        if self._warming is not None:
+            await self._warming
+
+    def _warm_up(self) -> None:
+        """With the first emulator, ask for every place that the plan needs: an engine takes its time for each."""
+        if self._warming is None:
+            needed = {needed for hop in self._plan.hops.values() for needed in _places(hop)}
+            asked = (self._engine.place(self._builds[name], role, needs) for name, role, needs in needed)
+            self._warming = asyncio.gather(*asked, return_exceptions=True)  # who uses one gets its error
 
     async def cell(self, cell: Cell) -> Judged:
         """Run and judge one cell."""
@@ -197,6 +209,7 @@ class Runner:
                 return found
             draft = self._streams.draft(hop.key)
             save_to = draft if self._plan.needs_out(hop.key) else None
+            self._warm_up()
             async with self._slots:  # not while a stream is compressed: the next emulator may start
                 evidence = await run_snapshot_hop(self._engine, self._task(hop, incoming, save_to))
             _refuse_host_failure(evidence)
@@ -276,6 +289,7 @@ class Runner:
 
         async def run() -> HopEvidence:
             async with self._store.claim(keys[-1]), self._slots:
+                self._warm_up()
                 found[:] = await run_live_path(self._engine, self._live_task(keys), self._workspace.link)
                 for evidence in found:
                     _refuse_host_failure(evidence)
@@ -328,6 +342,15 @@ class Runner:
 
 class _HostRefused(InfrastructureError):
     """The host lacks what this hop needs (userfaultfd, say); others may do well."""
+
+
+def _places(hop: Hop) -> Iterator[tuple[str, Role, Needs]]:
+    """The places in which a hop's emulators run: build id, role, needs."""
+    needs = needs_of(hop.mode) if hop.mode.live else Needs()
+    if hop.source is not None:
+        yield hop.source, Role.SOURCE, needs
+    loads = hop.incoming is not None or hop.source is not None
+    yield hop.build, Role.DESTINATION if loads else Role.SOURCE, needs
 
 
 def _refuse_host_failure(evidence: HopEvidence) -> None:

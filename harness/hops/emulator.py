@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.engines.base import Role
 from harness.hops.guests import Console, firmware_arguments
 from harness.hops.qmp import Disconnected, QmpSession, Refused
+from harness.hops.race import Interrupted, Until
 from harness.hops.task import Problem
 from harness.model import EmulatorEvidence
 
@@ -52,6 +53,7 @@ class Emulator:
         self._argv: tuple[str, ...] = ()
         self._statuses: list[str] = []
         self._exit: int | None = None  # of an emulator that ended by itself
+        self._end: asyncio.Future[int] | None = None
 
     async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
         """Start it and negotiate QMP; the guest does not run yet."""
@@ -83,35 +85,34 @@ class Emulator:
 
     async def race(self, work: Coroutine[Any, Any, T], deadline: float) -> T:
         """The result of `work`; Problem when the emulator ends, refuses or the deadline comes first."""
-        task = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(self.job.wait())
         try:
-            await asyncio.wait({task, ended}, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return await self._settle(task)
-            if ended.done():
-                await self._note_exit()
-                raise Problem("exited", role=self.role.value)
-            raise Problem("deadline", f"not done within {deadline:g} s", self.role.value)
-        finally:
-            for waiter in (task, ended):
-                waiter.cancel()
-            await asyncio.gather(task, ended, return_exceptions=True)
+            async with asyncio.timeout(deadline), Until(self._ended()):
+                return await work
+        except Interrupted as err:
+            await self._note_exit()
+            raise Problem("exited", role=self.role.value) from err
+        except TimeoutError as err:
+            raise Problem("deadline", f"not done within {deadline:g} s", self.role.value) from err
+        except (Refused, Disconnected, MigrationFailed) as err:
+            raise await self._problem(err) from err
 
-    async def _settle(self, task: asyncio.Future[T]) -> T:
-        try:
-            return task.result()
-        except Refused as err:
-            raise Problem("qmp-error", str(err), self.role.value) from err
-        except Disconnected as err:
-            if await self._ends_soon():
-                raise Problem("exited", role=self.role.value) from err
-            raise Problem("deadline", "closed its QMP session but did not end", self.role.value) from err
-        except MigrationFailed as err:
-            # A destination prints its reason and exits; a source stays and keeps the reason.
-            if self.role is Role.DESTINATION and await self._ends_soon():
-                raise Problem("exited", role=self.role.value) from err
-            raise Problem("migration-failed", await self._error_desc(), self.role.value) from err
+    def _ended(self) -> asyncio.Future[int]:
+        """One waiter for the emulator's end, shared by all races."""
+        if self._end is None:
+            self._end = asyncio.ensure_future(self.job.wait())
+            self._end.add_done_callback(_retrieve)
+        return self._end
+
+    async def _problem(self, err: Refused | Disconnected | MigrationFailed) -> Problem:
+        if isinstance(err, Refused):
+            return Problem("qmp-error", str(err), self.role.value)
+        # A destination prints its reason and exits; a source stays and keeps the reason.
+        leaves = isinstance(err, Disconnected) or self.role is Role.DESTINATION
+        if leaves and await self._ends_soon():
+            return Problem("exited", role=self.role.value)
+        if isinstance(err, Disconnected):
+            return Problem("deadline", "closed its QMP session but did not end", self.role.value)
+        return Problem("migration-failed", await self._error_desc(), self.role.value)
 
     async def _ends_soon(self) -> bool:
         try:
@@ -175,6 +176,8 @@ class Emulator:
 
     async def end(self) -> EmulatorEvidence:
         """End it by all means, and return what is known of it."""
+        if self._end is not None:
+            self._end.cancel()
         await self.qmp.close()
         await self.console.close()
         await self._climb()
@@ -204,3 +207,9 @@ class Emulator:
                     await self.job.wait()
             except TimeoutError:
                 continue
+
+
+def _retrieve(end: asyncio.Future[int]) -> None:
+    """Whoever asks for the exit gets an engine's error; that nobody asks is no reason for a log line."""
+    if not end.cancelled():
+        end.exception()
