@@ -3,11 +3,13 @@
 Exit codes: 0 fine or equal; 1 an invalid stream or a difference was found; 2 the user's mistake.
 
 Rule: showing half a gigabyte takes less time than importing typer, so options are read by argparse here, and each
-command imports the part of `vmstate` that only it needs.
+command imports the part of `vmstate` that only it needs. What is read stays until the end, so that looking for
+garbage is off.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from argparse import ArgumentParser, HelpFormatter, Namespace
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in _COMMANDS:
         raise UserError(f"there is no command 'stream {name}', only {', '.join(_COMMANDS)}")
     command, options = _COMMANDS[name]
+    gc.disable()
     code = command(_parser(name, command.__doc__, *options).parse_intermixed_args(rest))
     sys.stdout.flush()  # a reader that is gone is met here, not at the exit
     return code
@@ -222,7 +225,7 @@ def _diff(options: Namespace) -> int:
     changes = [c for c in found if _concerns(c, options.section, options.device)]
     shown = [c for c in changes if options.volatile or not c.volatile]
     if options.json:
-        _say(json.dumps([{s: getattr(c, s) for s in Change.__slots__} for c in shown]))
+        _say(json.dumps([{s: getattr(c, s) for s in Change.__match_args__} for c in shown]))
     else:
         for change in shown:
             _say(_line(change))

@@ -6,17 +6,15 @@ encodes to exactly the bytes that were read, and the last one ends at the end of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vmstate.events import Event, Trailing, Undelimited
+from vmstate.record import Record
 from vmstate.stream import Stream, flat
 from vmstate.window import same
 
 __all__ = ["Accounting", "account"]
 
 
-@dataclass(frozen=True, slots=True)
-class Accounting:
+class Accounting(Record):
     """Bytes by kind of element, in order of first appearance, and what is wrong (empty: nothing)."""
 
     size: int

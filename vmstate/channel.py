@@ -1,7 +1,7 @@
-"""What the readers of side channels share: feed, close, next_event; a subclass says how to read.
+"""What the readers of all channels share: feed, close, next_event; a subclass says how to read.
 
-Side channels are multifd channels, the return path and the postcopy-preempt channel. The main channel has its own
-reader, `vmstate.reader.StreamReader`, with the same methods.
+Channels are the main one (`vmstate.reader.StreamReader`), multifd channels, the return path and the postcopy-preempt
+channel.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ChannelReader", "PreemptReader"]
 
 
 class ChannelReader(ABC):
-    """Reader of one side channel; the same contract as `StreamReader`."""
+    """Reader of one channel: fed in pieces of any size, it gives events, a `Signal`, or raises StreamError."""
 
     def __init__(self) -> None:
         self._window = Window()
@@ -34,7 +34,7 @@ class ChannelReader(ABC):
     def _read(self) -> Steps: ...
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Add input, in pieces of any size."""
+        """Add input. An immutable buffer that comes whole is not copied: events hold views of it."""
         self._window.feed(data)
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class ChannelReader(ABC):
         return self._window.offset
 
     def next_event(self) -> Event | Signal:
-        """Return the next event, NEED_DATA, or END; raise the same StreamError again after one."""
+        """The next event, NEED_DATA, or END; after a StreamError the same error again."""
         if self._error:
             raise self._error
         try:

@@ -8,7 +8,6 @@ a loader does not care. Values that change by themselves are marked by the rules
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmstate.decode import Node, Value, decode, leaves
@@ -17,6 +16,7 @@ from vmstate.events import Undelimited
 from vmstate.islands import expand
 from vmstate.pci import ConfigSpace
 from vmstate.ramimage import BlockImage, differ
+from vmstate.record import Record
 from vmstate.volatile import Lookup, mask
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ __all__ = ["Change", "Leaf", "diff", "label", "lookup", "section_values", "value
 Key = tuple[str, int, int]  # idstr, instance id, how many of that key came before
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Record):
     """One comparable value. `offset` is its place in the payload, in bytes; -1 when it has none."""
 
     kind: str
@@ -38,8 +37,7 @@ class Leaf:
     offset: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """One difference. `a` and `b` are the two values as text, empty for what is absent on that side.
 
     `kind` is machine, capability, section, version, subsection, field, value, type, register, ram-block,

@@ -11,10 +11,10 @@ Offsets are relative to the payload. Scalar types: QEMU `migration/vmstate-types
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from vmstate.errors import StreamError
+from vmstate.record import Record, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +49,7 @@ _NULL: Final = ("nullptr", "ptr-marker")
 _SPARE: Final = 4096  # nodes allowed beyond those that the payload's length pays for
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Record):
     """A field, an array element, a struct or a subsection.
 
     `offset` and `size` in bytes of the payload; `value` is None when there are `children`. `kind` is the
@@ -187,4 +186,5 @@ def _value(f: FieldDesc, raw: bytes) -> Value:
 def rebase(node: Node, offset: int) -> Node:
     """The same tree with `offset` added to every offset, to show places in the stream."""
     children = tuple(rebase(child, offset) for child in node.children)
-    return replace(node, offset=node.offset + offset, children=children)
+    at = node.offset + offset
+    return Node(node.name, node.kind, at, node.size, node.value, children, node.version, node.problem)

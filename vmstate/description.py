@@ -12,9 +12,10 @@ are those of QEMU's `docs/devel/migration/main.rst`; numbers and orders were che
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final
+
+from vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +65,7 @@ class Pointers(StrEnum):
     AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Record):
     """What an `Info` may know of the place it works on: its field, the state around it, the element's size.
 
     `size` is in bytes, or in bits for a bitmap; `holder` is the object that holds the field.
@@ -76,8 +76,7 @@ class Slot:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(Record):
     """How one element that is not a struct goes over the wire.
 
     `name` is the type in the VM description. `get` returns the new value, given the old one; it may raise
@@ -90,8 +89,7 @@ class Info:
     fmt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Record):
     """One element of a description. Use the constructors in `vmstate.fields`, not this.
 
     `name` is the field's name in the VM description and in messages; `attr` where its value is found ("" for
@@ -132,8 +130,7 @@ class Field:
         return "struct" if self.struct_version is None else "vstruct"
 
 
-@dataclass(frozen=True, slots=True)
-class Bump:
+class Bump(Record):
     """From release `since` on, a description has these versions."""
 
     since: str
@@ -141,8 +138,7 @@ class Bump:
     minimum_version_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class VMState:
+class VMState(Record):
     """The description of a device, of a struct inside one, or of a subsection.
 
     A subsection's name begins with its parent's name (``ide_drive/pio_state``). `needed` decides whether a

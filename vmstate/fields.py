@@ -189,13 +189,21 @@ def gtree(name: str, vmsd: VMState, key: VMState | None = None, **options: Unpac
 
 
 def with_tmp(
-    vmsd: VMState, new: Callable[[Any], Any], *, version: int = 0, since: str = "", until: str = ""
+    vmsd: VMState,
+    new: Callable[[Any], Any],
+    *,
+    version: int = 0,
+    test: Callable[[Any, int], bool] | None = None,
+    since: str = "",
+    until: str = "",
 ) -> Field:
     """Save and load through a temporary object: `new(state)` makes it, `vmsd`'s hooks move the values.
 
     It is loaded at the field's version, so `vmsd` has version 0 unless the field says another.
     """
-    return Field("tmp", "", info=infos.TMP, vmsd=vmsd, new=new, version=version, since=since, until=until)
+    return Field(
+        "tmp", "", info=infos.TMP, vmsd=vmsd, new=new, version=version, test=test, since=since, until=until
+    )
 
 
 def validate(name: str, check: Callable[[Any, int], bool], *, since: str = "", until: str = "") -> Field:

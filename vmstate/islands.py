@@ -11,10 +11,10 @@ QEMU 5.2.0 to 11.1.3.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmstate.pci import ConfigSpace
+from vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,7 @@ _SUBSECTION: Final = re.compile(rb"\x05([\x08-\x40])(virtio/[a-z0-9_]+)")
 _MAX_QUEUES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Record):
     """A named part; `kind` as in a VM description, `offset` and `size` in bytes of the field."""
 
     name: str

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from enum import IntFlag
 from typing import TYPE_CHECKING, Final
 
 from vmstate.channel import ChannelReader
 from vmstate.errors import StreamError
 from vmstate.ramevents import PageRun
+from vmstate.record import Record, field
 from vmstate.wire import PAGE_SIZE, RamFlag
 
 if TYPE_CHECKING:
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
     from vmstate.ram import Steps
     from vmstate.window import Buffer
 
-__all__ = ["DeviceStatePacket", "MultifdFlag", "MultifdInit", "MultifdPacket", "MultifdReader", "inflate"]
+__all__ = [
+    "DeviceStatePacket",
+    "MultifdFlag",
+    "MultifdInit",
+    "MultifdPacket",
+    "MultifdReader",
+    "Unpack",
+    "inflate",
+]
+
+Unpack = Callable[[bytes, int], bytes]
+"""Decoder of one channel: a packet's bytes, and how many bytes of pages at most; ValueError for bad data."""
 
 MAGIC: Final = 0x11223344
 VERSION: Final = 1
@@ -51,8 +63,7 @@ class MultifdFlag(IntFlag):
     DEVICE_STATE = 64  # not seen on a wire (VFIO)
 
 
-@dataclass(frozen=True, slots=True)
-class MultifdInit:
+class MultifdInit(Record):
     """First packet of a channel. `rest` is unused space, zero in every capture."""
 
     uuid: bytes
@@ -65,8 +76,7 @@ class MultifdInit:
         return _INIT.pack(MAGIC, VERSION, self.uuid, self.channel, self.rest)
 
 
-@dataclass(frozen=True, slots=True)
-class MultifdPacket:
+class MultifdPacket(Record):
     """Offsets (bytes in `block`) and data of up to `allocated` pages.
 
     `normal` pages have data, `zero` (10.0 and later) have none; `table` is the whole offset table as it came.
@@ -126,12 +136,11 @@ class MultifdPacket:
 
 def _as_run(block: str, address: int, kind: RamFlag, page_size: int, body: memoryview) -> PageRun:
     """One page as the record that the main channel would have carried, without a name."""
-    word = struct.pack(">Q", address | kind | RamFlag.CONTINUE)
+    word = struct.pack(">Q", address | int(kind) | int(RamFlag.CONTINUE))
     return PageRun(block, address, 1, kind, page_size, False, word + bytes(body))
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceStatePacket:
+class DeviceStatePacket(Record):
     """A packet with a piece of a device's state (10.0 and later, VFIO). Layout not seen on a wire."""
 
     flags: int
@@ -146,24 +155,46 @@ class DeviceStatePacket:
         return _DEVICE.pack(MAGIC, VERSION, *values) + bytes(self.data)
 
 
-def inflate(packets: Iterable[MultifdPacket], page_size: int = PAGE_SIZE) -> Iterator[MultifdPacket]:
-    """Undo zlib compression of one channel's packets, all of them and in order: they are one deflate stream.
+def inflate(
+    packets: Iterable[MultifdPacket], page_size: int = PAGE_SIZE, zstd: Unpack | None = None
+) -> Iterator[MultifdPacket]:
+    """Undo compression of one channel's packets, all of them and in order: they are one stream of their method.
 
+    zlib is the standard library's; zstd is not in it, so its decoder is given (see `Unpack`), or such packets pass.
     Packets of other kinds pass unchanged. StreamError when the data is not what the header promises.
     """
-    unpack = zlib.decompressobj()
+    decoders = {MultifdFlag.ZLIB: _zlib_decoder()}
+    if zstd is not None:
+        decoders[MultifdFlag.ZSTD] = zstd
     for packet in packets:
-        if packet.compression is not MultifdFlag.ZLIB or not packet.normal:
-            yield packet
-            continue
-        size = packet.normal * page_size
+        unpack = decoders.get(packet.compression)
+        yield packet if unpack is None or not packet.normal else _unpacked(packet, unpack, page_size)
+
+
+def _zlib_decoder() -> Unpack:
+    decoder = zlib.decompressobj()
+
+    def unpack(data: bytes, most: int) -> bytes:
         try:
-            data = unpack.decompress(bytes(packet.data), size + 1)
+            return decoder.decompress(data, most)
         except zlib.error as error:
-            raise StreamError(packet.offset, "multifd.zlib", "zlib data", f"found {error}") from error
-        if len(data) != size:
-            raise StreamError(packet.offset, "multifd.zlib", f"{size} bytes", f"read {len(data)}")
-        yield replace(packet, flags=packet.flags & ~int(MultifdFlag.ZLIB), length=size, data=data)
+            raise ValueError(str(error)) from error
+
+    return unpack
+
+
+def _unpacked(packet: MultifdPacket, unpack: Unpack, page_size: int) -> MultifdPacket:
+    """The packet with plain pages."""
+    size, name = packet.normal * page_size, (packet.compression.name or "").lower()
+    try:
+        data = unpack(bytes(packet.data), size + 1)
+    except ValueError as error:
+        raise StreamError(packet.offset, f"multifd.{name}", f"{name} data", f"found {error}") from error
+    if len(data) != size:
+        raise StreamError(packet.offset, f"multifd.{name}", f"{size} bytes", f"read {len(data)}")
+    flags = packet.flags & ~int(packet.compression)
+    counts = (flags, packet.allocated, packet.normal, packet.zero, size, packet.number)
+    return MultifdPacket(*counts, packet.block_field, packet.table, data, packet.unused, packet.offset)
 
 
 class MultifdReader(ChannelReader):

@@ -7,7 +7,6 @@ Layouts: `vmstate.pciregs`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from vmstate.pciregs import (
     VIRTIO_TYPES,
     Row,
 )
+from vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +34,7 @@ _MSI, _VENDOR, _EXPRESS = 0x05, 0x09, 0x10
 _VIRTIO_VENDOR: Final = 0x1AF4
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(Record):
     """A capability at `offset`; `length` is where its known registers end, in bytes."""
 
     id: int
@@ -51,8 +50,7 @@ class Capability:
         return max(offset + size for offset, size, _ in self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Record):
     """A named register: absolute `offset` and `size` in bytes; `capability` is None in the header."""
 
     offset: int

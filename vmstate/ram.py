@@ -42,6 +42,11 @@ Steps = Generator[Event | None, None, None]  # None means: more data, please
 MAX_RUN: Final = 1024  # pages in one event; 4 MiB
 _BATCH: Final = 512  # words compared at once
 _PIECE: Final = 1 << 22  # most bytes of a mapped-ram part in one event
+# Flags as plain numbers: each sum of an address and an IntFlag would be a new member that is kept for ever.
+_KIND: Final = {int(kind): kind for kind in (RamFlag.PAGE, RamFlag.ZERO)}
+_FOLLOWS: Final = {kind: int(kind | RamFlag.CONTINUE) for kind in (RamFlag.PAGE, RamFlag.ZERO)}
+_CONTINUE: Final = int(RamFlag.CONTINUE)
+_EOS: Final = int(RamFlag.EOS)
 
 
 @lru_cache(maxsize=64)
@@ -115,13 +120,13 @@ class RamReader:
             yield from window.want(8, "ram/word")
             word = int.from_bytes(window.peek(8))
             yield from self._record(word)
-            if word & RamFlag.EOS:
+            if word & _EOS:
                 return
 
     def _record(self, word: int) -> Steps:
-        flags = word & (self._state.page_size - 1) & ~int(RamFlag.CONTINUE)
-        if flags in (RamFlag.PAGE, RamFlag.ZERO):
-            return self._run(word, RamFlag(flags))
+        flags = word & (self._state.page_size - 1) & ~_CONTINUE
+        if flags in _KIND:
+            return self._run(word, _KIND[flags])
         if flags == RamFlag.MEM_SIZE:
             return self._setup(word - RamFlag.MEM_SIZE)
         if flags == RamFlag.XBZRLE:
@@ -140,7 +145,7 @@ class RamReader:
     def _head(self, word: int) -> Generator[None, None, tuple[str, int, bool]]:
         """Block, bytes of word and name, and whether the name is there; nothing is consumed."""
         window = self._window
-        if word & RamFlag.CONTINUE:
+        if word & _CONTINUE:
             if self._state.block is None:
                 raise StreamError(window.offset, "ram/word", "a block name first", "found CONTINUE")
             return self._state.block, 8, False
@@ -173,7 +178,7 @@ class RamReader:
         fill = 0 if kind is RamFlag.PAGE else window.peek(1, lead)[0]
         count = 1
         if not fill:
-            follow = (address + size) | kind | RamFlag.CONTINUE
+            follow = (address + size) | _FOLLOWS[kind]
             with window.look() as view:
                 count += _run_length(view, lead + body, follow, size, kind, most - 1)
         raw = window.take(lead + body + (count - 1) * (8 + body))

@@ -40,7 +40,7 @@ class RamTotal(Record):
 
     def encode(self) -> bytes:
         """The bytes on the wire."""
-        return struct.pack(">Q", self.total | RamFlag.MEM_SIZE)
+        return struct.pack(">Q", self.total | int(RamFlag.MEM_SIZE))
 
 
 class RamBlock(Record):
@@ -183,7 +183,7 @@ class RamMark(Record):
 
 
 def _page_head(block: str, address: int, flag: int, named: bool) -> bytes:
-    word = struct.pack(">Q", address | flag | (0 if named else int(RamFlag.CONTINUE)))
+    word = struct.pack(">Q", address | int(flag) | (0 if named else int(RamFlag.CONTINUE)))
     return word + pstr(block) if named else word
 
 

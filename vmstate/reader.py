@@ -14,10 +14,11 @@ Format: QEMU `docs/devel/migration/main.rst`; `vmstate.wire` names what was meas
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Final
 
 from vmstate import wire
+from vmstate.channel import ChannelReader
 from vmstate.commands import check_length, describe
 from vmstate.errors import StreamError
 from vmstate.events import (
@@ -55,7 +56,7 @@ _CONFIGURATION: Final = {
 }
 
 
-class StreamReader:
+class StreamReader(ChannelReader):
     """Reader of one main channel.
 
     `header=False` starts among the sections: a recovery channel, which goes on with the sections and the RAM
@@ -71,49 +72,19 @@ class StreamReader:
         page_size: int = wire.PAGE_SIZE,
         earlier: StreamReader | None = None,
     ) -> None:
-        self._window = Window()
+        super().__init__()
+        self._header_comes = header
         self._delimiter = delimiter
         self.sections: dict[int, SectionStart] = earlier.sections if earlier else {}
         self.ram: RamState = earlier.ram if earlier else RamState(page_size)
         self._footers = True
         self._package = False
         self._lost = False  # in a payload of unknown length
-        self._steps = self._main(header)
-        self._error: StreamError | None = None
-
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Add input. An immutable buffer that comes whole is not copied: events hold views of it."""
-        self._window.feed(data)
-
-    def close(self) -> None:
-        """No more input will come."""
-        self._window.closed = True
-
-    @property
-    def offset(self) -> int:
-        """Stream offset of the next byte to be read."""
-        return self._window.offset
-
-    def next_event(self) -> Event | Signal:
-        """The next event, NEED_DATA, or END; after a StreamError the same error again."""
-        if self._error:
-            raise self._error
-        try:
-            event = next(self._steps, Signal.END)
-        except StreamError as error:
-            self._error = error
-            raise
-        return Signal.NEED_DATA if event is None else event
-
-    def events(self) -> Iterator[Event]:
-        """All events that the input so far gives."""
-        while not isinstance(event := self.next_event(), Signal):
-            yield event
 
     # -- header and configuration --------------------------------------------------------------
 
-    def _main(self, header: bool) -> Steps:
-        if header:
+    def _read(self) -> Steps:
+        if self._header_comes:
             yield from self._header()
         yield from self._elements()
         yield from self._tail()

@@ -11,13 +11,14 @@ Rules:
 1. Fields are the annotations of the class itself, in order, without ClassVar; records are not derived from records.
 2. Equality, hash and `repr` are those of a dataclass: equal class and equal fields, those with `compare=False` left out.
 3. `attributes=True` gives instances a `__dict__`, which `functools.cached_property` needs.
+4. `__post_init__`, where a class has one, is called last; what it raises leaves no record.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, NoReturn, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar, dataclass_transform
 
-__all__ = ["Record", "field"]
+__all__ = ["Record", "field", "replace"]
 
 
 class _Field(NamedTuple):
@@ -43,7 +44,9 @@ class _Maker(type):
         if bases:
             body["_compared"] = tuple(n for n in names if n not in fields or fields[n].compare)
             body["_shown"] = tuple(n for n in names if n not in fields or fields[n].repr)
-            body["__init__"] = _init(names, {n: f.default for n, f in fields.items()})
+            body["__init__"] = _init(
+                names, {n: f.default for n, f in fields.items()}, check="__post_init__" in body
+            )
         return super().__new__(mcs, name, bases, body)
 
 
@@ -51,11 +54,12 @@ def _as_field(default: Any) -> _Field:
     return default if isinstance(default, _Field) else _Field(default, compare=True, repr=True)
 
 
-def _init(names: list[str], defaults: dict[str, Any]) -> Any:
+def _init(names: list[str], defaults: dict[str, Any], *, check: bool) -> Any:
     """A real function with these parameters: a general one would take twice as long for each record."""
-    parameters = ", ".join(f"{n}=defaults[{n!r}]" if n in defaults else n for n in names)
-    body = "\n".join(f"    put(self, {n!r}, {n})" for n in names) or "    pass"
-    made: dict[str, Any] = {"put": object.__setattr__, "defaults": defaults}
+    parameters = ", ".join(f"{n}=_defaults_[{n!r}]" if n in defaults else n for n in names)
+    last = "\n    self.__post_init__()" if check else ""
+    body = ("\n".join(f"    _set_(self, {n!r}, {n})" for n in names) or "    pass") + last
+    made: dict[str, Any] = {"_set_": object.__setattr__, "_defaults_": defaults}
     exec(f"def __init__(self, {parameters}):\n{body}", made)  # noqa: S102 - names come from our own source
     return made["__init__"]
 
@@ -88,3 +92,11 @@ class Record(metaclass=_Maker):
         return type(self), tuple(getattr(self, name) for name in self.__match_args__)
 
     __match_args__: ClassVar[tuple[str, ...]]
+
+
+_R = TypeVar("_R", bound=Record)
+
+
+def replace(record: _R, **changes: Any) -> _R:
+    """The same record but for `changes`; TypeError for a name that is no field."""
+    return type(record)(**{name: getattr(record, name) for name in record.__match_args__} | changes)

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vmstate.description import MigrationPriority, VMState
@@ -17,6 +16,7 @@ from vmstate.engine.errors import Kind, VMStateError
 from vmstate.engine.load import Loader
 from vmstate.engine.save import Saver, Style
 from vmstate.interpret import Saved, save_section
+from vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "LegacyHandlers", "Registry"]
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyHandlers:
+class LegacyHandlers(Record):
     """A device without a description: two functions over raw bytes.
 
     `save_state(writing, state)` always writes the newest version; `load_state(reading, state, version)` reads
@@ -45,9 +44,8 @@ class _Compat(NamedTuple):
     instance_id: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """One registered section. `alias_id` is -1 when there is none, `compat` the name of old streams."""
+class Entry(Record):
+    """One registered section, equal only to itself. `alias_id` is -1 without one, `compat` the name of old streams."""
 
     section_id: int
     idstr: str
@@ -56,6 +54,9 @@ class Entry:
     state: Any
     alias_id: int = -1
     compat: _Compat | None = None
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def version_id(self) -> int:

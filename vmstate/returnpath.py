@@ -8,12 +8,12 @@ Source: captures of all five builds; REQ_PAGES and REQ_PAGES_ID were not on them
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vmstate.channel import ChannelReader
 from vmstate.errors import StreamError
 from vmstate.events import pstr
+from vmstate.record import Record, field
 from vmstate.wire import ReturnCode
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ _LENGTHS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnMessage:
+class ReturnMessage(Record):
     """SHUT (0 fine, 1 failed), PONG, RESUME_ACK with their u32 `value`; SWITCHOVER_ACK with none."""
 
     code: ReturnCode
@@ -45,8 +44,7 @@ class ReturnMessage:
         return struct.pack(">HH", self.code, len(data)) + data
 
 
-@dataclass(frozen=True, slots=True)
-class RequestPages:
+class RequestPages(Record):
     """The destination wants `length` bytes from `start` of `block` (None: that of the last request)."""
 
     start: int
@@ -63,8 +61,7 @@ class RequestPages:
         return struct.pack(">HH", code, len(data)) + data
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedBitmap:
+class ReceivedBitmap(Record):
     """Which pages of `block` have arrived: one bit each, lowest first."""
 
     block: str

@@ -6,15 +6,18 @@ the host uses. Its output is compared field by field: bytes, and the number wher
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import Counter
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from vmstate.decode import Node
     from vmstate.stream import Section, Stream
 
-__all__ = ["EXPLAINED", "Difference", "Opinion", "compare", "find_script", "misled", "run_script"]
+__all__ = ["EXPLAINED", "Difference", "Opinion", "Script", "compare", "find_script", "misled"]
 
 SUITE: Final = "trixie"  # QEMU 10.0, whose script reads the streams of all five builds
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -58,6 +61,7 @@ EXPLAINED: Final[tuple[Difference, ...]] = (
     Difference("cpu", "env.fpregs.tmp", _TEMPORARY),
     Difference("*ipmi*", "kcs", _TEMPORARY),
     Difference("virtio-mem-device-early", "tmp", _TEMPORARY),
+    Difference("nvme", "namespace.tmp", _TEMPORARY),
 )
 
 
@@ -110,18 +114,40 @@ def _private_apt(mirror: str, directory: Path) -> list[str]:
     return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
-def run_script(script: Path, stream: Path) -> dict[str, Any]:
-    """What it prints of a stream: sections as ``name (section id)``; RuntimeError when it fails."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), "-f", str(stream)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr[-500:])
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+class Script:
+    """QEMU's script, compiled once and run inside this process: starting Python and printing take half the time."""
+
+    def __init__(self, path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # the script has some
+            self._code = compile(path.read_bytes(), str(path), "exec")
+        self._names: dict[str, Any] = {}
+
+    def __call__(self, stream: Path) -> dict[str, Any]:
+        """What `-d state` prints of a stream, before it is text: sections as ``name (section id)``.
+
+        RuntimeError when the script fails.
+        """
+        try:
+            if not self._names:
+                self._names = self._defined(stream)
+            dump = self._names["MigrationDump"](str(stream))
+            dump.read(dump_memory=False)
+            found: dict[str, Any] = dump.getDict()
+        except Exception as error:  # its own, of any kind
+            raise RuntimeError(f"analyze-migration.py: {error!r:.500}") from error
+        return found
+
+    def _defined(self, stream: Path) -> dict[str, Any]:
+        """Its names; it has no main guard, so that it prints the description of some stream on the way."""
+        names: dict[str, Any] = {"__name__": "__main__"}
+        before, sys.argv = sys.argv, ["analyze-migration.py", "-d", "desc", "-f", str(stream)]
+        try:
+            with redirect_stdout(StringIO()):
+                exec(self._code, names)  # noqa: S102 - how a script is run inside a process
+        finally:
+            sys.argv = before
+        return names
 
 
 # -- the comparison ------------------------------------------------------------------------------
@@ -139,15 +165,27 @@ Parts = list[tuple[str, Part]]  # in wire order, paths without indexes
 
 @dataclass
 class Opinion:
-    """What was compared; `unexplained` by (section's last name, path), with an example of each."""
+    """What was compared; `unexplained` by section's last name and path, with an example of each."""
 
     streams: int = 0
     unread: int = 0  # streams that mislead the script
     sections: int = 0
     values: int = 0
     explained: Counter[str] = field(default_factory=Counter)
-    unexplained: Counter[tuple[str, str]] = field(default_factory=Counter)
-    examples: dict[tuple[str, str], str] = field(default_factory=dict)
+    unexplained: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return dict(vars(self))
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add another opinion, as `record` gives it."""
+        for name in ("streams", "unread", "sections", "values"):
+            setattr(self, name, getattr(self, name) + record[name])
+        self.explained.update(record["explained"])
+        self.unexplained.update(record["unexplained"])
+        self.examples = record["examples"] | self.examples
 
     def __str__(self) -> str:
         whys = "".join(f"\n  {n:6} explained: {why}" for why, n in self.explained.most_common())
@@ -185,8 +223,8 @@ def _compare(section: Section, ours: Parts, theirs: Parts, opinion: Opinion) -> 
         if why := _why(name, path, ours, theirs):
             opinion.explained[why] += 1
         else:
-            opinion.unexplained[name, path] += 1
-            opinion.examples.setdefault((name, path), f"{left.get(path)!r:.200} {right.get(path)!r:.200}")
+            opinion.unexplained[f"{name} {path}"] += 1
+            opinion.examples.setdefault(f"{name} {path}", f"{left.get(path)!r:.200} {right.get(path)!r:.200}")
 
 
 def _by_path(parts: Parts) -> dict[str, list[Part]]:
@@ -210,6 +248,7 @@ def _below(parts: Parts, prefix: str) -> bytes:
     return b"".join(part.data for path, part in parts if path == prefix or path.startswith(f"{prefix}."))
 
 
+@lru_cache(maxsize=1 << 14)
 def _normal(path: str) -> str:
     """Indexes are left out, subsections are fields: as the script has it."""
     return _INDEX.sub("", path).replace("/", ".").lstrip(".")
@@ -246,9 +285,12 @@ def _parts(value: Any, path: str) -> Iterator[tuple[str, Part]]:
 
 
 def _part(value: Any) -> Part:
-    """What a printed value means."""
-    if isinstance(value, bool):
-        return Part(bytes([value]))
+    """What a printed value means; the script makes text of what is no string yet when it prints."""
+    return Part(bytes([value])) if isinstance(value, bool) else _meant(str(value))
+
+
+@lru_cache(maxsize=1 << 14)
+def _meant(value: str) -> Part:
     if value == "nullptr":
         return Part(b"0")
     if number := _NUMBER.fullmatch(value):

@@ -11,11 +11,11 @@ from harness.model import Stage, Verdict
 from vmstate.accept import accepts
 
 if TYPE_CHECKING:
-    from harness.model import Cause, HopEvidence
+    from harness.model import HopEvidence
     from vmstate.accept import Local, Refusal
     from vmstate.stream import Stream
 
-__all__ = ["EXPLAINED", "Confusion", "Miss", "loaded"]
+__all__ = ["EXPLAINED", "Confusion", "Judged", "Miss", "judged", "loaded"]
 
 
 class Miss(NamedTuple):
@@ -45,6 +45,29 @@ def loaded(evidence: HopEvidence) -> bool | None:
     return None if ends is None else not ends.problem
 
 
+class Judged(NamedTuple):
+    """One load: whether it went well, what `accepts` says of it, and the reasons of both."""
+
+    real: bool
+    said: str
+    refusal: tuple[str, str]  # the first certain one: its kind, and all of it in words
+    cause: tuple[str, str, str]  # kind, device, field; empty when it went well
+
+
+def judged(evidence: HopEvidence, stream: Stream, local: Local) -> Judged | None:
+    """Compare one load with `accepts`; None for a load that was not come to."""
+    real = loaded(evidence)
+    if real is None:
+        return None
+    refusals = accepts(stream, local)
+    sure = [refusal for refusal in refusals if refusal.certain]
+    said = "refuses" if sure else "may refuse" if refusals else "takes"
+    first = (sure[0].kind.value, _refusal(sure[0])) if sure else ("", "")
+    cause = None if real else judge_hop(evidence).cause
+    reason = (cause.kind, cause.device.rpartition("/")[2], cause.field) if cause else ("", "", "")
+    return Judged(real, said, first, reason)
+
+
 @dataclass
 class Confusion:
     """Loads by what really happened and what `accepts` says; `wrong` and `missed` are by class."""
@@ -57,24 +80,16 @@ class Confusion:
         default_factory=list
     )  # loaded by what does not save, so nothing to compare with
 
-    def add(self, name: str, evidence: HopEvidence, stream: Stream, local: Local) -> None:
-        """Judge one load; loads that were not come to are left out."""
-        real = loaded(evidence)
-        if real is None:
-            return
-        refusals = accepts(stream, local)
-        sure = [refusal for refusal in refusals if refusal.certain]
-        self.table[real, "refuses" if sure else "may refuse" if refusals else "takes"] += 1
-        if real and sure:
-            self.wrong.setdefault(_refusal(sure[0]), []).append(name)
-        elif not real:
-            self._refused(name, judge_hop(evidence).cause, sure)
-
-    def _refused(self, name: str, cause: Cause | None, sure: list[Refusal]) -> None:
-        kind, device, field_ = (cause.kind, cause.device, cause.field) if cause else ("", "", "")
-        self.kinds[kind, sure[0].kind.value if sure else "-"] += 1
-        if not sure:
-            self.missed.setdefault((kind, device.rpartition("/")[2], field_), []).append(name)
+    def add(self, name: str, load: Judged) -> None:
+        """Take one load in."""
+        self.table[load.real, load.said] += 1
+        sure = load.said == "refuses"
+        if load.real and sure:
+            self.wrong.setdefault(load.refusal[1], []).append(name)
+        elif not load.real:
+            self.kinds[load.cause[0], load.refusal[0] or "-"] += 1
+            if not sure:
+                self.missed.setdefault(load.cause, []).append(name)
 
     def unexplained(self) -> dict[tuple[str, str, str], list[str]]:
         """Real refusals that were not foreseen and are of no class in `EXPLAINED`."""

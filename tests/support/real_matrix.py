@@ -27,7 +27,7 @@ from harness.store import HopStore, default_store
 from vmstate.schema import Schema, load_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from harness.builds import PreparedBuild
@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from harness.model import HopEvidence
     from harness.plan import Plan
 
-__all__ = ["PAUSED", "Lab", "Pair", "RealMatrix", "Triple", "drawn", "fetch", "sample_size", "seed"]
+__all__ = [
+    "PAUSED",
+    "Lab",
+    "Pair",
+    "RealMatrix",
+    "Triple",
+    "drawn",
+    "fetch",
+    "only_stored",
+    "sample_size",
+    "seed",
+]
 
 MATRIX = Path(__file__).parents[2] / "matrices" / "debian.yaml"
 PAUSED = Guest("paused")
@@ -62,9 +73,14 @@ class Pair(NamedTuple):
 
 
 def sample_size(default: int) -> int | None:
-    """`$MIGMATRIX_STREAMS`: how many to draw, None for `all`."""
+    """`$MIGMATRIX_STREAMS`: how many to draw, None for `all` and `stored`."""
     wanted = os.environ.get("MIGMATRIX_STREAMS", "")
-    return None if wanted == "all" else int(wanted or default)
+    return None if wanted in {"all", "stored"} else int(wanted or default)
+
+
+def only_stored() -> bool:
+    """Whether to take what a run has left in the store, and run no hop of the matrix."""
+    return os.environ.get("MIGMATRIX_STREAMS") == "stored"
 
 
 def seed() -> int:
@@ -79,6 +95,11 @@ def drawn(items: Iterable[T], count: int | None) -> list[T]:
         return every
     chosen = set(random.Random(seed()).sample(range(len(every)), count))
     return [item for at, item in enumerate(every) if at in chosen]
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Slices of at most `size` items."""
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,18 @@ class RealMatrix:
             for key, hop in hops.items()
             if hop.incoming is not None and hops[hop.incoming].incoming is None
         }
+
+    def name(self, triple: Triple) -> str:
+        """The name of a source with its key, so that it is another one when the build is."""
+        return f"{'/'.join(triple)} {self.sources[triple][:16]}"
+
+    def stored(self, pair: Pair) -> bool:
+        """Whether the store has this load and both sides' saves."""
+        saves = (
+            self.sources.get(Triple(pair.machine, pair.profile, b)) for b in (pair.source, pair.destination)
+        )
+        keys = (self.pairs[pair], *saves)
+        return all(key is not None and self.store.get(key) is not None for key in keys)
 
     def arguments(self, triple: Triple) -> tuple[str, ...]:
         """The emulator's arguments of a source."""
@@ -153,8 +186,25 @@ class Lab:
     ) -> None:
         await self._stack.aclose()
 
+    @property
+    def engine(self) -> Engines:
+        """Where emulators run."""
+        return self._engine
+
+    @property
+    def links(self) -> Path:
+        """A directory that all places see, for sockets."""
+        return self._workspace.link
+
+    def serial(self) -> int:
+        """A number that was not given before."""
+        self._saves += 1
+        return self._saves
+
     async def run(self, pairs: Sequence[Pair]) -> None:
         """Have these pairs in the store: saves and loads."""
+        if only_stored():
+            return
         policy = self.real.matrix.policy
         settings = Settings(2, policy.deadlines)
         plan = self.real.narrowed(pairs)
@@ -185,8 +235,7 @@ class Lab:
         incoming: bytes | None = None,
     ) -> tuple[HopEvidence, bytes | None]:
         """Save a guest now, whatever the store has; the stream is None when that did not go well."""
-        self._saves += 1
-        out = self._workspace.streams / f"anew-{self._saves}"
+        out = self._workspace.streams / f"anew-{self.serial()}"
         task = HopTask(
             key="anew",
             build=self.real.builds[build],

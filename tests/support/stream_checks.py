@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmstate.accounting import account
 from vmstate.compare import diff
@@ -43,6 +43,16 @@ class Counts:
     by_kind: Counter[str] = field(default_factory=Counter)  # bytes by element
     flips: int = 0
     twice: int = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add other counts, as `record` gives them."""
+        for name, count in record.items():
+            mine = getattr(self, name)
+            setattr(self, name, mine + (Counter(count) if isinstance(mine, Counter) else count))
+
+    def record(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return dict(vars(self))
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{name} {size}" for name, size in self.by_kind.most_common())

@@ -1,7 +1,8 @@
 """Streams of real QEMU: every byte accounted for, read as QEMU's own script reads it, one digest per state.
 
-`MIGMATRIX_STREAMS=all` takes every (machine, profile, build) of matrices/debian.yaml, a number that many, drawn by
-`MIGMATRIX_SEED`. Run with `-s` to see the counts.
+`MIGMATRIX_STREAMS=all` takes every (machine, profile, build) of matrices/debian.yaml, `stored` those that a run has
+left in the store, a number that many, drawn by `MIGMATRIX_SEED`. With `MIGMATRIX_LEDGER=DIRECTORY` a run goes on
+where the last one was stopped. Run with `-s` to see the counts.
 """
 
 from __future__ import annotations
@@ -12,20 +13,28 @@ from typing import TYPE_CHECKING
 
 import analyze_migration
 import pytest
+from ledger import Ledger
 from needs import missing
-from real_matrix import Lab, Pair, RealMatrix, drawn, sample_size, seed
+from real_matrix import Lab, Pair, RealMatrix, batches, drawn, only_stored, sample_size, seed
 from stream_checks import Counts, check_flips, check_stream, check_twice
 
+from harness.model import Guest
 from vmstate.stream import read_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from real_matrix import Triple
 
-pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.qemu,
+    pytest.mark.usefixtures("container_engine"),
+    pytest.mark.timeout(0 if sample_size(1) is None else 1800),  # all of them take hours
+]
 
+RUNNING = Guest("firmware", "firmware", seconds=0.5)
+BATCH = 64  # sources that are saved before they are looked at
 PLAIN = ("-nodefaults",)
 MACHINES = {  # that no build versions, with what each needs
     "none": PLAIN,
@@ -57,43 +66,62 @@ def in_lab(real: RealMatrix, work: Callable[[Lab], Awaitable[None]]) -> None:
 class Findings:
     """Checks streams and collects what is wrong, so that one bad stream does not hide another."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger | None = None) -> None:
         self.counts = Counts()
         self.problems: list[str] = []
+        self._ledger = ledger or Ledger()
 
     def check(self, name: str, data: bytes, again: bytes | None = None) -> None:
         """All checks of one stream; `again` is a second save of the same paused guest."""
-        found = check_stream(data, self.counts)
+        counts = Counts()
+        found = check_stream(data, counts)
         if not found:
             bits = random.Random(f"{seed()} {name}")
-            found = check_flips(data, bits, self.counts)
+            found = check_flips(data, bits, counts)
         if again is not None:
-            found += check_twice(data, again, self.counts)
-        self.problems += [f"{name}: {problem}" for problem in found]
+            found += check_twice(data, again, counts)
+        problems = [f"{name}: {problem}" for problem in found]
+        self._ledger.add(name, {"counts": counts.record(), "problems": problems})
 
     def report(self) -> None:
         """Print the counts and fail when there is a problem."""
+        for record in self._ledger.records.values():
+            self.counts.add(record["counts"])
+            self.problems += record["problems"]
         print(f"\n{self.counts}")
         assert self.counts.streams, "nothing was saved"
         assert not self.problems, "\n".join(self.problems)
 
 
-async def source_streams(lab: Lab, triples: list[Triple]) -> dict[Triple, bytes]:
-    """The streams of those that save."""
-    await lab.run([Pair(t.machine, t.profile, t.build, t.build) for t in triples])
-    found = {triple: await lab.source(triple) for triple in triples}
-    print(f"\n{len(triples)} drawn by seed {seed()}, {sum(d is not None for d in found.values())} save")
-    return {triple: data for triple, data in found.items() if data is not None}
+def chosen(real: RealMatrix, default: int, ledger: Ledger) -> list[Triple]:
+    """The sources to take that are not done yet."""
+    triples = drawn(real.sources, sample_size(default))
+    if only_stored():
+        triples = [triple for triple in triples if real.store.get(real.sources[triple]) is not None]
+    left = [triple for triple in triples if real.name(triple) not in ledger]
+    print(f"\n{len(triples)} sources drawn by seed {seed()}, {len(triples) - len(left)} done before")
+    return left
+
+
+async def streams(lab: Lab, triples: list[Triple]) -> AsyncIterator[tuple[Triple, bytes]]:
+    """The streams of those that save; few are in memory at a time."""
+    for some in batches(triples, BATCH):
+        await lab.run([Pair(t.machine, t.profile, t.build, t.build) for t in some])
+        for triple in some:
+            data = await lab.source(triple)
+            if data is not None:
+                yield triple, data
 
 
 def test_every_source_of_the_matrix(real: RealMatrix) -> None:
-    findings = Findings()
+    ledger = Ledger("sources")
+    findings = Findings(ledger)
 
     async def work(lab: Lab) -> None:
-        for triple, data in (await source_streams(lab, drawn(real.sources, sample_size(60)))).items():
+        async for triple, data in streams(lab, chosen(real, 60, ledger)):
             _, again = await lab.save(triple.build, triple.machine, real.arguments(triple))
             assert again is not None, f"{triple} saved once, and then no more"
-            findings.check("/".join(triple), data, again)
+            findings.check(real.name(triple), data, again)
 
     in_lab(real, work)
     findings.report()
@@ -116,29 +144,53 @@ def test_machines_without_versions(real: RealMatrix, machine: str) -> None:
     findings.report()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the script leaves its files open
 def test_values_are_those_of_analyze_migration(real: RealMatrix, tmp_path: Path) -> None:
-    """QEMU's own script, from Debian's source package, prints the same values."""
-    script = analyze_migration.find_script(tmp_path)
-    if isinstance(script, str):
-        missing(script)
-    opinion = analyze_migration.Opinion()
+    """QEMU's own script, from Debian's source package, has the same values."""
+    path = analyze_migration.find_script(tmp_path)
+    if isinstance(path, str):
+        missing(path)
+    script = analyze_migration.Script(path)
+    ledger = Ledger("values")
 
     async def work(lab: Lab) -> None:
-        streams = await source_streams(lab, drawn(real.sources, sample_size(30)))
-        for data in streams.values():
+        async for triple, data in streams(lab, chosen(real, 30, ledger)):
+            opinion = analyze_migration.Opinion()
             (tmp_path / "stream").write_bytes(data)
             if analyze_migration.misled(data):
                 opinion.unread += 1
                 with pytest.raises(RuntimeError):
-                    analyze_migration.run_script(script, tmp_path / "stream")
-                continue
-            printed = analyze_migration.run_script(script, tmp_path / "stream")
-            analyze_migration.compare(read_stream(data), printed, opinion)
+                    script(tmp_path / "stream")
+            else:
+                analyze_migration.compare(read_stream(data), script(tmp_path / "stream"), opinion)
+            ledger.add(real.name(triple), opinion.record())
 
     in_lab(real, work)
+    opinion = analyze_migration.Opinion()
+    for record in ledger.records.values():
+        opinion.add(record)
     print(f"\n{opinion}")
     assert opinion.streams
     assert not opinion.unexplained
+
+
+@pytest.mark.parametrize("machine", RAN)
+def test_guests_that_ran(real: RealMatrix, machine: str) -> None:
+    """A firmware guest's state, loaded and saved twice without running on: one digest, all checks."""
+    findings = Findings()
+
+    async def work(lab: Lab) -> None:
+        for build in real.builds:
+            arguments = RAN[machine]
+            _, ran = await lab.save(build, machine, arguments, RUNNING)
+            assert ran is not None, f"{build} does not save {machine!r}"
+            (_, one), (_, two) = [await lab.save(build, machine, arguments, incoming=ran) for _ in range(2)]
+            assert one is not None, f"{build} does not load and save what it saved"
+            findings.check(f"{machine}/{build}/ran", ran)
+            findings.check(f"{machine}/{build}/loaded", one, two)
+
+    in_lab(real, work)
+    findings.report()
 
 
 def test_the_checks_find_what_is_wrong(real: RealMatrix) -> None:

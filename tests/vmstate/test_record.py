@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from vmstate.record import Record, field
+from vmstate.record import Record, field, replace
 
 
 class Point(Record):
@@ -73,3 +73,26 @@ def test_repr_match_copy_and_pickle() -> None:
 def test_cached_properties() -> None:
     cached = Cached((1, 2))
     assert (cached.total, cached.total, vars(cached)) == (3, 3, {"total": 3})
+
+
+class Positive(Record):
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number <= 0:
+            raise ValueError("not positive")
+
+
+def test_a_record_may_check_itself() -> None:
+    assert Positive(1).number == 1
+    with pytest.raises(ValueError, match="not positive"):
+        Positive(0)
+
+
+def test_replace_makes_another_record_and_checks_it() -> None:
+    assert replace(Point(1, 2, place=3), y=5) == Point(1, 5)
+    assert replace(Point(1, 2, place=3), y=5).place == 3
+    with pytest.raises(ValueError, match="not positive"):
+        replace(Positive(1), number=-1)
+    with pytest.raises(TypeError):
+        replace(Positive(1), other=1)

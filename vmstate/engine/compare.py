@@ -7,7 +7,6 @@ of layout ends the comparison, as everything behind it is shifted. A length that
 
 from __future__ import annotations
 
-from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,6 +18,7 @@ from vmstate.engine.virtio import read_virtio_pci
 from vmstate.errors import StreamError
 from vmstate.lifetime import release_key
 from vmstate.pci import describe_offset
+from vmstate.record import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

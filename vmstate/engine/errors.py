@@ -7,11 +7,11 @@ the check (``facts["local"]``, ``facts["incoming"]``, ...) and the frames that t
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from vmstate.errors import StreamError
+from vmstate.record import Record
 
 __all__ = ["ERRNO", "Frame", "Kind", "VMStateError"]
 
@@ -49,8 +49,7 @@ ERRNO: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Record):
     """One level that an error passed through: a `field` of description `vmsd`, or a `subsection` of it."""
 
     kind: str  # "field" | "subsection"

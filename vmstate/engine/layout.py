@@ -7,8 +7,9 @@ section or subsection at the incoming one; a struct's own subsections are found 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Leaf", "leaves", "subsections"]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Record):
     """A field that is not a struct; `description` is the one that it stands in.
 
     `count` is None when the dump does not tell. `maybe` names the condition when nothing tells whether the

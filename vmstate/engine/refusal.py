@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from vmstate.record import Record
 
 if TYPE_CHECKING:
     from vmstate.vmdesc import DeviceDesc
@@ -31,8 +32,7 @@ class RefusalKind(StrEnum):
     SUBSECTION = "subsection"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Record):
     """One reason. `section` and `instance` say where, `field` is a path, a block, a register or a subsection.
 
     `message` is for people; `offset` is the place in the stream in bytes, -1 when there is none.
@@ -47,8 +47,7 @@ class Refusal:
     offset: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class LocalSection:
+class LocalSection(Record):
     """A section that the destination has: its version, and its own description and payload when known."""
 
     version_id: int

@@ -9,11 +9,11 @@ each if there is MSI-X.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from vmstate.engine.source import BytesSource
 from vmstate.pci import ConfigSpace
+from vmstate.record import Record
 
 __all__ = ["VirtioPci", "read_virtio_pci"]
 
@@ -25,8 +25,7 @@ _MAX_QUEUES: Final = 1024
 _VERSIONS: Final = (1, 2)  # of the PCI device's own description
 
 
-@dataclass(frozen=True, slots=True)
-class VirtioPci:
+class VirtioPci(Record):
     """`config_offset` and `queues_offset` count from the field's start; `sizes` has a ring size per queue."""
 
     config: bytes

@@ -120,7 +120,7 @@ def descriptions(draw: st.DrawFn, name: str = "d", depth: int = 2, fresh: bool =
 
 def _at(field: Field, version: int) -> Field:
     """A queue is loaded at its field's version, so the field exists from that version on only."""
-    from dataclasses import replace
+    from vmstate.record import replace
 
     if field.info is None or field.vmsd is None or field.version <= version:
         return field
@@ -129,7 +129,7 @@ def _at(field: Field, version: int) -> Field:
 
 def _subsection(vmsd: VMState) -> VMState:
     """Its fields live under names of their own, in the same state; sent when the state says so."""
-    from dataclasses import replace
+    from vmstate.record import replace
 
     fields = tuple(
         replace(field, attr=_own(field.attr), count=_own(field.count), size=_own(field.size))

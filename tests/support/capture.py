@@ -1,0 +1,178 @@
+"""Live migrations of real QEMU with everything that passes between the two sides on record.
+
+The source connects to a socket of the test, which connects to the destination's: one `Channel` per connection, both
+directions kept. `Wire.cut` breaks all connections, as a network does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.engines import Needs, Role
+from harness.hops.checks import let_run, release
+from harness.hops.emulator import Emulator
+from harness.model import Guest, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from real_matrix import Lab
+
+__all__ = ["MACHINE", "Channel", "Sides", "Wire", "sides"]
+
+MACHINE: Final = "pc-i440fx-5.2"
+ARGUMENTS: Final = ("-nodefaults", "-m", "64")
+RUNNING: Final = Guest("firmware", "firmware", seconds=0.3)
+DEADLINE: Final = 60.0  # seconds for any step
+_PIECE: Final = 1 << 16
+
+
+@dataclass
+class Channel:
+    """One connection: what the source sent (`forth`) and what came back."""
+
+    forth: bytearray = field(default_factory=bytearray)
+    back: bytearray = field(default_factory=bytearray)
+
+
+class Wire:
+    """Listens at `front` and passes on to `back`; channels in the order in which they were opened."""
+
+    def __init__(self, front: Path, back: Path) -> None:
+        self.channels: list[Channel] = []
+        self.front, self.back = front, back
+        self._writers: list[asyncio.StreamWriter] = []
+        self._server: asyncio.Server | None = None
+        self._moving: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Listen; other users may connect."""
+        self._server = await asyncio.start_unix_server(self._accept, self.front)
+        self.front.chmod(0o666)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel = Channel()
+        self.channels.append(channel)
+        other_reader, other_writer = await asyncio.open_unix_connection(self.back)
+        self._writers += [writer, other_writer]
+        moves = _move(reader, other_writer, channel.forth), _move(other_reader, writer, channel.back)
+        self._moving.update(asyncio.ensure_future(move) for move in moves)
+
+    def cut(self) -> None:
+        """Break all connections at once; what was not passed on is lost."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        """Wait until both sides have hung up, and stop listening."""
+        if self._server is not None:
+            self._server.close()
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.gather(*self._moving)
+        for writer in self._writers:
+            writer.close()
+
+
+async def _move(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray) -> None:
+    """Pass on and keep what comes; recorded is what was passed on, and a cut is the end of it."""
+    try:
+        while data := await reader.read(_PIECE):
+            record += data
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except (ConnectionError, OSError):
+        return  # cut, or the other side has gone: all that came is in the record
+
+
+class Sides:
+    """A source and a destination with a wire between them."""
+
+    def __init__(self, lab: Lab, name: str, source: Emulator, destination: Emulator) -> None:
+        self.source, self.destination = source, destination
+        self._lab, self._name, self._wires = lab, name, 0
+
+    async def run(self) -> None:
+        """Let the source's firmware run."""
+        await release(self.source)
+        await self.source.race(let_run(self.source, RUNNING), DEADLINE)
+
+    async def command(self, side: Emulator, name: str, **arguments: Any) -> Any:
+        """A QMP command; names with ``_`` for ``-``."""
+        sent = {key.replace("_", "-"): value for key, value in arguments.items()}
+        return await side.race(side.qmp.execute(name, sent), DEADLINE)
+
+    async def wire(self) -> Wire:
+        """A new wire; nobody listens at its far end yet."""
+        self._wires += 1
+        links = self._lab.links
+        wire = Wire(links / f"{self._name}-{self._wires}", links / f"{self._name}-{self._wires}-in")
+        await wire.open()
+        return wire
+
+    def uris(self, wire: Wire) -> tuple[str, str]:
+        """What the destination and the source are given."""
+        inner = self.destination.place.link(wire.back), self.source.place.link(wire.front)
+        return f"unix:{inner[0]}", f"unix:{inner[1]}"
+
+    async def migrate(self) -> Wire:
+        """Start the migration over a new wire."""
+        wire = await self.wire()
+        there, here = self.uris(wire)
+        await self.command(self.destination, "migrate-incoming", uri=there)
+        wire.back.chmod(0o666)
+        await self.command(self.source, "migrate", uri=here)
+        return wire
+
+    async def passes(self, count: int) -> None:
+        """Wait for the source's `count`th pass over memory; the migration must not end before."""
+        await self.source.race(_event(self.source, "MIGRATION_PASS", count), DEADLINE)
+
+    async def resumed(self) -> None:
+        """Wait until the guest runs on the destination: from then on postcopy can be broken and recovered."""
+        await self.destination.race(_event(self.destination, "RESUME"), DEADLINE)
+
+    async def until(self, side: Emulator, *statuses: str) -> str:
+        """Wait for one of these migration statuses, or a final one."""
+        return await side.race(side.migration_status(*statuses), DEADLINE)
+
+
+async def _event(side: Emulator, name: str, least: int = 0) -> None:
+    """Wait for an event, of MIGRATION_PASS for that of the `least`th pass."""
+    while True:
+        event = await side.qmp.event()
+        data = event.get("data", {})
+        assert data.get("status") not in {"completed", "failed"}, f"it ended before {name}"
+        if event["event"] == name and data.get("pass", 0) >= least:
+            return
+
+
+@asynccontextmanager
+async def sides(
+    lab: Lab, builds: Sequence[str], capabilities: Sequence[str], **parameters: Any
+) -> AsyncIterator[Sides]:
+    """Both sides started, with capabilities and parameters set; a firmware guest that does not run yet."""
+    mode = Mode("live", capabilities=tuple(capabilities))
+    needs = Needs(userfault="postcopy-ram" in capabilities)
+    async with AsyncExitStack() as stack:
+        both = []
+        for build, role in zip(builds, (Role.SOURCE, Role.DESTINATION), strict=True):
+            prepared = lab.real.builds[build]
+            place = await lab.engine.place(prepared, role, needs)
+            emulator = Emulator(place, prepared, role, RUNNING, lambda: 0.0)
+            stack.push_async_callback(emulator.end)
+            incoming = role is Role.DESTINATION
+            await emulator.race(emulator.start(MACHINE, ARGUMENTS, incoming=incoming), DEADLINE)
+            await emulator.race(emulator.set_up(mode), DEADLINE)
+            both.append(emulator)
+        found = Sides(lab, f"wire-{lab.serial()}", *both)
+        for side in both:
+            if parameters:
+                await found.command(side, "migrate-set-parameters", **parameters)
+        await release(found.destination)
+        yield found

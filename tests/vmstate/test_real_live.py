@@ -1,0 +1,243 @@
+"""Live migrations of running guests between real QEMUs, all five builds: every byte on every channel is read.
+
+Kinds: multifd (plain, zlib, zstd), postcopy with the return path, postcopy-preempt, a broken and recovered postcopy,
+XBZRLE and mapped-ram. Run with `-s` to see the counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from capture import ARGUMENTS, MACHINE, RUNNING, Sides, Wire, sides
+from channels import Found, read_broken, read_main, read_multifd, read_preempt, read_return
+from real_matrix import Lab, RealMatrix
+
+from harness.hops.task import Problem
+from vmstate.accounting import account
+from vmstate.learned import LearnedDelimiter
+from vmstate.multifd import MultifdFlag, Unpack
+from vmstate.ramevents import MappedData
+from vmstate.stream import read_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
+
+SLOW = 1 << 20  # bytes per second, so that a guest goes on while its memory is on its way
+TIMES = (0.0, 0.3, 1.5)  # seconds after which the firmware has set up other parts of the machine
+PASSES = 5  # over memory, before XBZRLE has something to compare with
+
+
+@pytest.fixture(scope="module")
+def real() -> RealMatrix:
+    """The builds of the Debian matrix."""
+    return RealMatrix.open()
+
+
+def each_build(
+    real: RealMatrix, capability: str, work: Callable[[Lab, str, Found], Awaitable[None]]
+) -> dict[str, Found]:
+    """Run `work` for every build that has a capability; what it found, printed."""
+    found: dict[str, Found] = {}
+
+    async def run() -> None:
+        async with Lab(real) as lab:
+            for build, prepared in real.builds.items():
+                if capability in prepared.facts.capabilities:
+                    found[build] = Found()
+                    await work(lab, build, found[build])
+
+    asyncio.run(run())
+    print("".join(f"\n{build}: {counts}" for build, counts in found.items()))
+    assert found, f"no build has {capability!r}"
+    return found
+
+
+async def learned(lab: Lab, build: str) -> LearnedDelimiter:
+    """Payload lengths from snapshots of such guests: postcopy sends no description."""
+    saved = [(await lab.save(build, MACHINE, ARGUMENTS, replace(RUNNING, seconds=s)))[1] for s in TIMES]
+    descriptions = [read_stream(data).vmdesc for data in saved if data is not None]
+    return LearnedDelimiter(d for d in descriptions if d is not None)
+
+
+async def start_postcopy(both: Sides) -> Wire:
+    """From the guest's run to the moment when it runs on the destination."""
+    await both.run()
+    wire = await both.migrate()
+    await both.until(both.source, "active")
+    await both.command(both.source, "migrate-start-postcopy")
+    await both.until(both.source, "postcopy-active")
+    await both.resumed()
+    return wire
+
+
+async def finish(both: Sides, *wires: Wire) -> None:
+    """Both sides have completed and hung up."""
+    assert await both.until(both.source) == "completed"
+    assert await both.until(both.destination) == "completed"
+    for wire in wires:
+        await wire.close()
+
+
+def slow() -> dict[str, int]:
+    """Parameters that let a guest run into memory that it has not yet."""
+    return {"max_bandwidth": SLOW, "max_postcopy_bandwidth": SLOW}
+
+
+def zstd_decoder() -> Unpack:
+    """A decoder of one channel; the codec itself has the standard library only."""
+    decoder = zstandard.ZstdDecompressor().decompressobj()
+
+    def unpack(data: bytes, _most: int) -> bytes:
+        return decoder.decompress(data)
+
+    return unpack
+
+
+# -- multifd -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["none", "zlib", "zstd"])
+def test_multifd(real: RealMatrix, method: str) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        options = {"multifd_channels": 2, "multifd_compression": method}
+        try:
+            async with sides(lab, (build, build), ("multifd", "return-path"), **options) as both:
+                await both.run()
+                wire = await both.migrate()
+                await finish(both, wire)
+        except Problem as problem:
+            if problem.detail != f"Invalid parameter '{method}'":
+                raise
+            found["built without it"] += 1
+            return
+        by_magic = {bytes(channel.forth[:4]): channel for channel in wire.channels}
+        main = by_magic[b"QEVM"]
+        read_main(bytes(main.forth), found)
+        read_return(bytes(main.back), found)
+        others = [bytes(channel.forth) for channel in wire.channels if channel is not main]
+        assert len(others) == 2
+        for data in others:
+            read_multifd(data, found, zstd_decoder())
+
+    all_found = each_build(real, "multifd", work).values()
+    for counts in [counts for counts in all_found if not counts["built without it"]]:
+        packed = {flag for flag in counts.compression if flag}
+        assert packed == ({MultifdFlag[method.upper()]} if method != "none" else set())
+        assert counts["MultifdPacket"]
+        assert counts["unpacked pages"]
+
+
+# -- postcopy ------------------------------------------------------------------------------------
+
+
+def test_postcopy_asks_for_pages(real: RealMatrix) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        delimiter = await learned(lab, build)
+        async with sides(lab, (build, build), ("postcopy-ram", "return-path"), **slow()) as both:
+            wire = await start_postcopy(both)
+            await finish(both, wire)
+        (channel,) = wire.channels
+        read_main(bytes(channel.forth), found, delimiter)
+        read_return(bytes(channel.back), found)
+
+    for counts in each_build(real, "postcopy-ram", work).values():
+        assert counts["Packaged"] == 1
+        assert counts["REQ_PAGES_ID"]  # the first request names its block
+
+
+def test_postcopy_preempt(real: RealMatrix) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        delimiter = await learned(lab, build)
+        capabilities = ("postcopy-ram", "return-path", "postcopy-preempt")
+        async with sides(lab, (build, build), capabilities, **slow()) as both:
+            wire = await start_postcopy(both)
+            await finish(both, wire)
+        main, urgent = sorted(wire.channels, key=lambda channel: channel.forth[:4] != b"QEVM")
+        reader = read_main(bytes(main.forth), found, delimiter)
+        read_return(bytes(main.back), found)
+        read_preempt(bytes(urgent.forth), reader.ram, found)
+
+    found = each_build(real, "postcopy-preempt", work).values()
+    assert all(counts["REQ_PAGES_ID"] for counts in found)
+    assert any(counts["urgent pages"] for counts in found)  # a request may cross its page on the main channel
+
+
+def test_recovery(real: RealMatrix) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        delimiter = await learned(lab, build)
+        async with sides(lab, (build, build), ("postcopy-ram", "return-path"), **slow()) as both:
+            broken = await start_postcopy(both)
+            broken.cut()
+            again = await recover(both)
+            await finish(both, broken, again)
+        (before,), (after,) = broken.channels, again.channels
+        reader = read_broken(bytes(before.forth), found, delimiter)
+        read_return(bytes(before.back), found)
+        read_main(bytes(after.forth), found, delimiter, earlier=reader)
+        read_return(bytes(after.back), found)
+
+    for counts in each_build(real, "postcopy-ram", work).values():
+        assert counts["POSTCOPY_RESUME"] == 1
+        assert counts["ReceivedBitmap"]
+        assert counts["RESUME_ACK"] == 1
+
+
+async def recover(both: Sides) -> Wire:
+    """Go on over a new wire when both sides have noticed that the old one broke."""
+    for side in (both.source, both.destination):
+        await both.until(side, "postcopy-paused")
+        side.forget_migration()
+    wire = await both.wire()
+    there, here = both.uris(wire)
+    await both.command(both.destination, "migrate-recover", uri=there)
+    wire.back.chmod(0o666)
+    await both.command(both.source, "migrate", uri=here, resume=True)
+    return wire
+
+
+# -- precopy -------------------------------------------------------------------------------------
+
+
+def test_xbzrle(real: RealMatrix) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        options = {"max_bandwidth": SLOW, "downtime_limit": 1}  # with 0 it ends after the first pass
+        async with sides(lab, (build, build), ("xbzrle",), **options) as both:
+            await both.run()
+            wire = await both.migrate()
+            await both.passes(PASSES)
+            await both.command(both.source, "migrate-set-parameters", max_bandwidth=1 << 40)
+            await both.command(both.source, "migrate-set-parameters", downtime_limit=2000)
+            await finish(both, wire)
+        (channel,) = wire.channels
+        read_main(bytes(channel.forth), found)
+        assert not channel.back
+
+    for counts in each_build(real, "xbzrle", work).values():
+        assert counts["RamXbzrle"]
+
+
+def test_mapped_ram(real: RealMatrix) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        async with sides(lab, (build, build), ("mapped-ram",)) as both:
+            await both.run()
+            file = lab.links / f"mapped-{lab.serial()}"
+            await both.command(both.source, "migrate", uri=f"file:{both.source.place.link(file)}")
+            assert await both.until(both.source) == "completed"
+            data = file.read_bytes()
+        stream = read_stream(data)
+        assert account(stream, data).complete
+        found.update(Counter(type(event).__name__ for event in stream.events))
+        found["bytes"] += len(data)
+        found["pages"] += sum(sum(block.counts.values()) for block in stream.ram.blocks.values())
+
+    for counts in each_build(real, "mapped-ram", work).values():
+        assert counts[MappedData.__name__]
+        assert counts["pages"]
