@@ -1,0 +1,79 @@
+"""`migmatrix compat extract`: asks a build for its compat entries and writes, or checks, the tables.
+
+QEMU 9.1 and later answer ``query-machines {"compat-props": true}``. What the answer means is `compat_tables`' to know.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.builds.images import Images
+from harness.compat_tables import CompatProps, differences, file_name, merge, read, render, split
+from harness.errors import UnusableBuild
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.builds import PreparedBuild
+
+__all__ = ["check", "fetch", "write"]
+
+_SECONDS: Final = 60
+_COMMANDS: Final = (
+    {"execute": "qmp_capabilities"},
+    {"execute": "query-machines", "arguments": {"compat-props": True}, "id": "machines"},
+    {"execute": "quit"},
+)
+
+
+def fetch(build: PreparedBuild) -> CompatProps:
+    """Entries per machine type, in the order in which they are applied; UnusableBuild for a build before 9.1."""
+    lines = " ".join(shlex.quote(json.dumps(command)) for command in _COMMANDS)
+    script = f'printf "%s\\n" {lines} | "$1" -M none -nodefaults -display none -qmp stdio'
+    if build.image:
+        with Images() as images:
+            text = images.run_script(build.image, script, build.binary)
+    else:
+        text = _run_here(script, build.binary)
+    return _parse(text, build.id)
+
+
+def _run_here(script: str, binary: str) -> str:
+    argv = ["sh", "-c", script, "extract", binary]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False).stdout
+
+
+def _parse(text: str, build: str) -> CompatProps:
+    replies = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    answer: dict[str, Any] = next((reply for reply in replies if reply.get("id") == "machines"), {})
+    if "return" not in answer:
+        why = answer.get("error", {}).get("desc", "no answer")
+        raise UnusableBuild(build, f"it does not tell its compat entries, only QEMU 9.1 and later do: {why}")
+    return {
+        machine["name"]: [_fact(p) for p in machine.get("compat-props", ())] for machine in answer["return"]
+    }
+
+
+def _fact(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["qom-type"], row["property"], row["value"]
+
+
+def write(props: CompatProps, build: PreparedBuild, directory: Path) -> list[Path]:
+    """Write a file per table; life-times and notes that are there stay. Returns what was written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = read(directory)
+    source = f"QEMU {build.facts.version}'s query-machines {build.facts.package}".rstrip()
+    written = []
+    for version, table in split(props).items():
+        path = directory / file_name(version)
+        path.write_text(render(merge(kept.get(version), table), source), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def check(props: CompatProps, build: PreparedBuild, directory: Path) -> list[str]:
+    """What the tables of `directory` say otherwise than this build, one line per machine type."""
+    return differences(read(directory), props, build.facts.version)

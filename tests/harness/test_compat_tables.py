@@ -1,0 +1,61 @@
+"""Compat tables: from what a build lists to files, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.compat_tables import CompatProps, differences, file_name, merge, read, render, split
+
+SEEN: CompatProps = {
+    "none": [],
+    "pc-q35-10.0": [("iommu", "bits", "39")],
+    "pc-q35-9.2": [("iommu", "bits", "39"), ("card", "vectors", "0"), ("x86_64-cpu", "old", "off")],
+    "pc-i440fx-10.0": [],
+    "pc-i440fx-9.2": [("card", "vectors", "0"), ("x86_64-cpu", "old", "off")],
+}
+
+
+def _written(directory: Path) -> Path:
+    for version, table in split(SEEN).items():
+        (directory / file_name(version)).write_text(render(table, "test"), encoding="utf-8")
+    return directory
+
+
+def test_files_say_what_the_build_said(tmp_path: Path) -> None:
+    tables = read(_written(tmp_path))
+    assert list(tables) == ["", "9.2"]
+    assert tables[""].entries[0].boards == ("pc-q35",)
+    assert [e.value for e in tables["9.2"].entries] == ["0", "off"]
+    assert differences(tables, SEEN, "10.0.3") == []
+    assert "pc_entries" in (tmp_path / "hw_compat_9_2.yaml").read_text()
+
+
+def test_a_difference_is_named(tmp_path: Path) -> None:
+    tables = read(_written(tmp_path))
+    seen = SEEN | {"pc-q35-9.2": [*SEEN["pc-q35-9.2"], ("card", "speed", "1")]}
+    assert differences(tables, seen, "10.0") == ["pc-q35-9.2: missing card.speed"]
+
+
+def test_writing_again_keeps_life_times(tmp_path: Path) -> None:
+    path = _written(tmp_path) / "hw_compat_9_2.yaml"
+    path.write_text(path.read_text().replace('value: "0"', 'value: "0", shipped: "10.0.1", note: "why"'))
+    with path.open("a") as out:
+        out.write('  - {device: "gone", property: "p", value: "1", until: "10.0"}\n')
+    again = merge(read(tmp_path)["9.2"], split(SEEN)["9.2"])
+    assert [(e.device, e.shipped, e.note) for e in again.entries] == [
+        ("card", "10.0.1", "why"), ("x86_64-cpu", "", ""), ("gone", "", ""),
+    ]  # fmt: skip
+
+
+def test_lists_that_do_not_continue_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not begin with"):
+        split({"pc-q35-10.0": [("a", "b", "c")], "pc-q35-9.2": [], "pc-i440fx-10.0": [], "pc-i440fx-9.2": []})
+
+
+def test_every_committed_value_is_text_and_stands_once() -> None:
+    for table in read(Path("compat")).values():
+        assert all(isinstance(v, str) for e in table.entries for v in e.fact())
+        keys = [(e.device, e.property, e.boards) for e in table.entries if not e.until]
+        assert len(keys) == len(set(keys)), table.version
