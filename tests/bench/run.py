@@ -1,6 +1,6 @@
 """`tox -e bench`: speed and memory as ratios within one run. Prints; judges nothing, machines are noisy.
 
-    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, hops, stream (default all)
+    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, hops, stream, emulator (default all)
 
 `hops` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
 compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it.
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from analyze_migration import find_script
 from drivers import Work, chroots, containers, drive, export_root
+from emulator_bench import bench_emulator
 from stream_bench import bench_streams
 
 from harness.builds import prepare
@@ -168,17 +169,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=["plan", "hops", "stream", []], metavar="PART")
+    parser.add_argument("parts", nargs="*", choices=["plan", "hops", "stream", "emulator", []], metavar="PART")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--analyze", type=Path, metavar="PATH", help="QEMU's analyze-migration.py")
     options = parser.parse_args()
-    parts = options.parts or ["plan", "hops", "stream"]
+    parts = options.parts or ["plan", "hops", "stream", "emulator"]
     if "plan" in parts:
         plan()
     if "hops" in parts:
         hops(options.repeat)
     if "stream" in parts:
         stream(options.repeat, options.analyze)
+    if "emulator" in parts:
+        bench_emulator(options.repeat, real=shutil.which("docker") is not None)
 
 
 if __name__ == "__main__":

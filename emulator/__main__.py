@@ -1,0 +1,10 @@
+"""`python -m emulator`: QEMU's command line, on the reference emulator."""
+
+from __future__ import annotations
+
+import sys
+
+from emulator.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

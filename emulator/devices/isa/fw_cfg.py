@@ -1,0 +1,67 @@
+"""The firmware configuration interface (fw_cfg): where the guest stands in reading it. QEMU: `hw/nvram/fw_cfg.c`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emulator.devices.isa.base import StatefulDevice
+from emulator.properties import BOOL, UINT16, Property
+from vmstate.description import VMState
+from vmstate.fields import uint16, uint32, uint64
+
+__all__ = ["VMSTATE_FW_CFG", "FwCfgIo"]
+
+
+def _old_offset(_state: Any, version: int) -> bool:
+    return version == 1
+
+
+def _dma_needed(state: Any) -> bool:
+    return bool(state.dma_enabled)
+
+
+def _acpi_needed(state: Any) -> bool:
+    return bool(state.acpi_mr_restore)
+
+
+VMSTATE_FW_CFG = VMState(
+    "fw_cfg",
+    (
+        uint16("cur_entry"),
+        uint16("cur_offset", test=_old_offset),
+        uint32("cur_offset", version=2),
+    ),
+    version_id=2,
+    minimum_version_id=1,
+    subsections=(
+        VMState("fw_cfg/dma", (uint64("dma_addr"),), needed=_dma_needed),
+        VMState(
+            "fw_cfg/acpi_mr",
+            (uint64("table_mr_size"), uint64("linker_mr_size"), uint64("rsdp_mr_size")),
+            1, 1, needed=_acpi_needed,
+        ),
+    ),
+)  # fmt: skip
+
+
+class FwCfgIo(StatefulDevice):
+    """The interface at its I/O ports, with the DMA interface on top unless a machine type has it off."""
+
+    type_name = "fw_cfg_io"
+    user_creatable = False
+    properties = (
+        Property("dma_enabled", BOOL, True),
+        Property("x-file-slots", UINT16, 0x20),
+        Property("acpi-mr-restore", BOOL, True, since="5.1"),
+    )
+    vmstate = VMSTATE_FW_CFG
+    acpi_sizes: tuple[int, int, int] | None = None
+
+    def reset(self) -> None:
+        """Nothing selected. ACPI tables have a place in the state only on boards with them (`acpi_sizes`)."""
+        super().reset()
+        state = self.state
+        state.dma_enabled = self.props["dma_enabled"]
+        state.acpi_mr_restore = self.acpi_sizes is not None and self.props.get("acpi-mr-restore", False)
+        if self.acpi_sizes is not None:
+            state.table_mr_size, state.linker_mr_size, state.rsdp_mr_size = self.acpi_sizes

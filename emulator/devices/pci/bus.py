@@ -1,0 +1,103 @@
+"""PCI buses: slots and functions, and the path of a device through the bridges above it.
+
+A devfn is slot * 8 + function. Without an address a device gets the first slot whose function 0 is free, as in QEMU;
+behind a PCI Express port there is slot 0 only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from emulator.bus import Bus
+from emulator.errors import DeviceError
+from emulator.properties import Form
+from vmstate.description import VMState
+from vmstate.fields import int32, int32_equal
+
+if TYPE_CHECKING:
+    from emulator.device import Device
+
+__all__ = ["PCIBUS", "PCIBus", "PCIEBus"]
+
+_SLOTS: Final = 32
+_FUNCTIONS: Final = 8
+
+PCIBUS: Final = VMState(
+    "PCIBUS",
+    (int32_equal("nirq", attr="lines"), int32("irq_count", count="lines")),
+    version_id=1,
+    minimum_version_id=1,
+)
+
+
+class PCIBus(Bus):
+    """A conventional bus. `lines` is the number of interrupt lines that it leads to, `first` its first slot."""
+
+    kind: ClassVar[str] = "PCI"
+
+    def __init__(
+        self, name: str, parent: Device | None = None, *, lines: int = 0, slots: range = range(_SLOTS)
+    ) -> None:
+        super().__init__(name, parent)
+        self.lines = lines
+        self.irq_count = [0] * lines
+        self.slots = slots
+        self.at: dict[int, Device] = {}
+
+    @property
+    def root(self) -> bool:
+        """Whether no bridge is above it."""
+        return self.parent is None or self.parent.parent_bus is None
+
+    @property
+    def express(self) -> bool:
+        """Whether it is a PCI Express link."""
+        return self.type == "PCIE"
+
+    def plug(self, device: Device, addr: str = "") -> None:
+        """Take a device at `addr` (hexadecimal, ``3.1``) or at the address in its properties; DeviceError."""
+        if addr:
+            device.set("addr", addr, Form.TEXT)
+        devfn = device.props.get("addr", -1)
+        device.props["addr"] = self._free(device) if devfn < 0 else self._check(device, devfn)
+        self.at[device.props["addr"]] = device
+        device.parent_bus = self
+        self.devices.append(device)
+
+    def unplug(self, device: Device) -> None:
+        """Let a device go; its address is free again."""
+        del self.at[device.props["addr"]]
+        super().unplug(device)
+
+    def _free(self, device: Device) -> int:
+        for slot in self.slots:
+            if slot * _FUNCTIONS not in self.at:
+                return slot * _FUNCTIONS
+        raise DeviceError(f"PCI: no slot/function available for {device.type_name}, all in use or reserved")
+
+    def _check(self, device: Device, devfn: int) -> int:
+        slot, function = divmod(devfn, _FUNCTIONS)
+        other = self.at.get(devfn)
+        if other is not None:
+            raise DeviceError(
+                f"PCI: slot {slot} function {function} not available for {device.type_name}, "
+                f"in use by {other.type_name},id={other.id}"
+            )
+        if slot not in self.slots:
+            raise DeviceError(
+                f"PCI: slot {slot} function {function} not available for {device.type_name}, reserved"
+            )
+        return devfn
+
+    def path_of(self, device: Device) -> str:
+        """``0000:00`` and then slot and function of each bridge and of the device."""
+        above = "0000:00" if self.root or self.parent is None else self.parent.path
+        devfn = device.props["addr"]
+        return f"{above}:{devfn >> 3:02x}.{devfn & 7:x}"
+
+
+class PCIEBus(PCIBus):
+    """A PCI Express bus, which takes conventional devices too."""
+
+    kind: ClassVar[str] = "PCIE"
+    kinds: ClassVar[tuple[str, ...]] = ("PCI",)

@@ -1,0 +1,29 @@
+"""What a PC keeps of its ACPI tables beside the blocks themselves: whether firmware has fetched them.
+
+Source: section ``acpi_build`` in the VM descriptions of QEMU 5.2 to 11.1.
+"""
+
+from __future__ import annotations
+
+from emulator.device import Device
+from vmstate.description import VMState
+from vmstate.fields import uint8
+
+__all__ = ["AcpiBuild"]
+
+
+class AcpiBuild(Device):
+    """The state of the tables; `patched` is 1 once firmware has them."""
+
+    type_name = "acpi-build"
+    user_creatable = False
+    description = "state of the ACPI tables"
+    vmstate = VMState("acpi_build", (uint8("patched"),), version_id=1, minimum_version_id=1)
+
+    def init(self) -> None:
+        """Not fetched."""
+        self.patched = 0
+
+    def reset(self) -> None:
+        """Firmware fetches them again."""
+        self.patched = 0

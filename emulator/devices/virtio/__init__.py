@@ -1,0 +1,1 @@
+"""Virtio: devices (`device` and one module each), the PCI transport that carries them, and their stream format."""

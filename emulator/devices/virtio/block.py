@@ -1,0 +1,127 @@
+"""`virtio-blk`, and `vhost-user-blk` as far as migration sees it: queues by processor, config size by features.
+
+The document's first story is here: ``num-queues`` was 1 until 5.1; 5.2 takes the number of processors, and its table for
+5.1 puts the 1 back. Row 28 too: when the config grew for discard, so did a base register.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from emulator.devices.virtio.device import VirtIODevice, backend
+from emulator.devices.virtio.transport import VirtIOPCI, variants
+from emulator.properties import BOOL, LINK, STRING, UINT16, UINT32, Property
+
+if TYPE_CHECKING:
+    from vmstate.engine.protocols import Reading, Writing
+
+__all__ = ["Blk", "VhostUserBlk"]
+
+_AUTO: Final = 0xFFFF
+_MQ: Final = 12
+_SHORT, _WHOLE = 36, 60  # without, with discard and write-zeroes
+_TRIMMED: Final = 57
+
+
+class Blk(VirtIODevice):
+    """A disk."""
+
+    type_name = "virtio-blk-device"
+    virtio_id = 2
+    bits: ClassVar[dict[str, int]] = {"config-wce": 11, "discard": 13, "write-zeroes": 14}
+    always = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 9 | 1 << 10  # seg_max, geometry, blk_size, flush, topology
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("drive", STRING, None),
+        Property("num-queues", UINT16, 1, changes=(("5.1.50", _AUTO),)),
+        Property("queue-size", UINT16, 128, changes=(("4.2.50", 256),)),
+        Property("seg-max-adjust", BOOL, True, since="5.0"),
+        Property("discard", BOOL, True, since="3.1.50"),
+        Property("write-zeroes", BOOL, True, since="3.1.50"),
+        Property("config-wce", BOOL, True),
+        Property("x-enable-wce-if-config-wce", BOOL, True, since="5.0"),
+        Property("report-discard-granularity", BOOL, True, since="6.0"),
+        Property("serial", STRING, None),
+        Property("iothread", LINK, None),
+    )
+    vmstate = backend("virtio-blk", 2)
+
+    @property
+    def queues(self) -> int:
+        """Request queues; an unset number is that of the processors at start."""
+        given = int(self.props["num-queues"])
+        return max(1, self.machine.options.smp.cpus) if given == _AUTO else given
+
+    def queue_sizes(self) -> tuple[int, ...]:
+        """Requests."""
+        return (int(self.props["queue-size"]),) * self.queues
+
+    def offered(self) -> int:
+        """Several queues are a feature."""
+        return super().offered() | (self.queues > 1) << _MQ
+
+    def config_bytes(self) -> bytes:
+        """As long as its features need, where the release looks at them."""
+        if self.proxy.trait("whole-config"):
+            return bytes(self.proxy.trait("config-size"))
+        wanted = self.props.get("discard") or self.props.get("write-zeroes")
+        return bytes(_TRIMMED if wanted else _SHORT)
+
+    def put_own(self, writing: Writing) -> None:
+        """No request is under way."""
+        writing.number(0, 1)
+
+    def get_own(self, reading: Reading) -> None:
+        """Requests under way are not modelled."""
+        if reading.number(1):
+            raise self.refused(reading, "a request is under way")
+
+
+class BlkPCI(VirtIOPCI):
+    """A vector per queue and one for the config."""
+
+    type_name = "virtio-blk-pci-base"
+    abstract = True
+    backend_type = "virtio-blk-device"
+    legacy_number = 1
+    class_code = 0x0100
+    traits: ClassVar[tuple[Property, ...]] = (
+        Property("config-size", UINT32, _SHORT, changes=(("3.1.50", _WHOLE),)),
+        Property("whole-config", BOOL, True, changes=(("3.1.90", False),)),
+    )
+
+    def default_vectors(self) -> int:
+        """Follows the queues."""
+        assert isinstance(self.backend, Blk)  # noqa: S101 - `backend_type` says so
+        return self.backend.queues + 1
+
+
+class VhostUserBlk(Blk):
+    """A disk in another process; the process is not modelled, its config is."""
+
+    type_name = "vhost-user-blk"
+    properties: ClassVar[tuple[Property, ...]] = (Property("chardev", STRING, None),)
+    vmstate = backend("vhost-user-blk", 1)
+
+    def put_own(self, writing: Writing) -> None:
+        """Requests are the other process's."""
+
+    def get_own(self, reading: Reading) -> None:
+        """Requests are the other process's."""
+
+
+class VhostUserBlkPCI(BlkPCI):
+    """Its config had discard's fields from 4.0 on whatever its features, until 7.2."""
+
+    type_name = "vhost-user-blk-pci-base"
+    abstract = True
+    backend_type = "vhost-user-blk"
+    traits: ClassVar[tuple[Property, ...]] = (
+        Property("config-size", UINT32, _SHORT, changes=(("3.1.50", _WHOLE),)),
+        Property("whole-config", BOOL, True, changes=(("7.1.50", False),)),
+    )
+
+
+VirtioBlkPci, VirtioBlkPciTransitional, VirtioBlkPciNonTransitional = variants(BlkPCI, "virtio-blk-pci")
+VhostUserBlkPci, VhostUserBlkPciTransitional, VhostUserBlkPciNonTransitional = variants(
+    VhostUserBlkPCI, "vhost-user-blk-pci"
+)

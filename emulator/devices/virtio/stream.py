@@ -1,0 +1,214 @@
+"""What a virtio PCI device sends: transport, common registers, queues, the device's own part, subsections.
+
+1. Order and sizes are those of QEMU 5.2 to 11.1, read off their streams: PCI part, MSI-X, status, features (low
+   half), device config, queues up to the first of size 0, the device's part, then `COMMON`.
+2. All is one opaque field for the VM description, so `COMMON` moves its tables in one go.
+3. A feature that the host does not have fails the load.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.devices.pci.state import MSIX_STATE, PCI_DEVICE
+from emulator.devices.virtio.ring import MAX_QUEUES
+from vmstate.description import Field, HookError, Info, Slot, VMState
+from vmstate.engine.errors import Kind
+from vmstate.fields import boolean, buffer, custom, uint32, uint64
+
+if TYPE_CHECKING:
+    from emulator.devices.virtio.device import VirtIODevice
+    from vmstate.engine.protocols import Reading, Writing
+
+__all__ = ["VIRTIO", "virtio_field"]
+
+_QUEUE: Final = 28  # bytes of a queue's modern registers
+_VERSION_1: Final = 32
+_PACKED: Final = 34
+
+
+class _Tables:
+    """The tables of `COMMON`: made when saving, spread over the rings after loading."""
+
+    __slots__ = ("device", "guest", "modern", "packed", "pairs", "selects", "sizes")
+
+    def __init__(self, device: VirtIODevice) -> None:
+        rings = device.rings
+        pad = MAX_QUEUES - len(rings)
+        self.device = device
+        self.selects, self.guest = [0, 0], [device.guest_features & 0xFFFFFFFF, device.guest_features >> 32]
+        self.pairs = [address for ring in rings for address in (ring.avail, ring.used)] + [0] * (2 * pad)
+        self.sizes = [ring.most for ring in rings] + [0] * pad
+        self.modern = b"".join(ring.modern() for ring in rings) + bytes(_QUEUE * pad)
+        self.packed = bytes(12 * MAX_QUEUES)
+
+    def resized(self) -> bool:
+        return any(ring.size != ring.most for ring in self.device.rings)
+
+
+def _offers(bit: int) -> Any:
+    return lambda tables: bool(tables.device.host_features >> bit & 1)
+
+
+def _wide(tables: _Tables) -> bool:
+    return bool(tables.device.host_features >> 32)
+
+
+def _spread_pairs(tables: _Tables, _version: int) -> None:
+    for number, ring in enumerate(tables.device.rings):
+        ring.avail, ring.used = tables.pairs[2 * number : 2 * number + 2]
+
+
+def _spread_sizes(tables: _Tables, _version: int) -> None:
+    for ring, most in zip(tables.device.rings, tables.sizes, strict=False):
+        ring.most = most
+
+
+def _spread_modern(tables: _Tables, _version: int) -> None:
+    for number, ring in enumerate(tables.device.rings):
+        ring.set_modern(tables.modern[_QUEUE * number : _QUEUE * (number + 1)])
+
+
+def _sub(name: str, needed: Any, *fields: Field, **more: Any) -> VMState:
+    return VMState(f"virtio/{name}", fields, version_id=1, minimum_version_id=1, needed=needed, **more)
+
+
+_MODERN: Final = VMState(
+    "virtio_pci",
+    version_id=1,
+    minimum_version_id=1,
+    subsections=(
+        VMState(
+            "virtio_pci/modern_state",
+            (
+                uint32("selects", count=2),
+                uint32("guest", count=2),
+                buffer("modern", _QUEUE * MAX_QUEUES),
+            ),
+            version_id=1,
+            minimum_version_id=1,
+            needed=lambda tables: tables.device.proxy.modern,
+            post_load=_spread_modern,
+        ),
+    ),
+)
+
+
+def _get_extra(reading: Reading, old: Any, _slot: Slot) -> Any:
+    reading.load(_MODERN, old, 1)
+    return old
+
+
+def _put_extra(writing: Writing, value: Any, _slot: Slot) -> None:
+    writing.save(_MODERN, value)
+
+
+COMMON: Final = VMState(
+    "virtio",
+    version_id=1,
+    minimum_version_id=1,
+    subsections=(
+        _sub("64bit_features", _wide, uint64("guest_features", attr="device.guest_features")),
+        _sub(
+            "virtqueues", _offers(_VERSION_1), uint64("pairs", count=2 * MAX_QUEUES), post_load=_spread_pairs
+        ),
+        _sub("ringsize", _Tables.resized, uint32("sizes", count=MAX_QUEUES), post_load=_spread_sizes),
+        _sub("broken", lambda tables: tables.device.broken, boolean("broken", attr="device.broken")),
+        _sub(
+            "extra_state",
+            lambda tables: tables.device.proxy.props["migrate-extra"],
+            custom("extra_state", Info("virtqueue_extra_state", _get_extra, _put_extra), attr=""),
+        ),
+        _sub(
+            "started",
+            lambda tables: tables.device.started,
+            boolean("started", attr="device.started"),
+            since="4.0.50",
+        ),
+        _sub("packed_virtqueues", _offers(_PACKED), buffer("packed", 12 * MAX_QUEUES), since="4.1.50"),
+        _sub(
+            "disabled",
+            lambda tables: tables.device.disabled,
+            boolean("disabled", attr="device.disabled"),
+            since="4.2.50",
+        ),
+    ),
+)
+
+
+def _put(writing: Writing, _value: Any, slot: Slot) -> None:
+    device: VirtIODevice = slot.holder
+    proxy = device.proxy
+    writing.save(PCI_DEVICE, proxy)
+    if proxy.vectors:
+        MSIX_STATE.put(writing, proxy, Slot(slot.field, proxy, 0))
+        writing.number(proxy.config_vector, 2)
+    writing.put(
+        struct.pack(">BBHI", device.status, device.isr, device.queue_sel, device.guest_features & 0xFFFFFFFF)
+    )
+    writing.number(len(device.config), 4)
+    writing.put(bytes(device.config))
+    _put_rings(writing, device)
+    device.put_own(writing)
+    writing.save(device.resolved(COMMON), _Tables(device))
+
+
+def _put_rings(writing: Writing, device: VirtIODevice) -> None:
+    writing.number(len(device.rings), 4)
+    for ring in device.rings:
+        writing.put(struct.pack(">IQH", ring.size, ring.desc, ring.last_avail))
+        if device.proxy.vectors:
+            writing.number(ring.vector, 2)
+
+
+def _get(reading: Reading, _old: Any, slot: Slot) -> Any:
+    device: VirtIODevice = slot.holder
+    proxy = device.proxy
+    reading.load(PCI_DEVICE, proxy, PCI_DEVICE.version_id)
+    if proxy.vectors:
+        MSIX_STATE.get(reading, proxy, Slot(slot.field, proxy, 0))
+        proxy.config_vector = reading.number(2)
+    device.status, device.isr, device.queue_sel = reading.number(1), reading.number(1), reading.number(2)
+    device.guest_features = reading.number(4)
+    incoming = reading.take(reading.number(4))
+    device.config[:] = (incoming + bytes(device.config)[len(incoming) :])[: len(device.config)]
+    _get_rings(reading, device)
+    device.get_own(reading)
+    reading.load(device.resolved(COMMON), _Tables(device), COMMON.version_id)
+    _check_features(device)
+    return device
+
+
+def _get_rings(reading: Reading, device: VirtIODevice) -> None:
+    count = reading.number(4)
+    if count > MAX_QUEUES:
+        raise _refused(reading, f"Invalid number of virtqueues: 0x{count:x}")
+    for number in range(count):
+        size, desc, last = reading.number(4), reading.number(8), reading.number(2)
+        vector = reading.number(2) if device.proxy.vectors else 0
+        device.take_ring(reading, number, (size, desc, last, vector))
+
+
+def _refused(reading: Reading, message: str) -> Exception:
+    return reading.error(
+        Kind.CUSTOM, "a device like the source's", message, message=message, errno=errno.EPERM
+    )
+
+
+def _check_features(device: VirtIODevice) -> None:
+    """The message is QEMU's: what the guest uses, then what this side has."""
+    if device.guest_features & ~device.host_features:
+        text = (
+            f"Features 0x{device.guest_features:x} unsupported. Allowed features: 0x{device.host_features:x}"
+        )
+        raise HookError(text, errno.EPERM)
+
+
+VIRTIO: Final = Info("virtio", _get, _put)
+
+
+def virtio_field() -> Field:
+    """The one field of each virtio device's description."""
+    return custom("virtio", VIRTIO, attr="")

@@ -1,0 +1,44 @@
+"""The emulator's error tree. Texts are what QEMU prints, without the program name before them.
+
+EmulatorError
+|-- FatalError      the process ends with status 1
+|-- DeviceError     a device cannot be made, set or realized
+|   `-- PropertyError   ... because of one property
+`-- QmpError        a QMP command fails, with QEMU's error class
+"""
+
+from __future__ import annotations
+
+__all__ = ["DeviceError", "EmulatorError", "FatalError", "PropertyError", "QmpError"]
+
+
+class EmulatorError(Exception):
+    """Anything that the emulator says to its user; `str()` is the text."""
+
+
+class FatalError(EmulatorError):
+    """The machine cannot be built: ``qemu-system-x86_64: TEXT``, exit status 1."""
+
+
+class DeviceError(EmulatorError):
+    """A device cannot be made or realized. `-device` turns it into `FatalError`, `device_add` into `QmpError`.
+
+    `class_` is QMP's error class: ``GenericError``, or ``DeviceNotFound`` for a missing bus or device.
+    """
+
+    def __init__(self, text: str, class_: str = "GenericError") -> None:
+        super().__init__(text)
+        self.class_ = class_
+
+
+class PropertyError(DeviceError):
+    """A property does not exist, or does not take this value."""
+
+
+class QmpError(EmulatorError):
+    """A QMP command fails: ``{"error": {"class": class_, "desc": desc}}``."""
+
+    def __init__(self, class_: str, desc: str) -> None:
+        super().__init__(desc)
+        self.class_ = class_
+        self.desc = desc

@@ -1,0 +1,215 @@
+"""Guest programs: what runs in the machine while it runs.
+
+`Heartbeat` is the firmware: it writes a line to the debug console now and then, for ever. `WorkloadGuest` is a program
+that works on memory and checks itself, so that after a migration it proves that nothing was lost:
+
+1. The working set is `pages` pages of guest RAM after a header page. Step k writes one of them; the order is a walk
+   with a stride that reaches every page once in `pages` steps (a generation), so which step wrote a page last is
+   computed, never stored: memory use does not depend on the size of the working set.
+2. What a page holds follows from seed, page and step. Before a page is written, what is there must be what the
+   last generation wrote; after a load, all pages and the header are gone through once more.
+3. The step counter is in the section ``workload`` and in the header page; both must agree.
+4. A wrong page is said on the console, the guest panics (event GUEST_PANICKED) and does not go on.
+5. Work is done in slices on the main loop, under the machine's lock; how much is due comes from the virtual clock.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING, Final
+
+from emulator.errors import FatalError
+from emulator.memory import PAGE_SIZE
+from vmstate.description import VMState
+from vmstate.fields import uint64, uint64_equal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emulator.machine import Machine
+    from emulator.memory import RamBlock
+    from emulator.optionrecords import Workload
+
+__all__ = ["VMSTATE_WORKLOAD", "Heartbeat", "Walk", "WorkloadGuest", "start_guest"]
+
+_BEAT_NS: Final = 50_000_000
+_SLICE_NS: Final = 5_000_000
+_SLICE_PAGES: Final = 512  # about a millisecond of work, so that a monitor never waits long
+_BACKLOG_NS: Final = 1_000_000_000  # what a slow host may owe
+_FIRST_PAGE: Final = 256  # the header; above what firmware and interrupt tables would use
+_MAGIC: Final = b"migmatrix-workload"
+_WORD: Final = (1 << 64) - 1
+
+VMSTATE_WORKLOAD: Final = VMState(
+    "workload",
+    version_id=1,
+    minimum_version_id=1,
+    fields=(uint64_equal("pages"), uint64_equal("seed"), uint64("steps")),
+    post_load=lambda guest, _version: guest.loaded(),
+)
+
+
+def start_guest(machine: Machine, write: Callable[[bytes], object]) -> Heartbeat:
+    """The program that the command line asks for; FatalError when it does not fit. `write` is the console."""
+    workload = machine.options.workload
+    if workload is None:
+        return Heartbeat(machine, write)
+    block = max(machine.ram_blocks.values(), key=lambda b: b.used_length, default=None)
+    needed = (_FIRST_PAGE + 1 + workload.pages) * PAGE_SIZE
+    if block is None or block.used_length < needed:
+        raise FatalError(f"-workload pages={workload.pages}: needs {needed} bytes of guest memory")
+    return WorkloadGuest(machine, write, workload, block)
+
+
+class Heartbeat:
+    """Firmware that has nothing to boot: one line per beat of the virtual clock."""
+
+    def __init__(self, machine: Machine, write: Callable[[bytes], object]) -> None:
+        self._machine = machine
+        self._write = write
+        self._beats = 0
+        self._beat = machine.clock.timer(self._say)
+        machine.on_change(self._changed)
+
+    def _changed(self, running: bool, _state: str) -> None:
+        if running:
+            self._beat.arm(self._machine.clock.now())
+
+    def _say(self) -> None:
+        self._beats += 1
+        self.print(self.line())
+        self._beat.arm(self._machine.clock.now() + _BEAT_NS)
+
+    def line(self) -> str:
+        """What a beat says."""
+        return f"firmware: beat {self._beats}"
+
+    def print(self, line: str) -> None:
+        """Write a line to the debug console."""
+        self._write(line.encode() + b"\n")
+
+
+class WorkloadGuest(Heartbeat):
+    """The memory program; see the rules above. Its attributes are the fields of its section."""
+
+    def __init__(
+        self, machine: Machine, write: Callable[[bytes], object], workload: Workload, block: RamBlock
+    ) -> None:
+        self.pages, self.rate, self.seed = workload.pages, workload.rate, workload.seed
+        self.steps = 0
+        self._block = block
+        self._walk = Walk(self.pages)
+        self._unchecked = 0  # pages still to go through after a load
+        self._due_from = 0  # virtual ns from which work is due
+        self._panicked = False
+        super().__init__(machine, write)
+        self._work = machine.clock.timer(self._slice)
+        machine.registry.register(VMSTATE_WORKLOAD, self)
+
+    def line(self) -> str:
+        """How far the program is."""
+        return f"workload: step {self.steps} of seed {self.seed}"
+
+    def loaded(self) -> None:
+        """After a load: go through everything before anything is written."""
+        self._unchecked = self.pages
+
+    def _changed(self, running: bool, state: str) -> None:
+        super()._changed(running, state)
+        if running and not self._panicked:
+            self._due_from = self._machine.clock.now()
+            self._work.arm(self._due_from)
+
+    def _slice(self) -> None:
+        with self._machine.bql:
+            wrong = self._check_slice() if self._unchecked else self._write_slice()
+            if wrong:
+                self._panic(wrong)
+                return
+        self._work.arm(self._machine.clock.now() + (0 if self._unchecked else _SLICE_NS))
+
+    def _check_slice(self) -> str:
+        """Go through some pages after a load; the header first. What is wrong, or ""."""
+        if self._unchecked == self.pages and self._header() != self._read(0):
+            return "the header is not of this step"
+        first = self.pages - self._unchecked
+        end = min(first + _SLICE_PAGES, self.pages)
+        self._unchecked = self.pages - end
+        self._due_from = self._machine.clock.now()
+        return next((wrong for page in range(first, end) if (wrong := self._wrong(page))), "")
+
+    def _write_slice(self) -> str:
+        """Do the steps that are due, as many as fit a slice. What is wrong, or ""."""
+        now = self._machine.clock.now()
+        self._due_from = max(self._due_from, now - _BACKLOG_NS)
+        steps = min((now - self._due_from) * self.rate // 1_000_000_000, _SLICE_PAGES)
+        self._due_from += steps * 1_000_000_000 // self.rate
+        for _ in range(steps):
+            page = self._walk.page(self.steps)
+            if wrong := self._wrong(page):
+                return wrong
+            self._block.write(self._offset(page), self._content(page, self.steps))
+            self.steps += 1
+        if steps:
+            self._block.write(_FIRST_PAGE * PAGE_SIZE, self._header())
+        return ""
+
+    def _wrong(self, page: int) -> str:
+        """Why what a page holds is not what its last step wrote, or ""."""
+        step = self._walk.last_step(page, self.steps)
+        wanted = bytes(PAGE_SIZE) if step < 0 else self._content(page, step)
+        if self._read(page + 1) == wanted:
+            return ""
+        return f"page {page} does not hold what step {step} wrote"
+
+    def _offset(self, page: int) -> int:
+        return (_FIRST_PAGE + 1 + page) * PAGE_SIZE
+
+    def _read(self, place: int) -> bytes:
+        start = (_FIRST_PAGE + place) * PAGE_SIZE
+        return self._block.data[start : start + PAGE_SIZE]
+
+    def _content(self, page: int, step: int) -> bytes:
+        """A page: a header that names seed, page and step, then a word that depends on all of them."""
+        head = b"".join(number.to_bytes(8, "little") for number in (self.seed & _WORD, page, step))
+        word = _mix(_mix(self.seed ^ page) ^ step).to_bytes(8, "little")
+        return head + word * ((PAGE_SIZE - len(head)) // 8)
+
+    def _header(self) -> bytes:
+        numbers = b"".join(n.to_bytes(8, "little") for n in (self.seed & _WORD, self.pages, self.steps))
+        return (_MAGIC + numbers).ljust(PAGE_SIZE, b"\0") if self.steps else bytes(PAGE_SIZE)
+
+    def _panic(self, wrong: str) -> None:
+        self._panicked = True
+        self.print(f"workload: {wrong} (step {self.steps}, seed {self.seed})")
+        self._machine.emit("GUEST_PANICKED", {"action": "pause"})
+        self._machine.vm_stop("guest-panicked")
+
+
+class Walk:
+    """The order in which `pages` pages are written: consecutive steps are far apart, no page comes twice a round."""
+
+    def __init__(self, pages: int) -> None:
+        stride = max(1, pages * 618 // 1000)
+        while gcd(stride, pages) != 1:
+            stride += 1
+        self._pages, self._stride = pages, stride
+        self._back = pow(stride, -1, pages)
+
+    def page(self, step: int) -> int:
+        """The page that a step writes."""
+        return step * self._stride % self._pages
+
+    def last_step(self, page: int, steps: int) -> int:
+        """The last of the first `steps` steps that wrote a page, -1 when none has."""
+        first = page * self._back % self._pages
+        rounds = (steps - 1 - first) // self._pages
+        return first + rounds * self._pages if rounds >= 0 else -1
+
+
+def _mix(value: int) -> int:
+    """A 64-bit mix of a number (the finaliser of splitmix64, public domain)."""
+    value = (value + 0x9E3779B97F4A7C15) & _WORD
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _WORD
+    return value ^ (value >> 31)

@@ -1,0 +1,331 @@
+"""The machine: release, memory, devices, sections, run state; what every other part of the emulator works on.
+
+1. Everything that a guest or a migration can see is read and changed under `bql`.
+2. The order in which things are made is the order in the stream: boards are data, in that order.
+3. A property's value comes from, later ones winning: the type, compat tables from the newest to the oldest,
+   `-global` in the order given, `-device`.
+4. Run states change through `set_runstate`; the clock runs just while the guest does.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.bus import Bus
+from emulator.clock import Clock
+from emulator.device import Device, ancestors
+from emulator.errors import DeviceError, FatalError, PropertyError
+from emulator.properties import Form
+from vmstate.lifetime import lives
+from vmstate.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from emulator.memory import RamBlock
+    from emulator.migration import Migration
+    from emulator.optionrecords import DeviceOption, Options
+    from emulator.release import CompatEntry, MachineType, Release
+
+__all__ = ["Machine", "build_machine"]
+
+_RUNNING: Final = "running"
+_TEXTS: Final = {  # seen on QEMU 5.2, 7.2, 10.0, 11.1; dated with the first release not known to say otherwise
+    "machine": (
+        ("", "unsupported machine type\nUse -machine help to list supported machines"),
+        ("8.0", 'unsupported machine type: "{name}"\nUse -machine help to list supported machines'),
+    ),
+    "abstract": (
+        ("", "Parameter 'driver' expects non-abstract device type"),
+        ("6.0", "Parameter 'driver' expects a non-abstract device type"),
+    ),
+}
+
+
+def text(key: str, release: str, **facts: str) -> str:
+    """A sentence in the words of `release`."""
+    return [words for since, words in _TEXTS[key] if lives(since, "", release)][-1].format(**facts)
+
+
+class Machine:
+    """One emulated machine; `build_machine` makes a complete one, this an empty one of its type."""
+
+    def __init__(self, release: Release, type_: MachineType, options: Options) -> None:
+        self.release = release
+        self.type = type_
+        self.options = options
+        self.bql = threading.RLock()
+        self.clock = Clock()
+        self.registry = Registry()
+        self.ram_blocks: dict[str, RamBlock] = {}
+        self.devices: list[Device] = []  # roots: what hangs on no bus, in order of creation
+        self.buses: list[Bus] = [Bus("main-system-bus")]
+        self.globals = [*options.globals, *_cpu_globals(options.cpu or type_.default_cpu)]
+        self.used_globals: set[int] = set()
+        self.compat: list[CompatEntry] = release.compat_entries(type_)
+        self.unmodelled: set[tuple[str, str]] = set()  # (type, property) of compat entries that no class has
+        self.runstate = "prelaunch" if options.incoming is None else "inmigrate"
+        self.autostart = not options.stopped  # whether a guest that comes in goes on by itself
+        self.ready = False  # all of the command line is done: what is made from now on is hotplugged
+        self.emit: Callable[[str, dict[str, Any] | None], None] = lambda _event, _data: None
+        self._listeners: list[Callable[[bool, str], None]] = []
+        self._anonymous: list[Device] = []
+        self._migration: Migration | None = None
+
+    @property
+    def migration(self) -> Migration:
+        """The machine's migration; its code is loaded when it is first asked for."""
+        if self._migration is None:
+            from emulator.migration import Migration  # noqa: PLC0415 - not needed to start
+
+            self._migration = Migration(self)
+        return self._migration
+
+    # --- run state ----------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the guest runs."""
+        return self.runstate == _RUNNING
+
+    def on_change(self, listener: Callable[[bool, str], None]) -> None:
+        """Call `listener(running, state)` after each change between running and not, in order of registration."""
+        self._listeners.append(listener)
+
+    def vm_start(self) -> None:
+        """Let the guest run: event RESUME, then the state, then the listeners."""
+        with self.bql:
+            if self.running:
+                return
+            self.emit("RESUME", None)
+            self.runstate = _RUNNING
+            self.clock.start()
+            self._tell()
+
+    def vm_stop(self, state: str = "paused") -> None:
+        """Stop the guest and go to `state`; event STOP only if it ran."""
+        with self.bql:
+            if not self.running:
+                self.runstate = state
+                return
+            self.clock.stop()
+            self.runstate = state
+            self._tell()
+            self.emit("STOP", None)
+
+    def _tell(self) -> None:
+        for listener in [*self._listeners]:
+            listener(self.running, self.runstate)
+
+    def reset(self) -> None:
+        """Reset every device, in order of creation; the run state stays."""
+        with self.bql:
+            for device in self.walk():
+                device.reset()
+
+    # --- memory -------------------------------------------------------------------------------------------------
+
+    def add_ram(self, name: str, size: int, *, max_size: int | None = None) -> RamBlock:
+        """A RAM block, zero; with `max_size` it may be resized up to that. ValueError for a name that is taken."""
+        from emulator.memory import RamBlock  # noqa: PLC0415 - a device module may come here first
+
+        if name in self.ram_blocks:
+            raise ValueError(f"RAM block {name!r} exists")
+        block = RamBlock(name, size, max_size=max_size, resizable=max_size is not None)
+        self.ram_blocks[name] = block
+        return block
+
+    # --- devices ------------------------------------------------------------------------------------------------
+
+    def walk(self) -> Iterator[Device]:
+        """All devices, parents before what they hold."""
+        for device in self.devices:
+            yield from device.walk()
+
+    def find(self, id_or_path: str) -> Device | None:
+        """The device with this id or QOM path."""
+        return next((d for d in self.walk() if id_or_path in (d.id or None, d.qom_path)), None)
+
+    def all_buses(self) -> Iterator[Bus]:
+        """All buses, in the order in which QEMU looks through them."""
+        yield from self.buses
+        for device in self.walk():
+            yield from device.buses
+
+    def find_bus(self, name: str) -> Bus:
+        """The bus `name`; DeviceError."""
+        for bus in self.all_buses():
+            if bus.name == name:
+                return bus
+        raise DeviceError(f"Bus '{name}' not found")
+
+    def new(self, type_name: str, id: str = "") -> Device:  # noqa: A002 - QEMU's word
+        """A device with defaults, compat entries and globals applied, not realized; DeviceError."""
+        cls = self.release.device_class(type_name)
+        if cls is None:
+            raise DeviceError(f"'{type_name}' is not a valid device model name", "DeviceNotFound")
+        return cls(self, id)
+
+    def create(
+        self,
+        type_name: str,
+        props: Iterable[tuple[str, Any]] = (),
+        id: str = "",  # noqa: A002 - QEMU's word
+        bus: str | Bus = "",
+        addr: str = "",
+        form: Form = Form.TEXT,
+    ) -> Device:
+        """Make, set, plug and realize a device; DeviceError. `bus` is a bus or a name, "" for the first that fits."""
+        device = self.new(type_name, id)
+        for name, value in props:
+            device.set(name, value, form)
+            device.explicit.add(name)
+        self.place(device, bus, addr)
+        return self.realize(device)
+
+    def place(self, device: Device, bus: str | Bus = "", addr: str = "") -> None:
+        """Put a device made by `new` where it belongs: on a bus, or among the roots; DeviceError."""
+        place = self._bus_for(device, bus)
+        if place is not None:
+            place.plug(device, addr)
+        if place is None or place.parent is None:
+            self.devices.append(device)
+
+    def realize(self, device: Device) -> Device:
+        """Realize a device that has its place; it is nowhere when that fails."""
+        try:
+            device.realize()
+        except DeviceError:
+            self.remove(device)
+            raise
+        return device
+
+    def add(self, option: DeviceOption, form: Form | None = None) -> Device:
+        """What `-device` and `device_add` do; DeviceError when the type is not for users, or anything fails."""
+        cls = self.release.device_class(option.driver)
+        if cls is not None:
+            self._check_creatable(option.driver, cls)
+        if option.id and self.find(option.id) is not None:
+            raise DeviceError(f"Duplicate device ID '{option.id}'")
+        used = form or Form.of_device_option(self.release.name)
+        return self.create(option.driver, option.props, option.id, option.bus, option.addr, used)
+
+    def _check_creatable(self, name: str, cls: type[Device]) -> None:
+        if cls.abstract:
+            raise DeviceError(text("abstract", self.release.name))
+        if not cls.user_creatable:
+            raise DeviceError("Parameter 'driver' expects a pluggable device type")
+        if self.ready and not cls.hotpluggable:
+            raise DeviceError(f"Device '{name}' does not support hotplugging")
+
+    def remove(self, device: Device) -> None:
+        """Take a device and what it holds away."""
+        device.unrealize()
+        if device in self.devices:
+            self.devices.remove(device)
+
+    def _bus_for(self, device: Device, bus: str | Bus) -> Bus | None:
+        kind = device.bus
+        if isinstance(bus, str) and bus:
+            bus = self.find_bus(bus)
+        if isinstance(bus, Bus):
+            if not bus.takes(kind):
+                raise DeviceError(f"Device '{device.type_name}' can't go on {bus.type} bus")
+            return bus
+        return self._free_bus(device.type_name, kind) if kind else None
+
+    def _free_bus(self, type_name: str, kind: str) -> Bus:
+        """The first bus of this kind that has room."""
+        fitting = [bus for bus in self.all_buses() if bus.takes(kind)]
+        for bus in fitting:
+            if not bus.full:
+                return bus
+        raise DeviceError(
+            f"Bus '{fitting[0].name}' is full"
+            if fitting
+            else f"No '{kind}' bus found for device '{type_name}'"
+        )
+
+    # --- defaults, compat entries, globals ----------------------------------------------------------------------
+
+    def apply_defaults(self, device: Device) -> None:
+        """Apply what the machine type and the user say of all devices of a type; called while it is made.
+
+        A compat entry for a property that the emulator does not model is noted, not applied.
+        """
+        names = ancestors(type(device))
+        for entry in self.compat:
+            if entry.device not in names:
+                continue
+            if device.find_property(entry.property) is None:
+                self.unmodelled.add((entry.device, entry.property))
+            else:
+                device.set(entry.property, entry.value)
+        self._apply_globals(device, names)
+
+    def _apply_globals(self, device: Device, names: frozenset[str]) -> None:
+        for n, (driver, name, value) in enumerate(self.globals):
+            if driver in names:
+                self.used_globals.add(n)
+                try:
+                    device.set(name, value)
+                except PropertyError as why:
+                    raise PropertyError(f"can't apply global {driver}.{name}={value}: {why}") from why
+
+    def global_warnings(self) -> list[str]:
+        """What QEMU prints about globals that met no device, after the machine is complete."""
+        found = []
+        for n, (driver, name, value) in enumerate(self.globals):
+            cls = self.release.device_class(driver)
+            if n in self.used_globals or (cls is not None and cls.hotpluggable):
+                continue
+            if cls is None:
+                found.append(f"warning: global {driver}.{name} has invalid class name")
+            else:
+                found.append(f"warning: global {driver}.{name}={value} not used")
+        return found
+
+    def anonymous_path(self, device: Device) -> str:
+        """Path of a device without an id: numbered in the order in which paths are asked for."""
+        if device not in self._anonymous:
+            self._anonymous.append(device)
+        return f"/machine/unattached/device[{self._anonymous.index(device)}]"
+
+
+def _cpu_globals(cpu: str) -> Iterator[tuple[str, str, str]]:
+    """`-cpu MODEL,flag=off,+flag,-flag` is, as in QEMU, globals for the model's type."""
+    model, *flags = cpu.split(",")
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if name[:1] in ("+", "-"):
+            name, value = name[1:], "on" if name[0] == "+" else "off"
+        yield f"{model}-x86_64-cpu", name, value or "on"
+
+
+def build_machine(release: Release, options: Options) -> Machine:
+    """The machine that a command line asks for, stopped; FatalError with what QEMU prints."""
+    from emulator.boards import complete, populate  # noqa: PLC0415 - boards import this module
+
+    machine = Machine(release, _machine_type(release, options.machine), options)
+    with machine.bql:
+        populate(machine)
+        for option in options.devices:
+            _add_device(machine, option)
+        complete(machine)
+        machine.ready = True
+    return machine
+
+
+def _machine_type(release: Release, name: str) -> MachineType:
+    found = release.machine_type(name) if name else release.default_machine
+    if found is None:
+        raise FatalError(text("machine", release.name, name=name))
+    return found
+
+
+def _add_device(machine: Machine, option: DeviceOption) -> None:
+    try:
+        machine.add(option)
+    except DeviceError as why:
+        raise FatalError(f"{option.where}: {why}" if option.where else str(why)) from why

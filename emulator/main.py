@@ -1,0 +1,190 @@
+"""The emulator's process: options, release, chardevs, machine, monitors, main loop, exit status.
+
+`main(argv)` is the whole program on one screen. Everything that can be wrong with a command line ends in
+``qemu-system-x86_64: TEXT`` on standard error and status 1; a quit, and a signal that asks for the end, in status 0.
+
+1. Chardevs are opened first, as in QEMU: a monitor's client may be waiting for its greeting.
+2. Whatever was made here (sockets' files, the PID file) is removed on every way out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from emulator.chardev import Backend, open_chardev
+from emulator.errors import FatalError, QmpError
+from emulator.loop import Loop
+from emulator.machine import Machine, build_machine
+from emulator.options import Options, parse
+from emulator.qmp.server import Server
+from emulator.release import Release, open_release
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+__all__ = ["main"]
+
+_PROGRAM: Final = "qemu-system-x86_64"
+_END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LAST_WORDS: Final = 1.0  # seconds that a monitor's client has to read them
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one emulator; its exit status."""
+    try:
+        options = parse(argv)
+        release = open_release(options.release, options.release_file or None)
+        if options.help:
+            return _answer(options, release)
+        if options.dump_vmstate:
+            return _dump(options, release)
+        with _Process(options, release) as process:
+            return process.run()
+    except FatalError as err:
+        _complain(str(err))
+        return 1
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"{_PROGRAM}: {line}\n")
+    sys.stderr.flush()
+
+
+def _answer(options: Options, release: Release) -> int:
+    from emulator.help import answer  # noqa: PLC0415 - only for those who ask
+
+    return answer(options, release)
+
+
+def _dump(options: Options, release: Release) -> int:
+    from emulator.dump import dump  # noqa: PLC0415 - as above
+
+    machine = (release.machine_type(options.machine) if options.machine else None) or release.default_machine
+    dump(release, machine.name, options.dump_vmstate)
+    return 0
+
+
+class _Process:
+    """What a running emulator holds; a context manager that gives all of it back."""
+
+    def __init__(self, options: Options, release: Release) -> None:
+        self._options = options
+        self._release = release
+        self._loop = Loop()
+        self._chardevs: dict[str, Backend] = {}
+        self._server = Server(self._loop, release.name, self._chardevs)
+        self._pidfile = ""
+
+    def __enter__(self) -> Self:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)  # before any other thread: they inherit it
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for chardev in self._chardevs.values():
+            chardev.flush(_LAST_WORDS)
+            chardev.close()
+        if self._pidfile:
+            os.unlink(self._pidfile)  # noqa: PTH108 - pathlib is not for the start
+        self._loop.close()
+
+    def run(self) -> int:
+        """From the open chardevs to the end."""
+        self._write_pidfile()
+        for spec in self._options.chardevs:
+            self._chardevs[spec.id] = open_chardev(spec, self._loop)
+        machine = build_machine(self._release, self._options)
+        self._connect(machine)
+        self._add_guest(machine)
+        for warning in machine.global_warnings():
+            _complain(warning)
+        self._watch_signals()
+        self._begin(machine)
+        self._loop.run()
+        return self._server.status
+
+    def _write_pidfile(self) -> None:
+        path = self._options.pidfile
+        if not path:
+            return
+        try:
+            with open(path, "w", encoding="ascii") as file:  # noqa: PTH123 - as above
+                file.write(f"{os.getpid()}\n")
+        except OSError as err:
+            raise FatalError(f"cannot create PID file: Could not create '{path}': {err.strerror}") from err
+        self._pidfile = path
+
+    def _connect(self, machine: Machine) -> None:
+        """Tie machine, loop and monitors together."""
+        self._loop.clock = machine.clock
+        self._server.machine = machine
+        machine.emit = self._server.emit
+        machine.on_change(lambda _running, _state: self._loop.call(_nothing))  # timers start or stop to count
+        for monitor in self._options.monitors:
+            self._server.add(self._chardevs[monitor.chardev], control=monitor.control, pretty=monitor.pretty)
+
+    def _add_guest(self, machine: Machine) -> None:
+        """What will run: with something to do, or with somewhere to say that it goes on."""
+        consoles = [d for d in machine.walk() if d.type_name == "isa-debugcon"]
+        chardev = self._chardevs.get(str(consoles[0].props.get("chardev", ""))) if consoles else None
+        if chardev is None and self._options.workload is None:
+            return
+        from emulator.guest import start_guest  # noqa: PLC0415 - most guests never run
+
+        start_guest(machine, _nothing if chardev is None else chardev.write)
+        if chardev is not None:
+            chardev.lossy = True
+            chardev.start()
+
+    def _watch_signals(self) -> None:
+        """A thread waits for signals: only so does Python tell who sent them."""
+        import threading  # noqa: PLC0415 - loaded long since
+
+        threading.Thread(target=self._wait_for_signal, name="signals", daemon=True).start()
+
+    def _wait_for_signal(self) -> None:
+        while True:
+            got = signal.sigwaitinfo(_END_SIGNALS)
+            self._loop.call(partial(self._terminate, got.si_signo, got.si_pid))
+
+    def _terminate(self, number: int, sender: int) -> None:
+        whose = f" ({name})" if (name := _name_of(sender)) else ""
+        _complain(f"terminating on signal {number} from pid {sender}{whose}")
+        self._server.shut_down("host-signal")
+
+    def _begin(self, machine: Machine) -> None:
+        """What the command line wants to happen at once: load a stream or a snapshot, run."""
+        options = self._options
+        if options.incoming is not None:
+            machine.migration.on_fatal = partial(self._loop.call, self._server.abandon)
+        try:
+            self._load(machine)
+        except QmpError as err:
+            where = f"-incoming {options.incoming}: " if options.incoming is not None else ""
+            raise FatalError(f"{where}{err}") from err
+        if options.incoming is None and not options.stopped:
+            machine.vm_start()
+
+    def _load(self, machine: Machine) -> None:
+        options = self._options
+        if options.incoming is not None and options.incoming != "defer":
+            machine.migration.incoming(options.incoming)
+        if options.loadvm:
+            self._server.snapshots.load(options.loadvm)
+
+
+def _nothing(*_: object) -> None:
+    """Only wakes the loop up; where nobody reads the console."""
+
+
+def _name_of(pid: int) -> str:
+    """The command line of a process, as QEMU shows who ended it; "" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - as above
+            return file.read().split(b"\0")[0].decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,94 @@
+"""Guest memory: blocks of anonymous memory that know which of their pages were written.
+
+1. One byte per page in the log, so that the next dirty page is found by `bytearray.find`.
+2. A writer changes the data first and marks it afterwards; a reader takes the marks first and reads afterwards.
+   So a page that is sent half written is always marked again.
+3. Logging costs nothing while no migration runs: pages are only marked between `start_log` and `stop_log`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from typing import Final
+
+__all__ = ["PAGE_SIZE", "RamBlock"]
+
+PAGE_SIZE: Final = 4096
+_DIRTY: Final = 1
+
+
+def _pages(size: int) -> int:
+    return -(-size // PAGE_SIZE)
+
+
+class RamBlock:
+    """`size` bytes of guest memory, used from the start; a resizable block may grow to `max_size`.
+
+    `data` is the memory, zero at first; `write` is how the guest changes it. `used_length` is what is migrated.
+    """
+
+    __slots__ = ("_lock", "_log", "_logging", "data", "max_size", "name", "resizable", "used_length")
+
+    def __init__(self, name: str, size: int, *, max_size: int | None = None, resizable: bool = False) -> None:
+        self.name = name
+        self.used_length = size
+        self.max_size = max(size, max_size or 0)
+        self.resizable = resizable
+        room = max(_pages(self.max_size), 1) * PAGE_SIZE
+        # private, so that reading a page that was never written takes no memory
+        self.data = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._log = bytearray()
+        self._logging = 0
+        self._lock = threading.Lock()
+
+    @property
+    def pages(self) -> int:
+        """Pages in use."""
+        return _pages(self.used_length)
+
+    @property
+    def dirty_pages(self) -> int:
+        """Pages marked since the log was taken last; 0 when there is no log."""
+        return self._log.count(_DIRTY)
+
+    def resize(self, size: int) -> None:
+        """Use `size` bytes; ValueError unless the block is resizable and that fits."""
+        if size == self.used_length:
+            return
+        if not self.resizable or size > self.max_size:
+            raise ValueError(f"{self.name!r} has {self.used_length} bytes, {size} wanted")
+        self.used_length = size
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write as the guest does: the bytes, then the marks."""
+        end = offset + len(data)
+        if offset < 0 or end > self.used_length:
+            raise ValueError(f"{self.name!r} has no bytes {offset} to {end}")
+        self.data[offset:end] = data
+        if self._logging and data:
+            self.mark(offset // PAGE_SIZE, _pages(end))
+
+    def mark(self, first: int, end: int) -> None:
+        """Mark pages from `first` up to `end`, after somebody wrote to `data` directly."""
+        with self._lock:
+            self._log[first:end] = b"\1" * (end - first)
+
+    def start_log(self) -> None:
+        """Begin to mark what is written, with nothing marked."""
+        with self._lock:
+            self._log = bytearray(_pages(self.max_size))
+            self._logging += 1
+
+    def stop_log(self) -> None:
+        """Mark no more; the log is forgotten."""
+        with self._lock:
+            self._logging = 0
+            self._log = bytearray()
+
+    def take_log(self) -> bytes:
+        """What was marked since the last call, one byte per page in use, 1 or 0; the log is clean afterwards."""
+        with self._lock:
+            taken = bytes(self._log[: self.pages])
+            self._log = bytearray(len(self._log))
+        return taken

@@ -1,0 +1,24 @@
+"""Migration: everything that moves a machine's state. Start with `Migration` in `control`.
+
+`outgoing` and `incoming` are the two threads; `savestate` and `loadstate` write and read a stream; `ram_save` and
+`ram_load` move memory; `handlers` says what an iterative device is; `transports` opens channels; `messages` says
+what is wrong in the words of a release; `states` and `traits` hold what happens when, and in which release.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emulator.migration.control import Migration
+
+__all__ = ["Migration"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `Migration` when it is first asked for: a machine that starts only registers its sections."""
+    if name != "Migration":
+        raise AttributeError(name)
+    from emulator.migration.control import Migration  # noqa: PLC0415 - see above
+
+    return Migration

@@ -1,0 +1,90 @@
+"""Where a stream goes to or comes from: URIs and channel lists, as QEMU reads them. Nothing is opened here.
+
+tcp:HOST:PORT   unix:PATH   exec:COMMAND   fd:NAME   file:PATH[,offset=BYTES] (from 8.2)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emulator.errors import QmpError
+from vmstate.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emulator.migration.traits import Traits
+
+__all__ = ["Address", "from_channels", "parse_uri"]
+
+
+class Address(Record):
+    """`kind` is tcp, unix, exec, fd or file; `target` a host, path, command or name, `command` its words."""
+
+    kind: str
+    target: str
+    port: str = ""
+    offset: int = 0
+    command: tuple[str, ...] = ()
+
+
+def _error(text: str) -> QmpError:
+    return QmpError("GenericError", text)
+
+
+def parse_uri(uri: str, traits: Traits, *, incoming: bool) -> Address:
+    """The address that `uri` means; QmpError."""
+    kind, _, rest = uri.partition(":")
+    if kind == "tcp":
+        return _tcp(rest)
+    if kind == "unix":
+        if not rest:
+            raise _error("invalid Unix socket address")
+        return Address("unix", rest)
+    if kind == "exec":
+        return Address("exec", rest, command=("/bin/sh", "-c", rest))
+    if kind == "fd":
+        return Address("fd", rest)
+    if kind == "file" and traits.file_transport:
+        return _file(rest)
+    if incoming or traits.address_first:
+        raise _error(f"unknown migration protocol: {uri}")
+    raise _error("Parameter 'uri' expects a valid migration protocol")
+
+
+def _tcp(text: str) -> Address:
+    host, colon, rest = text.removeprefix("[").partition("]:" if text.startswith("[") else ":")
+    port = rest.partition(",")[0]
+    if not colon or not port:
+        raise _error(f"error parsing address '{text}'")
+    return Address("tcp", host, port)
+
+
+def _file(text: str) -> Address:
+    path, has_offset, offset = text.partition(",offset=")
+    if not has_offset:
+        return Address("file", path)
+    factor = {"K": 10, "M": 20, "G": 30}.get(offset[-1:].upper(), 0)
+    number = offset[:-1] if factor else offset
+    if not number.isdigit():
+        raise _error(f"file URI has bad offset {offset}: Invalid argument")
+    return Address("file", path, offset=int(number) << factor)
+
+
+def from_channels(channels: Sequence[Any]) -> Address:
+    """The address of the main channel of a `channels` list; QmpError."""
+    if len(channels) != 1 or channels[0].get("channel-type") != "main":
+        raise _error("Channel list must have one main channel")
+    addr = channels[0]["addr"]
+    transport = addr.get("transport")
+    if transport == "exec":
+        return Address("exec", " ".join(addr["args"]), command=tuple(addr["args"]))
+    if transport == "file":
+        return Address("file", addr["filename"], offset=addr.get("offset", 0))
+    if transport == "socket" and addr.get("type") == "unix":
+        return Address("unix", addr["path"])
+    if transport == "socket" and addr.get("type") == "inet":
+        return Address("tcp", addr["host"], str(addr["port"]))
+    if transport == "socket" and addr.get("type") == "fd":
+        return Address("fd", addr["str"])
+    raise _error(f"'{transport}' is not supported by this emulator")

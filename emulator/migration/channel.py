@@ -1,0 +1,135 @@
+"""Byte channels: a file descriptor that carries a stream, and that another thread can interrupt.
+
+1. A descriptor does not block: who must wait waits for it and for the channel's interruption at once.
+2. An interrupted channel fails every later read and write; nothing ever hangs on one.
+3. What the system says becomes `ChannelError` here and nowhere else, in the words of QEMU's channels.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+__all__ = ["Channel", "ChannelError", "Wake"]
+
+
+class ChannelError(Exception):
+    """The other side is gone, or the system refused; the text is QEMU's."""
+
+
+class Wake:
+    """Something to wait for together with a descriptor; once set it stays set."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.is_set = False
+
+    def set(self) -> None:
+        """Wake all waiters, now and later."""
+        self.is_set = True
+        os.eventfd_write(self.fd, 1)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long; whether it is set."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        poll.poll(max(0.0, seconds) * 1000)
+        return self.is_set
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.fd)
+
+
+class Channel:
+    """A connection. `noun` is what errors call it (socket, command, file); `finish` runs after it is closed.
+
+    A channel of two descriptors (a command's input and output) reads from `fd` and writes to `out`.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        noun: str,
+        *,
+        out: int | None = None,
+        finish: Callable[[], object] | None = None,
+        on_interrupt: Callable[[], object] | None = None,
+    ) -> None:
+        self._in = fd
+        self._out = fd if out is None else out
+        self._noun = noun
+        self._finish = finish
+        self._on_interrupt = on_interrupt
+        self._wake = Wake()
+        self._closed = False
+        self._lock = threading.Lock()
+        for each in {self._in, self._out} - {-1}:
+            os.set_blocking(each, False)
+
+    @classmethod
+    def from_socket(cls, sock: socket.socket) -> Channel:
+        """A connected socket, which belongs to the channel from now on."""
+        return cls(sock.detach(), "socket")
+
+    @property
+    def two_way(self) -> bool:
+        """Whether the same connection can carry messages the other way."""
+        return self._in != -1 and self._out != -1 and self._noun != "file"
+
+    def _wait(self, fd: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(fd, event)
+        poll.register(self._wake.fd, select.POLLIN)
+        poll.poll()
+        if self._wake.is_set:
+            raise ChannelError(f"Channel error: {os.strerror(5)}")
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of `data`; waits for the other side."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._out, left) :]
+            except BlockingIOError:
+                self._wait(self._out, select.POLLOUT)
+            except OSError as error:
+                raise ChannelError(f"Unable to write to {self._noun}: {error.strerror}") from error
+
+    def read_into(self, view: memoryview) -> int:
+        """Read what is there, at least one byte; 0 at the end."""
+        while True:
+            try:
+                return os.readv(self._in, [view])
+            except BlockingIOError:
+                self._wait(self._in, select.POLLIN)
+            except OSError as error:
+                raise ChannelError(f"Unable to read from {self._noun}: {error.strerror}") from error
+
+    def interrupt(self) -> None:
+        """End every wait of other threads, at once and for good."""
+        with self._lock:
+            if not self._closed:
+                self._wake.set()
+            if self._on_interrupt is not None:
+                self._on_interrupt()
+
+    def close(self) -> None:
+        """Close; twice is once. What `finish` raises is a ChannelError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for fd in {self._in, self._out} - {-1}:
+                os.close(fd)
+            self._wake.close()
+        if self._finish is not None:
+            self._finish()
+            with self._lock:
+                self._on_interrupt = None

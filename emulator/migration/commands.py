@@ -1,0 +1,160 @@
+"""Commands of the source inside a stream (type 0x08): which there are, and what the destination does with them.
+
+Lengths and states are checked as QEMU does. Postcopy, COLO and recovery are not done here: their commands are
+refused by name, never ignored.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from emulator.migration.faults import LoadFault
+from emulator.migration.names import c_string
+from emulator.migration.streams import BytesChannel, Input
+from vmstate.wire import MAX_PACKAGED, CommandCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from emulator.migration.returnpath import ReplyPath
+    from emulator.migration.traits import Traits
+
+__all__ = ["CommandHandler"]
+
+_ANY: Final = -1
+_LENGTHS: Final = {
+    CommandCode.OPEN_RETURN_PATH: 0,
+    CommandCode.PING: 4,
+    CommandCode.POSTCOPY_ADVISE: _ANY,
+    CommandCode.POSTCOPY_LISTEN: 0,
+    CommandCode.POSTCOPY_RUN: 0,
+    CommandCode.POSTCOPY_RAM_DISCARD: _ANY,
+    CommandCode.PACKAGED: 4,
+    CommandCode.ENABLE_COLO: 0,
+    CommandCode.POSTCOPY_RESUME: 0,
+    CommandCode.RECV_BITMAP: _ANY,
+    CommandCode.SWITCHOVER_START: 0,
+}
+_ADVICE: Final = 16
+
+
+class _Command(NamedTuple):
+    code: CommandCode
+    data: bytes
+    source: Input
+    nested: Callable[[Input], None]
+
+
+class CommandHandler:
+    """What a destination knows while it reads commands.
+
+    `say` prints a line that is no error; `acks`: the source is told at once that it may switch over.
+    """
+
+    def __init__(
+        self,
+        traits: Traits,
+        replies: ReplyPath,
+        blocks: Collection[str],
+        say: Callable[[str], object],
+        *,
+        acks: bool = False,
+    ) -> None:
+        self._traits = traits
+        self._replies = replies
+        self._blocks = blocks
+        self._say = say
+        self._acks = acks
+        self._advised = False
+
+    def handle(self, source: Input, nested: Callable[[Input], None]) -> None:
+        """Read one command after its type byte and do it; LoadFault. `nested` loads what a package holds."""
+        raw = source.take(4)
+        if len(raw) < 4:  # noqa: PLR2004 - code and length
+            new = f"Failed to load VM process command: stream error: -{errno.EIO}"
+            raise LoadFault(errno=errno.EIO, new=new)
+        number, length = int.from_bytes(raw[:2]), int.from_bytes(raw[2:])
+        code = self._known(number, length)
+        wanted = _LENGTHS[code]
+        if wanted not in (_ANY, length):
+            text = f"{code.name} received with bad length - expecting {wanted}, got {length}"
+            raise LoadFault(text, errno=errno.ERANGE)
+        data = source.take(length)
+        if len(data) < length:
+            raise LoadFault(errno=errno.EIO)
+        self._do(_Command(code, data, source, nested))
+
+    def _known(self, number: int, length: int) -> CommandCode:
+        newest = CommandCode.SWITCHOVER_START if self._traits.switchover_start else CommandCode.RECV_BITMAP
+        if not 0 < number <= newest:
+            raise LoadFault(f"MIG_CMD {number:#x} unknown (len {length:#x})")
+        return CommandCode(number)
+
+    def _do(self, command: _Command) -> None:
+        {
+            CommandCode.OPEN_RETURN_PATH: self._open_return_path,
+            CommandCode.PING: self._ping,
+            CommandCode.POSTCOPY_ADVISE: self._advise,
+            CommandCode.POSTCOPY_LISTEN: self._postcopy,
+            CommandCode.POSTCOPY_RUN: self._postcopy,
+            CommandCode.POSTCOPY_RAM_DISCARD: self._postcopy,
+            CommandCode.PACKAGED: self._packaged,
+            CommandCode.ENABLE_COLO: self._colo,
+            CommandCode.POSTCOPY_RESUME: self._resume,
+            CommandCode.RECV_BITMAP: self._bitmap,
+            CommandCode.SWITCHOVER_START: self._switchover,
+        }[command.code](command)
+
+    def _open_return_path(self, _: _Command) -> None:
+        if not self._replies.open():
+            raise LoadFault("CMD_OPEN_RETURN_PATH called when RP already open", errno=errno.EPERM)
+        if self._acks:
+            self._replies.switchover_ack()
+
+    def _ping(self, command: _Command) -> None:
+        value = int.from_bytes(command.data)
+        if not self._replies.is_open:
+            raise LoadFault(f"CMD_PING ({value:#x}) received with no return path", errno=errno.EPERM)
+        self._replies.pong(value)
+
+    def _advise(self, command: _Command) -> None:
+        length = len(command.data)
+        if length == _ADVICE:
+            raise LoadFault("RAM postcopy is disabled but have 16 byte advise")
+        if length:
+            raise LoadFault(f"CMD_POSTCOPY_ADVISE invalid length ({length})")
+        self._advised = True
+
+    def _postcopy(self, command: _Command) -> None:
+        """What would begin postcopy: without an advice out of place, with one not done by this emulator."""
+        if self._advised:
+            raise LoadFault("Postcopy is not supported", errno=errno.EPERM)
+        raise LoadFault(f"CMD_{command.code.name} in wrong postcopy state (0)", errno=errno.EPERM)
+
+    def _packaged(self, command: _Command) -> None:
+        length = int.from_bytes(command.data)
+        package = command.source.take(min(length, MAX_PACKAGED))
+        if len(package) < length:
+            text = f"CMD_PACKAGED: Buffer receive fail ret={len(package)} length={length}"
+            raise LoadFault(text, errno=errno.EAGAIN)
+        command.nested(Input(BytesChannel(package)))
+
+    def _colo(self, _: _Command) -> None:
+        if self._traits.colo_is_gone:
+            raise LoadFault("MIG_CMD 0x8 deprecated (len 0x0)")
+        raise LoadFault("ENABLE_COLO command come in migration stream, but x-colo capability is not set")
+
+    def _resume(self, _: _Command) -> None:
+        line = "loadvm_postcopy_handle_resume: illegal resume received"
+        self._say(f"warning: {line}" if self._traits.joined_errors else line)
+
+    def _bitmap(self, command: _Command) -> None:
+        name = c_string(command.data[1:])
+        if command.data[:1] != bytes((len(command.data) - 1,)) or name not in self._blocks:
+            text = f"block '{name}' not found"
+            raise LoadFault(f"loadvm_handle_recv_bitmap: {text}", new=text)
+        raise LoadFault("Postcopy recovery is not supported")
+
+    def _switchover(self, _: _Command) -> None:
+        """The last part begins: nothing to do, as nothing here has to be asked first."""

@@ -1,0 +1,350 @@
+"""`Migration`: what QMP and the command line do with a machine's migration. Start here.
+
+1. One migration at a time, outgoing or incoming; its status changes only through `progress`.
+2. Everything here runs under the machine's lock, whoever calls.
+3. What a command is refused for is a `QmpError` in the words of the release.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.errors import QmpError
+from emulator.migration import snapshot
+from emulator.migration.address import Address, from_channels, parse_uri
+from emulator.migration.commands import CommandHandler
+from emulator.migration.configuration import Configuration
+from emulator.migration.globalstate import GlobalState
+from emulator.migration.incoming import Incoming
+from emulator.migration.loadstate import StateReader
+from emulator.migration.outgoing import Outgoing
+from emulator.migration.query import describe
+from emulator.migration.ram import RamSection
+from emulator.migration.savestate import Framing, StateWriter
+from emulator.migration.sections import complete_sections, find_state
+from emulator.migration.settings import Settings
+from emulator.migration.states import Event, Progress, Status
+from emulator.migration.traits import Traits
+from emulator.migration.transports import listen, opened
+from vmstate.interpret import style_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from emulator.machine import Machine
+    from emulator.migration.returnpath import ReplyPath, ReturnPath
+    from emulator.migration.streams import Input, Output
+
+__all__ = ["Migration"]
+
+
+_TRUE: Final = ("on", "true", "yes", "y")
+
+
+def _no_fd(_name: str) -> int | None:
+    return None
+
+
+def _end_process() -> None:
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _error(text: str) -> QmpError:
+    return QmpError("GenericError", text)
+
+
+class Migration:
+    """A machine's migration.
+
+    `settings` are its capabilities and parameters, `error` the last failure's text. `on_fatal` ends the process
+    after an incoming stream was refused; the main loop may set a gentler one.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        release = machine.release.name
+        self.machine = machine
+        self.traits = Traits(release)
+        self.settings = Settings(machine.release)
+        self.progress = Progress(self._changed)
+        self.error = ""
+        self.blockers: list[str] = []
+        self.outgoing: Outgoing | None = None
+        self.incoming_side: Incoming | None = None
+        self.on_fatal: Callable[[], object] = _end_process
+        self._expects = machine.options.incoming is not None
+        self._was_told = False  # an incoming migration was begun
+        complete_sections(machine.registry, machine.ram_blocks, release)
+        self.ram.passed = self._passed
+
+    # -- what it consists of -----------------------------------------------------------------------
+
+    @property
+    def ram(self) -> RamSection:
+        """The section of guest memory."""
+        return find_state(self.machine.registry, RamSection)
+
+    @property
+    def global_state(self) -> GlobalState:
+        """The section of the run state."""
+        return find_state(self.machine.registry, GlobalState)
+
+    def framing(self) -> Framing:
+        """How streams of this release and machine type are framed."""
+        traits = self.traits
+        properties = self._properties()
+        return Framing(
+            style=style_of(traits.release),
+            configuration=properties.get("send-configuration", True),
+            footers=properties.get("send-section-footer", True),
+            switchover_start=traits.switchover_start and properties.get("send-switchover-start", True),
+            describes_configuration=traits.described_configuration,
+            spaced=traits.spaced_description,
+        )
+
+    def _properties(self) -> dict[str, bool]:
+        """Properties of QEMU's `migration` object: compat entries, then `-global`."""
+        compat = [(entry.device, entry.property, entry.value) for entry in self.machine.compat]
+        every = [*compat, *self.machine.globals]
+        return {name: value in _TRUE for driver, name, value in every if driver == "migration"}
+
+    def _configuration(self) -> Configuration:
+        uuid = self.machine.options.uuid
+        raw = bytes.fromhex(uuid.replace("-", "")) if uuid else None
+        return Configuration(
+            self.machine.type.name, self.settings.capabilities, raw, lambda text: self.say(f"warning: {text}")
+        )
+
+    def writer(self, out: Output) -> StateWriter:
+        """What writes a stream to `out`."""
+        return StateWriter(out, self.machine.registry, self._configuration(), self.framing())
+
+    def reader(self, source: Input, replies: ReplyPath) -> StateReader:
+        """What loads a stream from `source`."""
+        commands = CommandHandler(
+            self.traits, replies, self.machine.ram_blocks, self.say, acks=self._asks_for_switchover
+        )
+        registry = self.machine.registry
+        return StateReader(source, registry, self._configuration(), self.framing(), commands, self.say)
+
+    def prepare_save(self) -> None:
+        """Forget what an earlier stream told of the run state."""
+        self.global_state.received = ""
+
+    def may_switch(self, returns: ReturnPath | None) -> bool:
+        """Whether the destination agrees, where it is asked."""
+        return not self._asks_for_switchover or returns is None or returns.acked
+
+    @property
+    def _asks_for_switchover(self) -> bool:
+        return bool(self.settings.capabilities.get("switchover-ack")) and self.traits.acks_at_once
+
+    def say(self, line: str) -> None:
+        """Print a line as QEMU does."""
+        sys.stderr.write(f"qemu-system-x86_64: {line}\n")
+        sys.stderr.flush()
+
+    # -- statuses ----------------------------------------------------------------------------------
+
+    def _changed(self, status: Status) -> None:
+        if self.settings.capabilities.get("events"):
+            self.machine.emit("MIGRATION", {"status": status.value})
+
+    def _passed(self, number: int) -> None:
+        if self.settings.capabilities.get("events"):
+            self.machine.emit("MIGRATION_PASS", {"pass": number})
+
+    def fail(self, text: str, *, failing: Callable[[], object] | None = None, quiet: bool = False) -> None:
+        """The migration has failed: statuses, the text, and between them what `failing` does."""
+        with self.machine.bql:
+            self.error = text
+            if self.traits.failing_status and self.outgoing is not None:
+                self.progress.fire(Event.BREAK)
+            else:
+                self.progress.fire(Event.FAIL)
+            if failing is not None:
+                failing()
+            if self.progress.status is Status.FAILING:
+                self.progress.fire(Event.FAIL)
+            if text and not quiet:
+                self.say(text)
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    @property
+    def capabilities(self) -> dict[str, bool]:
+        """Capabilities by name."""
+        return self.settings.capabilities
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters by name."""
+        return self.settings.parameters
+
+    def set_capabilities(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """`migrate-set-capabilities`."""
+        with self.machine.bql:
+            if self.progress.running and self.outgoing is not None:
+                raise _error("There's a migration process in progress")
+            self.settings.set_capabilities(items)
+
+    def set_parameters(self, given: Mapping[str, Any]) -> None:
+        """`migrate-set-parameters`."""
+        with self.machine.bql:
+            self.settings.set_parameters(given)
+
+    def query(self) -> dict[str, Any]:
+        """`query-migrate`."""
+        with self.machine.bql:
+            return describe(self)
+
+    def migrate(
+        self,
+        target: str | Sequence[Any],
+        fds: Callable[[str], int | None] = _no_fd,
+        *,
+        resume: bool = False,
+    ) -> None:
+        """`migrate`: begin, or QmpError.
+
+        `target` is a URI or a list of channels; `fds` gives and forgets a descriptor that came by `getfd`.
+        """
+        with self.machine.bql:
+            if self.traits.address_first:
+                address = self._address(target, incoming=False)
+                self._check_source(resume=resume)
+                self._begin(address, fds)
+                return
+            self._check_source(resume=resume)
+            try:
+                address = self._address(target, incoming=False)
+            except QmpError as error:
+                self._start_side()
+                self.fail("" if "valid migration protocol" in error.desc else error.desc, quiet=True)
+                raise
+            self._begin(address, fds)
+
+    def _address(self, target: str | Sequence[Any], *, incoming: bool) -> Address:
+        if isinstance(target, str):
+            return parse_uri(target, self.traits, incoming=incoming)
+        return from_channels(target)
+
+    def _check_source(self, *, resume: bool) -> None:
+        if resume:
+            raise _error("Cannot resume if there is no paused migration")
+        self.check_idle(loading=True)
+        if self.machine.runstate == "inmigrate":
+            raise _error("Guest is waiting for an incoming migration")
+        if self.machine.runstate == "postmigrate" and self.traits.once_only:
+            raise _error("Can't migrate the vm that was paused due to previous migration")
+        self.check_idle()
+
+    def check_idle(self, *, loading: bool = False) -> None:
+        """QmpError when a migration is under way, or, to save, when something blocks it."""
+        if self.progress.running and self.outgoing is not None:
+            raise _error("There's a migration process in progress")
+        if loading:
+            return
+        for entry in self.machine.registry.blockers():
+            raise _error(f"State blocked by non-migratable device '{entry.idstr}'")
+        if self.blockers:
+            raise _error(self.blockers[0])
+
+    def _start_side(self) -> None:
+        self.error = ""
+        self.outgoing, self.incoming_side = None, None
+        self.progress.fire(Event.START)
+
+    def _begin(self, address: Address, fds: Callable[[str], int | None]) -> None:
+        self._start_side()
+        try:
+            channel = opened(address, fds)
+        except QmpError as error:
+            self.outgoing = Outgoing(self, address, None)
+            self.fail(error.desc, quiet=True)
+            raise
+        self.outgoing = Outgoing(self, address, channel)
+        self.outgoing.start()
+
+    def incoming(
+        self,
+        target: str | Sequence[Any],
+        fds: Callable[[str], int | None] = _no_fd,
+        *,
+        exit_on_error: bool = True,
+    ) -> None:
+        """`migrate-incoming`, or `-incoming URI`: wait for a stream, or QmpError."""
+        with self.machine.bql:
+            if not self._expects:
+                raise _error("'-incoming' was not specified on the command line")
+            if self._was_told:
+                raise _error("The incoming migration has already been started")
+            if self.progress.status is not Status.NONE and self.traits.incoming_once:
+                raise _error(f"Illegal migration incoming state: {self.progress.status.value}")
+            address = self._address(target, incoming=True)
+            self.progress.status = Status.NONE  # where an earlier try failed
+            self.progress.fire(Event.START)
+            arrival = listen(address, fds)
+            self._was_told = True
+            self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)
+            self.incoming_side.start()
+
+    def cancel(self) -> None:
+        """`migrate_cancel`: nothing happens when nothing runs."""
+        with self.machine.bql:
+            if self.outgoing is not None and self.progress.can(Event.CANCEL):
+                self.progress.fire(Event.CANCEL)
+                self.outgoing.cancel()
+
+    def continue_(self, state: str) -> None:
+        """`migrate-continue`."""
+        with self.machine.bql:
+            status = self.progress.status
+            if status.value != state:
+                raise _error(f"Migration not in expected state: {status.value}")
+            if status is Status.PRE_SWITCHOVER and self.outgoing is not None:
+                self.outgoing.go_on()
+
+    def pause(self) -> None:
+        """`migrate-pause`: for postcopy only, which is not done."""
+        also = " or postcopy-recover" if self.traits.recover_can_pause else ""
+        raise _error(f"migrate-pause is currently only supported during postcopy-active{also} state")
+
+    def start_postcopy(self) -> None:
+        """`migrate-start-postcopy`: the capability cannot be on."""
+        raise _error("Enable postcopy with migrate_set_capability before the start of migration")
+
+    def recover(self, uri: str) -> None:
+        """`migrate-recover`: nothing was ever paused."""
+        del uri
+        raise _error("Migrate recover can only be run when postcopy is paused.")
+
+    def save_snapshot(self, tag: str) -> None:
+        """Save the machine into a file; QmpError."""
+        snapshot.save(self, tag)
+
+    def load_snapshot(self, tag: str) -> None:
+        """Load the machine from a file; QmpError."""
+        snapshot.load(self, tag)
+
+    def delete_snapshot(self, tag: str) -> None:
+        """Remove such a file; QmpError."""
+        snapshot.delete(tag)
+
+    def block(self, reason: str) -> str:
+        """Refuse outgoing migrations with `reason`; give what is returned to `unblock`."""
+        with self.machine.bql:
+            if self.machine.options.only_migratable:
+                raise _error(f"disallowing migration blocker (--only-migratable) for: {reason}")
+            if self.progress.running:
+                what = "migration/snapshot" if self.traits.once_only else "migration"
+                raise _error(f"disallowing migration blocker ({what} in progress) for: {reason}")
+            self.blockers.append(reason)
+            return reason
+
+    def unblock(self, token: str) -> None:
+        """Take a reason back."""
+        with self.machine.bql:
+            self.blockers.remove(token)

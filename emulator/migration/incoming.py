@@ -1,0 +1,91 @@
+"""The incoming migration: a thread from the first connection to a guest that goes on, or to the end of the process.
+
+1. A connection that ends before its first byte was none: the next one is waited for.
+2. The machine's lock is held while loading, and given up while waiting for bytes.
+3. The guest goes on (RESUME) before `completed`.
+4. A stream that is refused ends the process with QEMU's message, unless it was told to stay.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from emulator.migration.channel import Wake
+from emulator.migration.faults import LoadError
+from emulator.migration.messages import explain
+from emulator.migration.returnpath import ReplyPath
+from emulator.migration.states import Event
+from emulator.migration.streams import Input
+
+if TYPE_CHECKING:
+    from emulator.migration.channel import Channel
+    from emulator.migration.control import Migration
+    from emulator.migration.transports import Arrival
+
+__all__ = ["Incoming"]
+
+
+class Incoming:
+    """One incoming migration, waiting at `arrival`."""
+
+    def __init__(self, migration: Migration, arrival: Arrival, *, exit_on_error: bool) -> None:
+        self._migration = migration
+        self._machine = migration.machine
+        self._arrival = arrival
+        self._exit_on_error = exit_on_error
+        self._wake = Wake()
+        self._thread = threading.Thread(target=self._run, name="incoming", daemon=True)
+
+    def start(self) -> None:
+        """Wait for the stream."""
+        self._thread.start()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join(seconds)
+
+    def describe(self) -> list[dict[str, str]]:
+        """Socket addresses that are listened on."""
+        return self._arrival.describe()
+
+    def _run(self) -> None:
+        while (channel := self._arrival.accept(self._wake)) is not None:
+            with self._machine.bql:
+                source = Input(channel, self._machine.bql)
+                if source.need(1):
+                    self._arrival.close()
+                    self._load(channel, source)
+                    return
+            channel.close()
+
+    def _load(self, channel: Channel, source: Input) -> None:
+        replies = ReplyPath(channel)
+        self._migration.progress.fire(Event.ACTIVATE)
+        try:
+            self._migration.reader(source, replies).load()
+        except LoadError as error:
+            replies.shut(failed=True)
+            self._refuse(explain(error, self._migration.traits))
+        else:
+            replies.shut(failed=False)
+            self._go_on()
+        channel.close()
+
+    def _go_on(self) -> None:
+        state = self._migration.global_state
+        if state.starts_guest and self._machine.autostart:
+            self._machine.vm_start()
+        else:
+            self._machine.vm_stop("paused" if state.starts_guest else state.runstate_after)
+        self._migration.progress.fire(Event.COMPLETE)
+
+    def _refuse(self, lines: list[str]) -> None:
+        *before, last = lines
+        for line in before:
+            self._migration.say(line)
+        if self._exit_on_error:
+            self._migration.say(last)
+        self._migration.fail(last, quiet=True)
+        if self._exit_on_error:
+            self._migration.on_fatal()

@@ -1,0 +1,209 @@
+"""Reading a migration stream that may be hostile, and loading what it holds.
+
+1. Checks come in QEMU's order, so that the first complaint is QEMU's.
+2. A section is found by name and instance; its later parts by the id that its first part gave. Ids that a stream
+   makes up cost no memory: each section has one.
+3. What is refused is a `LoadFault` or a `VMStateError` with its place; text is made in `messages`.
+4. The reader holds the machine's lock, and the input gives it up while it waits.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
+from emulator.migration.faults import LoadError, LoadFault, Where
+from emulator.migration.handlers import iterative
+from emulator.migration.names import c_string
+from vmstate.engine.errors import Kind, VMStateError
+from vmstate.interpret import load_from
+from vmstate.wire import FILE_MAGIC, FILE_VERSION, SectionType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emulator.migration.commands import CommandHandler
+    from emulator.migration.savestate import Framing
+    from emulator.migration.streams import Input
+    from vmstate.registry import Entry, Registry
+
+__all__ = ["StateReader"]
+
+_OLD_VERSION: Final = 2
+_SETUP: Final = (
+    "Make sure that your current VM setup matches your saved VM setup, including any hotplugged devices"
+)
+
+
+class StateReader:
+    """One stream that is being read. `say` prints what is only worth a line."""
+
+    def __init__(
+        self,
+        source: Input,
+        registry: Registry,
+        configuration: Configuration,
+        framing: Framing,
+        commands: CommandHandler,
+        say: Callable[[str], object],
+    ) -> None:
+        self._source = source
+        self._registry = registry
+        self._configuration = configuration
+        self._framing = framing
+        self._commands = commands
+        self._say = say
+        self._ids: dict[Entry, tuple[int, int]] = {}  # section id and version that the stream gave
+
+    def load(self) -> None:
+        """All of a stream; LoadError."""
+        try:
+            self._whole_stream()
+        except (LoadFault, VMStateError) as error:
+            raise LoadError(error) from error
+
+    def _whole_stream(self) -> None:
+        self._header()
+        if self._framing.configuration:
+            self._load_configuration()
+        devices = [d for d in map(iterative, self._registry) if d is not None and d.is_active]
+        try:
+            for device in devices:
+                device.load_setup()
+            self.sections(self._source)
+        finally:
+            for device in devices:
+                device.load_cleanup()
+        self._skip_description()
+
+    def _header(self) -> None:
+        magic, version = self._number(4), self._number(4)
+        if magic != FILE_MAGIC:
+            text = "Not a migration stream"
+            raise LoadFault(text, new=f"{text}, magic: {magic:x} != {FILE_MAGIC:x}")
+        if version == _OLD_VERSION:
+            obsolete = "SaveVM v2 format is obsolete and "
+            raise LoadFault(
+                f"{obsolete}don't work anymore", new=f"{obsolete}no longer supported", errno=errno.ENOTSUP
+            )
+        if version != FILE_VERSION:
+            text = "Unsupported migration stream version"
+            raise LoadFault(
+                text, new=f"{text}, file version {version:x} != {FILE_VERSION:x}", errno=errno.ENOTSUP
+            )
+
+    def _number(self, size: int) -> int:
+        """A number; what is missing reads as zero, and the next check complains."""
+        return int.from_bytes(self._source.take(size).ljust(size, b"\0"))
+
+    def _load_configuration(self) -> None:
+        kind = self._number(1)
+        if kind != SectionType.CONFIGURATION:
+            text = "Configuration section missing"
+            raise LoadFault(text, new=f"{text}, {kind:x} != {SectionType.CONFIGURATION:d}")
+        load_from(self._source, VMSTATE_CONFIGURATION, self._configuration, 0, path="configuration")
+
+    def sections(self, source: Input) -> None:
+        """All elements up to the end of file; of a package, up to its end."""
+        while (kind := self._kind(source)) != SectionType.EOF:
+            if kind in (SectionType.START, SectionType.FULL):
+                self._first(source)
+            elif kind in (SectionType.PART, SectionType.END):
+                self._later(source)
+            elif kind == SectionType.COMMAND:
+                self._commands.handle(source, self.sections)
+            else:
+                raise LoadFault(f"Unknown savevm section type {kind}", new=f"Unknown section type {kind}")
+
+    def _kind(self, source: Input) -> int:
+        kind = source.take(1)
+        if not kind:
+            raise LoadFault(
+                errno=errno.EIO,
+                new=f"Failed to load section ID: stream error: -{errno.EIO}: "
+                f"{source.error or 'Channel error: Input/output error'}",
+            )
+        return kind[0]
+
+    # -- sections --------------------------------------------------------------------------------
+
+    def _first(self, source: Input) -> None:
+        section_id = int.from_bytes(source.take(4))
+        name = self._idstr(source, section_id)
+        rest = source.take(8)
+        instance, version = int.from_bytes(rest[:4]), int.from_bytes(rest[4:])
+        if len(rest) < 8:  # noqa: PLR2004 - two numbers
+            text = f"Failed to read instance/version ID: -{errno.EIO}"
+            raise LoadFault(f"qemu_loadvm_section_start_full: {text}", new=text, errno=errno.EIO)
+        entry = self._find(name, instance, source.offset)
+        if version > entry.version_id:
+            facts = {"idstr": name, "incoming": version, "local": entry.version_id}
+            raise VMStateError(
+                source.offset, name, f"version at most {entry.version_id}", f"read {version}",
+                Kind.SECTION_TOO_NEW, facts,
+            )  # fmt: skip
+        self._ids[entry] = section_id, version
+        self._load(source, entry, Where(name, instance, section_id, version_id=version))
+        self._footer(source, entry, section_id)
+
+    def _idstr(self, source: Input, section_id: int) -> str:
+        length = source.take(1)
+        name = source.take(length[0]) if length else b""
+        if not length or len(name) < length[0]:
+            raise LoadFault(f"Unable to read ID string for section {section_id}")
+        return c_string(name)
+
+    def _find(self, name: str, instance: int, offset: int) -> Entry:
+        try:
+            return self._registry.find(name, instance, offset=offset)
+        except VMStateError as error:
+            tail = f"section or instance '{name}' {instance}. {_SETUP}"
+            raise LoadFault(f"Unknown savevm {tail}", new=f"Unknown {tail}") from error
+
+    def _later(self, source: Input) -> None:
+        number = source.take(4)
+        if len(number) < 4:  # noqa: PLR2004 - a section id
+            text = f"Failed to read section ID: -{errno.EIO}"
+            raise LoadFault(f"qemu_loadvm_section_part_end: {text}", new=text, errno=errno.EIO)
+        section_id = int.from_bytes(number)
+        for entry, (known, version) in self._ids.items():
+            if known == section_id:
+                where = Where(entry.idstr, entry.instance_id, section_id, part=True, version_id=version)
+                self._load(source, entry, where)
+                self._footer(source, entry, section_id)
+                return
+        raise LoadFault(f"Unknown savevm section {section_id}", new=f"Unknown section {section_id}")
+
+    def _load(self, source: Input, entry: Entry, where: Where) -> None:
+        device = iterative(entry)
+        try:
+            if device is None:
+                entry.load(source, where.version_id)
+            else:
+                device.load_state(source, where.version_id)
+        except (LoadFault, VMStateError) as error:
+            raise LoadError(error, where._replace(iterative=device is not None)) from error
+
+    def _footer(self, source: Input, entry: Entry, section_id: int) -> None:
+        if not self._framing.footers:
+            return
+        new = f"Section footer error, section_id: {section_id}"
+        if source.take(1) != bytes((SectionType.FOOTER,)):
+            raise LoadFault(said=(f"Missing section footer for {entry.idstr}",), new=new)
+        read = int.from_bytes(source.take(4))
+        if read != section_id:
+            said = (
+                f"Mismatched section id in footer for {entry.idstr} - read {read:#x} expected {section_id:#x}"
+            )
+            raise LoadFault(said=(said,), new=new)
+
+    def _skip_description(self) -> None:
+        """The description is for people; without it the load has still succeeded."""
+        kind = self._number(1)
+        if kind != SectionType.VMDESCRIPTION:
+            self._say(f"Expected vmdescription section, but got {kind}")
+            return
+        left = self._number(4)
+        while left and (got := len(self._source.take(min(left, 1 << 20)))):
+            left -= got

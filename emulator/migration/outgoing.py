@@ -1,0 +1,283 @@
+"""The outgoing migration: a thread from the connection to `completed`, `failed` or `cancelled`.
+
+1. The guest runs, or stays as it was, until `_switch`; from there on every way out that is not `completed` puts it
+   back: running if it ran.
+2. The machine's lock is held for changes of state and for device sections, never while waiting for the other side.
+3. A cancel interrupts the channel and every wait; what the thread then runs into is not an error.
+4. `completed` means that all bytes are with the other side, and, with a return path, that it loaded them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from emulator.migration.channel import ChannelError, Wake
+from emulator.migration.pace import Pace
+from emulator.migration.returnpath import ReturnPath
+from emulator.migration.states import Event, Status
+from emulator.migration.streams import Output
+from emulator.migration.transports import connect
+from vmstate.commands import ping
+from vmstate.engine.errors import VMStateError
+from vmstate.wire import CommandCode
+
+if TYPE_CHECKING:
+    from emulator.migration.address import Address
+    from emulator.migration.channel import Channel
+    from emulator.migration.control import Migration
+    from emulator.migration.savestate import StateWriter
+
+__all__ = ["Outgoing"]
+
+_UNKNOWN_DOWNTIME: Final = 300  # ms, as QEMU's before the first measure
+
+
+class _Cancelled(Exception):
+    """Somebody cancelled; not an error."""
+
+
+class _Failed(Exception):
+    """The destination failed, and said so."""
+
+
+class Outgoing:
+    """One outgoing migration. `total_ms`, `setup_ms`, `downtime_ms` and `sent` are for `query-migrate`."""
+
+    def __init__(self, migration: Migration, address: Address, channel: Channel | None) -> None:
+        self._migration = migration
+        self._machine = migration.machine
+        self._address = address
+        self._channel = channel
+        self._wake = Wake()
+        self._goes_on = threading.Condition(self._machine.bql)
+        self._before = ""  # run state before the switch, "" until then
+        self._began = time.monotonic()
+        self._stopped = 0.0
+        self._stage = "Failed to save setup"
+        self._returns: ReturnPath | None = None
+        self._pace: Pace | None = None
+        self._out: Output | None = None
+        self.setup_ms = 0
+        self.downtime_ms = 0
+        self.precopy_bytes = 0
+        self._total: float | None = None
+        self._thread = threading.Thread(target=self._run, name="live_migration", daemon=True)
+
+    # -- what other threads ask for (under the machine's lock) -------------------------------------
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End soon; the status is `cancelling` already."""
+        self._wake.set()
+        if self._channel is not None:
+            self._channel.interrupt()
+        self._goes_on.notify_all()
+
+    def go_on(self) -> None:
+        """Leave `pre-switchover`."""
+        self._migration.progress.fire(Event.SWITCH)
+        self._goes_on.notify_all()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join(seconds)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the stream so far."""
+        return self._out.offset if self._out is not None else 0
+
+    @property
+    def total_ms(self) -> int:
+        """Milliseconds from the command to the end, or to now."""
+        return int(((self._total or time.monotonic()) - self._began) * 1000)
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second, as last measured; over the whole migration when it was too short for that."""
+        measured = self._pace.bandwidth if self._pace is not None else 0.0
+        return measured or self.sent * 1000 / max(self.total_ms, 1)
+
+    @property
+    def expected_downtime_ms(self) -> int:
+        """What the guest would miss if it were stopped now."""
+        stats = self._migration.ram.stats
+        if self._pace is None or not self._pace.bandwidth or stats is None:
+            return _UNKNOWN_DOWNTIME
+        return int(stats.remaining * 1000 / self._pace.bandwidth)
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        writer: StateWriter | None = None
+        try:
+            out = self._connect()
+            writer = self._migration.writer(out)
+            self._precopy(writer)
+            self._switch(writer)
+            self._finish()
+        except (_Cancelled, _Failed, ChannelError, VMStateError) as error:
+            self._end(self._words(error))
+        finally:
+            if writer is not None:
+                writer.cleanup()
+            self._total = time.monotonic()
+            self._close()
+            with self._machine.bql:
+                self._settle()
+
+    def _connect(self) -> Output:
+        if self._channel is None:
+            channel = connect(self._address, self._wake)
+            with self._machine.bql:
+                self._channel = channel
+                self._check()
+        assert self._channel is not None  # noqa: S101 - either came in or was just made
+        self._out = Output(self._channel)
+        return self._out
+
+    def _check(self) -> None:
+        """Stop here if somebody cancelled or the destination failed."""
+        if self._wake.is_set:
+            raise _Cancelled
+        if self._returns is not None and self._returns.failed:
+            raise _Failed(self._returns.error)
+
+    def _precopy(self, writer: StateWriter) -> None:
+        assert self._out is not None and self._channel is not None  # noqa: S101, PT018
+        with self._machine.bql:
+            self._migration.prepare_save()
+        writer.begin()
+        if self._migration.settings.capabilities.get("return-path"):
+            self._returns = ReturnPath(self._channel)
+            writer.command(CommandCode.OPEN_RETURN_PATH)
+            writer.command(CommandCode.PING, ping(1))
+        with self._machine.bql:
+            self._out.holding = True
+            writer.setup()
+            self._out.holding = False
+        self._out.flush()
+        self._fire(Event.ACTIVATE)
+        self.setup_ms = int((time.monotonic() - self._began) * 1000)
+        self._stage = "Failed to save iterable device state"
+        self._pace = Pace(self._out, self._migration.settings.parameters, self._wake)
+        while not self._may_switch(writer, self._pace):
+            idle = writer.iterate() and not self._machine.running
+            self._pace.keep(idle=idle)
+            self._check()
+        self.precopy_bytes = self._out.offset
+
+    def _may_switch(self, writer: StateWriter, pace: Pace) -> bool:
+        """Whether what is left can be sent with the guest stopped."""
+        self._check()
+        pending = writer.pending(exact=False).total
+        unmeasured = not pending and self._machine.running and not pace.threshold
+        if pending < pace.threshold or unmeasured or self._must_know(pending):
+            pending = writer.pending(exact=True).total
+        return pending <= pace.threshold and self._migration.may_switch(self._returns)
+
+    def _must_know(self, pending: int) -> bool:
+        return not pending and self._migration.traits.exact_before_switchover
+
+    def _fire(self, event: Event) -> None:
+        """Change the status, unless a cancel came first."""
+        with self._machine.bql:
+            if self._wake.is_set:
+                raise _Cancelled
+            self._migration.progress.fire(event)
+
+    def _switch(self, writer: StateWriter) -> None:
+        """Stop the guest and send all the rest."""
+        assert self._out is not None and self._pace is not None  # noqa: S101, PT018
+        with self._machine.bql:
+            self._check()
+            self._stopped = time.monotonic()
+            self._before = self._machine.runstate
+            self._migration.global_state.store(self._before)
+            self._machine.vm_stop("finish-migrate")
+            self._enter_device()
+        self._pace.lift()
+        writer.switchover()
+        writer.complete_iterative()
+        self._out.flush()
+        with self._machine.bql:
+            self._stage = "Failed to save device state"
+            self._out.holding = True
+            writer.complete()
+            self._out.holding = False
+        self._out.flush()
+
+    def _enter_device(self) -> None:
+        """`pre-switchover` until somebody says that it goes on, then `device` where the release shows it."""
+        progress = self._migration.progress
+        if self._migration.settings.capabilities.get("pause-before-switchover"):
+            progress.fire(Event.PAUSE)
+            while progress.status is Status.PRE_SWITCHOVER:
+                self._goes_on.wait()
+            self._check()
+        elif self._migration.traits.device_status:
+            progress.fire(Event.SWITCH)
+
+    def _finish(self) -> None:
+        """Nothing is left to send: wait for the destination's word and for the channel's own end."""
+        if self._returns is not None and (error := self._returns.finish()):
+            self._check_cancel()
+            raise _Failed(error)
+        self._close()
+        with self._machine.bql:
+            self._check_cancel()
+            self._total = time.monotonic()
+            self.downtime_ms = int((self._total - self._stopped) * 1000)
+            self._migration.progress.fire(Event.COMPLETE)
+            self._machine.vm_stop("postmigrate")
+
+    def _check_cancel(self) -> None:
+        if self._wake.is_set:
+            raise _Cancelled
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            if self._migration.progress.status is not Status.COMPLETED and self._returns is not None:
+                self._channel.interrupt()
+                self._returns.finish()
+            self._channel.close()
+
+    # -- ends that are not `completed` -----------------------------------------------------------
+
+    def _words(self, error: Exception) -> str:
+        """The error as QEMU of this release says it."""
+        if self._wake.is_set or isinstance(error, _Cancelled):
+            return ""
+        if isinstance(error, VMStateError):
+            return f"{self._stage}: {error}"
+        joined = self._migration.traits.joined_errors and self._out is not None
+        return f"{self._stage}: {error}" if joined else str(error)
+
+    def _end(self, words: str) -> None:
+        """Give the guest back and say what happened. An empty error is a cancel."""
+        with self._machine.bql:
+            if self._migration.progress.status is Status.CANCELLING:
+                self._give_back()
+                return
+            self._migration.fail(words, failing=self._give_back)
+
+    def _give_back(self) -> None:
+        """The guest goes on, or stands, as before the switch."""
+        if not self._before:
+            return
+        if self._before == "running":
+            self._machine.vm_start()
+        else:
+            old = self._before if self._migration.traits.restores_runstate else "postmigrate"
+            self._machine.vm_stop(old)
+        self._before = ""
+
+    def _settle(self) -> None:
+        """The last change of status of a cancelled migration: after it another may begin."""
+        if self._migration.progress.status is Status.CANCELLING:
+            self._migration.progress.fire(Event.CANCELLED)

@@ -1,0 +1,88 @@
+"""`query-migrate`: what there is to tell in each status, in the shape of the release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.memory import PAGE_SIZE
+from emulator.migration.states import Status
+from emulator.migration.traits import Span
+
+if TYPE_CHECKING:
+    from emulator.migration.control import Migration
+    from emulator.migration.outgoing import Outgoing
+
+__all__ = ["describe"]
+
+_RAM_SPANS: Final = {
+    "skipped": Span(until="9.1"),
+    "precopy-bytes": Span("7.0"),
+    "downtime-bytes": Span("7.0"),
+    "postcopy-bytes": Span("7.0"),
+    "dirty-sync-missed-zero-copy": Span("7.1"),
+}
+_BLOCKED_REASONS: Final = Span("6.0")
+_REMAINING: Final = Span("11.1")
+_FIGURES: Final = frozenset({Status.ACTIVE, Status.DEVICE, Status.PRE_SWITCHOVER, Status.CANCELLING})
+
+
+def describe(migration: Migration) -> dict[str, Any]:
+    """The answer; empty when nothing ever happened. The caller holds the machine's lock."""
+    status = migration.progress.status
+    answer: dict[str, Any] = {}
+    if migration.blockers and _BLOCKED_REASONS.covers(migration.traits.release):
+        answer["blocked-reasons"] = list(migration.blockers)
+    if status is Status.NONE:
+        return answer
+    answer["status"] = status.value
+    if migration.error and status in (Status.FAILED, Status.FAILING, Status.CANCELLED):
+        answer["error-desc"] = migration.error
+    if migration.outgoing is not None:
+        _add_figures(answer, migration, migration.outgoing)
+    elif migration.incoming_side is not None and (where := migration.incoming_side.describe()):
+        answer["socket-address"] = where
+    return answer
+
+
+def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoing) -> None:
+    status = migration.progress.status
+    if status not in _FIGURES and status is not Status.COMPLETED:
+        return
+    answer["total-time"] = outgoing.total_ms
+    answer["setup-time"] = outgoing.setup_ms
+    if status is Status.COMPLETED:
+        answer["downtime"] = outgoing.downtime_ms
+    else:
+        answer["expected-downtime"] = outgoing.expected_downtime_ms
+    answer["ram"] = _ram(migration, outgoing)
+    if status is not Status.COMPLETED and _REMAINING.covers(migration.traits.release):
+        answer["remaining"] = answer["ram"]["remaining"]
+
+
+def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
+    stats = migration.ram.stats
+    if stats is None:
+        return {}
+    done = migration.progress.status is Status.COMPLETED
+    figures = {
+        "transferred": outgoing.sent,
+        "remaining": 0 if done else stats.remaining,
+        "total": stats.total,
+        "duplicate": stats.duplicate,
+        "skipped": 0,
+        "normal": stats.normal,
+        "normal-bytes": stats.normal * PAGE_SIZE,
+        "dirty-pages-rate": stats.dirty_rate,
+        "mbps": outgoing.bandwidth * 8 / 1e6,
+        "dirty-sync-count": stats.passes,
+        "postcopy-requests": 0,
+        "page-size": PAGE_SIZE,
+        "multifd-bytes": 0,
+        "pages-per-second": int(outgoing.bandwidth / PAGE_SIZE),
+        "precopy-bytes": outgoing.precopy_bytes,
+        "downtime-bytes": outgoing.sent - outgoing.precopy_bytes if done else 0,
+        "postcopy-bytes": 0,
+        "dirty-sync-missed-zero-copy": 0,
+    }
+    release = migration.traits.release
+    return {name: value for name, value in figures.items() if _RAM_SPANS.get(name, Span()).covers(release)}

@@ -1,0 +1,94 @@
+"""The `ram` section: guest memory as an iterative device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emulator.migration.handlers import IterativeDevice, Pending
+from vmstate.wire import RAM_SECTION, RAM_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from emulator.memory import RamBlock
+    from emulator.migration.ram_load import RamLoader
+    from emulator.migration.ram_save import RamSaver, RamStats
+    from emulator.migration.streams import Input, Output
+    from emulator.migration.traits import Traits
+
+__all__ = ["RamSection"]
+
+
+class RamSection(IterativeDevice):
+    """All blocks of a machine. `passed` is called with the number of each pass; the migration sets it."""
+
+    name = RAM_SECTION
+    version_id = RAM_VERSION
+
+    def __init__(self, blocks: Mapping[str, RamBlock], traits: Traits) -> None:
+        self._blocks = blocks
+        self._traits = traits
+        self.passed: Callable[[int], object] = lambda _: None
+        self._saver: RamSaver | None = None
+        self._loader: RamLoader | None = None
+
+    @property
+    def stats(self) -> RamStats | None:
+        """Figures of the last outgoing migration; None before the first."""
+        return self._saver.stats if self._saver is not None else None
+
+    @property
+    def _saving(self) -> RamSaver:
+        if self._saver is None:
+            raise AssertionError("save_setup comes first")
+        return self._saver
+
+    def _tell(self, number: int) -> None:
+        if number > 1 or self._traits.pass_at_setup:
+            self.passed(number)
+
+    def save_setup(self, out: Output) -> None:
+        """All pages are to be sent; the log of writes begins."""
+        from emulator.migration.ram_save import RamSaver  # noqa: PLC0415 - not needed to start
+
+        self._saver = RamSaver(list(self._blocks.values()), self._tell)
+        self._saver.begin(out)
+
+    def state_pending_estimate(self) -> Pending:
+        """Pages that are known to be dirty. Without the postcopy capability all must go before the switch."""
+        return Pending(must_precopy=self._saving.pending)
+
+    def state_pending_exact(self) -> Pending:
+        """The same after a new pass."""
+        self._saving.sync()
+        return self.state_pending_estimate()
+
+    def save_live_iterate(self, out: Output) -> bool:
+        """Send dirty pages."""
+        return self._saving.iterate(out)
+
+    def save_live_complete_precopy(self, out: Output) -> None:
+        """Send what the guest wrote up to its stop."""
+        self._saving.sync(silent=not self._traits.pass_at_completion)
+        self._saving.complete(out)
+
+    def save_cleanup(self) -> None:
+        """Log writes no more; the figures stay."""
+        if self._saver is not None:
+            self._saver.end()
+
+    def load_setup(self) -> None:
+        """No page came yet."""
+        from emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
+
+        self._loader = RamLoader(self._blocks, self._traits)
+
+    def load_state(self, source: Input, version: int) -> None:
+        """Read pages up to the end of the section's payload."""
+        if self._loader is None:
+            raise AssertionError("load_setup comes first")
+        self._loader.load(source, version)
+
+    def load_cleanup(self) -> None:
+        """Forget where it was."""
+        self._loader = None

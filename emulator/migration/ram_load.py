@@ -1,0 +1,212 @@
+"""Receiving guest memory, from a stream that may be hostile.
+
+1. Nothing is written outside of a block's used length; a block is resized only within its own limit.
+2. What is missing at the end of the stream reads as zero, as in QEMU, so that the same check fails with the same
+   words; then the end itself is the error.
+3. Runs of like pages are moved from the input's buffer straight into memory; everything else goes word by word.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING, Final
+
+from emulator.memory import PAGE_SIZE
+from emulator.migration.faults import LoadFault
+from emulator.migration.names import c_string
+from emulator.migration.xbzrle import decode_page
+from vmstate.wire import RAM_VERSION, RamFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emulator.memory import RamBlock
+    from emulator.migration.streams import Input
+    from emulator.migration.traits import Traits
+
+__all__ = ["RamLoader"]
+
+_FLAGS: Final = PAGE_SIZE - 1
+# plain numbers: a flag enumeration costs more than loading the page
+_CONTINUE: Final = int(RamFlag.CONTINUE)
+_EOS: Final = int(RamFlag.EOS)
+_BODY: Final = int(RamFlag.PAGE | RamFlag.ZERO | RamFlag.XBZRLE)
+_COMPRESSED: Final = int(RamFlag.COMPRESS_PAGE)
+_PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
+_ZERO: Final = int(RamFlag.ZERO | RamFlag.CONTINUE)
+_ZERO_PAGE: Final = bytes(PAGE_SIZE)
+_read_word = struct.Struct(">Q").unpack_from
+
+
+def _number(source: Input, size: int) -> int:
+    return int.from_bytes(source.take(size).ljust(size, b"\0"))
+
+
+def _name(source: Input) -> str:
+    return c_string(source.take(_number(source, 1)))
+
+
+class RamLoader:
+    """One incoming migration's memory; it remembers the last block from section to section."""
+
+    def __init__(self, blocks: Mapping[str, RamBlock], traits: Traits) -> None:
+        self._blocks = blocks
+        self._traits = traits
+        self._last: RamBlock | None = None
+
+    def load(self, source: Input, version: int) -> None:
+        """One payload, up to its EOS word; LoadFault."""
+        if version != RAM_VERSION:
+            raise LoadFault
+        while not self._record(source):
+            self._runs(source)
+
+    # -- the fast way ----------------------------------------------------------------------------
+
+    def _runs(self, source: Input) -> None:
+        block = self._last
+        while block is not None:
+            view = source.window()
+            used = _copy_pages(block, view) or _clear_pages(block, view)
+            if not used:
+                return
+            source.skip(used)
+
+    # -- record by record ------------------------------------------------------------------------
+
+    def _record(self, source: Input) -> bool:
+        """Read one record; True when it was the end of the payload."""
+        word = self._word(source)
+        at, flags = word & ~_FLAGS, word & _FLAGS
+        if flags & _COMPRESSED and self._traits.compressed_pages:
+            raise LoadFault(said=("Received an unexpected compressed page",))
+        if flags & _BODY:
+            self._page(source, self._target(source, at, flags), at, flags & ~_CONTINUE)
+        else:
+            self._other(source, at, flags & ~_CONTINUE)
+        return bool(flags & _EOS)
+
+    def _word(self, source: Input) -> int:
+        raw = source.take(8)
+        if len(raw) < 8 and self._traits.checks_ram_word:  # noqa: PLR2004 - a word
+            raise LoadFault(said=("Getting RAM address failed",), errno=errno.EIO)
+        return int.from_bytes(raw.ljust(8, b"\0"))
+
+    def _target(self, source: Input, at: int, flags: int) -> RamBlock:
+        if not flags & _CONTINUE:
+            name = _name(source)
+            self._last = self._blocks.get(name)
+            said = (f"Can't find block {name}",)
+        else:
+            said = ("Ack, bad migration stream!",)
+        illegal = f"Illegal RAM offset {at:x}"
+        if self._last is None:
+            raise LoadFault(said=(*said, illegal))
+        if at >= self._last.used_length:
+            raise LoadFault(said=(illegal,))
+        return self._last
+
+    def _page(self, source: Input, block: RamBlock, at: int, flags: int) -> None:
+        if flags == RamFlag.PAGE:
+            data = source.take(PAGE_SIZE)
+            block.data[at : at + len(data)] = data
+            _all_there(data, PAGE_SIZE)
+        elif flags == RamFlag.ZERO:
+            self._fill(source, block, at)
+        elif flags == RamFlag.XBZRLE:
+            self._xbzrle(source, block, at)
+        else:
+            raise _unknown(flags)
+
+    def _fill(self, source: Input, block: RamBlock, at: int) -> None:
+        fill = source.take(1)
+        _all_there(fill, 1)
+        if fill[0] and self._traits.strict_zero_fill:
+            raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
+        page = fill * PAGE_SIZE
+        if block.data[at : at + PAGE_SIZE] != page:
+            block.data[at : at + PAGE_SIZE] = page
+
+    def _xbzrle(self, source: Input, block: RamBlock, at: int) -> None:
+        tail = f"Failed to decompress XBZRLE page at {at:x}"
+        kind, size = _number(source, 1), _number(source, 2)
+        if kind != 1:
+            raise LoadFault(said=("Failed to load XBZRLE page - wrong compression!", tail))
+        if size > PAGE_SIZE:
+            raise LoadFault(said=("Failed to load XBZRLE page - len overflow!", tail))
+        encoded = source.take(size)
+        _all_there(encoded, size)
+        page = decode_page(encoded, block.data[at : at + PAGE_SIZE])
+        if page is None:
+            raise LoadFault(said=("Failed to load XBZRLE page - decode error!", tail))
+        block.data[at : at + PAGE_SIZE] = page
+
+    def _other(self, source: Input, at: int, flags: int) -> None:
+        if flags == RamFlag.MEM_SIZE:
+            self._block_list(source, at)
+        elif flags == RamFlag.HOOK and not self._traits.ignores_hook:
+            raise LoadFault
+        elif flags not in (RamFlag.EOS, RamFlag.HOOK) and not (
+            flags == RamFlag.MULTIFD_FLUSH and self._traits.flush_word
+        ):
+            raise _unknown(flags)
+
+    def _block_list(self, source: Input, total: int) -> None:
+        while total:
+            name = _name(source)
+            length = _number(source, 8)
+            block = self._blocks.get(name)
+            if block is None:
+                raise LoadFault(said=(f'Unknown ramblock "{name}", cannot accept migration',))
+            _resize(block, length)
+            total = max(total - length, 0)
+            if not length and source.ended:
+                raise LoadFault(errno=errno.EIO)
+
+
+def _resize(block: RamBlock, length: int) -> None:
+    length = -(-length // PAGE_SIZE) * PAGE_SIZE
+    try:
+        block.resize(length)
+    except ValueError:
+        limit = (
+            f"Size too large: {block.name}: {length:#x} > {block.max_size:#x}"
+            if block.resizable
+            else f"Size mismatch: {block.name}: {length:#x} != {block.used_length:#x}"
+        )
+        raise LoadFault(said=(f"{limit}: Invalid argument",)) from None
+
+
+def _all_there(data: bytes, size: int) -> None:
+    if len(data) < size:
+        raise LoadFault(errno=errno.EIO)
+
+
+def _unknown(flags: int) -> LoadFault:
+    return LoadFault(said=(f"Unknown combination of migration flags: {flags:#x}",))
+
+
+def _copy_pages(block: RamBlock, view: memoryview) -> int:
+    """Take pages with content from the start of `view`; the bytes that they were."""
+    data, limit, at = block.data, block.used_length, 0
+    for end in range(8 + PAGE_SIZE, len(view) + 1, 8 + PAGE_SIZE):
+        word = _read_word(view, at)[0] ^ _PAGE
+        if word & _FLAGS or word >= limit:
+            break
+        data[word : word + PAGE_SIZE] = view[at + 8 : end]
+        at = end
+    return at
+
+
+def _clear_pages(block: RamBlock, view: memoryview) -> int:
+    """Take zero pages from the start of `view`; the bytes that they were."""
+    data, limit, at = block.data, block.used_length, 0
+    for end in range(9, len(view) + 1, 9):
+        word = _read_word(view, at)[0] ^ _ZERO
+        if word & _FLAGS or word >= limit or view[end - 1]:
+            break
+        if data[word : word + PAGE_SIZE] != _ZERO_PAGE:
+            data[word : word + PAGE_SIZE] = _ZERO_PAGE
+        at = end
+    return at

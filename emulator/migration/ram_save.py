@@ -1,0 +1,204 @@
+"""Sending guest memory: which pages, in which order, as which records.
+
+1. `_wanted` has one byte per page, 1 for "to be sent". The guest's log is added to it by `sync` only.
+2. A page is unmarked before it is read; the guest marks after it wrote. So what is sent last is what it wrote last.
+3. A record names its block unless the record before it, in any section, had the same one.
+4. Memory: one byte per page, and what the output collects.
+
+Format: `stream-format`, RAM section; wire words in `vmstate.wire`.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.memory import PAGE_SIZE
+from vmstate.wire import RamFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from emulator.memory import RamBlock
+    from emulator.migration.streams import Output
+
+__all__ = ["RamSaver", "RamStats"]
+
+_RUN: Final = 256  # pages looked at together
+_ZERO_RUN: Final = bytes(_RUN * PAGE_SIZE)
+_ZERO_PAGE: Final = bytes(PAGE_SIZE)
+_HEAD: Final = 64  # a page whose first bytes are not all zero needs no closer look
+_ZERO_HEAD: Final = bytes(_HEAD)
+# plain numbers: a flag enumeration costs more than sending the page
+_PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
+_ZERO: Final = int(RamFlag.ZERO | RamFlag.CONTINUE)
+_CONTINUE: Final = int(RamFlag.CONTINUE)
+_EOS: Final = struct.pack(">Q", RamFlag.EOS)
+_SLICE: Final = 0.05  # seconds after which an iteration lets the migration think, as QEMU's does
+_word = struct.Struct(">Q").pack
+
+
+class RamStats:
+    """What `query-migrate` tells of memory; pages, bytes and passes."""
+
+    def __init__(self, blocks: Sequence[RamBlock]) -> None:
+        self.total = sum(block.used_length for block in blocks)
+        self.duplicate = 0
+        self.normal = 0
+        self.passes = 0
+        self.remaining = self.total
+        self.dirty_rate = 0  # pages per second that the guest wrote between the last two passes
+
+
+class RamSaver:
+    """One outgoing migration's memory. `passed` is called with the number of each pass that begins."""
+
+    def __init__(self, blocks: Sequence[RamBlock], passed: Callable[[int], object]) -> None:
+        self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
+        self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
+        self._left = sum(block.pages for block in self._blocks)
+        self._passed = passed
+        self._at = 0  # block, and page in it, from which to look on
+        self._page = 0
+        self._last: RamBlock | None = None
+        self._synced = time.monotonic()
+        self.stats = RamStats(self._blocks)
+
+    def begin(self, out: Output) -> None:
+        """Start to log writes, and send the list of blocks."""
+        for block in self._blocks:
+            block.start_log()
+        self.stats.passes = 1
+        self._passed(1)
+        out.put(_word(self.stats.total | RamFlag.MEM_SIZE))
+        for block in self._blocks:
+            out.put(_name(block) + _word(block.used_length))
+        out.put(_EOS)
+
+    def end(self) -> None:
+        """Log no more."""
+        for block in self._blocks:
+            block.stop_log()
+
+    @property
+    def pending(self) -> int:
+        """Bytes of pages that are known to be wanted."""
+        return self._left * PAGE_SIZE
+
+    def sync(self, *, silent: bool = False) -> None:
+        """Begin a new pass: want what the guest wrote since the last one."""
+        before = self._left
+        for block in self._blocks:
+            log = block.take_log()
+            if 1 in log:
+                self._want(block, log)
+        now = time.monotonic()
+        self.stats.dirty_rate = int((self._left - before) / max(now - self._synced, 1e-3))
+        self._synced = now
+        self.stats.remaining = self.pending
+        if not silent:
+            self.stats.passes += 1
+            self._passed(self.stats.passes)
+
+    def _want(self, block: RamBlock, log: bytes) -> None:
+        wanted = self._wanted[block.name]
+        both = int.from_bytes(wanted, "little") | int.from_bytes(log, "little")
+        merged = bytearray(both.to_bytes(len(wanted), "little"))
+        self._left += merged.count(1) - wanted.count(1)
+        self._wanted[block.name] = merged
+
+    def iterate(self, out: Output) -> bool:
+        """Send until the output is full, some time has passed or nothing is wanted (True)."""
+        until = time.monotonic() + _SLICE
+        while not out.full and time.monotonic() < until and self._send_run(out):
+            pass
+        return self._finish_part(out)
+
+    def complete(self, out: Output) -> None:
+        """Send all that is wanted."""
+        while self._send_run(out):
+            pass
+        self._finish_part(out)
+
+    def _finish_part(self, out: Output) -> bool:
+        out.put(_EOS)
+        self.stats.remaining = self.pending
+        return not self._left
+
+    def _send_run(self, out: Output) -> bool:
+        """Find wanted pages that follow each other and send them; False when there are none."""
+        if not self._left:
+            return False
+        for _ in range(len(self._blocks) + 1):
+            block = self._blocks[self._at]
+            wanted = self._wanted[block.name]
+            first = wanted.find(1, self._page)
+            if first >= 0:
+                end = wanted.find(0, first, first + _RUN)
+                end = min(first + _RUN, len(wanted)) if end < 0 else end
+                self._page = end
+                wanted[first:end] = bytes(end - first)
+                self._left -= end - first
+                self._send(out, block, first, end)
+                return True
+            self._at, self._page = (self._at + 1) % len(self._blocks), 0
+        raise AssertionError("pages are wanted that no block has")
+
+    def _send(self, out: Output, block: RamBlock, first: int, end: int) -> None:
+        start, stop = first * PAGE_SIZE, end * PAGE_SIZE
+        if (
+            block.data[start : start + _HEAD] == _ZERO_HEAD
+            and block.data[start:stop] == _ZERO_RUN[: stop - start]
+        ):
+            self._send_zeros(out, block, start, stop)
+        else:
+            self._send_pages(out, block, start, stop)
+
+    def _send_zeros(self, out: Output, block: RamBlock, start: int, stop: int) -> None:
+        """A run of zero pages: word and fill byte of each, in one piece."""
+        parts = []
+        if self._last is not block:
+            parts.append(_word(start | _ZERO & ~_CONTINUE) + self._named(block) + b"\0")
+            self.stats.duplicate += 1
+            start += PAGE_SIZE
+        count = (stop - start) // PAGE_SIZE
+        values = [v for at in range(start, stop, PAGE_SIZE) for v in (at | _ZERO, 0)]
+        parts.append(struct.pack(">" + "QB" * count, *values))
+        self.stats.duplicate += count
+        out.put(b"".join(parts))
+
+    def _send_pages(self, out: Output, block: RamBlock, start: int, stop: int) -> None:
+        """A run in which some pages have content; views of these, nothing is copied."""
+        parts: list[Any] = []
+        size = normal = 0
+        data, view = block.data, memoryview(block.data)
+        for at in range(start, stop, PAGE_SIZE):
+            is_zero = data[at : at + _HEAD] == _ZERO_HEAD and data[at : at + PAGE_SIZE] == _ZERO_PAGE
+            head = self._head(block, at, _ZERO if is_zero else _PAGE)
+            parts.append(head)
+            size += len(head)
+            if is_zero:
+                parts.append(b"\0")
+                size += 1
+            else:
+                parts.append(view[at : at + PAGE_SIZE])
+                size += PAGE_SIZE
+                normal += 1
+        self.stats.normal += normal
+        self.stats.duplicate += (stop - start) // PAGE_SIZE - normal
+        out.put_all(parts, size)
+
+    def _head(self, block: RamBlock, at: int, flags: int) -> bytes:
+        if self._last is block:
+            return _word(at | flags)
+        return _word(at | flags & ~_CONTINUE) + self._named(block)
+
+    def _named(self, block: RamBlock) -> bytes:
+        self._last = block
+        return _name(block)
+
+
+def _name(block: RamBlock) -> bytes:
+    name = block.name.encode("latin-1")
+    return bytes((len(name),)) + name

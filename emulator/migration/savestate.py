@@ -1,0 +1,174 @@
+"""Writing a migration stream: framing, order of sections, the description at the end.
+
+1. Header, configuration; early sections; START of each iterative section; PARTs; then, with the guest stopped,
+   ENDs, all other sections in the registry's order, end of file, description.
+2. Every section but the configuration has a header and a footer; a command has neither footer nor section id.
+3. Device state is read under the machine's lock, which the caller holds for everything but the PARTs.
+4. What depends on release and machine type comes as `Framing`; nothing here compares releases.
+
+Format: `vmstate.wire`; the same code writes snapshots.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import TYPE_CHECKING, Any
+
+from emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
+from emulator.migration.handlers import Pending, iterative
+from vmstate.interpret import save_state
+from vmstate.record import Record
+from vmstate.wire import FILE_MAGIC, FILE_VERSION, PAGE_SIZE, CommandCode, SectionType
+
+if TYPE_CHECKING:
+    from emulator.migration.handlers import IterativeDevice
+    from emulator.migration.streams import Output
+    from vmstate.engine.save import Style
+    from vmstate.registry import Entry, Registry
+
+__all__ = ["Framing", "StateWriter"]
+
+
+class Framing(Record):
+    """How a stream is framed, by release and machine type (properties of QEMU's `migration` object)."""
+
+    style: Style
+    configuration: bool = True
+    footers: bool = True
+    switchover_start: bool = False
+    description: bool = True
+    describes_configuration: bool = False
+    spaced: bool = False
+
+
+class StateWriter:
+    """One stream that is being written to `out`."""
+
+    def __init__(
+        self, out: Output, registry: Registry, configuration: Configuration, framing: Framing
+    ) -> None:
+        self._out = out
+        self._registry = registry
+        self._configuration = configuration
+        self._framing = framing
+        self._described: list[dict[str, Any]] = []
+        self._head: dict[str, Any] = {}
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Header and configuration."""
+        out = self._out
+        out.put(struct.pack(">II", FILE_MAGIC, FILE_VERSION))
+        saved = save_state(VMSTATE_CONFIGURATION, self._configuration, path="configuration", base=out.offset)
+        if self._framing.configuration:
+            out.put(bytes((SectionType.CONFIGURATION,)) + saved.data)
+            if self._framing.describes_configuration:
+                self._head = {"configuration": saved.desc}
+
+    def command(self, code: CommandCode, data: bytes = b"") -> None:
+        """A command to the destination, written at once."""
+        self._out.put(struct.pack(">BHH", SectionType.COMMAND, code, len(data)) + data)
+        self._out.flush()
+
+    def setup(self) -> None:
+        """Early sections whole, then the START of all iterative ones."""
+        for entry in self._registry:
+            if entry.early and entry.needed:
+                self._whole(entry)
+        for entry, device in self._iterative():
+            self._start(SectionType.START, entry)
+            device.save_setup(self._out)
+            self._footer(entry)
+        self._out.flush()
+
+    def _iterative(self) -> list[tuple[Entry, IterativeDevice]]:
+        pairs = [(entry, iterative(entry)) for entry in self._registry]
+        return [(entry, device) for entry, device in pairs if device is not None and device.is_active]
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def pending(self, *, exact: bool) -> Pending:
+        """What all iterative sections still have to send."""
+        must = can = 0
+        for _, device in self._iterative():
+            part = device.state_pending_exact() if exact else device.state_pending_estimate()
+            must, can = must + part.must_precopy, can + part.can_postcopy
+        return Pending(must, can)
+
+    def iterate(self) -> bool:
+        """One PART of each iterative section that has something to send; True when none has more."""
+        done = True
+        for entry, device in self._iterative():
+            if self._out.full:
+                return False
+            self._out.put(struct.pack(">BI", SectionType.PART, entry.section_id))
+            done = device.save_live_iterate(self._out) and done
+            self._footer(entry)
+        self._out.flush()
+        return done
+
+    # -- end -------------------------------------------------------------------------------------
+
+    def switchover(self) -> None:
+        """Tell the destination that the last part begins, where both sides know such a command."""
+        if self._framing.switchover_start:
+            self.command(CommandCode.SWITCHOVER_START)
+
+    def complete_iterative(self) -> None:
+        """END of all iterative sections."""
+        for entry, device in self._iterative():
+            self._out.put(struct.pack(">BI", SectionType.END, entry.section_id))
+            device.save_live_complete_precopy(self._out)
+            self._footer(entry)
+
+    def complete(self) -> None:
+        """All other sections, end of file, description; everything is written when this returns."""
+        for entry in self._registry.to_send():
+            if iterative(entry) is None:
+                self._whole(entry)
+        self._out.put(bytes((SectionType.EOF,)))
+        if self._framing.description:
+            text = _json(
+                {**self._head, "page_size": PAGE_SIZE, "devices": self._described}, self._framing.spaced
+            ).encode()
+            self._out.put(struct.pack(">BI", SectionType.VMDESCRIPTION, len(text)) + text)
+        self._out.flush()
+
+    def cleanup(self) -> None:
+        """Whatever happened: iterative devices stop logging."""
+        for _, device in self._iterative():
+            device.save_cleanup()
+
+    # -- framing ---------------------------------------------------------------------------------
+
+    def _whole(self, entry: Entry) -> None:
+        self._start(SectionType.FULL, entry)
+        saved = entry.save(base=self._out.offset, style=self._framing.style)
+        self._out.put(saved.data)
+        self._described.append(saved.desc)
+        self._footer(entry)
+
+    def _start(self, kind: SectionType, entry: Entry) -> None:
+        name = entry.idstr.encode()
+        head = struct.pack(f">BIB{len(name)}s", kind, entry.section_id, len(name), name)
+        self._out.put(head + struct.pack(">II", entry.instance_id, entry.version_id))
+
+    def _footer(self, entry: Entry) -> None:
+        if self._framing.footers:
+            self._out.put(struct.pack(">BI", SectionType.FOOTER, entry.section_id))
+
+
+def _json(value: Any, spaced: bool) -> str:
+    """JSON as the release writes it; readers do not care, people who compare do."""
+    return _old_json(value) if spaced else json.dumps(value)
+
+
+def _old_json(value: Any) -> str:
+    """A space inside all brackets and before every colon."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} : {_old_json(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[ " + ", ".join(map(_old_json, value)) + " ]"
+    return json.dumps(value)

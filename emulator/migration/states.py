@@ -1,0 +1,104 @@
+"""Migration statuses, and what leads from one to another.
+
+1. `TABLE` holds every change that there is: (status, event) -> next. An absent pair is an error of ours.
+2. Only `Progress.fire` changes a status, and it tells a listener of every change (the MIGRATION event).
+3. A release that has `failing` fires BREAK before FAIL; the others fire only FAIL.
+4. Postcopy, recovery and COLO have their names here (QMP's `MigrationStatus`) and no rows yet: rows are all that
+   they will need. A status belongs to the migration, never to one of its channels.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["RUNNING", "TABLE", "Event", "Progress", "Status", "WrongEventError"]
+
+
+class Status(StrEnum):
+    """`MigrationStatus` of QMP."""
+
+    NONE = "none"
+    SETUP = "setup"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    ACTIVE = "active"
+    POSTCOPY_DEVICE = "postcopy-device"
+    POSTCOPY_ACTIVE = "postcopy-active"
+    POSTCOPY_PAUSED = "postcopy-paused"
+    POSTCOPY_RECOVER_SETUP = "postcopy-recover-setup"
+    POSTCOPY_RECOVER = "postcopy-recover"
+    COMPLETED = "completed"
+    FAILING = "failing"
+    FAILED = "failed"
+    COLO = "colo"
+    PRE_SWITCHOVER = "pre-switchover"
+    DEVICE = "device"
+    WAIT_UNPLUG = "wait-unplug"
+
+
+class Event(StrEnum):
+    """What happens to a migration, on either side."""
+
+    START = "start"  # a command began it
+    ACTIVATE = "activate"  # the other side is there
+    PAUSE = "pause"  # the guest is stopped, and a command must say that it goes on
+    SWITCH = "switch"  # the last part begins
+    COMPLETE = "complete"
+    CANCEL = "cancel"  # a command wants it to end
+    CANCELLED = "cancelled"  # it has ended
+    BREAK = "break"  # it cannot go on, and is being cleaned up
+    FAIL = "fail"
+
+
+_IDLE = (Status.NONE, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+_UNDER_WAY = (Status.SETUP, Status.ACTIVE, Status.PRE_SWITCHOVER, Status.DEVICE)
+RUNNING: Final = frozenset((*_UNDER_WAY, Status.CANCELLING, Status.FAILING))
+
+TABLE: Final[dict[tuple[Status, Event], Status]] = {
+    **{(idle, Event.START): Status.SETUP for idle in _IDLE},
+    (Status.SETUP, Event.ACTIVATE): Status.ACTIVE,
+    (Status.ACTIVE, Event.PAUSE): Status.PRE_SWITCHOVER,
+    (Status.ACTIVE, Event.SWITCH): Status.DEVICE,
+    (Status.PRE_SWITCHOVER, Event.SWITCH): Status.DEVICE,
+    (Status.ACTIVE, Event.COMPLETE): Status.COMPLETED,
+    (Status.DEVICE, Event.COMPLETE): Status.COMPLETED,
+    **{(status, Event.CANCEL): Status.CANCELLING for status in _UNDER_WAY},
+    (Status.CANCELLING, Event.CANCELLED): Status.CANCELLED,
+    **{(status, Event.BREAK): Status.FAILING for status in _UNDER_WAY},
+    (Status.FAILING, Event.FAIL): Status.FAILED,
+    **{(status, Event.FAIL): Status.FAILED for status in _UNDER_WAY},
+}
+
+
+class WrongEventError(Exception):
+    """An event that cannot happen in this status: a bug of the caller."""
+
+
+class Progress:
+    """The status of one side. `changed` is called with each new status, by the thread that changed it."""
+
+    def __init__(self, changed: Callable[[Status], object]) -> None:
+        self.status = Status.NONE
+        self._changed = changed
+
+    @property
+    def running(self) -> bool:
+        """Whether a migration is on its way."""
+        return self.status in RUNNING
+
+    def can(self, event: Event) -> bool:
+        """Whether `event` may happen now."""
+        return (self.status, event) in TABLE
+
+    def fire(self, event: Event) -> Status:
+        """Go on to the next status; WrongEventError when there is none."""
+        try:
+            self.status = TABLE[self.status, event]
+        except KeyError:
+            raise WrongEventError(f"{event.value!r} in status {self.status.value!r}") from None
+        self._changed(self.status)
+        return self.status

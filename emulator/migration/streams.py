@@ -1,0 +1,191 @@
+"""The two ends of a stream over a channel: buffered output with a rate limit, buffered input.
+
+1. Output is collected and written in large pieces; nothing is written behind a caller's back after an error.
+2. Input holds at most one buffer of bytes ahead of the reader; a reader that asks for more gets what has arrived.
+3. `Input` is a `vmstate` Source, so that device sections are loaded straight from it; memory is read from its
+   buffer without copies in between.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from emulator.migration.channel import ChannelError
+
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ["CHUNK", "BytesChannel", "Input", "Output", "Readable", "Writable"]
+
+CHUNK: Final = 1 << 20  # bytes that are collected before they are written, and read at once
+
+
+class Writable(Protocol):
+    """What an output writes to."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of `data`."""
+
+
+class Readable(Protocol):
+    """What an input reads from."""
+
+    def read_into(self, view: memoryview) -> int:
+        """Read what is there, at least one byte; 0 at the end."""
+
+
+class BytesChannel:
+    """Bytes in memory as something to read from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = memoryview(data)
+
+    def read_into(self, view: memoryview) -> int:
+        """Copy what fits."""
+        count = min(len(view), len(self._left))
+        view[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+class Output:
+    """A stream that is being written; `offset` counts its bytes, those that are still collected included.
+
+    `allowed` is the offset at which an iterative device must stop for now (the rate limit); None is no limit.
+    While `holding`, everything is collected: for the short time in which the machine is locked, and nobody may wait.
+    """
+
+    def __init__(self, channel: Writable) -> None:
+        self._channel = channel
+        self._parts: list[Any] = []
+        self._held = 0
+        self.offset = 0
+        self.allowed: int | None = None
+        self.holding = False
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be written for now."""
+        return self.allowed is not None and self.offset >= self.allowed
+
+    def put(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`, which must not change until `flush`."""
+        self._parts.append(data)
+        self._count(len(data))
+
+    def put_all(self, parts: list[Any], size: int) -> None:
+        """Append many pieces of `size` bytes together."""
+        self._parts += parts
+        self._count(size)
+
+    def _count(self, size: int) -> None:
+        self.offset += size
+        self._held += size
+        if self._held >= CHUNK and not self.holding:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is collected; ChannelError when that fails."""
+        parts, self._parts, self._held = self._parts, [], 0
+        if parts:
+            self._channel.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+
+class Input:
+    """A stream that is being read. `error` is what the channel said when it failed, "" at a plain end.
+
+    `lock` is the machine's, which the reader holds: it is given up while waiting for the other side.
+    """
+
+    def __init__(self, channel: Readable, lock: threading.RLock | None = None) -> None:
+        self._channel = channel
+        self._lock = lock
+        self._buffer = bytearray(2 * CHUNK)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._base = 0  # stream offset of the buffer's first byte
+        self._over = False
+        self.error = ""
+
+    @property
+    def offset(self) -> int:
+        """Stream offset of the next byte."""
+        return self._base + self._start
+
+    @property
+    def available(self) -> int:
+        """Bytes that are here."""
+        return self._end - self._start
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more; waits to know."""
+        return not self.need(1)
+
+    def need(self, count: int) -> bool:
+        """Wait until `count` bytes are here, at most one buffer; False when the stream ends before."""
+        while self._end - self._start < count:
+            if not self._fill():
+                return False
+        return True
+
+    def _fill(self) -> bool:
+        if self._over:
+            return False
+        if self._start and len(self._buffer) - self._end < CHUNK:
+            self._compact()
+        try:
+            got = self._read(self._view[self._end : self._end + CHUNK])
+        except ChannelError as error:
+            self.error = str(error)
+            got = 0
+        self._end += got
+        self._over = got == 0
+        return got > 0
+
+    def _read(self, view: memoryview) -> int:
+        if self._lock is None:
+            return self._channel.read_into(view)
+        self._lock.release()
+        try:
+            return self._channel.read_into(view)
+        finally:
+            self._lock.acquire()
+
+    def _compact(self) -> None:
+        left = self._end - self._start
+        self._buffer[:left] = self._buffer[self._start : self._end]
+        self._base += self._start
+        self._start, self._end = 0, left
+
+    def take(self, count: int) -> bytes:
+        """Consume up to `count` bytes, fewer only at the end."""
+        if count <= CHUNK:
+            self.need(count)
+            return self._consume(count)
+        pieces = []
+        while count and self.need(1):
+            pieces.append(self._consume(min(count, CHUNK)))
+            count -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def _consume(self, count: int) -> bytes:
+        end = min(self._start + count, self._end)
+        taken = bytes(self._view[self._start : end])
+        self._start = end
+        return taken
+
+    def peek(self, count: int, skip: int = 0) -> bytes:
+        """Up to `count` bytes from `skip` ahead, not consumed."""
+        self.need(skip + count)
+        first = self._start + skip
+        return bytes(self._view[first : min(first + count, self._end)])
+
+    def window(self) -> memoryview:
+        """What is here, uncopied; valid until the next read. `skip` consumes it."""
+        return self._view[self._start : self._end]
+
+    def skip(self, count: int) -> None:
+        """Consume `count` bytes of what is here."""
+        self._start += count

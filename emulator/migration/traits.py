@@ -1,0 +1,72 @@
+"""How migration itself differs between releases: names with life-times, as devices have them.
+
+`Traits("7.2")` answers by attribute. What was seen on real QEMU was seen on 5.2, 7.2, 10.0 and 11.1; a change that
+lies between two of these and whose release is not known from QEMU's documentation is dated to the later one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from vmstate.lifetime import release_key
+
+__all__ = ["TRAITS", "Span", "Traits"]
+
+
+class Span(NamedTuple):
+    """The first release that has it, and the first that has it no more; "" is no limit."""
+
+    since: str = ""
+    until: str = ""
+
+    def covers(self, release: str) -> bool:
+        """Whether `release` has it."""
+        key = release_key(release)
+        after = not self.since or key >= release_key(self.since)
+        return after and (not self.until or key < release_key(self.until))
+
+
+TRAITS: Final[dict[str, Span]] = {
+    # source
+    "device_status": Span("10.0"),  # always `device` before the last part, not only after `pre-switchover`
+    "failing_status": Span("11.1"),  # `failing` before `failed`
+    "pass_at_setup": Span(until="11.1"),  # MIGRATION_PASS 1 when the dirty log is first taken
+    "pass_at_completion": Span(until="11.1"),  # and one more for the last part
+    "exact_before_switchover": Span(
+        "11.1"
+    ),  # the exact amount is always asked for, even with nothing pending
+    "once_only": Span("6.0"),  # a migrated guest that did not go on is not migrated again
+    "restores_runstate": Span("10.0"),  # a stopped guest whose migration was cancelled late is what it was
+    "switchover_start": Span("10.0"),  # MIG_CMD_SWITCHOVER_START exists
+    "described_configuration": Span("10.0"),  # the VM description tells of the configuration section
+    "spaced_description": Span(until="6.0"),  # the VM description is printed with a space inside brackets
+    "acks_at_once": Span(until="11.1"),  # SWITCHOVER_ACK is sent although no device asked for it
+    "recover_can_pause": Span("8.2"),
+    # addresses
+    "address_first": Span("8.2"),  # the address is read before the state is looked at
+    "file_transport": Span("8.2"),
+    "incoming_once": Span("8.2"),  # after `migrate-incoming` has failed it cannot be tried again
+    # destination
+    "joined_errors": Span("11.0"),  # one line, outermost cause first
+    "strict_zero_fill": Span("8.2"),  # a zero page with another fill byte is refused
+    "checks_ram_word": Span("8.2"),  # a RAM word that cannot be read has a message of its own
+    "ignores_hook": Span("8.2"),  # the RDMA word means nothing on other transports
+    "flush_word": Span("8.1"),  # MULTIFD_FLUSH
+    "compressed_pages": Span(until="9.1"),
+    "suspended_state": Span("9.0"),  # the global state tells whether the guest was suspended
+    "colo_is_gone": Span("11.1"),
+}
+
+
+class Traits:
+    """The traits of one release, as attributes that are True or False."""
+
+    def __init__(self, release: str) -> None:
+        self.release = release
+        self._has = {name: span.covers(release) for name, span in TRAITS.items()}
+
+    def __getattr__(self, name: str) -> bool:
+        try:
+            return self._has[name]
+        except KeyError:
+            raise AttributeError(name) from None

@@ -1,0 +1,176 @@
+"""Values of single options: channels, topologies, backends, UUIDs. Pure; mistakes are `Malformed`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from emulator.errors import FatalError
+from emulator.keyvalue import Malformed, identifier, pairs
+from emulator.optionrecords import Backend, Smp
+from emulator.texts import text
+from vmstate.lifetime import lives
+
+if TYPE_CHECKING:
+    from emulator.keyvalue import Pairs
+
+__all__ = ["channel", "check_backend", "check_uuid", "default_channel", "resolve_smp", "smp"]
+
+Channel = tuple[str, "Pairs"]
+
+_SOCKET_KEYS: Final = frozenset(("server", "wait", "nodelay", "delay", "reconnect", "reconnect-ms", "logfile",
+                                 "logappend", "telnet", "ipv4", "ipv6", "to", "tight", "abstract"))  # fmt: skip
+_SMP_KEYS: Final = ("cpus", "maxcpus", "sockets", "dies", "clusters", "modules", "cores", "threads")
+
+# What a user may create in QEMU 10.0 (-object help); 11.1's monitor-* are not the emulator's.
+_OBJECTS: Final = frozenset(
+    ("acpi-generic-initiator", "acpi-generic-port", "authz-list", "authz-list-file", "authz-simple", "can-bus",
+     "can-host-socketcan", "colo-compare", "cryptodev-backend", "cryptodev-backend-builtin", "cryptodev-vhost-user",
+     "dbus-vmstate", "filter-buffer", "filter-dump", "filter-mirror", "filter-redirector", "filter-replay",
+     "filter-rewriter", "input-barrier", "input-linux", "iommufd", "iothread", "main-loop", "memory-backend-file",
+     "memory-backend-memfd", "memory-backend-ram", "memory-backend-shm", "pr-manager-helper", "qtest",
+     "rng-builtin", "rng-egd", "rng-random", "secret", "secret_keyring", "sev-guest", "sev-snp-guest",
+     "thread-context", "throttle-group", "tls-cipher-suites", "tls-creds-anon", "tls-creds-psk", "tls-creds-x509",
+     "x-remote-object")
+)  # fmt: skip
+_NETDEVS: Final = frozenset(
+    ("hubport", "user", "socket", "stream", "dgram", "tap", "bridge", "l2tpv3", "vde")
+)
+_BLOCKS: Final = frozenset(("null-co", "null-aio", "file", "raw", "qcow2"))
+_FSDRIVERS: Final = frozenset(("local", "synth"))
+_AUDIOS: Final = frozenset(("none", "wav"))
+
+
+def channel(given: str, where: str) -> Channel:
+    """A chardev in the short form of -qmp and -serial (``unix:PATH,server=on,wait=off``)."""
+    if given in ("null", "stdio", "pty", "vc"):
+        return given, ()
+    scheme, colon, rest = given.partition(":")
+    if colon and scheme in ("unix", "tcp", "telnet"):
+        return "socket", _socket(scheme, rest, given, where)
+    if colon and scheme in ("file", "pipe"):
+        return scheme, (("path", rest),)
+    bogus = "" if colon else f"{where}: '{given}' is not a valid char driver\nqemu-system-x86_64: "
+    raise FatalError(f"{bogus}{where}: parse error: {given}")
+
+
+def default_channel(given: str, kind: str, where: str) -> Channel:
+    """As `channel`, with -serial's and -parallel's sentence for what is none."""
+    try:
+        return channel(given, where)
+    except FatalError as err:
+        raise FatalError(
+            f"{where}: '{given}' is not a valid char driver\n"
+            f"qemu-system-x86_64: {where}: could not connect {kind} device to character backend '{given}'"
+        ) from err
+
+
+def _socket(scheme: str, rest: str, given: str, where: str) -> Pairs:
+    found = dict(pairs(rest, "address"))
+    address = found.pop("address", "")
+    for key in found:
+        if key not in _SOCKET_KEYS:
+            raise FatalError(
+                f"{where}: Invalid parameter '{key}'\nqemu-system-x86_64: {where}: parse error: {given}"
+            )
+    if scheme == "unix":
+        return (("path", address), *found.items())
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        raise FatalError(f"{where}: parse error: {given}")
+    return (("host", host), ("port", port), *found.items())
+
+
+def smp(given: str, release: str) -> Smp:
+    """-smp as given; see `resolve_smp`."""
+    found: dict[str, int] = {}
+    for key, value in pairs(given, "cpus"):
+        if key not in _SMP_KEYS:
+            raise FatalError(f"Parameter 'smp.{key}' is unexpected")
+        if not value.isdigit():
+            raise FatalError(text(release, "smp", value=value, name=key))
+        found["modules" if key == "clusters" else key] = int(value)
+    if 0 in found.values():
+        raise FatalError("Invalid CPU topology: CPU topology parameters must be greater than zero")
+    return Smp(**found)
+
+
+def resolve_smp(given: Smp, release: str, *, prefer_sockets: bool = False) -> Smp:
+    """All numbers of a topology from those given; machine types before 6.2 prefer sockets over cores.
+
+    FatalError when they do not agree. Rules: "-smp" in QEMU's documentation of the command line.
+    """
+    dies, modules = max(given.dies, 1), max(given.modules, 1)
+    wanted = given.maxcpus or given.cpus
+    sockets, cores, threads = _split_cpus(given, wanted, dies * modules, prefer_sockets=prefer_sockets)
+    maxcpus = wanted or sockets * dies * modules * cores * threads
+    full = Smp(given.cpus or maxcpus, maxcpus, sockets, dies, modules, cores, threads)
+    _check_topology(full, release)
+    return full
+
+
+def _split_cpus(given: Smp, wanted: int, inner: int, *, prefer_sockets: bool) -> tuple[int, int, int]:
+    """(sockets, cores, threads): what is missing is 1, but for one that makes up `wanted`."""
+    threads = max(given.threads, 1)
+    if not wanted:
+        return max(given.sockets, 1), max(given.cores, 1), threads
+    if not given.cores and not prefer_sockets:
+        sockets = max(given.sockets, 1)
+        return sockets, max(wanted // (sockets * inner * threads), 1), threads
+    cores = max(given.cores, 1)
+    if prefer_sockets and given.sockets and not given.cores:
+        cores = max(wanted // (given.sockets * inner * threads), 1)
+    return given.sockets or max(wanted // (inner * cores * threads), 1), cores, threads
+
+
+def _check_topology(full: Smp, release: str) -> None:
+    modules = f" * modules ({full.modules})" if lives("9.1", "", release) else ""
+    shape = f"sockets ({full.sockets}) * dies ({full.dies}){modules} * cores ({full.cores}) * threads ({full.threads})"
+    product = full.sockets * full.dies * full.modules * full.cores * full.threads
+    if product != full.maxcpus:
+        raise FatalError(
+            "Invalid CPU topology: product of the hierarchy must match maxcpus: "
+            f"{shape} != maxcpus ({full.maxcpus})"
+        )
+    if full.maxcpus < full.cpus:
+        raise FatalError(
+            "Invalid CPU topology: maxcpus must be equal to or greater than smp: "
+            f"{shape} == maxcpus ({full.maxcpus}) < smp_cpus ({full.cpus})"
+        )
+
+
+def check_backend(option: str, implied: str, found: dict[str, str], where: str, release: str) -> Backend:
+    """A backend whose kind exists and whose id is given; takes both out of `found`."""
+    kind = found.pop(implied, "")
+    known = {"object": _OBJECTS, "netdev": _NETDEVS, "blockdev": _BLOCKS, "fsdev": _FSDRIVERS}.get(
+        option, _AUDIOS
+    )
+    if kind not in known:
+        raise FatalError(_unknown_kind(option, kind, where, release))
+    id_key = "node-name" if option == "blockdev" else "id"
+    if id_key not in found and option == "blockdev":
+        raise Malformed("'node-name' must be specified for the root node")
+    if id_key not in found:
+        raise FatalError(text(release, "netdev", where=where, problem=f"Parameter '{id_key}' is missing"))
+    if option == "netdev" and kind == "hubport" and "hubid" not in found:
+        raise FatalError(text(release, "netdev", where=where, problem="Parameter 'hubid' is missing"))
+    return Backend(option, kind, identifier(found.pop(id_key)), tuple(found.items()), where)
+
+
+def _unknown_kind(option: str, kind: str, where: str, release: str) -> str:
+    if option == "object":
+        return text(release, "object-type", where=where, value=kind)
+    if option == "blockdev":
+        return text(release, "blockdev-driver", where=where, value=kind)
+    problem = text(release, "enum", name="type" if option == "netdev" else "driver", value=kind)
+    return text(release, "netdev", where=where, problem=problem)
+
+
+def check_uuid(given: str) -> str:
+    """A UUID in lower case."""
+    parts = given.split("-")
+    digits = "".join(parts)
+    if [len(part) for part in parts] != [8, 4, 4, 4, 12] or not set(digits.lower()) <= set(
+        "0123456789abcdef"
+    ):
+        raise Malformed("failed to parse UUID string: wrong format")
+    return given.lower()

@@ -1,0 +1,17 @@
+"""`human-monitor-command`: the human monitor's commands over QMP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emulator.qmp.human import run
+from emulator.qmp.table import Arguments, Call, command
+from emulator.qmp.types import INT, STR, Member
+
+__all__: list[str] = []
+
+
+@command("human-monitor-command", Member("command-line", STR), Member("cpu-index", INT, optional=True))
+def human_monitor_command(call: Call, arguments: Arguments) -> Any:
+    """What the human monitor prints."""
+    return run(call, arguments["command-line"])

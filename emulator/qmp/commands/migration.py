@@ -1,0 +1,184 @@
+"""Migration commands: arguments are checked here, everything else is `emulator.migration`'s."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emulator.qmp.table import Arguments, Call, command
+from emulator.qmp.types import (
+    ANY,
+    BOOL,
+    INT,
+    STR,
+    STR_OR_NULL,
+    Array,
+    Enum,
+    Member,
+    Struct,
+    Type,
+    generic,
+    unsigned,
+)
+from emulator.texts import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__: list[str] = []
+
+_CAPABILITY = Struct("MigrationCapabilityStatus", Member("capability", STR), Member("state", BOOL))
+_CHANNEL = Struct("MigrationChannel", Member("channel-type", Enum("MigrationChannelType", "main", "cpr")),
+                  Member("addr", ANY))  # fmt: skip
+_STATUSES = (
+    "none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused", "postcopy-recover",
+    "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug",
+)  # fmt: skip
+_BYTE_PARAMETERS = frozenset(
+    ("multifd-channels", "multifd-zlib-level", "multifd-zstd-level", "multifd-qatzip-level", "compress-level",
+     "compress-threads", "decompress-threads", "throttle-trigger-threshold", "cpu-throttle-initial",
+     "cpu-throttle-increment", "max-cpu-throttle")
+)  # fmt: skip
+
+
+def _taker(call: Call) -> Callable[[str], int | None]:
+    """Gives a descriptor of the monitor by its name, and forgets it."""
+    return lambda name: call.session.named_fds.pop(name, None)
+
+
+def _target(arguments: Arguments) -> Any:
+    """The URI or the list of channels."""
+    if ("uri" in arguments) == ("channels" in arguments):
+        raise generic("need either 'uri' or 'channels' argument")
+    return arguments["uri"] if "uri" in arguments else arguments["channels"]
+
+
+@command(
+    "migrate",
+    Member("uri", STR, until="8.2"),
+    Member("uri", STR, optional=True, since="8.2"),
+    Member("channels", Array(_CHANNEL), optional=True, since="8.2"),
+    Member("blk", BOOL, optional=True, until="9.1"),
+    Member("inc", BOOL, optional=True, until="9.1"),
+    Member("detach", BOOL, optional=True, until="11.0"),
+    Member("resume", BOOL, optional=True),
+)
+def migrate(call: Call, arguments: Arguments) -> Any:
+    """Start to send the guest."""
+    if arguments.get("blk") or arguments.get("inc"):
+        raise generic("QEMU compiled without old-style (blk/-b, inc/-i) block migration")
+    target = _target(arguments)
+    call.machine.migration.migrate(target, _taker(call), resume=arguments.get("resume", False))
+    return {}
+
+
+@command(
+    "migrate-incoming",
+    Member("uri", STR, until="8.2"),
+    Member("uri", STR, optional=True, since="8.2"),
+    Member("channels", Array(_CHANNEL), optional=True, since="8.2"),
+    Member("exit-on-error", BOOL, optional=True, since="9.1"),
+)
+def migrate_incoming(call: Call, arguments: Arguments) -> Any:
+    """Start to take a guest in, after ``-incoming defer``."""
+    if call.machine.options.incoming is None:
+        raise generic(text(call.release, "no-incoming"))
+    target = _target(arguments)
+    call.machine.migration.incoming(target, _taker(call), exit_on_error=arguments.get("exit-on-error", True))
+    return {}
+
+
+@command("migrate_cancel")
+def migrate_cancel(call: Call, _: Arguments) -> Any:
+    """Stop what is being sent."""
+    call.machine.migration.cancel()
+    return {}
+
+
+@command("migrate-continue", Member("state", Enum("MigrationStatus", *_STATUSES)))
+def migrate_continue(call: Call, arguments: Arguments) -> Any:
+    """Go on after pre-switchover."""
+    call.machine.migration.continue_(arguments["state"])
+    return {}
+
+
+@command("migrate-pause", oob=True)
+def migrate_pause(call: Call, _: Arguments) -> Any:
+    """Interrupt a postcopy migration."""
+    call.machine.migration.pause()
+    return {}
+
+
+@command("migrate-recover", Member("uri", STR), oob=True)
+def migrate_recover(call: Call, arguments: Arguments) -> Any:
+    """Listen again after an interrupted postcopy migration."""
+    call.machine.migration.recover(arguments["uri"])
+    return {}
+
+
+@command("migrate-start-postcopy")
+def migrate_start_postcopy(call: Call, _: Arguments) -> Any:
+    """Let the guest go on at the destination before all of its memory is there."""
+    call.machine.migration.start_postcopy()
+    return {}
+
+
+@command("migrate-set-capabilities", Member("capabilities", Array(_CAPABILITY)))
+def migrate_set_capabilities(call: Call, arguments: Arguments) -> Any:
+    """Switch capabilities on and off, all or none."""
+    call.machine.migration.set_capabilities(arguments["capabilities"])
+    return {}
+
+
+@command("query-migrate-capabilities")
+def query_migrate_capabilities(call: Call, _: Arguments) -> Any:
+    """All capabilities of the release."""
+    found = call.machine.migration.capabilities
+    return [{"state": state, "capability": name} for name, state in found.items()]
+
+
+@command("migrate-set-parameters", open_=True)
+def migrate_set_parameters(call: Call, arguments: Arguments) -> Any:
+    """Set parameters, all or none; their types are those of the release's defaults."""
+    known = call.machine.release.parameters
+    for name, value in arguments.items():
+        if name in known:
+            _parameter_type(name, known[name]).check(value, name, call.release)
+    call.machine.migration.set_parameters(arguments)
+    return {}
+
+
+def _parameter_type(name: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        return BOOL
+    if isinstance(default, int):
+        return unsigned(8 if name in _BYTE_PARAMETERS else 64)
+    if name in _WORDS:
+        return _WORDS[name]
+    return STR_OR_NULL if name.startswith("tls-") else _OTHERS.get(type(default), ANY)
+
+
+_OTHERS: dict[type, Type] = {str: STR}
+_WORDS = {
+    "multifd-compression": Enum("MultiFDCompression", "none", "zlib", "zstd", "qatzip", "qpl", "uadk"),
+    "zero-page-detection": Enum("ZeroPageDetection", "none", "legacy", "multifd"),
+    "mode": Enum("MigMode", "normal", "cpr-reboot", "cpr-transfer", "cpr-exec"),
+}
+
+
+@command("query-migrate-parameters")
+def query_migrate_parameters(call: Call, _: Arguments) -> Any:
+    """All parameters of the release."""
+    return call.machine.migration.parameters
+
+
+@command("query-migrate")
+def query_migrate(call: Call, _: Arguments) -> Any:
+    """What is and was sent."""
+    return call.machine.migration.query()
+
+
+@command("migrate_set_speed", Member("value", INT), until="6.0")
+def migrate_set_speed(call: Call, arguments: Arguments) -> Any:
+    """The old name of parameter max-bandwidth."""
+    call.machine.migration.set_parameters({"max-bandwidth": arguments["value"]})
+    return {}

@@ -1,0 +1,216 @@
+"""The human monitor: a few commands of it, for `human-monitor-command` and for `-monitor`.
+
+Each command is a function of the call and its one argument and returns lines; what goes wrong is a line that
+begins with ``Error: ``. Unknown commands are said to be unknown, as QEMU does. Texts: QEMU 5.2 to 11.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.errors import QmpError
+from emulator.qmp.monitor import Monitor
+from emulator.qmp.table import Call
+from emulator.texts import text
+from vmstate.lifetime import lives
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from emulator.chardev import Backend
+    from emulator.qmp.server import Server
+
+__all__ = ["HumanSession", "run"]
+
+
+def run(call: Call, line: str) -> str:
+    """What the monitor prints for one line of input."""
+    words = line.split()
+    if not words:
+        return ""
+    table: dict[str, _Entry] = _COMMANDS
+    name, rest = words[0], words[1:]
+    if name == "info" and rest:
+        table, name, rest = _INFOS, rest[0], rest[1:]
+    found = table.get(name)
+    if found is None:
+        return _print([f"unknown command: '{line.strip()}'"])
+    command, needs, most = found
+    if len(rest) < needs:
+        return _print(
+            [
+                f"{name}: string expected",
+                f'Try "help {" ".join(words[: -len(rest) or None])}" for more information',
+            ]
+        )
+    if len(rest) > most:
+        shown = name if table is _COMMANDS else f"info {name}"
+        return _print(
+            [f"{name}: extraneous characters at the end of line", f'Try "help {shown}" for more information']
+        )
+    try:
+        return _print(command(call, *rest))
+    except QmpError as err:
+        return _print([f"Error: {err.desc}"])
+
+
+def _print(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def _execute(call: Call, name: str, **arguments: Any) -> Any:
+    """A QMP command, by name."""
+    return call.server.commands[name].handler(call, arguments)
+
+
+def _info_version(call: Call) -> list[str]:
+    number = call.server.version["qemu"]
+    return [f"{number['major']}.{number['minor']}.{number['micro']}{call.server.version['package']}"]
+
+
+def _info_status(call: Call) -> list[str]:
+    machine = call.machine
+    plain = machine.runstate in ("running", "paused")
+    state = "running" if machine.running else "paused"
+    return [f"VM status: {state}" if plain else f"VM status: {state} ({machine.runstate})"]
+
+
+def _info_migrate(call: Call) -> list[str]:
+    lines = []
+    if lives("", "10.1", call.release):
+        gone = "send-switchover-start: on" if lives("9.0", "", call.release) else "decompress-error-check: on"
+        only = "on" if call.machine.options.only_migratable else "off"
+        lines = ["globals:", "store-global-state: on", f"only-migratable: {only}", "send-configuration: on",
+                 "send-section-footer: on", gone, "clear-bitmap-shift: 18"]  # fmt: skip
+    found = call.machine.migration.query()
+    if "status" in found:
+        failed = f" ({found['error-desc']})" if "error-desc" in found else ""
+        lines.append(f"Migration status: {found['status']}{failed}")
+    return lines
+
+
+def _info_capabilities(call: Call) -> list[str]:
+    return [f"{name}: {_on(state)}" for name, state in call.machine.migration.capabilities.items()]
+
+
+def _info_parameters(call: Call) -> list[str]:
+    def shown(value: Any) -> str:
+        return _on(value) if isinstance(value, bool) else f"'{value}'" if value == "" else str(value)
+
+    return [f"{name}: {shown(value)}" for name, value in call.machine.migration.parameters.items()]
+
+
+def _on(state: object) -> str:
+    return "on" if state else "off"
+
+
+def _savevm(call: Call, tag: str = "") -> list[str]:
+    call.server.snapshots.save(tag)
+    return []
+
+
+def _loadvm(call: Call, tag: str) -> list[str]:
+    call.server.snapshots.load(tag)
+    return []
+
+
+def _delvm(call: Call, tag: str) -> list[str]:
+    call.server.snapshots.delete(tag)
+    return []
+
+
+def _info_snapshots(call: Call) -> list[str]:
+    found = call.server.snapshots.tags()
+    if found is None:
+        return [text(call.release, "hmp-info-snapshots")]
+    if not found:
+        return ["There is no snapshot available."]
+    return ["List of snapshots present on all disks:", *found]
+
+
+def _plain(name: str) -> Callable[..., list[str]]:
+    """A command that is a QMP command without arguments and prints nothing."""
+
+    def command(call: Call) -> list[str]:
+        _execute(call, name)
+        return []
+
+    return command
+
+
+def _device_del(call: Call, name: str) -> list[str]:
+    _execute(call, "device_del", id=name)
+    return []
+
+
+def _migrate(call: Call, uri: str) -> list[str]:
+    _execute(call, "migrate", uri=uri)
+    return []
+
+
+def _help(_: Call, __: str = "") -> list[str]:
+    return [*_COMMANDS, *(f"info {name}" for name in _INFOS)]
+
+
+_Entry = tuple["Callable[..., list[str]]", int, int]  # command, fewest arguments, most arguments
+
+_COMMANDS: Final[dict[str, _Entry]] = {
+    "savevm": (_savevm, 0, 1),
+    "loadvm": (_loadvm, 1, 1),
+    "delvm": (_delvm, 1, 1),
+    "stop": (_plain("stop"), 0, 0),
+    "cont": (_plain("cont"), 0, 0),
+    "c": (_plain("cont"), 0, 0),
+    "quit": (_plain("quit"), 0, 0),
+    "q": (_plain("quit"), 0, 0),
+    "system_reset": (_plain("system_reset"), 0, 0),
+    "system_powerdown": (_plain("system_powerdown"), 0, 0),
+    "device_del": (_device_del, 1, 1),
+    "migrate": (_migrate, 1, 1),
+    "migrate_cancel": (_plain("migrate_cancel"), 0, 0),
+    "help": (_help, 0, 1),
+}
+_INFOS: Final[dict[str, _Entry]] = {
+    "version": (_info_version, 0, 0),
+    "status": (_info_status, 0, 0),
+    "migrate": (_info_migrate, 0, 0),
+    "migrate_capabilities": (_info_capabilities, 0, 0),
+    "migrate_parameters": (_info_parameters, 0, 0),
+    "snapshots": (_info_snapshots, 0, 0),
+    "name": (lambda call: [call.machine.options.name] if call.machine.options.name else [], 0, 0),
+    "uuid": (lambda call: [_execute(call, "query-uuid")["UUID"]], 0, 0),
+    "kvm": (lambda _: ["kvm support: not compiled"], 0, 0),
+}
+
+
+class HumanSession(Monitor):
+    """The human monitor on a chardev: a prompt, a line, what it prints. It shows no events."""
+
+    def __init__(self, server: Server, backend: Backend) -> None:
+        super().__init__()
+        self._server = server
+        self._backend = backend
+        self._kept = b""
+        backend.on_open, backend.on_data, backend.on_close = self._open, self._data, self._close
+
+    def _open(self) -> None:
+        number = self._server.version["qemu"]
+        version = f"{number['major']}.{number['minor']}.{number['micro']}"
+        self._say(f"QEMU {version} monitor - type 'help' for more information\r\n(qemu) ")
+
+    def _close(self) -> None:
+        self._kept = b""
+
+    def _say(self, words: str) -> None:
+        self._backend.write(words.encode())
+
+    def _data(self, data: bytes, _: list[int]) -> None:
+        *lines, self._kept = (self._kept + data).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            if self._server.ending:
+                return
+            machine = self._server.machine
+            with machine.bql:
+                said = run(Call(machine, self._server, self), line.decode("utf-8", "replace"))
+            self._server.deliver()
+            self._say(said if self._server.ending else f"{said}(qemu) ")

@@ -1,0 +1,25 @@
+"""What every monitor has, of whichever language: a place for descriptors, and perhaps an ear for events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emulator.errors import QmpError
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """Base of `Session` (QMP) and `HumanSession`."""
+
+    def __init__(self) -> None:
+        self.ready = False  # QMP in command mode
+        self.oob = False
+        self.named_fds: dict[str, int] = {}
+
+    def take_fd(self) -> int:
+        """The next descriptor that came with the input; QmpError when none did."""
+        raise QmpError("GenericError", "No file descriptor supplied via SCM_RIGHTS")
+
+    def event(self, message: dict[str, Any]) -> None:
+        """Send an event on, if this kind of monitor does."""

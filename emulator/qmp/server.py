@@ -1,0 +1,118 @@
+"""All monitors of one process: their sessions, the events they get, and how the process ends.
+
+`emit` may be called from any thread; events are sent on the main loop's thread, in the order in which they were
+emitted, each with the time at which that was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.qmp.session import Session
+from vmstate.lifetime import release_key
+
+if TYPE_CHECKING:
+    from emulator.chardev import Backend
+    from emulator.loop import Loop
+    from emulator.machine import Machine
+    from emulator.qmp.monitor import Monitor
+    from emulator.qmp.table import Command
+    from emulator.snapshots import Snapshots
+
+__all__ = ["PACKAGE", "Server", "version_of"]
+
+PACKAGE: Final = "migmatrix reference emulator"
+_KEPT_BY_RESET: Final = ("running", "inmigrate", "finish-migrate")
+
+
+def version_of(release: str) -> dict[str, Any]:
+    """`release` as QMP has it."""
+    major, minor, micro = (*release_key(release), 0)[:3]
+    return {"qemu": {"micro": micro, "minor": minor, "major": major}, "package": PACKAGE}
+
+
+class Server:
+    """Monitors, events, and the end of the process."""
+
+    def __init__(self, loop: Loop, release: str, chardevs: dict[str, Backend]) -> None:
+        self.loop = loop
+        self.release = release
+        self.version = version_of(release)
+        self.chardevs = chardevs
+        self.machine: Machine  # set before the loop runs
+        self.sessions: list[Monitor] = []
+        self.fdsets: dict[int, list[tuple[int, str]]] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.ending = False
+        self.status = 0  # what the process ends with
+        self._events: deque[dict[str, Any]] = deque()
+
+    @cached_property
+    def commands(self) -> dict[str, Command]:
+        """The release's commands."""
+        from emulator.qmp.table import commands_of  # noqa: PLC0415 - the first command pays for it
+
+        return commands_of(self.release)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Where savevm puts what it saves."""
+        from emulator.snapshots import Snapshots  # noqa: PLC0415 - few machines have any
+
+        return Snapshots(self.machine)
+
+    def add(self, backend: Backend, *, control: bool = True, pretty: bool = False) -> None:
+        """Serve QMP on a chardev, or the human monitor."""
+        if control:
+            self.sessions.append(Session(self, backend, pretty=pretty))
+        else:
+            from emulator.qmp.human import HumanSession  # noqa: PLC0415 - few have one
+
+            self.sessions.append(HumanSession(self, backend))
+        backend.start()
+
+    def emit(self, event: str, data: dict[str, Any] | None = None) -> None:
+        """Send an event to all who listen; from any thread."""
+        seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        message: dict[str, Any] = {
+            "timestamp": {"seconds": seconds, "microseconds": microseconds},
+            "event": event,
+        }
+        if data is not None:
+            message["data"] = data
+        self._events.append(message)
+        self.loop.call(self.deliver)
+
+    def deliver(self) -> None:
+        """Send what was emitted so far; on the loop's thread."""
+        while self._events:
+            message = self._events.popleft()
+            for session in self.sessions:
+                session.event(message)
+
+    def reset(self, reason: str, *, guest: bool = False) -> None:
+        """Reset the machine and say so; one that is stopped is then as before its first start, as in QEMU."""
+        if self.machine.options.no_reboot:
+            self.shut_down(reason, guest=guest)
+            return
+        self.machine.reset()
+        if self.machine.runstate not in _KEPT_BY_RESET:
+            self.machine.runstate = "prelaunch"
+        self.emit("RESET", {"guest": guest, "reason": reason})
+
+    def abandon(self) -> None:
+        """End the process with status 1 and without a word, as when an incoming stream was refused."""
+        self.ending = True
+        self.status = 1
+        self.loop.stop()
+
+    def shut_down(self, reason: str, *, guest: bool = False, status: int = 0) -> None:
+        """End the process with `status`: say so, then stop the loop; on the loop's thread."""
+        if not self.ending:
+            self.ending = True
+            self.status = status
+            self.emit("SHUTDOWN", {"guest": guest, "reason": reason})
+            self.loop.stop()

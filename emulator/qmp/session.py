@@ -1,0 +1,133 @@
+"""One QMP connection: greeting, negotiation, then commands, one after another.
+
+1. States: negotiating until `qmp_capabilities` succeeds, then command mode; a new client starts anew.
+2. Every input gets exactly one answer, in order; events that a command causes are sent before its answer.
+3. File descriptors that come along wait for `getfd` or `add-fd`; those of an earlier message are closed by the next.
+4. The sentences are those of QEMU's dispatcher (5.2 to 11.1).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from emulator.errors import QmpError
+from emulator.qmp.monitor import Monitor
+from emulator.qmp.syntax import Reader, SyntaxMistake
+from emulator.qmp.table import Call
+from emulator.qmp.types import generic
+
+if TYPE_CHECKING:
+    from emulator.chardev import Backend
+    from emulator.qmp.server import Server
+    from emulator.qmp.table import Command
+
+__all__ = ["Session"]
+
+_NEGOTIATE: Final = "Expecting capabilities negotiation with 'qmp_capabilities'"
+_NEGOTIATED: Final = "Capabilities negotiation is already complete, command ignored"
+
+
+class Session(Monitor):
+    """A QMP monitor on one chardev."""
+
+    def __init__(self, server: Server, backend: Backend, *, pretty: bool = False) -> None:
+        super().__init__()
+        self.server = server
+        self._arrived: list[int] = []
+        self._backend = backend
+        self._indent = 4 if pretty else None
+        self._reader = Reader(server.release)
+        backend.on_open, backend.on_data, backend.on_close = self._open, self._data, self._close
+
+    def _open(self) -> None:
+        self.ready = self.oob = False
+        self._reader = Reader(self.server.release)
+        self._send({"QMP": {"version": self.server.version, "capabilities": ["oob"]}})
+
+    def _close(self) -> None:
+        self.ready = False
+        for fd in (*self._arrived, *self.named_fds.values()):
+            os.close(fd)
+        self._arrived.clear()
+        self.named_fds.clear()
+
+    def _data(self, data: bytes, fds: list[int]) -> None:
+        self.server.deliver()  # what came before this client was ready is not for it
+        if fds:
+            for fd in self._arrived:
+                os.close(fd)
+            self._arrived = fds
+        for request in self._reader.feed(data):
+            if self.server.ending:
+                return
+            answer = self.answer(request)
+            self.server.deliver()
+            self._send(answer)
+
+    def take_fd(self) -> int:
+        """See `Monitor`."""
+        return self._arrived.pop(0) if self._arrived else super().take_fd()
+
+    def event(self, message: dict[str, Any]) -> None:
+        """Send an event, if the client has negotiated."""
+        if self.ready:
+            self._send(message)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._backend.write(json.dumps(message, indent=self._indent).encode() + b"\r\n")
+
+    def answer(self, request: Any) -> dict[str, Any]:
+        """The answer to one input."""
+        has_id = isinstance(request, dict) and "id" in request
+        try:
+            value = self._execute(request)
+        except QmpError as err:
+            error = {"error": {"class": err.class_, "desc": err.desc}}
+            return {"id": request["id"], **error} if has_id else error
+        return {"return": value, "id": request["id"]} if has_id else {"return": value}
+
+    def _execute(self, request: Any) -> Any:
+        if isinstance(request, SyntaxMistake):
+            raise generic(str(request))
+        name, arguments, oob = _envelope(request, oob=self.oob)
+        found = self._find(name)
+        if oob and not found.oob:
+            raise generic(f"The command {name} does not support OOB")
+        with self.server.machine.bql:
+            found.arguments.check(arguments, "", self.server.release)
+            return found.handler(Call(self.server.machine, self.server, self), arguments)
+
+    def _find(self, name: str) -> Command:
+        found = self.server.commands.get(name)
+        if not self.ready and name != "qmp_capabilities":
+            raise QmpError("CommandNotFound", _NEGOTIATE)
+        if self.ready and name == "qmp_capabilities":
+            raise QmpError("CommandNotFound", _NEGOTIATED)
+        if found is None:
+            raise QmpError("CommandNotFound", f"The command {name} has not been found")
+        return found
+
+
+def _envelope(request: Any, *, oob: bool) -> tuple[str, dict[str, Any], bool]:
+    """(command, arguments, out of band) of a request; QmpError."""
+    if not isinstance(request, dict):
+        raise generic("QMP input must be a JSON object")
+    name = ""
+    urgent = False
+    for key, value in request.items():
+        if key == "execute" or (key == "exec-oob" and oob):
+            if not isinstance(value, str):
+                raise generic(f"QMP input member '{key}' must be a string")
+            if name:
+                raise generic("QMP input member 'execute' clashes with 'exec-oob'")
+
+            name, urgent = value, key == "exec-oob"
+        elif key == "arguments" and not isinstance(value, dict):
+            raise generic("QMP input member 'arguments' must be an object")
+        elif key not in ("arguments", "id"):
+            raise generic(f"QMP input member '{key}' is unexpected")
+    if not name:
+        raise generic("QMP input lacks member 'execute'")
+    return name, request.get("arguments", {}), urgent

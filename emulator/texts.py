@@ -1,0 +1,90 @@
+"""What QEMU says, where releases differ: texts with life-times, looked up by key and release.
+
+Each entry lists (first release that says it, template), oldest first; "" is "from the beginning". Seen on QEMU
+5.2, 7.2, 10.0 and 11.1; a change between two of them is dated with the first release of the range that is not
+known to be otherwise, and marked (by 7.2) and the like.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmstate.lifetime import lives
+
+__all__ = ["text"]
+
+_TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "enum": (("", "Invalid parameter '{value}'"), ("6.0", "Parameter '{name}' does not accept value '{value}'")),
+    "integer": (  # (by 7.2)
+        ("", "Invalid parameter type for '{path}', expected: integer"),
+        ("6.0", "Parameter '{path}' expects {type}"),
+    ),
+    "abstract": (  # (by 7.2)
+        ("", "Parameter 'typename' expects non-abstract device type"),
+        ("6.0", "Parameter 'typename' expects a non-abstract device type"),
+    ),
+    "not-device": (  # (by 7.2)
+        ("", "Parameter 'typename' expects device"),
+        ("6.0", "Parameter 'typename' expects a non-abstract device type"),
+    ),
+    "json": (("", "JSON parse error, {problem}"), ("11.1", "{line}:{column}: JSON parse error, {problem}")),
+    "json-dict": (("", "expected separator in dict"), ("11.1", "expected ',' or '}'")),
+    "json-list": (("", "expected separator in list"), ("11.1", "expected ',' or ']'")),
+    "json-colon": (("", "missing : in object pair"), ("11.1", "expecting ':'")),
+    "json-key": (("", "key is not a string in object"), ("11.1", "expecting key")),
+    "json-key-closing": (("", "expecting value"), ("11.1", "expecting key")),
+    "json-end": (("", "premature EOI"), ("11.1", "premature end of input")),
+    "no-incoming": (  # (by 7.2)
+        ("", "For use with '-incoming defer'"),
+        ("6.0", "'-incoming' was not specified on the command line"),
+    ),
+    "size": (
+        ("", "Value '{value}' is out of range for parameter '{name}'"),
+        (
+            "6.0",  # seen in 7.2 for negative values; 10.0 says as 5.2
+            ("Parameter '{name}' expects a non-negative number below 2^64\n"
+            "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."),
+        ),
+        ("8.0", "Value '{value}' is out of range for parameter '{name}'"),
+    ),
+    "hmp-no-vmstate": (
+        ("", "No block device can accept snapshots"),
+        ("6.0", "no block device can store vmstate for snapshot"),
+    ),
+    "hmp-no-vmstate-load": (
+        ("", "No block device supports snapshots"),
+        ("6.0", "no block device can store vmstate for snapshot"),
+    ),
+    "hmp-info-snapshots": (
+        ("", "No available block device supports snapshots"),
+        ("6.0", "no block device can store vmstate for snapshot"),
+        ("11.1", "Error: no block device can store vmstate for snapshot"),
+    ),
+    "display": (
+        ("", "-display {value}: Invalid parameter '{value}'"),
+        ("6.0", "-display {value}: Parameter 'type' does not accept value '{value}'"),
+    ),
+    "object-type": (
+        ("", "{where}: invalid object type: {value}"),
+        ("6.0", "{where}: Parameter 'qom-type' does not accept value '{value}'"),
+    ),
+    "blockdev-driver": (
+        ("", "{where}: Invalid parameter '{value}'"),
+        ("6.0", "{where}: Parameter 'driver' does not accept value '{value}'"),
+    ),
+    "netdev": (("", "{problem}"), ("6.0", "{where}: {problem}")),
+    "smp": (("", "-smp {value}: Parameter 'cpus' expects a number"), ("6.2", "Parameter 'smp.{name}' expects integer")),
+}  # fmt: skip
+
+
+def text(release: str, key: str, **values: object) -> str:
+    """What `release` says for `key`; KeyError when there is no such text."""
+    said = [template for since, template in _TEXTS[key] if lives(since, "", release)]
+    return _fill(said[-1], values)
+
+
+def _fill(template: str, values: dict[str, object]) -> str:
+    # no str.format: a template may hold a brace of its own, as "expected ',' or '}'" does
+    for name, value in values.items():
+        template = template.replace("{" + name + "}", str(value))
+    return template

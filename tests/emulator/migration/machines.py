@@ -1,0 +1,97 @@
+"""Machines in this process, for tests of migration: made like those of a command line, with their events recorded."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any
+
+from emulator.machine import Machine, build_machine
+from emulator.options import parse
+from emulator.release import Release, open_release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RELEASES = ("5.2", "7.2", "10.0", "11.1")
+DEADLINE = 20.0
+_ENDS = ("completed", "failed", "cancelled")
+
+
+@functools.cache
+def release(name: str) -> Release:
+    """A release, read once."""
+    return open_release(name)
+
+
+class Box(Machine):
+    """Only for the type checker: a machine with what `make` adds."""
+
+    events: list[tuple[str, Any]]
+    said: list[str]
+    ended: list[int]
+
+
+def make(name: str, *arguments: str) -> Box:
+    """A machine of release `name`; `events`, `said` (stderr) and `ended` (it would have exited) record."""
+    machine = build_machine(release(name), parse(["--release", name, *arguments]))
+    assert isinstance(machine, Machine)
+    box: Any = machine
+    box.events, box.said, box.ended = [], [], []
+    machine.emit = lambda event, data: box.events.append((event, data))
+    machine.migration.on_fatal = lambda: box.ended.append(1)
+    machine.migration.say = box.said.append
+    return box  # type: ignore[no-any-return]  # see Box
+
+
+def none(name: str, *arguments: str, mib: int = 1) -> Box:
+    """A machine of type `none`."""
+    return make(name, "-M", "none", "-m", str(mib), "-nodefaults", *arguments)
+
+
+def target(name: str, *arguments: str, mib: int = 1) -> Box:
+    """The same, waiting for a stream."""
+    return none(name, "-incoming", "defer", *arguments, mib=mib)
+
+
+def enable(machine: Machine, *capabilities: str) -> None:
+    """Switch capabilities on."""
+    machine.migration.set_capabilities([{"capability": c, "state": True} for c in capabilities])
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    """Look until `condition` holds; the test fails at the deadline."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, f"waited {DEADLINE} s for {what}"
+        time.sleep(0.002)
+
+
+def status(machine: Machine, *wanted: str) -> dict[str, Any]:
+    """`query-migrate` once it has one of the statuses, by default an end."""
+    until(lambda: machine.migration.query().get("status") in (wanted or _ENDS), str(wanted or _ENDS))
+    return machine.migration.query()
+
+
+def statuses(machine: Box) -> list[str]:
+    """Statuses and STOP, RESUME, passes as events told them."""
+    return [_word(event, data) for event, data in machine.events]
+
+
+def _word(event: str, data: Any) -> str:
+    if event == "MIGRATION_PASS":
+        return f"pass {data['pass']}"
+    return str(data["status"]) if event == "MIGRATION" else event
+
+
+def fill(machine: Machine, seed: bytes = b"guest") -> None:
+    """Content in every third page of the first block, and some that is nearly zero."""
+    block = next(iter(machine.ram_blocks.values()))
+    for page in range(0, block.pages, 3):
+        block.write(page * 4096, (seed + page.to_bytes(4)) * 400)
+    block.write(4096 * 2 - 1, b"\1")
+
+
+def memory(machine: Machine) -> dict[str, bytes]:
+    """All of its memory."""
+    return {name: block.data[: block.used_length] for name, block in machine.ram_blocks.items()}

@@ -1,0 +1,128 @@
+"""Emulators as processes with a QMP connection, for tests and benchmarks that look at two of them from outside.
+
+`emulated` is the reference emulator of a release, `contained` a real QEMU in a container of its image. Both are the
+same `Guest`; every wait has a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).parents[2]
+IMAGES = {"5.2": "bullseye", "7.2": "bookworm", "10.0": "trixie", "11.1": "trixie-backports"}
+COMMON = ("-display", "none", "-nodefaults", "-qmp", "stdio")
+DEADLINE = 60.0
+
+
+class QmpFailed(Exception):
+    """An error reply; `desc` is its text."""
+
+    def __init__(self, desc: str) -> None:
+        super().__init__(desc)
+        self.desc = desc
+
+
+class Guest:
+    """One emulator. `events` are (name, data) in the order in which they came."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        self.events: list[tuple[str, Any]] = []
+        self._read()
+        self.command("qmp_capabilities")
+
+    def _read(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError(self.ended()[1])
+        return json.loads(line)
+
+    def command(self, name: str, **arguments: Any) -> Any:
+        """The reply of a command; QmpFailed, or EOFError when the process ended."""
+        assert self.process.stdin is not None
+        named = {key.replace("_", "-"): value for key, value in arguments.items()}
+        self.process.stdin.write(json.dumps({"execute": name, "arguments": named}) + "\n")
+        self.process.stdin.flush()
+        while True:
+            message = self._read()
+            if "event" in message:
+                self.events.append((message["event"], message.get("data")))
+            elif "error" in message:
+                raise QmpFailed(message["error"]["desc"])
+            else:
+                return message["return"]
+
+    def enable(self, *capabilities: str) -> None:
+        """Switch migration capabilities on."""
+        wanted = [{"capability": name, "state": True} for name in capabilities]
+        self.command("migrate-set-capabilities", capabilities=wanted)
+
+    def status(self, *wanted: str) -> dict[str, Any]:
+        """`query-migrate` once its status is one of `wanted`."""
+        until = time.monotonic() + DEADLINE
+        while True:
+            answer: dict[str, Any] = self.command("query-migrate")
+            if answer.get("status") in wanted:
+                return answer
+            assert time.monotonic() < until, f"still {answer} after {DEADLINE} s"
+            time.sleep(0.005)
+
+    @property
+    def statuses(self) -> list[str]:
+        """Statuses that MIGRATION events told."""
+        return [data["status"] for name, data in self.events if name == "MIGRATION"]
+
+    def ended(self) -> tuple[int, str]:
+        """Exit status and standard error of a process that ends by itself."""
+        _, err = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, err
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.communicate(timeout=DEADLINE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.communicate()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None and not pipe.closed:
+                pipe.close()
+
+
+@contextmanager
+def emulated(release: str, *arguments: str) -> Iterator[Guest]:
+    """The reference emulator of `release`."""
+    guest = Guest([sys.executable, "-m", "emulator", "--release", release, *COMMON, *arguments])
+    try:
+        yield guest
+    finally:
+        guest.close()
+
+
+@contextmanager
+def contained(release: str, shared: Path, *arguments: str) -> Iterator[Guest]:
+    """Real QEMU of `release`, without network; `shared` has the same path inside."""
+    image = f"migmatrix/debian:{IMAGES[release]}"
+    docker = ["docker", "run", "--rm", "-i", "--network", "none", "-v", f"{shared}:{shared}", image]
+    guest = Guest([*docker, "qemu-system-x86_64", *COMMON, *arguments])
+    try:
+        yield guest
+    finally:
+        guest.close()
