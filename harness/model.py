@@ -67,12 +67,16 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named list of emulator arguments; `machines` are globs of the machines it is meant for."""
+    """A named list of emulator arguments; `machines` are globs of the machines it is meant for.
+
+    An `explicit` profile takes part in the explicit paths that name it, not in "all".
+    """
 
     name: str
     args: tuple[str, ...]
     machines: tuple[str, ...] = ("*",)
     description: str = ""
+    explicit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

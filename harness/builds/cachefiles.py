@@ -1,7 +1,8 @@
-"""Files of the build cache: written whole or not at all, locks, and plain errors for bad places."""
+"""Files and directories of the build cache: written whole or not at all, locks, and plain errors for bad places."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.errors import StoreError, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["locked", "write_atomically"]
+__all__ = ["locked", "new_directory", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -23,6 +24,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
             file.write(data)
         Path(file.name).replace(path)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """An empty directory that becomes `path` when the block ends well, and is removed otherwise."""
+    with _place(path.parent):
+        made = Path(tempfile.mkdtemp(dir=path.parent, prefix=".new-"))
+        try:
+            yield made
+            made.chmod(0o755)
+            made.rename(path)
+        except BaseException:
+            shutil.rmtree(made)
+            raise
 
 
 @contextmanager

@@ -94,9 +94,7 @@ class DebianImages:
         }
         text = " ".join(f'{key}="{value}"' for key, value in pairs.items())
         self.images.build(f"FROM {root}\nLABEL {text}\n", tag=self.name)
-        after = self.images.find(self.name)
-        if after is None:
-            raise BuildError(f"the image {self.name!r} is gone right after it was made")
+        after = self.images.get(self.name)
         if before is not None and before.id != after.id:
             self.images.remove(before.id)
         return after

@@ -24,7 +24,7 @@ from docker.utils import parse_repository_tag
 from harness.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from docker.models.containers import Container
     from docker.models.images import Image
@@ -82,6 +82,13 @@ class Images:
             except docker.errors.ImageNotFound:
                 return None
 
+    def get(self, reference: str) -> StoredImage:
+        """The same of an image that has just been made; EngineError when it is gone."""
+        image = self.find(reference)
+        if image is None:
+            raise EngineError(f"the image {reference!r} is gone right after it was made")
+        return image
+
     def pull(self, reference: str) -> str:
         """Fetch an image; the reason when that cannot be done, else an empty string."""
         repository, tag = parse_repository_tag(reference)
@@ -106,11 +113,20 @@ class Images:
             raise EngineError(f"cannot import a root file system: {status.get('error', status)}")
         return str(status["status"])
 
-    def build(self, dockerfile: str, tag: str | None = None) -> str:
-        """Make an image by a build file that needs no context, name it `tag`, and return its id."""
+    def build(self, dockerfile: str, tag: str | None = None, files: Iterable[tuple[str, bytes]] = ()) -> str:
+        """Make an image by a build file, name it `tag`, and return its id; `files` are what it may copy.
+
+        Those in a directory `bin` are executable. Steps that need a network have it only without `files`.
+        """
+        context = _context([("Dockerfile", dockerfile.encode()), *files])
         with _border("build an image"):
             image, _ = self._client.images.build(
-                fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True, forcerm=True
+                fileobj=context,
+                custom_context=True,
+                tag=tag,
+                rm=True,
+                forcerm=True,
+                network_mode="none" if files else None,
             )
         return str(image.id)
 
@@ -164,6 +180,19 @@ class Images:
             yield container
         finally:
             container.remove(force=True)
+
+
+def _context(files: Iterable[tuple[str, bytes]]) -> io.BytesIO:
+    """A tar file; all times are zero, so that equal content is equal."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.mode = 0o755 if posixpath.basename(posixpath.dirname(name)) == "bin" else 0o644
+            tar.addfile(member, io.BytesIO(content))
+    stream.seek(0)
+    return stream
 
 
 def _stored(image: Image) -> StoredImage:

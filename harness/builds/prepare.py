@@ -1,7 +1,7 @@
 """Gets builds ready: `prepare` finds or makes what each build is run from and probes it once.
 
 Builds that name the same thing (suite and package, image, or path) share one image and one probe.
-Providers: `debian` (debian.py), `image` and `binary` (here). Nothing here knows matrices or plans.
+Providers: `debian` (debian.py), `emulator` (emulator.py), `image` and `binary` (here). Nothing here knows matrices or plans.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from harness.builds.apt import debian_mirror
 from harness.builds.cachefiles import locked, write_atomically
 from harness.builds.debian import DebianImages
+from harness.builds.emulator import Bundle, Bundles, Sources
+from harness.builds.emulator_image import EmulatorImages
 from harness.builds.facts import BuildFacts, PreparedBuild
 from harness.builds.images import Images, StoredImage
 from harness.builds.probe import NO_HASH, ProbeCache, ProbeOutput, files_digest, parse, script
@@ -109,7 +111,7 @@ class _Session:
             case Provider.BINARY:
                 return self._binary(spec)
             case Provider.EMULATOR:
-                raise UnusableBuild(spec.id, "the reference emulator is not available yet")
+                return self._emulator(spec, self._bundles.get())
 
     def lookup(self, spec: BuildSpec) -> PreparedBuild | None:
         match spec.provider:
@@ -118,7 +120,7 @@ class _Session:
             case Provider.BINARY:
                 return self._binary(spec) if Path(spec.path).is_file() else None
             case Provider.EMULATOR:
-                return None
+                return self._lookup_emulator(spec)
 
     def _lookup_image(self, spec: BuildSpec) -> PreparedBuild | None:
         with Images() as images:
@@ -173,6 +175,40 @@ class _Session:
         output = parse(_run_here(path), spec.id, spec.path)
         facts = self._facts(output, output.files)
         return PreparedBuild(spec.id, spec.provider, f"binary {spec.path}", facts, output.emulator)
+
+    def _emulator(self, spec: BuildSpec, bundle: Bundle) -> PreparedBuild:
+        digest = bundle.digests.get(spec.release)
+        if digest is None:
+            known = ", ".join(bundle.digests)
+            raise UnusableBuild(spec.id, f"the reference emulator has no release {spec.release!r}: {known}")
+        binary = bundle.binary(spec.release)
+        facts = self._probes.get(digest)
+        if facts is None:
+            facts = parse(_run_here(binary), spec.id, str(binary)).facts(digest)
+            self._probes.put(facts)
+        origin = f"reference emulator {spec.release}"
+        build = PreparedBuild(spec.id, spec.provider, origin, facts, str(binary))
+        return self._contained(build, spec, bundle) if spec.contained else build
+
+    def _contained(self, build: PreparedBuild, spec: BuildSpec, bundle: Bundle) -> PreparedBuild:
+        with Images() as images:
+            provider = EmulatorImages(images, bundle, self.cache, self.log)
+            image = provider.get()
+        return replace(build, binary=provider.binary(spec.release), image=image.id)
+
+    def _lookup_emulator(self, spec: BuildSpec) -> PreparedBuild | None:
+        bundle = self._bundles.find()
+        if bundle is None or self._probes.get(bundle.digests.get(spec.release, "")) is None:
+            return None
+        if spec.contained:
+            with Images() as images:
+                if EmulatorImages(images, bundle, self.cache, self.log).find() is None:
+                    return None
+        return self._emulator(spec, bundle)
+
+    @property
+    def _bundles(self) -> Bundles:
+        return Bundles(self.cache, Sources.installed())
 
     def _probe(self, images: Images, image: str, spec: BuildSpec) -> tuple[BuildFacts, str]:
         """Run the probe in the image and keep what it said."""

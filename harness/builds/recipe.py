@@ -38,11 +38,12 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 @dataclass(frozen=True, slots=True)
 class DebianRecipe:
-    """`suite` may be a backports suite; `mirror` None leaves it to the tool's default."""
+    """`suite` may be a backports suite; `mirror` None leaves it to the tool's default; `extras` are apt patterns."""
 
     suite: str
     package: str = DEFAULT_PACKAGE
     mirror: str | None = None
+    extras: tuple[str, ...] = _EXTRAS
 
     @property
     def release(self) -> str:
@@ -67,7 +68,7 @@ class DebianRecipe:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of what decides the content of the image; the mirror does not."""
-        text = repr((self.suite, self.package, _EXTRAS, _EXCLUDES))
+        text = repr((self.suite, self.package, self.extras, _EXCLUDES))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def mmdebstrap_argv(self) -> list[str]:
@@ -79,7 +80,7 @@ class DebianRecipe:
             "--format=tar",
             '--aptopt=APT::Install-Recommends "false"',
             *(f"--dpkgopt=path-exclude={path}" for path in _EXCLUDES),
-            f"--include={','.join((self.package, *_EXTRAS))}",
+            f"--include={','.join((self.package, *self.extras))}",
         ]
         if self.backports:
             argv.append(f'--aptopt=APT::Default-Release "{self.suite}"')
@@ -92,7 +93,7 @@ class DebianRecipe:
     def dockerfile(self) -> str:
         """A build file that installs the package into the base image."""
         excludes = "".join(f"path-exclude={path}\\n" for path in _EXCLUDES)
-        wanted = " ".join(shlex.quote(p) for p in (self.package, *_EXTRAS))
+        wanted = " ".join(shlex.quote(p) for p in (self.package, *self.extras))
         release = f"-t {self.suite} " if self.backports else ""
         steps = [
             f"printf '{excludes}' > /etc/dpkg/dpkg.cfg.d/migmatrix",

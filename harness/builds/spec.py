@@ -29,8 +29,8 @@ class BuildSpec:
 
     `suite` is a Debian suite (`trixie`, `trixie-backports`), `image` an engine's image reference,
     `path` an emulator on this host, `binary` the emulator's path or name inside an image (empty:
-    the provider's default), `release` one of the reference emulator's. `args` are added to every
-    command line of the build.
+    the provider's default), `release` one of the reference emulator's, which runs in a container
+    when it is `contained`. `args` are added to every command line of the build.
     """
 
     id: str
@@ -41,4 +41,5 @@ class BuildSpec:
     path: str = ""
     binary: str = ""
     release: str = ""
+    contained: bool = False
     args: tuple[str, ...] = ()

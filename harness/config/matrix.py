@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["ChainRule", "MachineRule", "Matrix", "PathRule", "Policy", "load_matrix"]
+__all__ = ["ChainRule", "EngineName", "MachineRule", "Matrix", "PathRule", "Policy", "load_matrix"]
 
 _DEADLINES = {
     Stage.START: 20.0,
@@ -43,6 +43,7 @@ _DEADLINES = {
     Stage.MIGRATE: 120.0,
     Stage.QUIT: 10.0,
 }
+EngineName = Literal["docker", "process"]
 _Named = TypeVar("_Named", ModeSpec, GuestSpec)
 _MATRIX = TypeAdapter(MatrixFile)
 _PROFILES = TypeAdapter(dict[Name, ProfileSpec])
@@ -105,7 +106,7 @@ class Matrix:
     chains: ChainRule | None = None
     explicit: tuple[PathRule, ...] = ()
     explicit_builds: frozenset[str] = frozenset()
-    engine: str = "docker"
+    engine: EngineName | None = None
     known_issues: Path | None = None
     policy: Policy = Policy()
     where: Mapping[Loc, Position] = field(default_factory=lambda: MappingProxyType({}))
@@ -248,7 +249,7 @@ class _Loader:
 
 
 def _profile(name: str, spec: ProfileSpec) -> Profile:
-    return Profile(name, spec.args, spec.machines, spec.description)
+    return Profile(name, spec.args, spec.machines, spec.description, spec.explicit)
 
 
 def _mode(spec: ModeSpec) -> Mode:

@@ -103,11 +103,15 @@ Machine = Annotated[
 
 
 class ProfileSpec(Record):
-    """The arguments of a profile, and globs of the machines it is meant for."""
+    """The arguments of a profile, and globs of the machines it is meant for.
+
+    An `explicit` profile takes part only in explicit paths that name it.
+    """
 
     args: Args = ()
     machines: tuple[Text, ...] = ("*",)
     description: Annotated[str, Strict()] = ""
+    explicit: Flag = False
 
 
 class Profiles(Record):
@@ -271,7 +275,7 @@ class MatrixFile(Record):
     """The matrix file."""
 
     builds: Annotated[Mapping[Name, Build], NotEmpty]
-    engine: Literal["docker", "process"] = "docker"
+    engine: Literal["docker", "process"] | None = None
     machines: Annotated[tuple[Machine, ...], NotEmpty]
     defaults: Defaults = Defaults()
     profiles: Profiles

@@ -94,7 +94,8 @@ def _versions(family: str, builds: Iterable[PreparedBuild]) -> list[str]:
 def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> tuple[Candidate, ...]:
     """Every path that the matrix asks for, each once; `by_hand` replaces them all."""
     if by_hand:
-        return tuple(Candidate(PathRule(path)) for path in dict.fromkeys(by_hand))
+        every = tuple(profile.name for profile in matrix.profiles)  # explicit ones too
+        return tuple(Candidate(PathRule(path, profiles=every)) for path in dict.fromkeys(by_hand))
     ids = [id_ for id_ in matrix.builds if id_ not in matrix.explicit_builds]
     pairs = map(PathRule, product(ids, repeat=2)) if matrix.pairs is None else matrix.pairs
     found = dict.fromkeys(pairs, False)
@@ -180,6 +181,8 @@ def _device_names(profile: Profile) -> Iterator[str]:
 
 def applies(rule: PathRule, machine: str, profile: Profile) -> bool:
     """Whether a path is meant for a machine and a profile."""
+    if profile.explicit and profile.name not in rule.profiles:
+        return False
     return any(glob_match(machine, glob) for glob in rule.machines) and any(
         glob_match(profile.name, glob) for glob in rule.profiles
     )

@@ -150,7 +150,8 @@ class _Axes:
                 counts.update(paths.dropped)
             else:
                 what = f"profile {profile.name} on {machine}"
-                counts[what, f"meant for {', '.join(profile.machines)}"] += len(paths.kept)
+                cells = len(_distinct(paths.kept, machine, profile))
+                counts[what, f"meant for {', '.join(profile.machines)}"] += cells
         counts.update(self.left_out)
         return tuple(Dropped(what, reason, cells) for (what, reason), cells in counts.items() if cells)
 

@@ -106,8 +106,9 @@ def parsed(line: str) -> tuple[str, str]:
 def run(root: Path, *more: str, file: str = "matrix.yaml") -> Story:
     """`migmatrix run` with a store of this module's own."""
     argv = [*MIGMATRIX, "run", "-f", str(ROOT / file), "--store", str(root / "store")]
+    out = Path(tempfile.mkdtemp(prefix="run-", dir=root)) / "out"
     done = subprocess.run(
-        [*argv, "--out", str(root / "out"), *more],
+        [*argv, "--out", str(out), *more],
         cwd=root,
         env={**os.environ, "TMPDIR": str(root), "COLUMNS": "120"},
         capture_output=True,
@@ -115,7 +116,7 @@ def run(root: Path, *more: str, file: str = "matrix.yaml") -> Story:
         check=False,
     )
     assert done.returncode in (0, 1), done.stderr
-    lines = (root / "out" / "results.jsonl").read_text().splitlines()
+    lines = (out / "results.jsonl").read_text().splitlines()
     results = {record["cell"]: record for record in map(json.loads, lines)}
     return Story(done.returncode, done.stdout, results)
 

@@ -10,6 +10,8 @@ What it should do wrong comes as `-fake KEY=VALUE`:
     block=TEXT      refuse to migrate
     wait=FILE       wait until FILE exists before a load, after writing the process id to FILE.waiting
     touch=FILE      append a line for every start, to count them
+
+tests/emulator/test_conformance.py holds it against real QEMU. A migration whose bandwidth was limited never ends.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEVICES = ("e1000", "picky", "broken")
+CAPABILITIES = ("events", "multifd")
+SLOW = 1 << 20  # bytes per second
+PAD = " " * (1 << 17)  # more than a pipe holds: a reader that ends is noticed
 MACHINES = ("pc-q35-7.2", "pc-q35-8.0", "pc-i440fx-7.2")
 
 
@@ -55,8 +60,8 @@ def die(message: str) -> None:
     os._exit(1)
 
 
-def requests(fd: int) -> Iterator[dict[str, Any]]:
-    """JSON objects that come in; nothing has to stand between them."""
+def requests(fd: int) -> Iterator[Any]:
+    """JSON values that come in; nothing has to stand between them."""
     pending = ""
     while data := os.read(fd, 65536):
         pending = (pending + data.decode()).lstrip()
@@ -78,7 +83,13 @@ class Fake:
         self.machine = self.plain.get("-machine", "none")
         self.status = "inmigrate" if "-incoming" in self.plain else "prelaunch"
         self.out: Any = None
+        self.sending = threading.Lock()
         self.caps: set[str] = set()
+        self.negotiated = False
+        self.migration = ""
+        self.error = ""
+        self.bandwidth = 1 << 40
+        self.incoming = False
 
     def misbehave(self, stage: str) -> None:
         """Crash or hang if told so."""
@@ -112,6 +123,8 @@ class Fake:
         if self.machine not in (*MACHINES, "none"):
             die(f"unsupported machine type: {self.machine!r}")
         device = self.plain.get("-device")
+        if device and device not in DEVICES:
+            die(f"-device {device}: {device!r} is not a valid device model name")
         if device == "broken" or (device == "picky" and self.version != "7.2.0"):
             die(f"-device {device}: device needs what is not here")
         self.misbehave("start")
@@ -128,37 +141,49 @@ class Fake:
         self.out = writer
         self.send({"QMP": {"version": {"qemu": self.numbers(), "package": ""}, "capabilities": []}})
         for request in requests(reader):
-            method = getattr(self, "do_" + request["execute"].replace("-", "_"), None)
-            if method is None:
-                error = {
-                    "class": "CommandNotFound",
-                    "desc": f"The command {request['execute']} has not been found",
-                }
-                self.send({"error": error, "id": request.get("id")})
+            if not isinstance(request, dict):
+                self.send({"error": refusal("QMP input must be a JSON object")})
                 continue
-            answer = method(request.get("arguments", {}))
+            answer = self.answer(request["execute"], request.get("arguments", {}))
             key = "error" if isinstance(answer, dict) and set(answer) == {"class", "desc"} else "return"
             reply = {key: answer}
             if "id" in request:
                 reply["id"] = request["id"]
             self.send(reply)
+            if key == "error":
+                continue
             if request["execute"] == "quit":
                 return
             if request["execute"] == "migrate-incoming":
                 self.load(request["arguments"]["uri"])
-            if request["execute"] == "migrate" and key == "return":
+            if request["execute"] == "migrate":
                 self.save(request["arguments"]["uri"])
+
+    def answer(self, command: str, arguments: Any) -> Any:
+        """What a command returns, or its error."""
+        if not self.negotiated and command != "qmp_capabilities":
+            return refusal("Expecting capabilities negotiation with 'qmp_capabilities'", "CommandNotFound")
+        method = getattr(self, "do_" + command.replace("-", "_"), None)
+        if method is None:
+            return refusal(f"The command {command} has not been found", "CommandNotFound")
+        return method(arguments)
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one object."""
-        self.out.write(json.dumps(message) + "\r\n")
-        self.out.flush()
+        with self.sending:
+            self.out.write(json.dumps(message) + "\r\n")
+            self.out.flush()
+
+    def tell(self, event: str, **data: Any) -> None:
+        """Send an event."""
+        at = {"seconds": 0, "microseconds": 0}
+        self.send({"event": event, **({"data": data} if data else {}), "timestamp": at})
 
     def event(self, status: str) -> None:
         """Tell a migration status."""
+        self.migration = status
         if "events" in self.caps:
-            at = {"seconds": 0, "microseconds": 0}
-            self.send({"event": "MIGRATION", "data": {"status": status}, "timestamp": at})
+            self.tell("MIGRATION", status=status)
 
     def numbers(self) -> dict[str, int]:
         """The version as QMP has it."""
@@ -166,9 +191,57 @@ class Fake:
         return {"major": major, "minor": minor, "micro": micro}
 
     def do_qmp_capabilities(self, _: Any) -> Any:
+        self.negotiated = True
         return {}
 
-    do_quit = do_migrate_incoming = do_migrate_set_parameters = do_qmp_capabilities
+    def do_quit(self, _: Any) -> Any:
+        return {}
+
+    def do_migrate_set_parameters(self, arguments: Any) -> Any:
+        self.bandwidth = arguments.get("max-bandwidth", self.bandwidth)
+        return {}
+
+    def do_migrate_incoming(self, _: Any) -> Any:
+        if "-incoming" not in self.plain:
+            return refusal("'-incoming' was not specified on the command line")
+        if self.incoming:
+            return refusal("The incoming migration has already been started")
+        self.incoming = True
+        return {}
+
+    def do_getfd(self, arguments: Any) -> Any:
+        if "fdname" not in arguments:
+            return refusal("Parameter 'fdname' is missing")
+        return refusal("No file descriptor supplied via SCM_RIGHTS")
+
+    def do_cont(self, _: Any) -> Any:
+        if self.status == "inmigrate":
+            self.plain.pop("-S")
+        else:
+            self.resume()
+        return {}
+
+    def do_stop(self, _: Any) -> Any:
+        self.stop("paused")
+        return {}
+
+    def resume(self) -> None:
+        """Let the guest run."""
+        if self.status != "running":
+            self.status = "running"
+            self.tell("RESUME")
+
+    def stop(self, status: str) -> None:
+        """Stop the guest."""
+        was, self.status = self.status, status
+        if was == "running":
+            self.tell("STOP")
+
+    def do_migrate_cancel(self, _: Any) -> Any:
+        if self.migration == "active":
+            self.event("cancelling")
+            self.event("cancelled")
+        return {}
 
     def do_query_version(self, _: Any) -> Any:
         return {"qemu": self.numbers(), "package": ""}
@@ -180,33 +253,55 @@ class Fake:
         return [{"name": "e1000"}]
 
     def do_query_migrate_capabilities(self, _: Any) -> Any:
-        return [{"capability": name, "state": name in self.caps} for name in ("events", "multifd")]
+        return [{"capability": name, "state": name in self.caps} for name in CAPABILITIES]
 
     def do_query_migrate(self, _: Any) -> Any:
-        return {}
+        found = {"status": self.migration, "error-desc": self.error}
+        return {key: value for key, value in found.items() if value}
 
     def do_query_status(self, _: Any) -> Any:
-        return {"status": self.status, "running": False, "singlestep": False}
+        return {"status": self.status, "running": self.status == "running", "singlestep": False}
 
     def do_migrate_set_capabilities(self, arguments: Any) -> Any:
+        for item in arguments["capabilities"]:
+            if item["capability"] not in CAPABILITIES:
+                return refusal(f"Parameter 'capability' does not accept value '{item['capability']}'")
         for item in arguments["capabilities"]:
             (self.caps.add if item["state"] else self.caps.discard)(item["capability"])
         return {}
 
-    def do_migrate(self, _: Any) -> Any:
+    def do_migrate(self, arguments: Any) -> Any:
         if reason := self.fakes.get("block"):
-            return {"class": "GenericError", "desc": reason}
+            return refusal(reason)
+        if self.migration == "active":
+            return refusal("There's a migration process in progress")
+        if arguments["uri"].startswith("fd:"):
+            return refusal(f"File descriptor named '{arguments['uri'][3:]}' has not been found")
         return {}
 
     def load(self, uri: str) -> None:
-        """Take a stream in, or refuse it as QEMU 10.0 does."""
-        data = subprocess.run(
-            ["/bin/sh", "-c", uri.removeprefix("exec:")], stdout=subprocess.PIPE, check=True
-        )
+        """Take a stream in, now or when somebody connects."""
+        transport, _, target = uri.partition(":")
+        if transport == "unix":
+            server = socket.socket(socket.AF_UNIX)
+            server.bind(target)
+            server.listen()
+            self.migration = "setup"
+            threading.Thread(target=lambda: self.take(receive(server)), daemon=True).start()
+        else:
+            self.take(subprocess.run(["/bin/sh", "-c", target], stdout=subprocess.PIPE, check=True).stdout)
+
+    def take(self, data: bytes) -> None:
+        """Load a stream, or refuse it as QEMU 10.0 does."""
         self.event("active")
         self.wait()
         self.misbehave("load")
-        stream = json.loads(data.stdout)
+        if not data.startswith(b"{"):
+            die("Not a migration stream\nqemu-system-x86_64: load of migration failed: Invalid argument")
+        try:
+            stream = json.loads(data)
+        except ValueError:
+            die("load of migration failed: Input/output error")
         if stream["machine"] != self.machine:
             print(
                 f"qemu-system-x86_64: Machine type received is '{stream['machine']}' and local is "
@@ -224,18 +319,62 @@ class Fake:
             )
         self.status = "paused"
         self.event("completed")
+        if stream["running"] and "-S" not in self.plain:
+            self.resume()
 
     def save(self, uri: str) -> None:
-        """Write a stream."""
+        """Write a stream, unless that would take too long."""
+        self.error = ""
+        self.event("setup")
         self.event("active")
         self.misbehave("save")
-        stream = {"machine": self.machine, "state": self.fakes.get("emit", self.fakes.get("state", ""))}
-        command = uri.removeprefix("exec:")
+        if self.bandwidth < SLOW:
+            return
+        running = self.status == "running"
+        self.stop("postmigrate")
+        try:
+            self.write(uri, running=running)
+        except OSError as err:
+            self.error = str(err)
+            self.event("failed")
+            if running:
+                self.resume()
+        else:
+            self.event("completed")
+
+    def write(self, uri: str, *, running: bool) -> None:
+        """Send the stream; OSError when nobody takes it."""
+        stream = {
+            "pad": PAD,
+            "running": running,
+            "machine": self.machine,
+            "state": self.fakes.get("emit", self.fakes.get("state", "")),
+        }
+        data = json.dumps(stream).encode()
+        transport, _, command = uri.partition(":")
+        if transport == "unix":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(command)
+                sock.sendall(data)
+            return
         if self.fakes.get("full") == "save":
             command = "cat >/dev/full; " + command.partition("; ")[2].replace("$?", "1", 1)
-        subprocess.run(["/bin/sh", "-c", command], input=json.dumps(stream).encode(), check=True)
-        self.status = "postmigrate"
-        self.event("completed")
+        with subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            with process.stdin as pipe:
+                pipe.write(data)
+
+
+def refusal(text: str, kind: str = "GenericError") -> dict[str, str]:
+    """An error of QMP."""
+    return {"class": kind, "desc": text}
+
+
+def receive(server: socket.socket) -> bytes:
+    """All that the first one to connect sends."""
+    connection, _ = server.accept()
+    with server, connection, connection.makefile("rb") as file:
+        return file.read()
 
 
 def install(directory: Path, version: str, name: str | None = None) -> Path:

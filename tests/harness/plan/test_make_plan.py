@@ -149,6 +149,17 @@ def test_explicit_builds_take_part_where_they_are_named() -> None:
     assert [cell.profile for cell in plan.cells if "aer" in cell.path] == ["nic"]
 
 
+def test_explicit_profiles_take_part_where_they_are_named() -> None:
+    profiles = (Profile("nic", ()), Profile("own", (), explicit=True))
+    rules = (PathRule(("qemu-5.2", "qemu-10.0"), profiles=("own",)), PathRule(("qemu-10.0",) * 3))
+    matrix = matrix_of(OLD_NEW, profiles=profiles, explicit=rules)
+    plan = make_plan(matrix, OLD_NEW)
+    assert [cell.path for cell in plan.cells if cell.profile == "own"] == [("qemu-5.2", "qemu-10.0")]
+    assert len(plan.cells) == 4 + 1 + 1
+    by_hand = make_plan(matrix, OLD_NEW, paths=["qemu-10.0>qemu-5.2"])
+    assert [cell.profile for cell in by_hand.cells] == ["nic", "own"]
+
+
 def test_chains_without_repeats() -> None:
     plan = make_plan(matrix_of(THREE, pairs=(), chains=ChainRule((3,), repeats=False)), THREE)
     assert len(paths(plan)) == 6

@@ -1,0 +1,219 @@
+"""The `emulator` provider: the reference emulator's releases, as one bundle per state of its sources.
+
+1. A bundle is named by the content of all that it is made from. It appears whole or not at all, never changes,
+   and may be moved: nothing in it knows where it is.
+2. The harness never imports the emulator: it copies its files, and calls it to freeze its data.
+3. The digest of a release covers the code and the frozen data of that release and nothing else, so that another
+   checkout, another interpreter or a container with the same content has the same hop keys.
+
+A bundle is `code/` (the packages, with byte code that is not checked at start, so that it works on a read-only file
+system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started) and `manifest.json` (release -> digest).
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import MAGIC_NUMBER, find_spec
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import TYPE_CHECKING
+
+from harness.builds.cachefiles import locked, new_directory
+from harness.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["Bundle", "Bundles", "Sources", "launcher"]
+
+_PACKAGES = ("emulator", "vmstate")
+_DATA = ("machines", "compat")  # beside the packages: what the emulator freezes
+_FREEZE_SECONDS = 120
+_KEPT_SECONDS = 7 * 24 * 3600  # since its last use
+_PARTS = ("code", "releases", "start.py")
+# No site module, no environment: the interpreter starts in half the time, and nothing of the user's gets in.
+_FLAGS = "-I -S"
+_START = """\
+import sys
+
+root = __file__.rpartition("/")[0]
+sys.path.append(root + "/code")
+from emulator.main import main
+
+release = sys.argv[1]
+sys.exit(main(["-release", release, "-release-file", f"{root}/releases/{release}", *sys.argv[2:]]))
+"""
+
+
+def launcher(interpreter: str, release: str) -> str:
+    """The text of `bin/qemu-RELEASE`: a shell script that becomes the emulator."""
+    return f'#!/bin/sh\nexec {shlex.quote(interpreter)} {_FLAGS} "${{0%/*}}/../start.py" {release} "$@"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the emulator's packages and data are; `root` is what has to be on the module search path."""
+
+    root: Path
+
+    @classmethod
+    def installed(cls) -> Sources:
+        """Those that this Python would import; BuildError when there are none."""
+        found = find_spec("emulator")
+        if found is None or found.origin is None:
+            raise BuildError("the reference emulator is not installed beside the harness")
+        return cls(Path(found.origin).parents[1])
+
+    def code(self) -> Iterator[Path]:
+        """The modules of the packages, relative to `root`, in order; their data is in what they freeze."""
+        return (path for path in self._files(_PACKAGES) if path.suffix == ".py")
+
+    def digest(self) -> str:
+        """Hex SHA-256 over all that a bundle is made from, the interpreter included."""
+        interpreter = f"{_interpreter()} {MAGIC_NUMBER.hex()}\n{_FLAGS}\n{_START}"
+        return _tree_digest(self.root, self._files((*_PACKAGES, *_DATA)), interpreter)
+
+    def _files(self, directories: Iterable[str]) -> Iterator[Path]:
+        for directory in directories:
+            for path in sorted((self.root / directory).rglob("*")):
+                if path.is_file() and path.suffix != ".pyc":
+                    yield path.relative_to(self.root)
+
+
+def _tree_digest(root: Path, files: Iterable[Path], more: str) -> str:
+    """Hex SHA-256 over names and contents of files, and `more`."""
+    lines = (f"{hashlib.sha256((root / f).read_bytes()).hexdigest()}  {f.as_posix()}\n" for f in files)
+    return hashlib.sha256(("".join(lines) + more).encode()).hexdigest()
+
+
+def _interpreter() -> str:
+    """The interpreter itself: one of a virtual environment first looks for its configuration."""
+    return str(Path(sys.executable).resolve())
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished bundle; `root` is named by the digest of its sources."""
+
+    root: Path
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """Release -> hex SHA-256 of what it is made of; releases from old to new."""
+        manifest: dict[str, str] = json.loads((self.root / "manifest.json").read_bytes())
+        return manifest
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of what all releases are made of."""
+        return hashlib.sha256(" ".join(self.digests.values()).encode()).hexdigest()
+
+    def binary(self, release: str) -> Path:
+        """What is started for a release."""
+        return self.root / "bin" / f"qemu-{release}"
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of what a copy for another interpreter needs: all but byte code and launchers."""
+        for part in _PARTS:
+            top = self.root / part
+            for path in [top] if top.is_file() else sorted(top.rglob("*")):
+                if path.is_file() and path.suffix != ".pyc":
+                    yield path.relative_to(self.root).as_posix(), path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundles:
+    """The bundles below `cache`."""
+
+    cache: Path
+    sources: Sources
+
+    def find(self) -> Bundle | None:
+        """The bundle of the sources as they are now, or None."""
+        root = self._root()
+        return Bundle(root) if root.is_dir() else None
+
+    def get(self) -> Bundle:
+        """The same, made if need be; BuildError when the emulator does not freeze its releases."""
+        with locked(self.cache / "locks" / "emulators.lock"):
+            root = self._root()
+            if not root.is_dir():
+                self._remove_unused()
+                with new_directory(root) as made:
+                    _fill(made, self.sources)
+            os.utime(root)
+            return Bundle(root)
+
+    def _root(self) -> Path:
+        return self._all / self.sources.digest()
+
+    @property
+    def _all(self) -> Path:
+        return self.cache / "emulators"
+
+    def _remove_unused(self) -> None:
+        """Sources change often where people work on them, so old bundles go by themselves."""
+        before = time.time() - _KEPT_SECONDS
+        for root in self._all.glob("*"):
+            if root.stat().st_mtime < before:
+                shutil.rmtree(root)
+
+
+def _fill(root: Path, sources: Sources) -> None:
+    for file in sources.code():
+        target = root / "code" / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sources.root / file, target)
+    _compile(root / "code")
+    (root / "start.py").write_text(_START)
+    (root / "releases").mkdir()
+    _freeze(sources, root / "releases")
+    digests = dict(_digests(root, list(sources.code())))
+    (root / "bin").mkdir()
+    for release in digests:
+        path = root / "bin" / f"qemu-{release}"
+        path.write_text(launcher(_interpreter(), release))
+        path.chmod(0o755)
+    (root / "manifest.json").write_text(json.dumps(digests, indent=1))
+
+
+def _compile(code: Path) -> None:
+    mode = PycInvalidationMode.UNCHECKED_HASH
+    if not compileall.compile_dir(code, quiet=2, invalidation_mode=mode, stripdir=code):
+        raise BuildError("the reference emulator does not compile")
+
+
+def _freeze(sources: Sources, directory: Path) -> None:
+    """Let the emulator write one file per release, named by it."""
+    argv = [sys.executable, "-P", "-m", "emulator.freezing", str(directory)]
+    environment = {**os.environ, "PYTHONPATH": str(sources.root), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            argv, env=environment, capture_output=True, text=True, timeout=_FREEZE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as err:
+        raise BuildError("the reference emulator did not freeze its releases in time") from err
+    if done.returncode:
+        words = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+        raise BuildError(f"the reference emulator does not freeze its releases: {words!r}")
+
+
+def _digests(root: Path, code: list[Path]) -> Iterator[tuple[str, str]]:
+    common = _tree_digest(root / "code", code, _FLAGS + _START)
+    for path in sorted((root / "releases").iterdir(), key=lambda p: _release_key(p.name)):
+        data = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield path.name, hashlib.sha256(f"{common}{data}".encode()).hexdigest()
+
+
+def _release_key(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.split("."))
