@@ -12,12 +12,14 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from harness import __version__
+from harness.compat_cli import app as compat_app
+from harness.explain.command import explain, explain_after
 from harness.plan import parse_shard, render_plan, to_json
 from harness.replay import judge_again, load_report
 from harness.report import Progress, RunReport, render_terminal, write_reports
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.builds import PreparedBuild
+    from harness.config.matrix import EngineName
 
 __all__ = ["app"]
 
@@ -45,6 +48,7 @@ app = typer.Typer(
 )
 builds_app = typer.Typer(help="The emulator builds of a matrix.", no_args_is_help=True)
 app.add_typer(builds_app, name="builds")
+app.add_typer(compat_app, name="compat")
 
 _out, _err = Console(), Console(stderr=True)
 
@@ -56,6 +60,10 @@ PathOption = Annotated[list[str] | None, typer.Option("--path", help="walk this 
 ShardOption = Annotated[str | None, typer.Option("--shard", help="I/N: this share of the cells")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="seed of the sample of chains")]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="hop store, shared by runs")]
+EngineOption = Annotated[
+    Literal["docker", "process"] | None,
+    typer.Option("--engine", help="where the reference emulator runs; default as the matrix says"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
 RunArgument = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
 
@@ -77,10 +85,13 @@ def _store(given: Path | None) -> Path:
 
 @builds_app.command("list")
 def builds_list(
-    file: FileOption = _DEFAULT_FILE, store: StoreOption = None, as_json: JsonOption = False
+    file: FileOption = _DEFAULT_FILE,
+    store: StoreOption = None,
+    engine: EngineOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every build of the matrix: version, digest, where it came from; makes nothing."""
-    _show_builds(list_builds(file, _store(store), _log), as_json=as_json)
+    _show_builds(list_builds(file, _store(store), _log, engine=engine), as_json=as_json)
 
 
 @builds_app.command("prepare")
@@ -89,10 +100,12 @@ def builds_prepare(
     file: FileOption = _DEFAULT_FILE,
     store: StoreOption = None,
     refresh: Annotated[bool, typer.Option(help="make images anew")] = False,
+    engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Get images and binaries ready."""
-    _show_builds(prepare_builds(file, _store(store), ids or [], _log, refresh=refresh), as_json=as_json)
+    builds = prepare_builds(file, _store(store), ids or [], _log, refresh=refresh, engine=engine)
+    _show_builds(builds, as_json=as_json)
 
 
 def _show_builds(builds: Mapping[str, PreparedBuild | None], *, as_json: bool) -> None:
@@ -130,11 +143,12 @@ def plan(
     shard: ShardOption = None,
     seed: SeedOption = None,
     store: StoreOption = None,
+    engine: EngineOption = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="every path")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print the numbered plan and its cost; nothing is run."""
-    prepared = prepare_plan(_options(file, select, path, shard, seed, store), _log)
+    prepared = prepare_plan(_options(file, select, path, shard, seed, store, engine), _log)
     if as_json:
         print(json.dumps(to_json(prepared.plan)))  # noqa: T201
         return
@@ -149,6 +163,7 @@ def _options(
     shard: str | None,
     seed: int | None,
     store: Path | None,
+    engine: EngineName | None,
     jobs: int = 1,
     out: Path | None = None,
     store_limit: float = _STORE_LIMIT,
@@ -163,6 +178,7 @@ def _options(
         seed=seed,
         jobs=jobs,
         out=out,
+        engine=engine,
         command=shlex.join(["migmatrix", *sys.argv[1:]]),
     )
 
@@ -177,18 +193,26 @@ def run(
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="emulators at once")] = os.cpu_count() or 1,
     out: Annotated[Path | None, typer.Option("--out", help="run directory; default runs/MATRIX-PLAN")] = None,
     store: StoreOption = None,
+    engine: EngineOption = None,
     store_limit: Annotated[
         float, typer.Option(min=0, help="GiB of streams that stay in the store afterwards")
     ] = _STORE_LIMIT,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="explain every failing signature afterwards")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the matrix: 0 nothing unexpected, 1 regressions, 3 incomplete."""
-    options = _options(file, select, path, shard, seed, store, jobs, out, store_limit)
+    options = _options(file, select, path, shard, seed, store, engine, jobs, out, store_limit)
     clean_up(_log)
     prepared = prepare_plan(options, _log)
     for line in render_plan(prepared.plan):
         _log(line)
     report = execute(prepared, options, Progress(_err), _log)
+    if explained and not report.interrupted:
+        explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json)
+        with RunStore.open(Path(report.run_dir)) as stored:
+            report = load_report(stored)
     _conclude(report, as_json=as_json)
 
 
@@ -243,6 +267,9 @@ def show(
             return
         for line in list_cells(store, Selection.parse(select or ()), as_json=as_json):
             print(line)  # noqa: T201
+
+
+app.command()(explain)
 
 
 @app.command(

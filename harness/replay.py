@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from harness.errors import ExitCode
 from harness.judge import judge_cell
 from harness.known import apply, exit_code, load_known, unmatched
 from harness.model import Outcome, Profile
-from harness.report import BuildRow, Dropped, HopCounts, HostFacts, KnownIssueNote, RunReport
+from harness.report import BuildRow, Dropped, ExplanationNote, HopCounts, HostFacts, KnownIssueNote, RunReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ def load_report(run: RunStore) -> RunReport:
         profiles=[_profile(row) for row in meta["profiles"]],
         dropped=[Dropped(row["what"], row["reason"], row["cells"]) for row in meta["dropped"]],
         known_issues=[KnownIssueNote(**row) for row in meta.get("known_issues", ())],
+        explanations=_explanations(run.directory),
         interrupted=meta.get("interrupted", True),
         evidence=lambda result: evidence_of(run, result),
     )
@@ -58,6 +60,14 @@ def evidence_of(run: RunStore, result: CellResult) -> Sequence[HopEvidence]:
     """The hops that a result rests on, as far as the run has them."""
     found = (run.evidence(key) for key in result.hops)
     return [evidence for evidence in found if evidence is not None]
+
+
+def _explanations(directory: Path) -> dict[str, ExplanationNote]:
+    """What `migmatrix explain` left in the run, by signature."""
+    kept = (json.loads(path.read_text()) for path in sorted((directory / "explain").glob("*.json")))
+    return {
+        data["signature"]: ExplanationNote(data["fix"]["summary"], tuple(data["text"]), data) for data in kept
+    }
 
 
 def _host(meta: Mapping[str, Any]) -> HostFacts:

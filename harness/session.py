@@ -6,11 +6,12 @@ load -> prepare -> plan -> run -> judge -> store -> report
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import platform
 import signal
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from stamina.instrumentation import set_on_retry_hooks
 
 from harness import __version__
-from harness.builds import lookup, prepare
+from harness.builds import Provider, lookup, prepare
 from harness.config import load_matrix
 from harness.config.records import did_you_mean
 from harness.engines import Engines, Workspace
 from harness.engines.docker import connect, remove_abandoned
 from harness.errors import EngineError, ExitCode, UnusableBuild, UserError
+from harness.explain.origin import definition
 from harness.known import KnownIssue, apply, exit_code, load_known
 from harness.model import Verdict
 from harness.plan import make_plan
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from harness.builds import BuildSpec, PreparedBuild
     from harness.config import Matrix
+    from harness.config.matrix import EngineName
     from harness.model import CellResult
     from harness.plan import Plan
     from harness.report import Progress, RunReport
@@ -46,6 +49,7 @@ __all__ = [
     "Prepared",
     "RunOptions",
     "clean_up",
+    "engine_specs",
     "execute",
     "list_builds",
     "prepare_builds",
@@ -66,6 +70,7 @@ class RunOptions:
     jobs: int = 2
     out: Path | None = None
     store_limit: int = 20 << 30
+    engine: EngineName | None = None
     command: str = ""
 
 
@@ -79,11 +84,17 @@ class Prepared:
 
 
 def prepare_builds(
-    file: Path, store: Path, ids: Sequence[str], log: Callable[[str], None], *, refresh: bool = False
+    file: Path,
+    store: Path,
+    ids: Sequence[str],
+    log: Callable[[str], None],
+    *,
+    refresh: bool = False,
+    engine: EngineName | None = None,
 ) -> dict[str, PreparedBuild]:
     """Get the builds of a matrix ready, all or those named; UserError for an unknown one."""
     matrix = load_matrix(file)
-    specs = matrix.builds
+    specs = engine_specs(matrix, engine)
     for id_ in ids:
         if id_ not in specs:
             raise UserError(f"unknown build {id_!r}: {did_you_mean(id_, list(specs))}")
@@ -91,9 +102,26 @@ def prepare_builds(
     return _prepared(matrix, chosen, store, log, refresh=refresh)
 
 
-def list_builds(file: Path, store: Path, log: Callable[[str], None]) -> dict[str, PreparedBuild | None]:
+def list_builds(
+    file: Path, store: Path, log: Callable[[str], None], *, engine: EngineName | None = None
+) -> dict[str, PreparedBuild | None]:
     """The builds of a matrix as they are; None for one that is not prepared."""
-    return lookup(load_matrix(file).builds, cache=store / "builds", log=log)
+    return lookup(engine_specs(load_matrix(file), engine), cache=store / "builds", log=log)
+
+
+def engine_specs(matrix: Matrix, engine: EngineName | None) -> dict[str, BuildSpec]:
+    """The builds of a matrix, with the reference emulator in the engine that it is wanted in.
+
+    That is the one of the command line, else of the matrix, else the one that the other builds run in: live
+    transports over a network do not lead from a container to a process.
+    """
+    images = {Provider.DEBIAN, Provider.IMAGE}
+    others = "docker" if any(spec.provider in images for spec in matrix.builds.values()) else "process"
+    contained = (engine or matrix.engine or others) == "docker"
+    return {
+        id_: replace(spec, contained=contained) if spec.provider is Provider.EMULATOR else spec
+        for id_, spec in matrix.builds.items()
+    }
 
 
 def _prepared(
@@ -115,7 +143,7 @@ def _prepared(
 def prepare_plan(options: RunOptions, log: Callable[[str], None]) -> Prepared:
     """Load the matrix, get its builds ready, and plan."""
     matrix = load_matrix(options.file)
-    builds = _prepared(matrix, matrix.builds, options.store, log)
+    builds = _prepared(matrix, engine_specs(matrix, options.engine), options.store, log)
     plan = make_plan(
         matrix,
         builds,
@@ -146,6 +174,7 @@ def execute(
         raise UserError("the plan has no cells")
     set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
     session = _Session(prepared, options, _known(prepared.matrix), progress, log)
+    gc.freeze()  # the plan and the modules stay: a third of a million objects less to look through, again and again
     with progress, Workspace() as workspace, ExitStack() as stack:
         hops = HopStore(options.store, log)
         asyncio.run(session.run(hops, workspace, stack))
@@ -206,12 +235,13 @@ class _Session:
         plan = self.prepared.plan
         async with Engines(workspace, self.log) as engine:
             runner = Runner(plan, self.prepared.builds, engine, hops, workspace, settings, self._hop)
-            self._refuse(await runner.unusable_profiles())
-            self._begin(stack)
             try:
+                self._refuse(await runner.unusable_profiles())
+                self._begin(stack)
                 async for judged in runner.run():
                     self._take(judged, hops)
             finally:
+                await runner.close()
                 self.engine = engine.describe()
 
     def _refuse(self, unusable: Mapping[str, str]) -> None:
@@ -272,6 +302,7 @@ class _Session:
             "dropped": [asdict(d) for d in plan.dropped],
             "policy": {"blocked": matrix.policy.blocked},
             "known_issues_file": str(matrix.known_issues) if matrix.known_issues else "",
+            "definition": definition(matrix, engine_specs(matrix, options.engine)),
             "builds": [asdict(_row(b)) for b in self.prepared.builds.values()],
             "host": {"kernel": platform.release(), "cpus": os.cpu_count() or 1},
         }

@@ -6,6 +6,7 @@ The renderers know the record in `data.py` and nothing of plans, engines or stor
 from .data import (
     BuildRow,
     Dropped,
+    ExplanationNote,
     Group,
     HopCounts,
     HostFacts,
@@ -21,6 +22,7 @@ from .write import write_reports
 __all__ = [
     "BuildRow",
     "Dropped",
+    "ExplanationNote",
     "Group",
     "HopCounts",
     "HostFacts",

@@ -13,7 +13,7 @@ import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode
 from harness.model import Cause, Cell, CellResult, HopEvidence, Outcome, Profile, Verdict
@@ -28,6 +28,7 @@ __all__ = [
     "Answer",
     "BuildRow",
     "Dropped",
+    "ExplanationNote",
     "Group",
     "HopCounts",
     "HostFacts",
@@ -94,6 +95,18 @@ class KnownIssueNote:
     link: str = ""
     owner: str = ""
     expires: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationNote:
+    """What `migmatrix explain` found about a signature.
+
+    `summary` is one sentence, `lines` the whole for people, `data` as docs/explain.schema.json has it.
+    """
+
+    summary: str
+    lines: tuple[str, ...]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Section(StrEnum):
@@ -177,7 +190,7 @@ class RunReport:
     `started` and `finished` are aware datetimes. `seed` is None when none was given on the command
     line. `selection` holds the `--select` terms. `command` repeats the run; `run_dir` names it for
     `migmatrix show`. `evidence` returns the hops of a cell in the order of its path, or nothing
-    when they are no longer stored; it is called for few cells only.
+    when they are no longer stored; it is called for few cells only. `explanations` are by signature.
     """
 
     matrix: str
@@ -200,6 +213,7 @@ class RunReport:
     profiles: Sequence[Profile] = ()
     dropped: Sequence[Dropped] = ()
     known_issues: Sequence[KnownIssueNote] = ()
+    explanations: Mapping[str, ExplanationNote] = field(default_factory=dict)
     interrupted: bool = False
     evidence: Callable[[CellResult], Sequence[HopEvidence]] = _no_evidence
 
@@ -207,6 +221,10 @@ class RunReport:
     def seconds(self) -> float:
         """Wall time of the run."""
         return (self.finished - self.started).total_seconds()
+
+    def explanation(self, found: Group) -> ExplanationNote | None:
+        """What was found out about a group, if it was explained."""
+        return self.explanations.get(found.signature or "")
 
     def verdicts(self) -> Counter[Verdict]:
         """Cells by verdict."""

@@ -82,6 +82,7 @@ def render_html(report: RunReport) -> str:
     return template.render(
         report=report,
         answer=report.answer(),
+        explanations=report.explanations,
         sections=[(s.value, _TITLES[s], report.groups(s)) for s in Section],
         chains=_chains(report),
         bar=list(_bar(report)),

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .chains import ChainFinding, chain_findings
-from .data import Group, RunReport, Section
+from .data import ExplanationNote, Group, RunReport, Section
 from .text import visible
 
 if TYPE_CHECKING:
@@ -91,7 +91,10 @@ def _findings(report: RunReport) -> dict[str, Any]:
             "outcomes": dict(sorted(report.outcomes().items())),
         },
         "hops": {"executed": report.hops.executed, "reused": report.hops.reused},
-        "groups": {section.value: [_group(g) for g in report.groups(section)] for section in Section},
+        "groups": {
+            section.value: [_group(g, report.explanation(g)) for g in report.groups(section)]
+            for section in Section
+        },
         "chains": [_chain(f) for f in chain_findings(report.results)],
         "dropped": [{"what": d.what, "reason": d.reason, "count": d.count} for d in report.dropped],
         "known_issues": [
@@ -108,7 +111,7 @@ def _findings(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _group(found: Group) -> dict[str, Any]:
+def _group(found: Group, explanation: ExplanationNote | None) -> dict[str, Any]:
     return {
         "signature": found.signature,
         "cells": found.cells,
@@ -118,6 +121,7 @@ def _group(found: Group) -> dict[str, Any]:
         "routes": found.routes,
         "smallest": found.smallest.to_json(),
         "command": visible(found.command),
+        "explanation": None if explanation is None else dict(explanation.data),
     }
 
 

@@ -63,7 +63,7 @@ def _lines(report: RunReport) -> Iterator[str]:
     yield ""
     yield from _counts(report)
     for section, title in _TITLES.items():
-        yield from _section(title, report.groups(section))
+        yield from _section(report, title, report.groups(section))
     yield from _chains(report)
     yield from _notes(report)
     yield from _about(report)
@@ -80,7 +80,7 @@ def _counts(report: RunReport) -> Iterator[str]:
     yield ""
 
 
-def _section(title: str, groups: list[Group]) -> Iterator[str]:
+def _section(report: RunReport, title: str, groups: list[Group]) -> Iterator[str]:
     if not groups:
         return
     yield f"### {title}"
@@ -93,6 +93,7 @@ def _section(title: str, groups: list[Group]) -> Iterator[str]:
     yield ""
     if title == _TITLES[Section.PROBLEM]:
         yield from _commands(groups[:_GROUPS])
+        yield from _explanations(report, groups[:_GROUPS])
 
 
 def _row(found: Group) -> str:
@@ -108,6 +109,16 @@ def _commands(groups: list[Group]) -> Iterator[str]:
     yield "Repeat the smallest cell of each:"
     yield ""
     yield from (f"{n}. {code(found.command, _COMMAND)}" for n, found in enumerate(groups, start=1))
+    yield ""
+
+
+def _explanations(report: RunReport, groups: list[Group]) -> Iterator[str]:
+    explained = [(found, note) for found in groups if (note := report.explanation(found))]
+    if not explained:
+        return
+    yield "Explained:"
+    yield ""
+    yield from (f"- {code(found.key)}: {code(note.summary, _COMMAND)}" for found, note in explained)
     yield ""
 
 

@@ -1,0 +1,284 @@
+"""What to do about a failure: the command line for a stuck guest, the compat table line, or why neither exists.
+
+1. A guest that runs already has the source's properties: only settings of the destination can help it.
+2. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is only
+   named when a difference of values or a switch was the remedy, when the remedy breaks nothing that passed, and when
+   no point release of the same line does without: tables know releases, not their points.
+3. Without a remedy the reason is the class of the failure; what was tried is said as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.explain.contrast import SAVER, version_key
+from harness.explain.records import Fix, Side, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.builds import PreparedBuild
+    from harness.explain.records import Difference, Neighbour, Remedy, Rescue
+    from harness.model import Cause, Cell
+
+__all__ = ["Findings", "make_fix"]
+
+_CLASSES = {
+    "blocked": "not migratable",
+    "only-migratable": "not migratable",
+    "crash": "crash",
+    "hang": "hang",
+    "section-version": "version bump",
+    "vmsd-version": "version bump",
+    "missing-subsection": "missing subsection",
+    "missing-device": "missing device",
+    "ram-size": "memory or ROM size",
+    "ramblock-unknown": "missing memory block",
+    "missing-footer": "layout",
+    "footer-id": "layout",
+    "truncated": "layout",
+    "section-type": "layout",
+    "section-id": "layout",
+    "machine-type": "machine type",
+}
+_SENTENCES = {
+    "not migratable": "{device} is declared not migratable in {source}",
+    "crash": "{field} in {side} at {stage}, a defect of that build",
+    "hang": "no end of {stage} within the deadline",
+    "missing subsection": "{source} sends a subsection of {device} that {destination} does not know",
+    "missing device": "{source} sends a section {device} that {destination} does not have",
+}
+_NAMES = 4  # fields that a sentence lists
+_RELEASE = 2  # numbers of a version that name a release line
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything that a fix is concluded from."""
+
+    cell: Cell
+    cause: Cause
+    route: tuple[str, ...]  # build ids of the reproducer
+    builds: Mapping[str, PreparedBuild]
+    where: Sequence[Difference]
+    neighbours: Sequence[Neighbour]
+    remedies: Sequence[Remedy]
+    rescues: Sequence[Rescue]
+    tried: int
+    stage: str
+    unseen: str = ""  # why the properties of a side could not be read
+
+    def release(self, build: str) -> tuple[int, ...]:
+        """The release line of a build, (10, 0) for 10.0.13."""
+        return version_key(self.builds[build].facts.version)[:_RELEASE]
+
+    def version(self, build: str) -> str:
+        """The emulator's own version."""
+        return self.builds[build].facts.version
+
+
+def make_fix(found: Findings) -> Fix:
+    """The fix, or the reason why there is none by a property."""
+    if not found.remedies:
+        return Fix(
+            repairable=False,
+            reason=_reason(found.cause),
+            summary=f"not repairable by a property: {_summary(found)}",
+            caveats=tuple(_history(found)),
+        )
+    by_side = {remedy.side: remedy for remedy in found.remedies}
+    destination, source = by_side.get(Side.DESTINATION), by_side.get(Side.SOURCE) or by_side.get(Side.BOTH)
+    return Fix(
+        repairable=True,
+        reason="",
+        summary=_healed(found, destination, source),
+        stuck_guest=_stuck(found, destination),
+        new_guests=f"start guests on {found.route[0]} with {texts(source.settings)}" if source else "",
+        compat=_compat_line(found, destination, source),
+        caveats=(*_history(found), *_caveats(found)),
+    )
+
+
+def _healed(found: Findings, destination: Remedy | None, source: Remedy | None) -> str:
+    if destination is not None:
+        return f"{texts(destination.settings)} on {found.route[-1]} makes {'>'.join(found.route)} pass"
+    assert source is not None  # noqa: S101 - one of them exists
+    where = "both sides" if source.side is Side.BOTH else found.route[0]
+    return (
+        f"{texts(source.settings)} on {where} makes {'>'.join(found.route)} pass;"
+        " no setting of the destination does, so a guest that runs already stays stuck"
+    )
+
+
+def _stuck(found: Findings, destination: Remedy | None) -> str:
+    """What helps a guest that runs on the source already (rule 1)."""
+    if destination is not None:
+        return f"start {found.route[-1]} with {texts(destination.settings)}"
+    ways = [f"{r.build} with {texts(r.settings)}" if r.settings else r.build for r in found.rescues]
+    return f"it cannot go to {found.route[-1]}; it can go to {', or to '.join(ways)}" if ways else ""
+
+
+def _reason(cause: Cause) -> str:
+    return _CLASSES.get(cause.kind, "value")
+
+
+def _summary(found: Findings) -> str:
+    """One sentence on the reason, then what was tried."""
+    source, destination = (f"{b} ({found.version(b)})" for b in (found.route[-2], found.route[-1]))
+    sentence = _sentence(found, source, destination)
+    return sentence if _reason(found.cause) == "not migratable" else f"{sentence}; {_tried(found)}"
+
+
+def _tried(found: Findings) -> str:
+    if found.unseen:
+        return f"the properties could not be read ({found.unseen})"
+    if not found.tried:
+        return "no settable property of the devices involved differs or shows a number of the failure"
+    return f"{found.tried} settings were tried and none makes it pass"
+
+
+def _sentence(found: Findings, source: str, destination: str) -> str:
+    cause = found.cause
+    device = cause.device.rpartition("/")[2] or "the machine"
+    side = destination if found.stage == "load" else source
+    match _reason(cause):
+        case "version bump":
+            sentence = f"version bump of {device}: {_versions(found, source, destination)}"
+        case "layout":
+            sentence = f"layout of {device}: {_layout(found, source, destination)}"
+        case "value":
+            sentence = _value(found, device, source, destination)
+        case other:
+            sentence = _SENTENCES.get(other, f"{other}: {_braced(cause.message)}").format(
+                device=device, source=source, destination=destination, side=side,
+                stage=found.stage, field=cause.field or "a crash",
+            )  # fmt: skip
+    return sentence
+
+
+def _braced(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _versions(found: Findings, source: str, destination: str) -> str:
+    version = next((d for d in found.where if d.blamed), None)
+    if version is None:
+        return f"{source} sends a version that {destination} does not read"
+    sent, read = _plain(version.source), _plain(version.destination)
+    return f"{source} sends version {sent}, {destination} reads up to {read}"
+
+
+def _layout(found: Findings, source: str, destination: str) -> str:
+    version = next((d for d in found.where if d.name == "version"), None)
+    # What only the destination has comes first: it reads that although it was not sent.
+    loose = [d for d in found.where if d.name != "version" and "absent" in (d.source, d.destination)]
+    names = [d.name for d in sorted(loose, key=lambda d: d.source != "absent")]
+    fields = (
+        f" (only one side sends: {', '.join(names[:_NAMES])}{', ...' if len(names) > _NAMES else ''})"
+        if names
+        else ""
+    )
+    if version is None:
+        return f"{destination} does not consume just the bytes that {source} wrote under the same version number{fields}"
+    return (
+        f"{source} sends version {_plain(version.source)}; {destination}, at version"
+        f" {_plain(version.destination)}, accepts it and does not consume just the bytes that were written{fields}"
+    )
+
+
+def _value(found: Findings, device: str, source: str, destination: str) -> str:
+    blamed = next((d for d in found.where if d.blamed), None)
+    if blamed is None:
+        return f"{destination} refuses the state of {device} that {source} sends: {found.cause.message}"
+    return (
+        f"{source} sends {blamed.source} in {device} {blamed.name}, {destination} has"
+        f" {blamed.destination} and refuses it"
+    )
+
+
+def _plain(text: str) -> str:
+    """A number as people write versions."""
+    return str(int(text, 16)) if text.startswith("0x") else text
+
+
+def _history(found: Findings) -> Iterator[str]:
+    """Which release or point release made the difference, as far as neighbours tell."""
+    yield from _savers(found)
+    for neighbour in found.neighbours:
+        path = neighbour.cell.split("/")[2].split(">")
+        if neighbour.verdict != "pass" or len(path) != len(found.route):
+            continue
+        changed = [(new, old) for new, old in zip(path, found.route, strict=True) if new != old]
+        if len(changed) == 1 and neighbour.how.startswith("adjacent"):
+            new, old = changed[0]
+            yield _between(found, new, old, neighbour.how)
+
+
+def _savers(found: Findings) -> Iterator[str]:
+    """Which builds fail alike when they save, and which do not."""
+    savers = [n for n in found.neighbours if n.how == SAVER]
+    words = (
+        ("save it", ("pass",)),
+        ("do not save it", ("fail", "blocked")),
+        ("do not have it", ("unsupported",)),
+    )
+    for word, verdicts in words:
+        some = [n for n in savers if n.verdict in verdicts]
+        if some:
+            builds = ", ".join(_build(found, n) for n in some)
+            yield f"builds of this run that {word}: {builds}"
+
+
+def _build(found: Findings, neighbour: Neighbour) -> str:
+    build = neighbour.cell.split("/")[2].split(">")[0]
+    return f"{build} ({found.version(build)})"
+
+
+def _between(found: Findings, passing: str, failing: str, how: str) -> str:
+    first, second = sorted((passing, failing), key=lambda b: version_key(found.version(b)))
+    if found.version(first) == found.version(second):
+        return f"{how.split()[1]} side: with {passing}, the same version with other arguments, it passes"
+    same = found.release(first) == found.release(second)
+    what = "point release" if same else "release"
+    side = how.split()[1]
+    verb = "introduced" if first == passing else "ended"
+    return (
+        f"{side} side: {verb} between {found.version(first)} and {found.version(second)} (a {what} of this run:"
+        f" with {passing} it passes)"
+    )
+
+
+def _caveats(found: Findings) -> Iterator[str]:
+    for remedy in found.remedies:
+        for row in remedy.breaks:
+            yield f"{texts(remedy.settings)} on the {remedy.side} breaks {row.route} on {row.machine}"
+        unhealed = remedy.rows_that(before=False, after=False)
+        if unhealed:
+            machines = ", ".join(dict.fromkeys(f"{r.route} on {r.machine}" for r in unhealed))
+            yield f"with it these still do not pass: {machines}"
+        if remedy.shared_by > 1 and remedy.basis != "number":
+            names = ", ".join(setting.name for setting in remedy.settings)
+            yield f"{names}: {remedy.shared_by} device types of this machine have it, so it may be a base type's"
+        if remedy.basis == "number":
+            yield (
+                f"{texts(remedy.settings)} makes room for what the source sends; guests started with it see"
+                " the other size, so keep it to the guests that need it"
+            )
+
+
+def _compat_line(found: Findings, destination: Remedy | None, source: Remedy | None) -> str:
+    """The table line of the newer build (rule 2), or why there is none."""
+    old, new = sorted((found.route[0], found.route[-1]), key=lambda b: version_key(found.version(b)))
+    remedy = destination if new == found.route[-1] else source
+    if found.release(old) == found.release(new):
+        return f"none: {found.version(old)} and {found.version(new)} have the same machine types and tables"
+    if remedy is None or remedy.side is Side.BOTH:
+        return f"none: no setting on the newer side, {new}, is the remedy"
+    if remedy.basis == "number":
+        return "none: the setting makes room for a value that the source should not have sent"
+    if remedy.breaks:
+        return "none: the setting breaks a direction that passes without it"
+    table = "hw_compat_" + "_".join(map(str, found.release(old)))
+    lines = ", ".join(f'{{ "{s.type}", "{s.name}", "{s.value}" }}' for s in remedy.settings)
+    return f"{lines} in {table} of {found.version(new)} (or the table of the last release that behaved like {old})"

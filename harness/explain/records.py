@@ -1,0 +1,285 @@
+"""What an explanation is made of, as plain records; `to_json` is the published form (docs/explain.schema.json).
+
+A `Trial` is something that can be run and need not be a cell of any matrix: a machine, arguments, and a path
+whose every step may have settings of its own. An `Attempt` is a trial that was run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from harness.model import CellResult, Guest, Mode, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "Attempt",
+    "Difference",
+    "Explanation",
+    "Fix",
+    "Neighbour",
+    "Remedy",
+    "Reproducer",
+    "Rescue",
+    "RowCheck",
+    "Setting",
+    "Side",
+    "Step",
+    "Trial",
+]
+
+FORMAT = 1
+
+
+class Side(StrEnum):
+    """The emulators of the failing migration that a remedy is set on."""
+
+    DESTINATION = "destination"
+    SOURCE = "source"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Setting:
+    """A property set for every device of a type: ``-global type.name=value``."""
+
+    type: str
+    name: str
+    value: str
+
+    @property
+    def text(self) -> str:
+        """``virtio-blk-device.queue-size=1024``."""
+        return f"{self.type}.{self.name}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One build of a path, and what is set on it."""
+
+    build: str
+    settings: tuple[Setting, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The settings as emulator arguments."""
+        return tuple(word for setting in self.settings for word in ("-global", setting.text))
+
+    @property
+    def text(self) -> str:
+        """``qemu-7.2`` or ``qemu-7.2(a.b=c)``."""
+        return f"{self.build}({', '.join(s.text for s in self.settings)})" if self.settings else self.build
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Something that can be run: every field says all of it, no name of a matrix is needed but those of builds."""
+
+    machine: str
+    arguments: tuple[str, ...]
+    path: tuple[Step, ...]
+    mode: Mode
+    guest: Guest
+
+    @property
+    def route(self) -> str:
+        """``A>B(x.y=z)``."""
+        return ">".join(step.text for step in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A trial and what came of it; `hops` are those that no earlier trial of this explanation had needed."""
+
+    purpose: str
+    trial: Trial
+    result: CellResult
+    hops: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every hop completed."""
+        return self.result.verdict is Verdict.PASS
+
+
+@dataclass(frozen=True, slots=True)
+class Reproducer:
+    """The smallest trial found with the same signature; `removed` is what it does not need.
+
+    `born_on` is the build whose saved state is to blame; `note` says how the other builds of the path matter.
+    """
+
+    machine: str
+    arguments: tuple[str, ...]
+    path: tuple[str, ...]
+    mode: str
+    guest: str
+    removed: tuple[str, ...] = ()
+    born_on: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place of the stream: `source` is what was sent, `destination` what that build itself has there.
+
+    `name` is a field's path, ``/subsection``, a register's label, ``version`` or a RAM block. `blamed` marks the
+    place that the failure's message points to; the others are what else differs in that section.
+    """
+
+    section: str
+    name: str
+    source: str
+    destination: str
+    blamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A cell near the failing one. `how` is what it differs in; `stored` when the run had it already."""
+
+    how: str
+    cell: str
+    verdict: str
+    signature: str | None
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowCheck:
+    """One machine and direction of the pair: verdicts without and with the remedy."""
+
+    machine: str
+    route: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """Settings that make the failing migration pass, and what they do to the whole row.
+
+    `basis` is what made them candidates: ``difference`` of the two sides' values, ``switch`` that one side lacks,
+    or ``number`` that the failure shows. `instead_of` is what they were. `shared_by` counts the device types of the
+    machine that have the same properties, so that the settings may belong to a base type of theirs.
+    """
+
+    side: Side
+    settings: tuple[Setting, ...]
+    basis: str
+    why: str
+    instead_of: tuple[Setting, ...] = ()
+    rows: tuple[RowCheck, ...] = ()
+    shared_by: int = 1
+
+    def rows_that(self, before: bool, after: bool) -> tuple[RowCheck, ...]:
+        """Rows by whether they passed before and whether they pass with the remedy."""
+        return tuple(r for r in self.rows if (r.before == "pass") == before and (r.after == "pass") == after)
+
+    @property
+    def breaks(self) -> tuple[RowCheck, ...]:
+        """Rows that passed before and do not any more."""
+        return self.rows_that(before=True, after=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Another build that a guest which is stuck can go to, with what has to be set there (empty: nothing)."""
+
+    build: str
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """What to do. `repairable` says whether a property heals it; `reason` is the class of the reason when not.
+
+    `stuck_guest` is what to start the destination with for a guest that runs already, `new_guests` what to
+    start guests with from now on, `compat` the table line that would have prevented it; each may be empty.
+    """
+
+    repairable: bool
+    reason: str
+    summary: str
+    stuck_guest: str = ""
+    new_guests: str = ""
+    compat: str = ""
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that was found out about one signature, from one cell."""
+
+    cell: str
+    signature: str
+    verdict: str
+    message: str
+    stage: str
+    migration: tuple[str, ...]
+    reproduced: bool
+    reproducer: Reproducer
+    where: tuple[Difference, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    candidates: int = 0
+    remedies: tuple[Remedy, ...] = ()
+    rescues: tuple[Rescue, ...] = ()
+    fix: Fix = field(default_factory=lambda: Fix(repairable=False, reason="", summary=""))
+    hops: int = 0
+    emulators: int = 0
+    journal: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form."""
+        return {"format": FORMAT, **plain(asdict(self))}
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists and enums as their values, all the way down."""
+    if isinstance(value, dict):
+        return {key: plain(below) for key, below in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(below) for below in value]
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def from_json(data: dict[str, Any]) -> Explanation:
+    """Inverse of `to_json`; KeyError, TypeError or ValueError when `data` is not of that form."""
+    if data["format"] != FORMAT:
+        raise ValueError(f"an explanation of format {data['format']!r}, not {FORMAT}")
+    values = {key: value for key, value in data.items() if key not in ("format", "text")}
+    values["reproducer"] = Reproducer(**_tuples(data["reproducer"]))
+    values["where"] = tuple(Difference(**row) for row in data["where"])
+    values["neighbours"] = tuple(Neighbour(**row) for row in data["neighbours"])
+    values["remedies"] = tuple(_remedy(row) for row in data["remedies"])
+    values["rescues"] = tuple(
+        Rescue(row["build"], tuple(Setting(**setting) for setting in row["settings"]))
+        for row in data["rescues"]
+    )
+    values["fix"] = Fix(**_tuples(data["fix"]))
+    return Explanation(**_tuples(values))
+
+
+def _remedy(row: dict[str, Any]) -> Remedy:
+    return Remedy(
+        **{
+            **row,
+            "side": Side(row["side"]),
+            "settings": tuple(Setting(**setting) for setting in row["settings"]),
+            "instead_of": tuple(Setting(**setting) for setting in row["instead_of"]),
+            "rows": tuple(RowCheck(**check) for check in row["rows"]),
+        }
+    )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def texts(settings: Iterable[Setting]) -> str:
+    """Settings as the arguments of a command line."""
+    return " ".join(f"-global {setting.text}" for setting in settings)

@@ -1,0 +1,201 @@
+"""The smallest trial with the same signature: mode and guest, path, argument groups, options of devices.
+
+Every step is a run, and a step is only taken when the signature stays the same. What is never tried is making the
+machine version another one: that is a contrast (`neighbours`), not a reduction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from harness.explain.ddmin import minimise
+from harness.explain.options import (
+    arguments_of,
+    closed,
+    closure,
+    device_type,
+    groups,
+    parts,
+    removable_parts,
+    without_part,
+)
+from harness.explain.records import Reproducer
+from harness.model import Guest, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.explain.bench import Bench
+    from harness.explain.options import Group
+    from harness.explain.records import Attempt, Step, Trial
+
+__all__ = ["Reduced", "reduce"]
+
+_SIMPLE_MODE = Mode("snapshot")
+_SIMPLE_GUEST = Guest("paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """The smallest trial, its attempt, and the record for the report."""
+
+    attempt: Attempt
+    record: Reproducer
+
+    @property
+    def trial(self) -> Trial:
+        """What reproduces the failure."""
+        return self.attempt.trial
+
+
+async def reduce(bench: Bench, first: Attempt) -> Reduced:
+    """Reduce an attempt that showed the failure."""
+    reducer = _Reducer(bench, first)
+    await reducer.mode_and_guest()
+    await reducer.path()
+    await reducer.groups()
+    if await reducer.options():
+        await reducer.groups()  # what only a removed option needed
+    return Reduced(reducer.best, reducer.record())
+
+
+class _Reducer:
+    """Holds the best attempt so far; each method makes it smaller or leaves it."""
+
+    def __init__(self, bench: Bench, first: Attempt) -> None:
+        self._bench = bench
+        self._first = first
+        self._signature = first.result.signature
+        self.best = first
+
+    async def _try(self, what: str, trial: Trial) -> bool:
+        """Run a smaller trial, and keep it if the failure is the same."""
+        attempt = await self._bench.one(f"smaller {what}", trial)
+        if not same_failure(attempt, self._first):
+            return False
+        self.best = attempt
+        return True
+
+    async def mode_and_guest(self) -> None:
+        """A snapshot of a paused guest is the cheapest and the easiest to look into."""
+        trial = self.best.trial
+        simplest = replace(trial, mode=_SIMPLE_MODE, guest=_SIMPLE_GUEST)
+        for simpler in (simplest, replace(trial, guest=_SIMPLE_GUEST), replace(trial, mode=_SIMPLE_MODE)):
+            if simpler != trial and await self._try("mode and guest", simpler):
+                return
+
+    async def path(self) -> None:
+        """The shortest path to the build that failed, over some of the builds before it."""
+        trial = self.best.trial
+        for steps in _shorter(trial.path, self.best.result.hop or len(trial.path) - 1):
+            if await self._try("path", replace(trial, path=steps)):
+                return
+
+    async def groups(self) -> None:
+        """First only what the failing device needs, which is nearly always right; then without each other group."""
+        every = groups(self.best.trial.arguments)
+        guess = _guess(every, self.best)
+        if len(guess) < len(every):
+            await self._try("arguments", self._with(guess))
+        left = groups(self.best.trial.arguments)
+        loose = [group for group in left if not group.fixed]
+        fixed = [group for group in left if group.fixed]
+
+        async def holds(chosen: tuple[Group, ...]) -> bool:
+            selection = (*fixed, *chosen)
+            return closed(selection, left) and await self._try("arguments", self._with(selection))
+
+        await minimise(loose, holds)
+
+    async def options(self) -> bool:
+        """The options of each device that is left, one by one; whether any was removed."""
+        before = self.best
+        while await self._one_option_less():
+            pass
+        return self.best is not before
+
+    async def _one_option_less(self) -> bool:
+        for trial in self._without_one_option():
+            if await self._try("options", trial):
+                return True
+        return False
+
+    def _without_one_option(self) -> Iterator[Trial]:
+        left = groups(self.best.trial.arguments)
+        for group in left:
+            for number in removable_parts(group):
+                changed = tuple(without_part(group, number) if g is group else g for g in left)
+                yield self._with(changed)
+
+    def _with(self, chosen: Sequence[Group]) -> Trial:
+        return replace(self.best.trial, arguments=arguments_of(chosen))
+
+    def record(self) -> Reproducer:
+        """What was found, for people."""
+        trial, first = self.best.trial, self._first.trial
+        builds = tuple(step.build for step in trial.path)
+        return Reproducer(
+            machine=trial.machine,
+            arguments=trial.arguments,
+            path=tuple(step.text for step in trial.path),
+            mode=trial.mode.name,
+            guest=trial.guest.name,
+            removed=tuple(_removed(first.arguments, trial.arguments)),
+            born_on=builds[0],
+            note=_note(tuple(step.build for step in first.path), builds, self._first.result.hop or 1),
+        )
+
+
+def same_failure(attempt: Attempt, first: Attempt) -> bool:
+    """Whether an attempt shows the failure that is followed: verdict and signature."""
+    mine, wanted = attempt.result, first.result
+    return (mine.verdict, mine.signature) == (wanted.verdict, wanted.signature)
+
+
+def _shorter(path: tuple[Step, ...], migration: int) -> Iterator[tuple[Step, ...]]:
+    """Paths over some of the builds before the failing migration's end, shortest first, latest builds first."""
+    before, last = path[:migration], path[migration]
+    for length in range(1, len(before) + 1):
+        for chosen in reversed(list(combinations(before, length))):
+            if (*chosen, last) != path:
+                yield (*chosen, last)
+
+
+def _guess(every: Sequence[Group], attempt: Attempt) -> tuple[Group, ...]:
+    """The groups that the device of the cause needs; all of them when none is of its model."""
+    cause = attempt.result.cause
+    model = cause.device.rpartition("/")[2].casefold() if cause and cause.device else ""
+    stem = model.removesuffix("-device").replace("_", "-")
+    named = [g for g in every if stem and stem in device_type(g).casefold().replace("_", "-")]
+    fixed = [g for g in every if g.fixed]
+    return closure((*fixed, *named), every) if named else tuple(every)
+
+
+def _removed(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """Groups and parts of devices that are gone."""
+    kept = {group.text for group in groups(after)}
+    smaller = {device_type(g): dict.fromkeys(parts(g.value)) for g in groups(after) if device_type(g)}
+    for group in groups(before):
+        if group.text in kept:
+            continue
+        if (type_ := device_type(group)) in smaller:
+            gone = [f"{k}={v}" for k, v in parts(group.value) if (k, v) not in smaller[type_]]
+            yield f"{', '.join(gone)} of {type_}"
+        else:
+            yield group.text
+
+
+def _note(before: tuple[str, ...], after: tuple[str, ...], migration: int) -> str:
+    """How the builds of the first path matter, in a sentence; empty for a pair."""
+    travelled = before[: migration + 1]
+    if len(travelled) <= 2:  # noqa: PLR2004 - a pair
+        return ""
+    gone = [build for build in travelled[:-1] if build not in after]
+    if not gone:
+        return f"needs every step: the state is born on {after[0]}, and {', '.join(after[1:-1])} changes it"
+    if after[0] == travelled[0]:
+        via = " and ".join(gone)
+        return f"the state born on {after[0]} is to blame: {via} carries it on unchanged in what matters"
+    return f"what {', '.join(gone)} did before does not matter: {after[0]} saves it so by itself"

@@ -1,0 +1,94 @@
+"""An explanation for a terminal: short, plain, the answer first."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.explain.records import Difference, Explanation, Neighbour, Remedy
+
+__all__ = ["render"]
+
+_DIFFERENCES = 6
+
+
+def render(found: Explanation) -> Iterator[str]:
+    """Lines without line ends."""
+    yield found.signature
+    yield _row("cell", found.cell)
+    yield _row("message", found.message)
+    if not found.reproduced:
+        yield _row("not reproduced", found.reproducer.note)
+        return
+    yield _row("answer", found.fix.summary)
+    yield from _fix(found)
+    yield from _reproducer(found)
+    yield from _where(found.where)
+    yield from (_row("near", _near(n)) for n in found.neighbours)
+    yield from _remedies(found)
+    yield _row("cost", f"{found.hops} hops, {found.emulators} machines looked at")
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:12} {text}"
+
+
+def _fix(found: Explanation) -> Iterator[str]:
+    fix = found.fix
+    if fix.stuck_guest:
+        yield _row("stuck guest", fix.stuck_guest)
+    if fix.new_guests:
+        yield _row("new guests", fix.new_guests)
+    if fix.repairable:
+        yield _row("table line", fix.compat)
+    else:
+        yield _row("reason", fix.reason)
+    yield from (_row("note", caveat) for caveat in fix.caveats)
+
+
+def _reproducer(found: Explanation) -> Iterator[str]:
+    smallest = found.reproducer
+    yield _row("reproducer", f"{smallest.machine} {'>'.join(smallest.path)} {smallest.mode} {smallest.guest}")
+    yield _row("", shlex.join(smallest.arguments) or "no arguments")
+    if smallest.note:
+        yield _row("path", smallest.note)
+    if smallest.removed:
+        yield _row("not needed", "; ".join(smallest.removed))
+
+
+def _where(where: tuple[Difference, ...]) -> Iterator[str]:
+    shown = [d for d in where if d.blamed] or list(where)
+    for difference in shown[:_DIFFERENCES]:
+        values = f"source {difference.source}, destination {difference.destination}"
+        yield _row("where", f"{difference.section} {difference.name}: {values}")
+    if len(shown) > _DIFFERENCES:
+        yield _row("", f"and {len(shown) - _DIFFERENCES} more")
+
+
+def _near(neighbour: Neighbour) -> str:
+    other = f" ({neighbour.signature})" if neighbour.signature and neighbour.verdict != "pass" else ""
+    return f"{neighbour.verdict:11} {neighbour.how}: {neighbour.cell}{other}"
+
+
+def _remedies(found: Explanation) -> Iterator[str]:
+    for remedy in found.remedies:
+        settings = " ".join(s.text for s in remedy.settings)
+        yield _row("property", f"{settings} on the {remedy.side}: {remedy.why}")
+        yield _row("verified", _counts(remedy))
+
+
+def _counts(remedy: Remedy) -> str:
+    """``6 machines, both ways: 6 healed, 6 passed and still do``."""
+    words = {
+        (False, True): "healed",
+        (True, True): "passed and still do",
+        (True, False): "broken by it",
+        (False, False): "do not pass either way",
+    }
+    counts = Counter(words[row.before == "pass", row.after == "pass"] for row in remedy.rows)
+    machines = len({row.machine for row in remedy.rows})
+    return f"{machines} machines: {', '.join(f'{n} {what}' for what, n in counts.items())}"

@@ -1,0 +1,45 @@
+"""Where a guest that is stuck can go: other builds of the run, as they are or with what the source has set there.
+
+Only asked when no setting of the destination helps. The settings are the ones that the source has now, where the
+remedy would have changed them: a guest that was born with a defect keeps it until it is powered off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.explain.records import Rescue, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from harness.explain.bench import Bench
+    from harness.explain.records import Setting, Trial
+
+__all__ = ["find_rescues"]
+
+
+async def find_rescues(
+    bench: Bench, trial: Trial, settings: tuple[Setting, ...], builds: Iterable[str]
+) -> tuple[Rescue, ...]:
+    """Builds that take the guest that `trial` cannot bring to its destination; both ways are run."""
+    known = {step.build for step in trial.path}
+    others = [build for build in builds if build not in known and _has_machine(bench, build, trial.machine)]
+    plain = await bench.run("rescue", [_to(trial, build, ()) for build in others])
+    refused = [build for build, attempt in zip(others, plain, strict=True) if not attempt.passed]
+    marked = await bench.run("rescue with mark", [_to(trial, build, settings) for build in refused])
+    healed = {build for build, attempt in zip(refused, marked, strict=True) if attempt.passed}
+    return tuple(
+        Rescue(build, settings if build in healed else ())
+        for build in others
+        if build in healed or build not in refused
+    )
+
+
+def _has_machine(bench: Bench, build: str, machine: str) -> bool:
+    return bench.builds[build].facts.knows_machine(machine)
+
+
+def _to(trial: Trial, build: str, settings: tuple[Setting, ...]) -> Trial:
+    return replace(trial, path=(*trial.path[:-1], Step(build, settings)))

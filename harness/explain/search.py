@@ -1,0 +1,129 @@
+"""Searches a smallest set of settings that makes the failing migration pass; every answer was run.
+
+1. Candidates alone, most plausible first, up to a bound.
+2. Then all of one side's together; when those pass, ddmin makes the set small. A setting that the build refuses to
+   start with is left out first.
+3. A setting that changes the failure into another one is no remedy alone, but takes part in step 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.explain.candidates import compatible
+from harness.explain.ddmin import minimise
+from harness.explain.records import Remedy, Side, Step
+from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.explain.bench import Bench
+    from harness.explain.candidates import Candidate
+    from harness.explain.records import Setting, Trial
+
+__all__ = ["find_remedies", "with_settings"]
+
+PURPOSE = "property"
+_AT_ONCE = 4  # candidates that are tried side by side
+
+
+async def find_remedies(
+    bench: Bench, trial: Trial, candidates: Sequence[Candidate], singles: int
+) -> tuple[Remedy, ...]:
+    """At most one remedy per side; `singles` bounds the candidates that are tried alone on each side."""
+    found: list[Remedy] = []
+    for side in (Side.DESTINATION, Side.SOURCE):
+        mine = compatible_values([c for c in candidates if c.side is side])
+        remedy = await _one_side(bench, trial, side, mine, singles)
+        if remedy is not None:
+            found.append(remedy)
+    if not found:
+        return await _both(bench, trial, candidates, singles)
+    return tuple(found)
+
+
+def compatible_values(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Each setting once, in order."""
+    return list({c.setting: c for c in reversed(candidates)}.values())[::-1]
+
+
+async def _one_side(
+    bench: Bench, trial: Trial, side: Side, candidates: Sequence[Candidate], singles: int
+) -> Remedy | None:
+    refused: set[Setting] = set()
+    for start in range(0, min(len(candidates), singles), _AT_ONCE):
+        some = candidates[start : min(start + _AT_ONCE, singles)]
+        attempts = await bench.run(PURPOSE, [with_settings(trial, side, [c.setting]) for c in some])
+        for candidate, attempt in zip(some, attempts, strict=True):
+            if attempt.passed:
+                return _remedy(side, (candidate,))
+            if attempt.result.verdict is Verdict.UNSUPPORTED:
+                refused.add(candidate.setting)
+    left = compatible([c for c in candidates if c.setting not in refused])
+    return await _together(bench, trial, side, left) if len(left) > 1 else None
+
+
+async def _together(bench: Bench, trial: Trial, side: Side, candidates: Sequence[Candidate]) -> Remedy | None:
+    """All settings of one side, made small if they pass."""
+
+    async def passes(chosen: tuple[Candidate, ...]) -> bool:
+        settings = [c.setting for c in chosen]
+        return (await bench.one("properties together", with_settings(trial, side, settings))).passed
+
+    if not await passes(tuple(candidates)):
+        return None
+    smallest = await minimise(tuple(candidates), passes)
+    return _remedy(side, smallest)
+
+
+def _remedy(side: Side, chosen: tuple[Candidate, ...]) -> Remedy:
+    """The record of what passed; one number among the settings makes it a matter of numbers."""
+    bases = {candidate.basis for candidate in chosen}
+    basis = next(b for b in ("number", "difference", "switch") if b in bases)
+    return Remedy(
+        side=side,
+        settings=tuple(c.setting for c in chosen),
+        basis=basis,
+        why="; ".join(c.why for c in chosen),
+        instead_of=tuple(replace(c.setting, value=c.now) for c in chosen),
+    )
+
+
+async def _both(
+    bench: Bench, trial: Trial, candidates: Sequence[Candidate], singles: int
+) -> tuple[Remedy, ...]:
+    """The same setting on both sides, for properties that both have."""
+    everywhere = {c.setting: c for c in candidates if _either_side(c, candidates)}
+    chosen = list(everywhere.values())[:singles]
+    trials = [with_settings(trial, Side.BOTH, [c.setting]) for c in chosen]
+    for candidate, attempt in zip(chosen, await bench.run(PURPOSE, trials), strict=True):
+        if attempt.passed:
+            return (_remedy(Side.BOTH, (candidate,)),)
+    return ()
+
+
+def _either_side(candidate: Candidate, others: Iterable[Candidate]) -> bool:
+    """Whether the other side also has the property, with a number of the failure to set."""
+    wanted = candidate.setting
+    return any(
+        other.side is not candidate.side
+        and (other.setting.type, other.setting.name) == (wanted.type, wanted.name)
+        for other in others
+    )
+
+
+def with_settings(trial: Trial, side: Side, settings: Iterable[Setting]) -> Trial:
+    """The trial with settings on the last step, on all before it, or on all."""
+    chosen = tuple(settings)
+    last = len(trial.path) - 1
+    marked = tuple(
+        Step(step.build, (*step.settings, *chosen)) if _meant(side, at, last) else step
+        for at, step in enumerate(trial.path)
+    )
+    return replace(trial, path=marked)
+
+
+def _meant(side: Side, at: int, last: int) -> bool:
+    return side is Side.BOTH or (at == last) == (side is Side.DESTINATION)

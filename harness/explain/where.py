@@ -1,0 +1,112 @@
+"""Where in the stream the two sides differ: section, field or register, what was sent and what is there.
+
+The destination's own values come from a stream that the destination saved of the same machine and arguments. What
+the two streams have in common is no reason; of what differs in the section that the failure names, the place that
+its message points to is marked. Pure: streams in, records out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.explain.records import Difference
+from vmstate.compare import diff, label
+from vmstate.decode import decode, leaves
+from vmstate.pci import ConfigSpace
+from vmstate.stream import read_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.model import Cause
+    from vmstate.compare import Change
+    from vmstate.stream import Stream
+
+__all__ = ["compare_sides", "numbers"]
+
+_NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+)\b")
+_MEMORY = "ram"
+_MEMORY_KINDS = ("ram-size", "ramblock-unknown", "ram-stream")
+_ABSENT = "absent"
+
+
+def compare_sides(sent: bytes, own: bytes, cause: Cause) -> tuple[Difference, ...]:
+    """What differs in the section that `cause` names, blamed places first; StreamError for a damaged stream."""
+    source = read_stream(memoryview(sent), strict=False)
+    destination = read_stream(memoryview(own), strict=False)
+    found = list(_differences(source, destination, cause))
+    return tuple(sorted(found, key=lambda d: not d.blamed))
+
+
+def _differences(source: Stream, destination: Stream, cause: Cause) -> Iterator[Difference]:
+    sections = _labels(source, destination, cause)
+    register = _register_at(source, cause)
+    for change in diff(source, destination, ram=False):
+        if change.section not in sections or change.volatile:
+            continue
+        blamed = _blamed(change, cause, register)
+        yield Difference(change.section, _name(change), change.a or _ABSENT, change.b or _ABSENT, blamed)
+
+
+def _labels(source: Stream, destination: Stream, cause: Cause) -> frozenset[str]:
+    """The sections meant: by name, else by the name without its bus address; memory for its kinds."""
+    if cause.kind in _MEMORY_KINDS:
+        return frozenset({_MEMORY})
+    keys = {section.key for stream in (source, destination) for section in stream.sections}
+    named = {key for key in keys if key[0] == cause.device}
+    if not named and cause.device:
+        named = {key for key in keys if key[0].rpartition("/")[2] == cause.device.rpartition("/")[2]}
+    return frozenset(label((*key, 0)) for key in named)
+
+
+def _name(change: Change) -> str:
+    return change.path or change.kind
+
+
+def _blamed(change: Change, cause: Cause, register: str) -> bool:
+    """Whether the failure's message points to this difference."""
+    if register:
+        return register in change.path
+    if cause.kind in ("section-version", "vmsd-version"):
+        return change.kind == "version"
+    if cause.kind == "missing-device":
+        return change.kind == "section"
+    if cause.kind in _MEMORY_KINDS:
+        return change.path == cause.device
+    return bool(cause.field) and _is_field(change, cause)
+
+
+def _is_field(change: Change, cause: Cause) -> bool:
+    """The same last name; when the message shows numbers, what was sent must be one of them."""
+    wanted, has = cause.field.rpartition(".")[2], re.sub(r"\[\d+\]$", "", change.path).rpartition(".")[2]
+    shown = numbers(cause.message)
+    sent = numbers(change.a)
+    return wanted == has.lstrip("/") and (not shown or not sent or bool(shown & sent))
+
+
+def _register_at(stream: Stream, cause: Cause) -> str:
+    """How the path of the register begins that holds the byte of `cause.field`; empty when it names no byte."""
+    if not cause.field.startswith("0x"):
+        return ""
+    offset = int(cause.field, 16)
+    for raw in _config_spaces(stream, cause.device):
+        for register in ConfigSpace(raw).registers:
+            if register.offset <= offset < register.offset + register.size:
+                return f"[{register.offset:#x}]"
+    return f"[{offset:#x}]"
+
+
+def _config_spaces(stream: Stream, idstr: str) -> Iterator[bytes]:
+    """The PCI config spaces in a section, as they were sent."""
+    for section in stream.sections:
+        device = stream.vmdesc.find(*section.key) if stream.vmdesc else None
+        if section.key[0] == idstr and device is not None and section.payload is not None:
+            for _, node in leaves(decode(device, section.payload.raw)):
+                if node.kind == "pci config" and isinstance(node.value, bytes):
+                    yield node.value
+
+
+def numbers(text: str) -> frozenset[int]:
+    """The numbers that a text shows."""
+    return frozenset(int(word, 0) if word.startswith("0x") else int(word) for word in _NUMBER.findall(text))

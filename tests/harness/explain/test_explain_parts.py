@@ -1,0 +1,247 @@
+"""The pure parts of explaining: delta debugging, argument groups, candidates, fixes, the published form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.builds import BuildFacts, MachineType, PreparedBuild
+from harness.explain.candidates import candidates
+from harness.explain.ddmin import minimise
+from harness.explain.fix import Findings, make_fix
+from harness.explain.machine import MachineView, Object
+from harness.explain.options import arguments_of, closed, closure, groups, without_part
+from harness.explain.records import (
+    Difference,
+    Explanation,
+    Fix,
+    Neighbour,
+    Remedy,
+    Reproducer,
+    Rescue,
+    RowCheck,
+    Setting,
+    Side,
+    from_json,
+)
+from harness.explain.session import published
+from harness.model import Cause, Cell
+
+SCHEMA = Path(__file__).parents[3] / "docs" / "explain.schema.json"
+
+AER = (
+    "-m",
+    "64",
+    "-nodefaults",
+    "-object",
+    "x,id=o0",
+    "-device",
+    "port,id=rp0,slot=1",
+    "-device",
+    "nic,bus=rp0",
+)
+
+
+def smallest(items: range, needed: set[int]) -> tuple[tuple[int, ...], int]:
+    """What `minimise` makes of a failure that needs exactly some items, and the tests that it took."""
+    asked: list[tuple[int, ...]] = []
+
+    async def holds(chosen: tuple[int, ...]) -> bool:
+        asked.append(chosen)
+        return needed <= set(chosen)
+
+    found = asyncio.run(minimise(tuple(items), holds))
+    assert len(asked) == len(set(asked)), "the same question twice"
+    return found, len(asked)
+
+
+@given(st.integers(0, 24).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, max(n - 1, 0))))))
+def test_minimise_finds_exactly_what_is_needed(case: tuple[int, set[int]]) -> None:
+    size, needed = case
+    needed &= set(range(size))
+    assert set(smallest(range(size), needed)[0]) == needed
+
+
+def test_minimise_needs_few_tests_for_one_culprit() -> None:
+    _, tests = smallest(range(64), {37})
+    assert tests <= 24
+
+
+def test_groups_give_the_arguments_again() -> None:
+    assert arguments_of(groups(AER)) == AER
+
+
+def test_a_selection_that_lacks_what_it_mentions_is_not_closed() -> None:
+    every = groups(AER)
+    nic, port = every[-1], every[-2]
+    assert not closed([nic], every)
+    assert closed([nic, port], every)
+    assert closure([nic], every) == (port, nic)
+
+
+def test_an_option_of_a_device_is_taken_out_of_its_middle() -> None:
+    port = groups(AER)[-2]
+    assert without_part(port, 1).value == "port,slot=1"
+    assert without_part(port, 2).value == "port,id=rp0"
+
+
+def view(type_: str, values: dict[str, bool | int | str], *others: str) -> MachineView:
+    settable = frozenset(values) | frozenset(others)
+    return MachineView((Object("/machine/peripheral-anon/device[0]", type_, values, settable),))
+
+
+def settings(source: MachineView, destination: MachineView, cause: Cause, *where: Difference) -> list[str]:
+    found = candidates(source, destination, cause, where)
+    return [f"{c.side} {c.setting.text} {c.basis}" for c in found]
+
+
+def test_each_side_may_take_the_others_value() -> None:
+    found = settings(view("nic", {"mode": 1}), view("nic", {"mode": 2}), Cause("value"))
+    assert found == ["destination nic.mode=1 difference", "source nic.mode=2 difference"]
+
+
+def test_a_switch_that_only_one_side_has_is_turned_over() -> None:
+    cause = Cause("pci-config", "0000:00:01.0/pcie-root-port", "0x10a")
+    found = settings(view("pcie-root-port", {"x-err-mask": True}), view("pcie-root-port", {}), cause)
+    assert found == ["source pcie-root-port.x-err-mask=off switch"]
+
+
+def test_a_number_of_the_failing_place_is_exchanged() -> None:
+    where = Difference("blk#0", "queue[0].num", "0x400", "0x100", blamed=True)
+    both = view("virtio-blk-device", {"queue-size": 256, "seg-max": 3})
+    found = settings(both, both, Cause("virtio-ring", "blk", "vring.num"), where)
+    assert found == ["destination virtio-blk-device.queue-size=1024 number"]
+
+
+def test_the_likelier_name_comes_first() -> None:
+    cause = Cause("value", "0000:00:02.0/nic", "ring", "bad ring")
+    here = view("nic", {"aaa": 1, "ring-size": 1})
+    there = view("nic", {"aaa": 2, "ring-size": 2})
+    assert settings(here, there, cause)[0] == "destination nic.ring-size=1 difference"
+
+
+def build(id_: str, version: str) -> PreparedBuild:
+    machine = (MachineType("pc-q35-7.2"),)
+    return PreparedBuild(id_, "binary", "test", BuildFacts(id_, version, "", machine, (), ()), id_)
+
+
+BUILDS = {
+    "old": build("old", "7.2.5"),
+    "new": build("new", "10.0.2"),
+    "newer": build("newer", "10.0.13"),
+}
+OFF = Setting("port", "x-mask", "off")
+
+
+def fix(route: tuple[str, ...], *remedies: Remedy, cause: Cause | None = None, **more: object) -> Fix:
+    values: dict[str, object] = {"where": (), "neighbours": (), "rescues": (), "tried": 3, "stage": "load"}
+    return make_fix(
+        Findings(
+            cell=Cell("pc-q35-7.2", "p", route),
+            cause=cause or Cause("pci-config", "0000:00:01.0/port", "0x10a", "bad"),
+            route=route,
+            builds=BUILDS,
+            remedies=remedies,
+            **{**values, **more},  # type: ignore[arg-type]  # fields by name
+        )
+    )
+
+
+def test_a_switch_of_the_newer_source_names_the_table_of_the_older_release() -> None:
+    found = fix(("new", "old"), Remedy(Side.SOURCE, (OFF,), "switch", "why"))
+    assert found.repairable
+    assert '{ "port", "x-mask", "off" } in hw_compat_7_2 of 10.0.2' in found.compat
+    assert "stays stuck" in found.summary
+    assert not found.stuck_guest
+
+
+def test_a_stuck_guest_is_told_where_it_can_go() -> None:
+    on = Setting("port", "x-mask", "on")
+    found = fix(
+        ("new", "old"),
+        Remedy(Side.SOURCE, (OFF,), "switch", ""),
+        rescues=(Rescue("newer", (on,)), Rescue("c", ())),
+    )
+    assert found.stuck_guest == "it cannot go to old; it can go to newer with -global port.x-mask=on, or to c"
+
+
+@pytest.mark.parametrize(
+    ("route", "remedy", "why"),
+    [
+        (("new", "newer"), Remedy(Side.DESTINATION, (OFF,), "switch", ""), "same machine types"),
+        (("old", "new"), Remedy(Side.DESTINATION, (OFF,), "number", ""), "makes room"),
+        (("old", "new"), Remedy(Side.SOURCE, (OFF,), "switch", ""), "newer side"),
+        (
+            ("old", "new"),
+            Remedy(Side.DESTINATION, (OFF,), "switch", "", rows=(RowCheck("m", "new>old", "pass", "fail"),)),
+            "breaks a direction",
+        ),
+    ],
+)
+def test_no_table_line_is_named_where_it_would_be_wrong(
+    route: tuple[str, ...], remedy: Remedy, why: str
+) -> None:
+    found = fix(route, remedy)
+    assert found.compat.startswith("none: ")
+    assert why in found.compat
+
+
+def test_what_a_remedy_breaks_is_said() -> None:
+    rows = (RowCheck("m1", "new>old", "pass", "fail"), RowCheck("m2", "old>new", "fail", "pass"))
+    found = fix(("old", "new"), Remedy(Side.DESTINATION, (OFF,), "switch", "", rows=rows))
+    assert any("breaks new>old on m1" in caveat for caveat in found.caveats)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (Cause("section-version", "bmc"), "version bump"),
+        (Cause("missing-subsection", "bmc"), "missing subsection"),
+        (Cause("missing-device", "bmc"), "missing device"),
+        (Cause("ram-size", "/rom@etc/acpi"), "memory or ROM size"),
+        (Cause("crash", "", "SIGSEGV", "a {brace}"), "crash"),
+        (Cause("blocked", "nvme"), "not migratable"),
+        (Cause("virtio-ring", "blk", "vring.num", "{odd}"), "value"),
+    ],
+)
+def test_without_a_remedy_the_class_of_the_reason_is_named(cause: Cause, reason: str) -> None:
+    found = fix(("old", "new"), cause=cause)
+    assert not found.repairable
+    assert found.reason == reason
+    assert found.summary.startswith("not repairable by a property: ")
+
+
+def test_the_point_release_that_made_the_difference_is_named() -> None:
+    near = Neighbour("adjacent source build", "m/p/new>old/snapshot/paused", "pass", None, stored=True)
+    found = fix(("newer", "old"), neighbours=(near,))
+    assert found.caveats == (
+        "source side: introduced between 10.0.2 and 10.0.13 (a point release of this run: with new it passes)",
+    )
+
+
+def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
+    remedy = Remedy(Side.SOURCE, (OFF,), "switch", "why", (OFF,), (RowCheck("m", "a>b", "fail", "pass"),), 2)
+    explanation = Explanation(
+        cell="m/p/a>b/snapshot/paused",
+        signature="pci-config port 0x10a",
+        verdict="fail",
+        message="bad",
+        stage="load",
+        migration=("a", "b"),
+        reproduced=True,
+        reproducer=Reproducer("m", AER, ("a", "b"), "snapshot", "paused", ("-x",), "a", ""),
+        where=(Difference("port#0", "config", "0x1", "0x0", blamed=True),),
+        neighbours=(Neighbour("reverse direction", "m/p/b>a/snapshot/paused", "pass", None, stored=True),),
+        remedies=(remedy,),
+        rescues=(Rescue("c", (OFF,)),),
+        fix=Fix(repairable=True, reason="", summary="s", caveats=("c",)),
+    )
+    data = json.loads(json.dumps(published(explanation)))
+    jsonschema.validate(data, json.loads(SCHEMA.read_text()))
+    assert from_json(data) == explanation
