@@ -10,7 +10,6 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.builds.images import Images
 from harness.compat_tables import CompatProps, differences, file_name, merge, read, render, split
 from harness.errors import UnusableBuild
 
@@ -34,6 +33,8 @@ def fetch(build: PreparedBuild) -> CompatProps:
     lines = " ".join(shlex.quote(json.dumps(command)) for command in _COMMANDS)
     script = f'printf "%s\\n" {lines} | "$1" -M none -nodefaults -display none -qmp stdio'
     if build.image:
+        from harness.builds.images import Images  # noqa: PLC0415 - the SDK is slow to import, and seldom needed
+
         with Images() as images:
             text = images.run_script(build.image, script, build.binary)
     else:

@@ -23,7 +23,7 @@ from harness.builds import Provider, lookup, prepare
 from harness.config import load_matrix
 from harness.config.records import did_you_mean
 from harness.engines import Engines, Workspace
-from harness.engines.docker import connect, remove_abandoned
+from harness.engines.workspace import abandoned
 from harness.errors import EngineError, ExitCode, UnusableBuild, UserError
 from harness.explain.origin import definition
 from harness.known import KnownIssue, apply, exit_code, load_known
@@ -157,6 +157,10 @@ def prepare_plan(options: RunOptions, log: Callable[[str], None]) -> Prepared:
 
 def clean_up(log: Callable[[str], None]) -> None:
     """Remove what killed runs of this user left behind."""
+    if next(abandoned(), None) is None:
+        return
+    from harness.engines.docker import connect, remove_abandoned  # noqa: PLC0415 - slow to import, seldom needed
+
     try:
         client = connect()
     except EngineError:

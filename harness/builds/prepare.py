@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,11 +23,13 @@ from harness.builds.debian import DebianImages
 from harness.builds.emulator import Bundle, Bundles, Sources
 from harness.builds.emulator_image import EmulatorImages
 from harness.builds.facts import BuildFacts, PreparedBuild
-from harness.builds.images import Images, StoredImage
 from harness.builds.probe import NO_HASH, ProbeCache, ProbeOutput, files_digest, parse, script
 from harness.builds.recipe import DebianRecipe
 from harness.builds.spec import BuildSpec, Provider
 from harness.errors import BuildError, UnusableBuild
+
+if TYPE_CHECKING:
+    from harness.builds.images import Images, StoredImage
 
 __all__ = ["lookup", "prepare"]
 
@@ -123,7 +126,7 @@ class _Session:
                 return self._lookup_emulator(spec)
 
     def _lookup_image(self, spec: BuildSpec) -> PreparedBuild | None:
-        with Images() as images:
+        with _images() as images:
             debian = spec.provider is Provider.DEBIAN
             found = DebianImages(images, _recipe(spec)).find() if debian else images.find(spec.image)
             return None if found is None else self._of_image(images, found, spec)
@@ -131,7 +134,7 @@ class _Session:
     def _debian(self, spec: BuildSpec) -> PreparedBuild:
         recipe = _recipe(spec)
         lock = self.cache / "locks" / f"debian-{recipe.tag}.lock"
-        with Images() as images, locked(lock):
+        with _images() as images, locked(lock):
             provider = DebianImages(images, recipe)
             found = None if self.refresh else provider.find()
             return self._of_image(images, found or self._make(images, provider, spec), spec)
@@ -151,7 +154,7 @@ class _Session:
         return image
 
     def _image(self, spec: BuildSpec) -> PreparedBuild:
-        with Images() as images:
+        with _images() as images:
             found = None if self.refresh else images.find(spec.image)
             if found is None:
                 refusal = images.pull(spec.image)
@@ -191,7 +194,7 @@ class _Session:
         return self._contained(build, spec, bundle) if spec.contained else build
 
     def _contained(self, build: PreparedBuild, spec: BuildSpec, bundle: Bundle) -> PreparedBuild:
-        with Images() as images:
+        with _images() as images:
             provider = EmulatorImages(images, bundle, self.cache, self.log)
             image = provider.get()
         return replace(build, binary=provider.binary(spec.release), image=image.id)
@@ -201,7 +204,7 @@ class _Session:
         if bundle is None or self._probes.get(bundle.digests.get(spec.release, "")) is None:
             return None
         if spec.contained:
-            with Images() as images:
+            with _images() as images:
                 if EmulatorImages(images, bundle, self.cache, self.log).find() is None:
                     return None
         return self._emulator(spec, bundle)
@@ -271,3 +274,10 @@ def _run_here(emulator: Path) -> str:
     except subprocess.TimeoutExpired as err:
         raise BuildError(f"the emulator {str(emulator)!r} did not answer the probe in time") from err
     return done.stdout.decode(errors="replace")
+
+
+def _images() -> Images:
+    """The container engine's images; its SDK takes a fifth of a second to import, and not every matrix needs it."""
+    from harness.builds.images import Images  # noqa: PLC0415 - see above
+
+    return Images()

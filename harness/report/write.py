@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .html import render_html
 from .jsonfile import render_json
 from .junit import render_junit
 from .markdown import render_markdown
@@ -17,9 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["write_reports"]
 
+
+def _render_html(report: RunReport) -> str:
+    """Templates take a tenth of a second to import, which commands that write none need not wait for."""
+    from .html import render_html  # noqa: PLC0415 - see above
+
+    return render_html(report)
+
+
 _RENDERERS = {
     "junit.xml": render_junit,
-    "report.html": render_html,
+    "report.html": _render_html,
     "report.json": render_json,
     "report.md": render_markdown,
 }
