@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
 from emulator.errors import FatalError
 from emulator.keyvalue import flag
 from emulator.loop import READ, WRITE
+from emulator.sockets import Socket, accept, connect_tcp, listener, receive, unix_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "open_chardev"]
 
 _CHUNK: Final = 65536
-_MAX_FDS: Final = 16  # as QEMU takes at most with one message
 _BACKLOG: Final = 1
 _RECONNECT: Final = 1.0
 
@@ -215,8 +214,8 @@ class _Socket(_Stream):
         self._server = flag("server", props.get("server", "off"))
         self._wait = flag("wait", props.get("wait", "on"))
         self._retry = _retry(props)
-        self._socket: socket.socket | None = None
-        self._listener: socket.socket | None = None
+        self._socket: Socket | None = None
+        self._listener: Socket | None = None
         if not self._path and not self._host:
             raise FatalError(f"{spec.where}: Exactly one of 'path', 'fd' or 'host' required")
         if self._server:
@@ -230,23 +229,15 @@ class _Socket(_Stream):
         return f"{kind},server=on" if self._server else kind if self.connected else f"disconnected:{kind}"
 
     def _listen(self) -> None:
-        family = socket.AF_UNIX if self._path else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             if self._path:
                 _unlink(self._path)
-                listener.bind(self._path)
-            else:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind((self._host or "0.0.0.0", int(self._port)))  # noqa: S104 - as asked for
-            listener.listen(_BACKLOG)
+            self._listener = listener(self._path, self._host, self._port, _BACKLOG)
         except OSError as err:
-            listener.close()
             raise FatalError(f"{self.spec.where}: {self._failed('bind', err)}") from err
-        self._listener = listener
         if self._wait:
             _say(f"{self.spec.where}: info: QEMU waiting for connection on: {self.filename}")
-            self._socket = listener.accept()[0]
+            self._socket = accept(self._listener)
 
     def _failed(self, what: str, err: OSError) -> str:
         if what == "bind":
@@ -258,10 +249,10 @@ class _Socket(_Stream):
     def _connect(self) -> None:
         try:
             if self._path:
-                made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+                made = unix_socket()
                 made.connect(self._path)
             else:
-                made = socket.create_connection((self._host, int(self._port)))
+                made = connect_tcp(self._host, int(self._port))
         except OSError as err:
             if self._retry:
                 return
@@ -282,15 +273,14 @@ class _Socket(_Stream):
 
     def _accept(self, _: int) -> None:
         assert self._listener is not None  # noqa: S101 - who watches has one
-        self._socket = self._listener.accept()[0]
+        self._socket = accept(self._listener)
         self.loop.forget(self._listener.fileno())
         self.start()
 
     def _read(self) -> tuple[bytes, list[int]]:
         assert self._socket is not None  # noqa: S101 - who reads has one
         if self._path:
-            data, fds, _, _ = socket.recv_fds(self._socket, _CHUNK, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
-            return data, fds
+            return receive(self._socket, _CHUNK)
         return self._socket.recv(_CHUNK), []
 
     def _ended(self) -> None:

@@ -46,6 +46,7 @@ class Device:
     vmstate: ClassVar[VMState | LegacyHandlers | None] = None
     description: ClassVar[str] = ""
     hotpluggable: ClassVar[bool] = True
+    in_tree: ClassVar[bool] = True  # False: in QEMU it is no object, only a section
     # how old streams name the section; see `vmstate.registry.Registry.register`
     instance_id: int | None = None
     alias_id: int = -1
@@ -68,6 +69,7 @@ class Device:
         self.children: list[Device] = []
         self.buses: list[Bus] = []
         self.parent: Device | None = None
+        self.place_in_tree = ""  # path in the object tree, once it has one
         self.parent_bus: Bus | None = None
         self.realized = False
         self.entries: list[Entry] = []
@@ -82,6 +84,12 @@ class Device:
         if self.vmstate is not None:
             self.register(self.vmstate, instance_id=self.instance_id)
         self.realized = True
+
+    def plugged(self, device: Device) -> None:
+        """A device is now on one of this one's buses, realized."""
+
+    def machine_done(self, tables: tuple[int, ...]) -> None:
+        """The machine is complete; sizes of its ACPI tables, none where a board has no tables."""
 
     def unrealize(self) -> None:
         """Give the section and the place on the bus back; children first."""
@@ -123,10 +131,10 @@ class Device:
 
     @property
     def qom_path(self) -> str:
-        """Where QEMU's object tree has it; devices without an id are numbered by the machine."""
+        """Where QEMU's object tree has it, "" for what is not in it; the machine numbers devices without an id."""
         if self.parent is not None:
             return f"{self.parent.qom_path}/{self.id or self.type_name}"
-        return f"/machine/peripheral/{self.id}" if self.id else self.machine.anonymous_path(self)
+        return f"/machine/peripheral/{self.id}" if self.id else self.place_in_tree
 
     def add_child(self, child: Device, name: str = "") -> Device:
         """Own a device that lives and dies with this one; `name` is its name in the object tree."""

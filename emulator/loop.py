@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import selectors
+import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["READ", "WRITE", "Loop"]
 
-READ = selectors.EVENT_READ
-WRITE = selectors.EVENT_WRITE
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
 
 
 class Loop:
-    """A loop over one selector; the timers of `clock` fire on it: the machine's, once there is one."""
+    """A loop over one epoll (`selectors` would be as long in loading as this all); the timers of `clock` fire on it: the machine's, once there is one."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], object]] = {}
         self._calls: deque[Callable[[], object]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._selector.register(self._wake, READ, self._drain)
+        self.watch(self._wake, READ, self._drain)
         self._later: list[tuple[float, Callable[[], object]]] = []  # host seconds
         self._stopped = False
 
@@ -47,15 +49,20 @@ class Loop:
 
     def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
         """Call `callback(events)` whenever `fd` is ready; replaces what was asked for `fd` before."""
-        if fd in self._selector.get_map():
-            self._selector.modify(fd, events, callback)
+        if fd in self._watched:
+            self._epoll.modify(fd, events)
         else:
-            self._selector.register(fd, events, callback)
+            self._epoll.register(fd, events)
+        self._watched[fd] = callback
 
     def forget(self, fd: int) -> None:
         """Watch `fd` no more; nothing when it is not watched."""
-        if fd in self._selector.get_map():
-            self._selector.unregister(fd)
+        if self._watched.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except OSError as err:  # a closed descriptor has left by itself
+                if err.errno not in (errno.EBADF, errno.ENOENT):
+                    raise
 
     def stop(self) -> None:
         """End `run`; from the loop's thread."""
@@ -69,16 +76,18 @@ class Loop:
 
     def once(self, timeout: float | None) -> None:
         """Wait for one round of events, at most `timeout` seconds (None: for ever), and serve them."""
-        for key, events in self._selector.select(timeout):
-            if key.fd in self._selector.get_map():  # an earlier callback may have closed it
-                key.data(events)
+        for fd, events in self._epoll.poll(timeout):
+            callback = self._watched.get(fd)  # an earlier callback may have closed it
+            if callback is not None:
+                # An error, or the end of a connection, shows when one reads or writes, whichever was asked for.
+                callback(events if not events & ~(READ | WRITE) else events | READ | WRITE)
         self._do_calls()
         self._do_later()
         self.clock.fire()
 
     def close(self) -> None:
         """Give the descriptors back."""
-        self._selector.close()
+        self._epoll.close()
         os.close(self._wake)
 
     def _drain(self, _: int) -> None:

@@ -16,6 +16,7 @@ from emulator.bus import Bus
 from emulator.clock import Clock
 from emulator.device import Device, ancestors
 from emulator.errors import DeviceError, FatalError, PropertyError
+from emulator.optionrecords import Smp
 from emulator.properties import Form
 from vmstate.lifetime import lives
 from vmstate.registry import Registry
@@ -31,10 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["Machine", "build_machine"]
 
 _RUNNING: Final = "running"
+_NOT_GIVEN: Final = Smp()
+_ONE_CPU: Final = Smp(1, 1, 1, 1, 1, 1, 1)
 _TEXTS: Final = {  # seen on QEMU 5.2, 7.2, 10.0, 11.1; dated with the first release not known to say otherwise
     "machine": (
         ("", "unsupported machine type\nUse -machine help to list supported machines"),
         ("8.0", 'unsupported machine type: "{name}"\nUse -machine help to list supported machines'),
+    ),
+    "deprecated": (
+        ("", "Machine type '{name}' is deprecated: {reason}"),
+        ("6.0", "warning: Machine type '{name}' is deprecated: {reason}"),
     ),
     "abstract": (
         ("", "Parameter 'driver' expects non-abstract device type"),
@@ -55,6 +62,7 @@ class Machine:
         self.release = release
         self.type = type_
         self.options = options
+        self.smp = _topology(release, type_, options.smp)
         self.bql = threading.RLock()
         self.clock = Clock()
         self.registry = Registry()
@@ -70,7 +78,8 @@ class Machine:
         self.ready = False  # all of the command line is done: what is made from now on is hotplugged
         self.emit: Callable[[str, dict[str, Any] | None], None] = lambda _event, _data: None
         self._listeners: list[Callable[[bool, str], None]] = []
-        self._anonymous: list[Device] = []
+        self.container = "/machine/unattached"  # of devices without an id: the board's; later those of users
+        self._numbered: dict[str, int] = {}  # containers, and how many they were given
         self._migration: Migration | None = None
 
     @property
@@ -145,7 +154,7 @@ class Machine:
 
     def find(self, id_or_path: str) -> Device | None:
         """The device with this id or QOM path."""
-        return next((d for d in self.walk() if id_or_path in (d.id or None, d.qom_path)), None)
+        return next((d for d in self.walk() if id_or_path in (d.id or None, d.qom_path or None)), None)
 
     def all_buses(self) -> Iterator[Bus]:
         """All buses, in the order in which QEMU looks through them."""
@@ -194,12 +203,21 @@ class Machine:
 
     def realize(self, device: Device) -> Device:
         """Realize a device that has its place; it is nowhere when that fails."""
+        self.number(device)
         try:
             device.realize()
         except DeviceError:
             self.remove(device)
             raise
+        if device.parent_bus is not None and device.parent_bus.parent is not None:
+            device.parent_bus.parent.plugged(device)
         return device
+
+    def number(self, device: Device) -> None:
+        """Give a device without id and place its place in the object tree, before those that it makes get theirs."""
+        if device.in_tree and not (device.id or device.place_in_tree):
+            number = self._numbered[self.container] = self._numbered.get(self.container, -1) + 1
+            device.place_in_tree = f"{self.container}/device[{number}]"
 
     def add(self, option: DeviceOption, form: Form | None = None) -> Device:
         """What `-device` and `device_add` do; DeviceError when the type is not for users, or anything fails."""
@@ -286,12 +304,6 @@ class Machine:
                 found.append(f"warning: global {driver}.{name}={value} not used")
         return found
 
-    def anonymous_path(self, device: Device) -> str:
-        """Path of a device without an id: numbered in the order in which paths are asked for."""
-        if device not in self._anonymous:
-            self._anonymous.append(device)
-        return f"/machine/unattached/device[{self._anonymous.index(device)}]"
-
 
 def _cpu_globals(cpu: str) -> Iterator[tuple[str, str, str]]:
     """`-cpu MODEL,flag=off,+flag,-flag` is, as in QEMU, globals for the model's type."""
@@ -303,18 +315,46 @@ def _cpu_globals(cpu: str) -> Iterator[tuple[str, str, str]]:
         yield f"{model}-x86_64-cpu", name, value or "on"
 
 
-def build_machine(release: Release, options: Options) -> Machine:
-    """The machine that a command line asks for, stopped; FatalError with what QEMU prints."""
+def _topology(release: Release, type_: MachineType, given: Smp) -> Smp:
+    """All numbers of `-smp`; FatalError."""
+    if given == _NOT_GIVEN:
+        return _ONE_CPU
+    from emulator.topology import check_limit, resolve_smp  # noqa: PLC0415 - few starts have more than one
+
+    full = resolve_smp(given, release.name, prefer_sockets=type_.prefer_sockets)
+    check_limit(full, type_.name, type_.max_cpus)
+    return full
+
+
+def build_machine(
+    release: Release, options: Options, warn: Callable[[str], object] = lambda _: None
+) -> Machine:
+    """The machine that a command line asks for, stopped; FatalError with what QEMU prints, `warn` gets its warnings."""
     from emulator.boards import complete, populate  # noqa: PLC0415 - boards import this module
 
     machine = Machine(release, _machine_type(release, options.machine), options)
+    for line in _early_warnings(machine):
+        warn(line)
     with machine.bql:
+        _check_migration(machine)
         populate(machine)
+        machine.container = "/machine/peripheral-anon"
         for option in options.devices:
             _add_device(machine, option)
         complete(machine)
         machine.ready = True
+    for line in machine.global_warnings():
+        warn(line)
     return machine
+
+
+def _early_warnings(machine: Machine) -> Iterator[str]:
+    """What is said before the board is made."""
+    release = machine.release.name
+    if machine.options.smp.zero and lives("6.2", "", release):
+        yield "warning: Deprecated CPU topology (considered invalid): CPU topology parameters must be greater than zero"
+    if machine.type.deprecated:
+        yield text("deprecated", release, name=machine.type.name, reason=machine.type.deprecated)
 
 
 def _machine_type(release: Release, name: str) -> MachineType:
@@ -322,6 +362,14 @@ def _machine_type(release: Release, name: str) -> MachineType:
     if found is None:
         raise FatalError(text("machine", release.name, name=name))
     return found
+
+
+def _check_migration(machine: Machine) -> None:
+    """FatalError for a ``-global migration.NAME=`` that cannot be; without one the object can wait."""
+    if any(driver == "migration" for driver, _, _ in machine.globals):
+        from emulator.migration.control import check_properties  # noqa: PLC0415 - as few starts as may be
+
+        check_properties(machine)
 
 
 def _add_device(machine: Machine, option: DeviceOption) -> None:

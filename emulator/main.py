@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,8 +24,11 @@ from emulator.qmp.server import Server
 from emulator.release import Release, open_release
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from typing import Self
+else:
+    import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
 
 __all__ = ["main"]
 
@@ -97,12 +100,12 @@ class _Process:
         self._write_pidfile()
         for spec in self._options.chardevs:
             self._chardevs[spec.id] = open_chardev(spec, self._loop)
-        machine = build_machine(self._release, self._options)
+        machine = build_machine(self._release, self._options, _complain)
         self._connect(machine)
         self._add_guest(machine)
-        for warning in machine.global_warnings():
-            _complain(warning)
         self._watch_signals()
+        gc.freeze()  # what there is stays: only what comes from now on is worth a look
+        gc.enable()
         self._begin(machine)
         self._loop.run()
         return self._server.status

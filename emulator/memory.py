@@ -4,6 +4,8 @@
 2. A writer changes the data first and marks it afterwards; a reader takes the marks first and reads afterwards.
    So a page that is sent half written is always marked again.
 3. Logging costs nothing while no migration runs: pages are only marked between `start_log` and `stop_log`.
+4. Memory is written by `write` and `place` only. So a block knows its runs of pages that nobody wrote to yet, which
+   are zero without a look: most of a guest's memory when it has just started, and looking costs a fault each page.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ __all__ = ["PAGE_SIZE", "RamBlock"]
 
 PAGE_SIZE: Final = 4096
 _DIRTY: Final = 1
+_RUN_BYTES: Final = 256 * PAGE_SIZE  # what is noted to be written, or not, as one
 
 
 def _pages(size: int) -> int:
@@ -25,10 +28,20 @@ def _pages(size: int) -> int:
 class RamBlock:
     """`size` bytes of guest memory, used from the start; a resizable block may grow to `max_size`.
 
-    `data` is the memory, zero at first; `write` is how the guest changes it. `used_length` is what is migrated.
+    `data` is the memory, zero at first, to be read; `write` is how the guest changes it. `used_length` is migrated.
     """
 
-    __slots__ = ("_lock", "_log", "_logging", "data", "max_size", "name", "resizable", "used_length")
+    __slots__ = (
+        "_lock",
+        "_log",
+        "_logging",
+        "_written",
+        "data",
+        "max_size",
+        "name",
+        "resizable",
+        "used_length",
+    )
 
     def __init__(self, name: str, size: int, *, max_size: int | None = None, resizable: bool = False) -> None:
         self.name = name
@@ -38,6 +51,7 @@ class RamBlock:
         room = max(_pages(self.max_size), 1) * PAGE_SIZE
         # private, so that reading a page that was never written takes no memory
         self.data = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._written = bytearray(-(-room // _RUN_BYTES))
         self._log = bytearray()
         self._logging = 0
         self._lock = threading.Lock()
@@ -65,9 +79,20 @@ class RamBlock:
         end = offset + len(data)
         if offset < 0 or end > self.used_length:
             raise ValueError(f"{self.name!r} has no bytes {offset} to {end}")
-        self.data[offset:end] = data
+        self.place(offset, data)
         if self._logging and data:
             self.mark(offset // PAGE_SIZE, _pages(end))
+
+    def place(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write without marks, as a stream that is loaded does; it must fit."""
+        end = offset + len(data)
+        self.data[offset:end] = data
+        first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
+        self._written[first:last] = b"\1" * (last - first)
+
+    def untouched(self, offset: int, end: int) -> bool:
+        """Whether nobody wrote to these bytes yet, nor near them; they are zero then."""
+        return self._written.find(1, offset // _RUN_BYTES, -(-end // _RUN_BYTES)) < 0
 
     def mark(self, first: int, end: int) -> None:
         """Mark pages from `first` up to `end`, after somebody wrote to `data` directly."""

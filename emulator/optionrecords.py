@@ -64,6 +64,7 @@ class Smp(Record):
     modules: int = 0
     cores: int = 0
     threads: int = 0
+    zero: bool = False  # a number was given as 0, which once meant the same
 
 
 class Workload(Record):

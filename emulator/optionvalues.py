@@ -13,13 +13,16 @@ from vmstate.lifetime import lives
 if TYPE_CHECKING:
     from emulator.keyvalue import Pairs
 
-__all__ = ["channel", "check_backend", "check_uuid", "default_channel", "resolve_smp", "smp"]
+__all__ = ["channel", "check_backend", "check_uuid", "default_channel", "smp"]
 
 Channel = tuple[str, "Pairs"]
 
 _SOCKET_KEYS: Final = frozenset(("server", "wait", "nodelay", "delay", "reconnect", "reconnect-ms", "logfile",
                                  "logappend", "telnet", "ipv4", "ipv6", "to", "tight", "abstract"))  # fmt: skip
-_SMP_KEYS: Final = ("cpus", "maxcpus", "sockets", "dies", "clusters", "modules", "cores", "threads")
+_NEVER: Final = "999"
+_SMP_KEYS: Final = {
+    **dict.fromkeys(("cpus", "maxcpus", "sockets", "dies", "cores", "threads"), ""), "clusters": "7.0", "modules": "9.1",
+}  # fmt: skip
 
 # What a user may create in QEMU 10.0 (-object help); 11.1's monitor-* are not the emulator's.
 _OBJECTS: Final = frozenset(
@@ -81,61 +84,21 @@ def _socket(scheme: str, rest: str, given: str, where: str) -> Pairs:
 
 
 def smp(given: str, release: str) -> Smp:
-    """-smp as given; see `resolve_smp`."""
+    """-smp as given; see `emulator.topology`."""
     found: dict[str, int] = {}
     for key, value in pairs(given, "cpus"):
-        if key not in _SMP_KEYS:
-            raise FatalError(f"Parameter 'smp.{key}' is unexpected")
+        if not lives(_SMP_KEYS.get(key, _NEVER), "", release):
+            raise FatalError(text(release, "smp-key", value=given, name=key))
         if not value.isdigit():
             raise FatalError(text(release, "smp", value=value, name=key))
-        found["modules" if key == "clusters" else key] = int(value)
-    if 0 in found.values():
+        found[key] = int(value)
+    zero = 0 in found.values()
+    if zero and lives("9.0", "", release):
         raise FatalError("Invalid CPU topology: CPU topology parameters must be greater than zero")
-    return Smp(**found)
-
-
-def resolve_smp(given: Smp, release: str, *, prefer_sockets: bool = False) -> Smp:
-    """All numbers of a topology from those given; machine types before 6.2 prefer sockets over cores.
-
-    FatalError when they do not agree. Rules: "-smp" in QEMU's documentation of the command line.
-    """
-    dies, modules = max(given.dies, 1), max(given.modules, 1)
-    wanted = given.maxcpus or given.cpus
-    sockets, cores, threads = _split_cpus(given, wanted, dies * modules, prefer_sockets=prefer_sockets)
-    maxcpus = wanted or sockets * dies * modules * cores * threads
-    full = Smp(given.cpus or maxcpus, maxcpus, sockets, dies, modules, cores, threads)
-    _check_topology(full, release)
-    return full
-
-
-def _split_cpus(given: Smp, wanted: int, inner: int, *, prefer_sockets: bool) -> tuple[int, int, int]:
-    """(sockets, cores, threads): what is missing is 1, but for one that makes up `wanted`."""
-    threads = max(given.threads, 1)
-    if not wanted:
-        return max(given.sockets, 1), max(given.cores, 1), threads
-    if not given.cores and not prefer_sockets:
-        sockets = max(given.sockets, 1)
-        return sockets, max(wanted // (sockets * inner * threads), 1), threads
-    cores = max(given.cores, 1)
-    if prefer_sockets and given.sockets and not given.cores:
-        cores = max(wanted // (given.sockets * inner * threads), 1)
-    return given.sockets or max(wanted // (inner * cores * threads), 1), cores, threads
-
-
-def _check_topology(full: Smp, release: str) -> None:
-    modules = f" * modules ({full.modules})" if lives("9.1", "", release) else ""
-    shape = f"sockets ({full.sockets}) * dies ({full.dies}){modules} * cores ({full.cores}) * threads ({full.threads})"
-    product = full.sockets * full.dies * full.modules * full.cores * full.threads
-    if product != full.maxcpus:
-        raise FatalError(
-            "Invalid CPU topology: product of the hierarchy must match maxcpus: "
-            f"{shape} != maxcpus ({full.maxcpus})"
-        )
-    if full.maxcpus < full.cpus:
-        raise FatalError(
-            "Invalid CPU topology: maxcpus must be equal to or greater than smp: "
-            f"{shape} == maxcpus ({full.maxcpus}) < smp_cpus ({full.cpus})"
-        )
+    clusters = found.pop("clusters", 0)
+    if clusters > lives("8.0", "", release):
+        raise FatalError(text(release, "clusters"))
+    return Smp(**found, zero=zero)
 
 
 def check_backend(option: str, implied: str, found: dict[str, str], where: str, release: str) -> Backend:

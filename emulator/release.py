@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import marshal
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emulator.errors import FatalError
@@ -57,6 +56,7 @@ class MachineType(Record):
     numa_mem_supported: bool = False
     hotpluggable_cpus: bool = False
     acpi: bool = False
+    prefer_sockets: bool = False  # processors that -smp does not place are sockets, not cores
 
 
 class Release:
@@ -111,7 +111,7 @@ class Release:
         found = self._classes.get(type_name)
         if found is None and type_name in self.devices:
             module, name = self.devices[type_name]
-            found = self._classes[type_name] = getattr(import_module(module), name)
+            found = self._classes[type_name] = getattr(__import__(module, fromlist=[name]), name)
         return found
 
 

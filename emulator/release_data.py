@@ -135,6 +135,7 @@ def _machine_type(
         _step(board["max_cpus"], version), board.get("default_cpu", ""), board.get("default_ram_id", ""),
         bool(version) and release_key(version) <= release_key(board["numa_mem_until"]),
         board.get("hotpluggable_cpus", False), board.get("acpi", False),
+        bool(version) and release_key(version) <= release_key(board["prefer_sockets_until"]),
     )  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def _step(steps: dict[str, int] | int, version: str) -> int:
 
 def _board(board: dict[str, Any], release: str) -> dict[str, Any]:
     """What `machine` builds: the lists of RAM blocks and devices that live in `release`, without life-times."""
-    return {part: _living(board.get(part, ()), release) for part in ("ram", "devices", "firmware")}
+    return {part: _living(board.get(part, ()), release) for part in ("ram", "devices", "last", "firmware")}
 
 
 def _living(entries: list[dict[str, Any]], release: str) -> list[dict[str, Any]]:

@@ -73,6 +73,11 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("6.0", "{where}: Parameter 'driver' does not accept value '{value}'"),
     ),
     "netdev": (("", "{problem}"), ("6.0", "{where}: {problem}")),
+    "smp-key": (("", "-smp {value}: Invalid parameter '{name}'"), ("6.2", "Parameter 'smp.{name}' is unexpected")),
+    "clusters": (  # (by 10.0)
+        ("", "clusters not supported by this machine's CPU topology"),
+        ("8.0", "clusters > 1 not supported by this machine's CPU topology"),
+    ),
     "smp": (("", "-smp {value}: Parameter 'cpus' expects a number"), ("6.2", "Parameter 'smp.{name}' expects integer")),
 }  # fmt: skip
 

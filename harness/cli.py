@@ -6,6 +6,7 @@ is told apart by its name alone. All other commands are in `harness.commands`, i
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -32,6 +33,7 @@ def main() -> None:
 def _command(arguments: list[str]) -> int:
     """Exit code of the command that `arguments` name; the others than `stream` exit themselves."""
     if arguments[:1] == ["stream"]:
+        gc.disable()  # nothing that it imports or reads becomes garbage before its end
         from harness.stream_cli import main as stream  # noqa: PLC0415 - see the rule above
 
         return stream(arguments[1:])

@@ -18,8 +18,11 @@ import typer
 from rich.console import Console
 
 from harness import __version__
+from harness.advise.command import app as advise_app
+from harness.bisect_cli import app as bisect_app
 from harness.compat_cli import app as compat_app
 from harness.explain.command import explain, explain_after
+from harness.mutate.command import mutate
 from harness.plan import parse_shard, render_plan, to_json
 from harness.replay import judge_again, load_report
 from harness.report import Progress, RunReport, render_terminal, write_reports
@@ -49,6 +52,8 @@ app = typer.Typer(
 builds_app = typer.Typer(help="The emulator builds of a matrix.", no_args_is_help=True)
 app.add_typer(builds_app, name="builds")
 app.add_typer(compat_app, name="compat")
+app.add_typer(bisect_app, name="bisect")
+app.add_typer(advise_app, name="advise")
 
 _out, _err = Console(), Console(stderr=True)
 
@@ -270,6 +275,7 @@ def show(
 
 
 app.command()(explain)
+app.command()(mutate)
 
 
 @app.command(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.builds import PreparedBuild
 
-__all__ = ["check", "fetch", "write"]
+__all__ = ["check", "fetch", "said", "write"]
 
 _SECONDS: Final = 60
 _COMMANDS: Final = (
@@ -32,18 +32,17 @@ def fetch(build: PreparedBuild) -> CompatProps:
     """Entries per machine type, in the order in which they are applied; UnusableBuild for a build before 9.1."""
     lines = " ".join(shlex.quote(json.dumps(command)) for command in _COMMANDS)
     script = f'printf "%s\\n" {lines} | "$1" -M none -nodefaults -display none -qmp stdio'
+    return _parse(said(build, script), build.id)
+
+
+def said(build: PreparedBuild, script: str) -> str:
+    """What a shell script prints where the build is; its emulator is ``$1``."""
     if build.image:
         from harness.builds.images import Images  # noqa: PLC0415 - the SDK is slow to import, and seldom needed
 
         with Images() as images:
-            text = images.run_script(build.image, script, build.binary)
-    else:
-        text = _run_here(script, build.binary)
-    return _parse(text, build.id)
-
-
-def _run_here(script: str, binary: str) -> str:
-    argv = ["sh", "-c", script, "extract", binary]
+            return images.run_script(build.image, script, build.binary)
+    argv = ["sh", "-c", script, "extract", build.binary]
     return subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False).stdout
 
 

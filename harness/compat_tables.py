@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["CompatProps", "Entry", "Table", "differences", "file_name", "merge", "read", "render", "split"]
+__all__ = [
+    "CompatProps",
+    "Entry",
+    "Table",
+    "applied",
+    "differences",
+    "file_name",
+    "merge",
+    "read",
+    "render",
+    "split",
+]
 
 CompatProps = dict[str, list[tuple[str, str, str]]]  # machine type: (device, property, value), as applied
 
@@ -203,9 +214,15 @@ def differences(tables: Mapping[str, Table], props: CompatProps, version: str) -
 def _resolved(
     tables: Mapping[str, Table], board: str, number: str, version: str
 ) -> list[tuple[str, str, str]]:
+    return [entry.fact() for _, entry in applied(tables, f"{board}-{number}", version)]
+
+
+def applied(tables: Mapping[str, Table], machine: str, version: str) -> list[tuple[str, Entry]]:
+    """The entries that a release applies to a machine type, in order, each with its table's version."""
+    board, _, number = machine.rpartition("-")
     oldest = release_key(_table_of(number))
     return [
-        entry.fact()
+        (table.version, entry)
         for table in tables.values()
         if not table.version or release_key(table.version) >= oldest
         for entry in table.entries

@@ -108,7 +108,7 @@ class Guest:
     """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each hop."""
 
     name: str
-    kind: str = "paused"  # "paused" | "firmware"
+    kind: str  # "paused" | "firmware"
     seconds: float = 0.0
 
 

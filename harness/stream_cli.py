@@ -97,13 +97,11 @@ def _read(source: Source) -> Stream:
     return read_stream(source.data, strict=False, release=source.release)
 
 
-def _valid(source: Source, path: str) -> Stream | None:
-    """The stream; None, with a word on standard error, when it was not read to its end."""
-    stream = _read(source)
-    if stream.error is None:
-        return stream
-    sys.stderr.write(f"{path}: {stream.error}\n")
-    return None
+def _valid(stream: Stream, path: str) -> bool:
+    """Whether the stream was read to its end; if not, a word on standard error."""
+    if stream.error is not None:
+        sys.stderr.write(f"{path}: {stream.error}\n")
+    return stream.error is None
 
 
 def _say(line: str) -> None:
@@ -216,10 +214,11 @@ def _render_tail(found: dict[str, Any]) -> None:
 def _diff(options: Namespace) -> int:
     """Say what differs between two streams; values that change by themselves do not count."""
     from vmstate.compare import Change, diff  # noqa: PLC0415 - see the rule above
+    from vmstate.pair import read_pair  # noqa: PLC0415
 
     with open_stream(options.first) as a, open_stream(options.second) as b:
-        left, right = _valid(a, options.first), _valid(b, options.second)
-        if left is None or right is None:
+        left, right = read_pair(a, b)
+        if not (_valid(left, options.first) & _valid(right, options.second)):
             return _INVALID
         found = diff(left, right, ram=not options.no_pages)
     changes = [c for c in found if _concerns(c, options.section, options.device)]
@@ -276,8 +275,8 @@ def _digest(options: Namespace) -> int:
     found: dict[str, str] = {}
     for path in options.files:
         with open_stream(path) as source:
-            stream = _valid(source, path)
-            if stream is None:
+            stream = _read(source)
+            if not _valid(stream, path):
                 return _INVALID
             found[path] = digest(stream)
     if options.json:

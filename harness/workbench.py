@@ -80,7 +80,9 @@ async def ask(
     """What `work` makes of a started machine whose guest does not run; `Problem` when an emulator fails."""
     place = await engine.place(build, Role.SOURCE, Needs())
     began = time.monotonic()
-    emulator = Emulator(place, build, Role.SOURCE, Guest("paused"), lambda: time.monotonic() - began)
+    emulator = Emulator(
+        place, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
+    )
     try:
         start = emulator.start(machine, arguments, incoming=False)
         await emulator.race(start, deadlines[Stage.START])

@@ -65,12 +65,22 @@ def label(key: Key) -> str:
 
 def values(stream: Stream) -> dict[Key, dict[str, Leaf]]:
     """All device sections of a stream to their values by path; see `section_values`."""
-    found: dict[Key, dict[str, Leaf]] = {}
+    return {key: section_values(stream, section, key[2]) for key, section in _keyed(stream).items()}
+
+
+def _keyed(stream: Stream) -> dict[Key, Section]:
+    """All device sections of a stream."""
+    seen: Counter[tuple[str, int]] = Counter()
+    found: dict[Key, Section] = {}
     for section in stream.sections:
         if section.payload is not None or _lost(section):
-            nth = sum(1 for key in found if key[:2] == section.key)
-            found[*section.key, nth] = section_values(stream, section, nth)
+            found[*section.key, seen[section.key]] = section
+            seen[section.key] += 1
     return found
+
+
+def _raw(section: Section) -> bytes:
+    return b"".join(e.encode() for e in section.events)
 
 
 def _lost(section: Section) -> bool:
@@ -82,7 +92,7 @@ def section_values(stream: Stream, section: Section, nth: int = 0) -> dict[str, 
 
     A payload that no description covers is one value, ``payload``.
     """
-    raw = b"".join(e.encode() for e in section.events)
+    raw = _raw(section)
     found = {"": Leaf("version", section.start.version_id)}
     device = stream.vmdesc.find(*section.key, nth) if stream.vmdesc else None
     if device is None or section.payload is None:
@@ -155,10 +165,24 @@ def diff(a: Stream, b: Stream, *, ram: bool = True) -> tuple[Change, ...]:
 
 def _diff(a: Stream, b: Stream, ram: bool) -> Iterator[Change]:
     yield from _configuration(a, b)
-    left, right = values(a), values(b)
+    left, right = _keyed(a), _keyed(b)
     for key in [*left, *(k for k in right if k not in left)]:
-        yield from _section(key, left.get(key), right.get(key))
+        x, y = left.get(key), right.get(key)
+        if x is None or y is None:
+            yield Change(
+                "section", label(key), "", "" if x is None else "present", "" if y is None else "present"
+            )
+        elif not _alike(key, a, x, b, y):
+            yield from _section(key, section_values(a, x, key[2]), section_values(b, y, key[2]))
     yield from _memory(a, b, ram)
+
+
+def _alike(key: Key, a: Stream, x: Section, b: Stream, y: Section) -> bool:
+    """Whether two sections have the same version, bytes and description, and so the same values."""
+    if x.start.version_id != y.start.version_id or _raw(x) != _raw(y):
+        return False
+    first, second = (s.vmdesc.find(*key) if s.vmdesc else None for s in (a, b))
+    return first == second
 
 
 def _configuration(a: Stream, b: Stream) -> Iterator[Change]:
@@ -181,11 +205,8 @@ def _on(present: bool) -> str:
     return "on" if present else ""
 
 
-def _section(key: Key, a: dict[str, Leaf] | None, b: dict[str, Leaf] | None) -> Iterator[Change]:
+def _section(key: Key, a: dict[str, Leaf], b: dict[str, Leaf]) -> Iterator[Change]:
     name = label(key)
-    if a is None or b is None:
-        yield Change("section", name, "", "" if a is None else "present", "" if b is None else "present")
-        return
     renamed = _renamed(a, b)
     for path in [*a, *(p for p in b if p not in a)]:
         x, y = a.get(path), b.get(path)

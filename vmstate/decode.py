@@ -135,6 +135,9 @@ class _Decoder:
 
     def _field(self, f: FieldDesc, at: int, path: str, first: int | None) -> Iterator[Node]:
         """Nodes of an entry; `first` is its first index when it is a part of an array."""
+        if f.type == "qtailq" and f.struct is not None:
+            yield from self._queue(f, f.struct, at, path)
+            return
         make = self._scalar if f.struct is None or f.type in _NULL else self._struct
         if first is None and (f.count is None or make == self._scalar):
             yield make(f, f.name, at, path)
@@ -143,6 +146,30 @@ class _Decoder:
             for i in range(1 if f.count is None else f.count):
                 yield make(one, f"{f.name}[{(first or 0) + i}]", at + i * f.size, path)
 
+    def _queue(self, f: FieldDesc, vmsd: VmsdDesc, at: int, path: str) -> tuple[Node, ...]:
+        """Elements, each after a byte 1, up to a byte 0. The description is that of the last one."""
+        found: list[Node] = []
+        place, end = at, at + f.size
+        try:
+            while place < end and self._raw[place] == 1:
+                self._spend(path)
+                name = f"{f.name}[{len(found)}]"
+                children, stop = self._body(vmsd, place + 1, _join(path, name))
+                found.append(Node(name, "struct", place + 1, stop - place - 1, None, children, vmsd.version))
+                place = stop
+        except StreamError as error:
+            return (self._as_bytes(f, f.name, at, str(error)),)
+        if place + 1 != end or self._raw[place]:
+            return (
+                self._as_bytes(
+                    f, f.name, at, f"elements as the last one end at {place - at} of {f.size} bytes"
+                ),
+            )
+        return tuple(found)
+
+    def _as_bytes(self, f: FieldDesc, name: str, at: int, problem: str) -> Node:
+        return Node(name, f.type, at, f.size, bytes(self._raw[at : at + f.size]), problem=problem)
+
     def _scalar(self, f: FieldDesc, name: str, at: int, path: str) -> Node:
         self._spend(path)
         raw = bytes(self._raw[at : at + f.total])
@@ -150,16 +177,15 @@ class _Decoder:
 
     def _struct(self, f: FieldDesc, name: str, at: int, path: str) -> Node:
         self._spend(path)
-        vmsd, raw = f.struct, bytes(self._raw[at : at + f.size])
+        vmsd = f.struct
         if vmsd is None or not (vmsd.fields or vmsd.subsections):
-            return Node(name, f.type, at, f.size, raw)
+            return self._as_bytes(f, name, at, "")
         try:
             children, end = self._body(vmsd, at, _join(path, name))
         except StreamError as error:
-            return Node(name, f.type, at, f.size, raw, problem=str(error))
+            return self._as_bytes(f, name, at, str(error))
         if end != at + f.size:
-            problem = f"described as {end - at} bytes, takes {f.size}"
-            return Node(name, f.type, at, f.size, raw, problem=problem)
+            return self._as_bytes(f, name, at, f"described as {end - at} bytes, takes {f.size}")
         return Node(name, f.type, at, f.size, None, children, vmsd.version)
 
 

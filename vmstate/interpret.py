@@ -35,8 +35,11 @@ class Saved(NamedTuple):
 
 
 def style_of(release: str) -> Style:
-    """The form of `release`'s VM description. 11.1 has the newer one; 11.0, not seen, is taken to be as 10.0."""
-    return Style.MARKER if release_key(release) >= (11, 1) else Style.INDEXED
+    """The form of `release`'s VM description: 7.2, 10.0 and 11.1 differ; those between are taken to be as before."""
+    key = release_key(release)
+    if key >= (11, 1):
+        return Style.MARKER
+    return Style.LAST_BARE if key >= (10, 0) else Style.INDEXED
 
 
 def save_state(

@@ -1,10 +1,10 @@
-"""Opaque fields whose layout is known: virtio state of PCI devices, PCI interrupt lines.
+"""Opaque fields whose layout is known: virtio state of PCI and MMIO devices, PCI interrupt lines.
 
 A VM description gives only their total size. `expand(kind, raw, idstr)` gives named parts, or nothing when the
 bytes are not of the expected form; parts always cover the bytes without gaps, so that a comparison of parts is
 a comparison of the bytes. Only for display and comparison: nothing is delimited by what is found here.
 
-Source: QEMU `hw/virtio/virtio.c` and `hw/virtio/virtio-pci.c` for the order of the parts, checked on streams of
+Source: QEMU `hw/virtio/virtio.c`, `virtio-pci.c` and `virtio-mmio.c` there for the order of the parts, checked on streams of
 QEMU 5.2.0 to 11.1.3.
 """
 
@@ -17,12 +17,13 @@ from vmstate.pci import ConfigSpace
 from vmstate.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Part", "expand"]
 
 _EXPRESS, _MSIX = 0x10, 0x11  # capability ids
 _PCI_PATH: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:")
+_MMIO_PATH: Final = "virtio-mmio@"
 _SUBSECTION: Final = re.compile(rb"\x05([\x08-\x40])(virtio/[a-z0-9_]+)")
 _MAX_QUEUES: Final = 1024
 
@@ -60,12 +61,18 @@ def expand(kind: str, raw: bytes, idstr: str) -> tuple[Part, ...]:
     """Named parts of an opaque field of section `idstr`; empty when its layout is not known."""
     if kind == "pci irq state" and len(raw) % 4 == 0:
         return tuple(_lines(raw))
-    if kind == "virtio" and _PCI_PATH.match(idstr):
-        try:
-            return tuple(_virtio(_Cursor(raw)))
-        except IndexError:
-            return ()
-    return ()
+    walk = _virtio_walk(idstr) if kind == "virtio" else None
+    try:
+        return () if walk is None else tuple(walk(_Cursor(raw)))
+    except IndexError:
+        return ()
+
+
+def _virtio_walk(idstr: str) -> Callable[[_Cursor], Iterator[Part]] | None:
+    """By the bus that the path of the section begins with."""
+    if _PCI_PATH.match(idstr):
+        return _virtio_pci
+    return _virtio_mmio if idstr.startswith(_MMIO_PATH) else None
 
 
 def _lines(raw: bytes) -> Iterator[Part]:
@@ -74,7 +81,14 @@ def _lines(raw: bytes) -> Iterator[Part]:
         yield cursor.number(f"line[{name}]", 4)
 
 
-def _virtio(cursor: _Cursor) -> Iterator[Part]:
+def _virtio_mmio(cursor: _Cursor) -> Iterator[Part]:
+    for name in ("host_features_sel", "guest_features_sel", "guest_page_shift"):
+        yield cursor.number(f"mmio.{name}", 4)
+    yield from _common(cursor, align=True)
+    yield from _rest(cursor)
+
+
+def _virtio_pci(cursor: _Cursor) -> Iterator[Part]:
     yield cursor.number("pci.version_id", 4)
     space = ConfigSpace(cursor.raw[4 : 4 + 256])
     capabilities = {c.id: c.offset for c in space.capabilities}
@@ -86,11 +100,11 @@ def _virtio(cursor: _Cursor) -> Iterator[Part]:
         yield cursor.buffer("msix.table", vectors * 16)
         yield cursor.buffer("msix.pending", -(-vectors // 8))
         yield cursor.number("config_vector", 2)
-    yield from _common(cursor, msix)
+    yield from _common(cursor, vectors=msix)
     yield from _rest(cursor)
 
 
-def _common(cursor: _Cursor, msix: bool) -> Iterator[Part]:
+def _common(cursor: _Cursor, *, align: bool = False, vectors: bool = False) -> Iterator[Part]:
     yield cursor.number("status", 1)
     yield cursor.number("isr", 1)
     yield cursor.number("queue_sel", 2)
@@ -104,9 +118,11 @@ def _common(cursor: _Cursor, msix: bool) -> Iterator[Part]:
         raise IndexError("queues")
     for i in range(int(queues.value)):
         yield cursor.number(f"queue[{i}].num", 4)
+        if align:
+            yield cursor.number(f"queue[{i}].align", 4)
         yield cursor.number(f"queue[{i}].desc", 8)
         yield cursor.number(f"queue[{i}].last_avail", 2)
-        if msix:
+        if vectors:
             yield cursor.number(f"queue[{i}].vector", 2)
 
 

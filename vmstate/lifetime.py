@@ -70,7 +70,7 @@ def _resolve(description: VMState, release: str) -> VMState:
 
 def _same(made: tuple[object, ...], given: tuple[object, ...]) -> bool:
     """Whether all are the very same objects."""
-    return len(made) == len(given) and all(a is b for a, b in zip(made, given, strict=True))
+    return [*map(id, made)] == [*map(id, given)]
 
 
 def _versions(description: VMState, release: str) -> tuple[int, int]:

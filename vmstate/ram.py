@@ -72,17 +72,21 @@ def _matching(view: memoryview, at: int, word: int, count: int, step: int, kind:
     return (8 * len(found) - differ.bit_length()) // (8 * width)
 
 
-def _run_length(view: memoryview, at: int, word: int, step: int, kind: RamFlag, most: int) -> int:
-    """Number of records from `at` that go on with `word`, `word` + `step`, ...; at most `most`."""
+def _run_length(view: memoryview, at: int, word: int, step: int, kind: RamFlag, most: int, batch: int) -> int:
+    """Number of records from `at` that go on with `word`, `word` + `step`, ...; at most `most`.
+
+    `batch` records are looked at first, then four times as many, and so on.
+    """
     body = step if kind is RamFlag.PAGE else 1
     most = min(most, (len(view) - at) // (8 + body), ((1 << 64) - word) // step)  # no word overflows
-    done, batch = 0, 1
+    done = 0
     while done < most:
-        batch = min(batch * 4, _BATCH, most - done)
+        batch = min(batch, _BATCH, most - done)
         same = _matching(view, at + done * (8 + body), word + done * step, batch, step, kind)
         done += same
         if same < batch:
             break
+        batch *= 4
     return done
 
 
@@ -108,6 +112,7 @@ class RamReader:
     def __init__(self, window: Window, state: RamState) -> None:
         self._window = window
         self._state = state
+        self._last = 0  # pages that followed the first one of the last run
 
     def payload(self, until_close: bool = False) -> Steps:
         """Events of one section's payload up to EOS, or of a bare channel (`until_close`)."""
@@ -180,7 +185,9 @@ class RamReader:
         if not fill:
             follow = (address + size) | _FOLLOWS[kind]
             with window.look() as view:
-                count += _run_length(view, lead + body, follow, size, kind, most - 1)
+                # a long run is mostly cut by MAX_RUN, so that another one follows; a short one pays for itself
+                count += _run_length(view, lead + body, follow, size, kind, most - 1, max(4, self._last))
+        self._last = count - 1
         raw = window.take(lead + body + (count - 1) * (8 + body))
         yield PageRun(block, address, count, kind, size, named, raw, fill, offset)
 

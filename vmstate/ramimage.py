@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["BlockImage", "Difference", "RamImage", "differ", "xbzrle_decode"]
 
 _T = TypeVar("_T")
-_CHUNK: Final = 64  # records compared at once
+_CHUNK: Final = 64  # records compared at once: what fits the processor's cache
 _LONGEST: Final = 1024  # pages in one slice
 
 Release = Callable[[int, int], None]
@@ -223,7 +223,9 @@ class BlockImage:
 
 def _slice(run: PageRun) -> Slice:
     size = run.page_size
-    raw = memoryview(run.raw)
+    raw = (
+        run.raw if isinstance(run.raw, memoryview) else memoryview(run.raw)
+    )  # the same one: see _different_pages
     return Slice(run.first // size, run.count, raw, run.lead, run.stride, size, run.offset)
 
 
@@ -334,7 +336,7 @@ def _different(a: BlockImage, b: BlockImage) -> Iterator[int]:
     x, y = next(left, None), next(right, None)
     while x is not None or y is not None:
         if isinstance(x, Slice) and isinstance(y, Slice) and x.page == y.page:
-            count = min(x.count, y.count, _CHUNK)
+            count = min(x.count, y.count)
             yield from _different_pages(x, y, count)
             x, y = _after(x, count, left), _after(y, count, right)
             continue
@@ -347,14 +349,21 @@ def _different(a: BlockImage, b: BlockImage) -> Iterator[int]:
 
 
 def _different_pages(x: Slice, y: Slice, count: int) -> Iterator[int]:
-    """Compare the first `count` pages of two slices that start at the same page, in one piece if they allow."""
-    if x.stride == y.stride:
-        length = (count - 1) * x.stride + x.size
-        if same(x.raw[x.at : x.at + length], y.raw[y.at : y.at + length]):
-            return
-    for i in range(count):
-        if bytes(x.body(i)) != bytes(y.body(i)):
-            yield x.page + i
+    """Compare the first `count` pages of two slices that start at the same page, in long pieces if they allow."""
+    if x.raw is y.raw and x.at == y.at:  # shared by `vmstate.pair`
+        return
+    for first in range(0, count, _CHUNK):
+        last = min(first + _CHUNK, count) - 1
+        if x.stride != y.stride or not same(_bodies(x, first, last), _bodies(y, first, last)):
+            for i in range(first, last + 1):
+                if bytes(x.body(i)) != bytes(y.body(i)):
+                    yield x.page + i
+
+
+def _bodies(piece: Slice, first: int, last: int) -> memoryview:
+    """All from the body of one page to that of another, with what stands between them."""
+    start = piece.at + first * piece.stride
+    return piece.raw[start : start + (last - first) * piece.stride + piece.size]
 
 
 def _page(piece: Piece | None) -> int | None:

@@ -55,6 +55,17 @@ def _as_field(default: Any) -> _Field:
 
 
 def _init(names: list[str], defaults: dict[str, Any], *, check: bool) -> Any:
+    """The class's `__init__`: made when the first record is, as no program has records of all classes."""
+
+    def first(self: Record, *values: Any, **named: Any) -> None:
+        made = _compiled(names, defaults, check=check)
+        type.__setattr__(type(self), "__init__", made)
+        made(self, *values, **named)
+
+    return first
+
+
+def _compiled(names: list[str], defaults: dict[str, Any], *, check: bool) -> Any:
     """A real function with these parameters: a general one would take twice as long for each record."""
     parameters = ", ".join(f"{n}=_defaults_[{n!r}]" if n in defaults else n for n in names)
     last = "\n    self.__post_init__()" if check else ""

@@ -26,14 +26,14 @@ from vmstate.events import (
     Undelimited,
 )
 from vmstate.ramimage import RamImage, Release
-from vmstate.reader import Delimiter, StreamReader
+from vmstate.reader import Delimiter, Signal, StreamReader
 from vmstate.record import Record, field
 from vmstate.vmdesc import VmDesc, find_vmdesc, parse_vmdesc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Section", "Stream", "read_stream"]
+__all__ = ["Reading", "Section", "Stream", "read_stream"]
 
 _RELEASE: Final = 1 << 24  # bytes between two calls of `release`
 
@@ -152,22 +152,80 @@ def read_stream(
     `release(start, end)` is told which bytes are not needed at the moment: a caller with a mapped file can give
     their memory back; it is called again by `Stream.ram` and what uses it.
     """
-    view = memoryview(data).cast("B")
-    error: StreamError | None = None
-    desc: VmDesc | None = None
-    events: list[Event] = []
-    try:
-        desc = _description(view)
-        walker = delimiter or (desc.delimiter() if desc else None)
-        reader = StreamReader(delimiter=walker, page_size=page_size)
-        reader.feed(view)
-        reader.close()
-        events.extend(_released(reader, release or (lambda _start, _end: None)))
-    except StreamError as found:
-        if strict:
-            raise
-        error = found
-    return Stream(tuple(events), desc, len(view), error, release)
+    reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size)
+    while reading.step():
+        pass
+    if strict and reading.error is not None:
+        raise reading.error
+    return reading.stream()
+
+
+class Reading:
+    """A stream that is read event by event. `done` is true at its end and after an error, which `error` keeps."""
+
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        *,
+        delimiter: Delimiter | None = None,
+        release: Release | None = None,
+        page_size: int = wire.PAGE_SIZE,
+    ) -> None:
+        self._view = memoryview(data).cast("B")
+        self._release = release
+        self._released = 0
+        self._desc: VmDesc | None = None
+        self._events: list[Event] = []
+        self.error: StreamError | None = None
+        self.done = False
+        try:
+            self._desc = _description(self._view)
+        except StreamError as error:
+            self._fail(error)
+        walker = delimiter or (self._desc.delimiter() if self._desc else None)
+        self._reader = StreamReader(delimiter=walker, page_size=page_size)
+        self._reader.feed(self._view)
+        self._reader.close()
+
+    @property
+    def offset(self) -> int:
+        """Place of the next byte to be read."""
+        return self._reader.offset
+
+    @property
+    def last(self) -> Event | None:
+        """The event that was read last; it may be replaced by one that encodes to the same bytes."""
+        return self._events[-1] if self._events else None
+
+    @last.setter
+    def last(self, event: Event) -> None:
+        self._events[-1] = event
+
+    def step(self) -> bool:
+        """Read one event; False when there is none. Memory of events before the last one may be given back."""
+        self._give_back()
+        try:
+            event = Signal.END if self.done else self._reader.next_event()
+        except StreamError as error:
+            self._fail(error)
+            return False
+        if isinstance(event, Signal):
+            self.done = True
+            return False
+        self._events.append(event)
+        return True
+
+    def stream(self) -> Stream:
+        """What was read so far."""
+        return Stream(tuple(self._events), self._desc, len(self._view), self.error, self._release)
+
+    def _fail(self, error: StreamError) -> None:
+        self.error, self.done = error, True
+
+    def _give_back(self) -> None:
+        if self._release is not None and self.offset - self._released >= _RELEASE:
+            self._release(self._released, self.offset)
+            self._released = self.offset
 
 
 def _description(view: memoryview) -> VmDesc | None:
@@ -176,12 +234,3 @@ def _description(view: memoryview) -> VmDesc | None:
         return None
     offset, length = place
     return parse_vmdesc(view[offset + 5 : offset + 5 + length], offset + 5)
-
-
-def _released(reader: StreamReader, release: Release) -> Iterator[Event]:
-    done = 0
-    for event in reader.events():
-        yield event
-        if reader.offset - done >= _RELEASE:
-            release(done, reader.offset)
-            done = reader.offset

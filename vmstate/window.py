@@ -21,7 +21,7 @@ __all__ = ["Buffer", "Window", "same"]
 Buffer = bytes | memoryview
 
 _COMPACT = 1 << 16  # consumed bytes of a joined buffer are dropped beyond this
-_PIECE = 1 << 17  # bytes compared at once: what fits the processor's cache
+_PIECE = 1 << 18  # bytes compared at once: with its copy what fits the processor's cache
 
 
 def same(a: Buffer, b: Buffer) -> bool:

@@ -12,6 +12,7 @@ from emulator.bus import Bus
 from emulator.errors import DeviceError, FatalError
 
 if TYPE_CHECKING:
+    from emulator.device import Device
     from emulator.machine import Machine
 
 __all__ = ["complete", "cpu_type", "populate"]
@@ -29,7 +30,12 @@ def populate(machine: Machine) -> None:
 
 def complete(machine: Machine) -> None:
     """The blocks that firmware reads, whose size depends on what the machine has."""
-    _blocks(machine, machine.release.boards[machine.type.board]["firmware"])
+    board = machine.release.boards[machine.type.board]
+    _blocks(machine, board["firmware"])
+    sizes = tuple(entry.get("told", entry["size"]) for entry in board["firmware"])
+    for device in machine.devices:
+        device.machine_done(sizes)
+    _devices(machine, board.get("last", []))
 
 
 def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
@@ -40,32 +46,52 @@ def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
 
 
 def _wanted(machine: Machine, entry: dict[str, Any]) -> bool:
-    """Optional parts are there without `-nodefaults`."""
-    return "part" not in entry or not machine.options.nodefaults
+    """Optional parts are there without `-nodefaults`; the network also not when the user says something of networks."""
+    part = entry.get("part", "")
+    return not part or (_default_network(machine) if part == "net" else not machine.options.nodefaults)
+
+
+def _default_network(machine: Machine) -> bool:
+    options = machine.options
+    return options.nic and not options.nodefaults and not options.of("netdev")
 
 
 def _count(machine: Machine, entry: dict[str, Any]) -> int:
-    return max(machine.options.smp.cpus, 1) if entry.get("count") == "cpus" else 1
+    """How many of it: a number, or one for each processor, or one for each user network."""
+    count = entry.get("count", 1)
+    if count == "cpus":
+        return machine.smp.cpus
+    if count == "networks":
+        given = sum(backend.kind == "user" for backend in machine.options.of("netdev"))
+        return given + _default_network(machine)
+    return int(count)
 
 
-def _devices(machine: Machine, entries: list[dict[str, Any]]) -> None:
+def _devices(machine: Machine, entries: list[dict[str, Any]], outer: Device | None = None) -> None:
     for entry in entries:
         if _wanted(machine, entry):
             for _ in range(_count(machine, entry)):
-                _make(machine, entry)
+                _make(machine, entry, outer)
                 _devices(machine, entry.get("then", []))
 
 
-def _make(machine: Machine, entry: dict[str, Any]) -> None:
+def _make(machine: Machine, entry: dict[str, Any], outer: Device | None) -> None:
     """One device; what is `inside` it comes before its own section, as parts made in QEMU's `realize` do."""
     device = machine.new(_type(machine, entry), entry.get("id", ""))
+    device.place_in_tree = _place(entry.get("qom", ""), outer)
     for name, value in entry.get("props", {}).items():
         device.set(name, value)
     if "offers" in entry:
         device.add_bus(Bus(entry["offers"]["name"], device, kind=entry["offers"]["kind"]))
     machine.place(device, entry.get("bus", ""), entry.get("addr", ""))
-    _devices(machine, entry.get("inside", []))
+    machine.number(device)
+    _devices(machine, entry.get("inside", []), device)
     machine.realize(device)
+
+
+def _place(name: str, outer: Device | None) -> str:
+    """The path in the object tree that an entry names: a whole one, or a name below the device it is inside."""
+    return name if outer is None or not name or name[0] == "/" else f"{outer.qom_path}/{name}"
 
 
 def _type(machine: Machine, entry: dict[str, Any]) -> str:

@@ -188,6 +188,10 @@ class HostCpu(X86Cpu):
             if env.spec_ctrl & bit and name not in given:
                 raise HookError(f"guest uses {name}, which this processor has not")
 
+    def get(self, name: str) -> Any:
+        """A property; a flag that the host has not is off, as QEMU expands this model."""
+        return name in self._given() if name in FEATURES else super().get(name)
+
     def _given(self) -> frozenset[str]:
         host = self.props["x-host-features"].split("+")
         return frozenset(name for name in host if self.props.get(name))

@@ -66,15 +66,56 @@ def made(description: VMState) -> Part:
 
 def clear(description: VMState, state: Any) -> None:
     """Set every field of `description`, subsections included, to zero; objects that are there are kept."""
+    for step in _plan(description):
+        if isinstance(step, dict):
+            _set_all(state, step)
+        elif step.attr:
+            _clear_field(step, state)
+        elif step.vmsd is not None and step.new is not None:
+            clear(step.vmsd, step.new(state))  # saved through a temporary, which may be `state`
+
+
+# By identity, with the description, so that its id stays its own: most of a start would be spent on thousands of
+# fields, most of them plain numbers of a few descriptions that occur again and again.
+_plans: dict[int, tuple[VMState, list[dict[str, Any] | Field]]] = {}
+
+
+def _plan(description: VMState) -> list[dict[str, Any] | Field]:
+    """What clearing does, in order: runs of plain values as {name: zero}, and fields that take more."""
+    known = _plans.get(id(description))
+    if known is None:
+        steps: list[dict[str, Any] | Field] = []
+        _add_steps(description, steps)
+        known = _plans[id(description)] = description, steps
+    return known[1]
+
+
+def _add_steps(description: VMState, steps: list[dict[str, Any] | Field]) -> None:
     for field in description.fields:
-        if field.attr:
-            _clear_field(field, state)
-        elif (
-            field.vmsd is not None and field.new is not None
-        ):  # saved through a temporary, which may be `state`
-            clear(field.vmsd, field.new(state))
+        if not _is_plain(field):
+            steps.append(field)
+            continue
+        if not steps or not isinstance(steps[-1], dict):
+            steps.append({})
+        run = steps[-1]
+        assert isinstance(run, dict)  # noqa: S101 - it has just been made sure of
+        run[field.attr] = _zero(field)
     for subsection in description.subsections:
-        clear(subsection, state)
+        _add_steps(subsection, steps)
+
+
+def _is_plain(field: Field) -> bool:
+    """Whether the field is an attribute of the state itself, whose zero is a value that does not change."""
+    own = field.attr and "." not in field.attr and (field.vmsd is None or field.info is not None)
+    return bool(own) and isinstance(_zero(field), bool | int | bytes | None)
+
+
+def _set_all(state: Any, values: dict[str, Any]) -> None:
+    if type(state) is Part:
+        vars(state).update(values)
+        return
+    for name, value in values.items():
+        setattr(state, name, value)
 
 
 def _clear_field(field: Field, state: Any) -> None:
@@ -98,7 +139,7 @@ def _zero(field: Field) -> Any:
     if field.count is None:
         return zero
     count = field.start + field.count if isinstance(field.count, int) else 0
-    return nested([zero] * count, field.shape)
+    return nested([zero] * count, field.shape) if field.shape else [zero] * count
 
 
 def _clear_struct(field: Field, description: VMState, state: Any, name: str) -> None:

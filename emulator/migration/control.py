@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from emulator.errors import QmpError
+from emulator.devices.system.migration import MigrationObject
+from emulator.errors import DeviceError, FatalError, QmpError
 from emulator.migration import snapshot
 from emulator.migration.address import Address, from_channels, parse_uri
 from emulator.migration.commands import CommandHandler
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Migration"]
 
 
-_TRUE: Final = ("on", "true", "yes", "y")
-
-
 def _no_fd(_name: str) -> int | None:
     return None
 
@@ -56,6 +54,24 @@ def _error(text: str) -> QmpError:
     return QmpError("GenericError", text)
 
 
+def check_properties(machine: Machine) -> None:
+    """FatalError for properties of the `migration` object that are unknown or do not go together, as at QEMU's start."""
+    try:
+        settings_of(MigrationObject(machine))
+    except (DeviceError, QmpError) as why:
+        raise FatalError(str(why)) from why
+
+
+def settings_of(says: MigrationObject) -> Settings:
+    """Capabilities and parameters as compat entries and `-global` have them; QmpError."""
+    settings = Settings(says.machine.release)
+    switched = says.values_of(settings.capabilities)
+    settings.set_capabilities([{"capability": name, "state": state} for name, state in switched.items()])
+    given = says.values_of(settings.parameters)
+    settings.set_parameters({name: v for name, v in given.items() if v != settings.parameters[name]})
+    return settings
+
+
 class Migration:
     """A machine's migration.
 
@@ -67,7 +83,8 @@ class Migration:
         release = machine.release.name
         self.machine = machine
         self.traits = Traits(release)
-        self.settings = Settings(machine.release)
+        self.object = MigrationObject(machine)
+        self.settings = settings_of(self.object)
         self.progress = Progress(self._changed)
         self.error = ""
         self.blockers: list[str] = []
@@ -94,21 +111,15 @@ class Migration:
     def framing(self) -> Framing:
         """How streams of this release and machine type are framed."""
         traits = self.traits
-        properties = self._properties()
+        properties = self.object.props
         return Framing(
             style=style_of(traits.release),
-            configuration=properties.get("send-configuration", True),
-            footers=properties.get("send-section-footer", True),
-            switchover_start=traits.switchover_start and properties.get("send-switchover-start", True),
+            configuration=properties["send-configuration"],
+            footers=properties["send-section-footer"],
+            switchover_start=properties.get("send-switchover-start", False),
             describes_configuration=traits.described_configuration,
             spaced=traits.spaced_description,
         )
-
-    def _properties(self) -> dict[str, bool]:
-        """Properties of QEMU's `migration` object: compat entries, then `-global`."""
-        compat = [(entry.device, entry.property, entry.value) for entry in self.machine.compat]
-        every = [*compat, *self.machine.globals]
-        return {name: value in _TRUE for driver, name, value in every if driver == "migration"}
 
     def _configuration(self) -> Configuration:
         uuid = self.machine.options.uuid
@@ -139,7 +150,8 @@ class Migration:
 
     @property
     def _asks_for_switchover(self) -> bool:
-        return bool(self.settings.capabilities.get("switchover-ack")) and self.traits.acks_at_once
+        legacy = self.object.props.get("switchover-ack-legacy", True)
+        return bool(self.settings.capabilities.get("switchover-ack")) and legacy
 
     def say(self, line: str) -> None:
         """Print a line as QEMU does."""

@@ -16,6 +16,7 @@ from emulator.memory import PAGE_SIZE
 from emulator.migration.faults import LoadFault
 from emulator.migration.names import c_string
 from emulator.migration.xbzrle import decode_page
+from emulator.migration.zeros import MOST, RECORD, ZERO, zero_records
 from vmstate.wire import RAM_VERSION, RamFlag
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _EOS: Final = int(RamFlag.EOS)
 _BODY: Final = int(RamFlag.PAGE | RamFlag.ZERO | RamFlag.XBZRLE)
 _COMPRESSED: Final = int(RamFlag.COMPRESS_PAGE)
 _PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
-_ZERO: Final = int(RamFlag.ZERO | RamFlag.CONTINUE)
 _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _read_word = struct.Struct(">Q").unpack_from
 
@@ -110,7 +110,7 @@ class RamLoader:
     def _page(self, source: Input, block: RamBlock, at: int, flags: int) -> None:
         if flags == RamFlag.PAGE:
             data = source.take(PAGE_SIZE)
-            block.data[at : at + len(data)] = data
+            block.place(at, data)
             _all_there(data, PAGE_SIZE)
         elif flags == RamFlag.ZERO:
             self._fill(source, block, at)
@@ -126,7 +126,7 @@ class RamLoader:
             raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
         page = fill * PAGE_SIZE
         if block.data[at : at + PAGE_SIZE] != page:
-            block.data[at : at + PAGE_SIZE] = page
+            block.place(at, page)
 
     def _xbzrle(self, source: Input, block: RamBlock, at: int) -> None:
         tail = f"Failed to decompress XBZRLE page at {at:x}"
@@ -140,7 +140,7 @@ class RamLoader:
         page = decode_page(encoded, block.data[at : at + PAGE_SIZE])
         if page is None:
             raise LoadFault(said=("Failed to load XBZRLE page - decode error!", tail))
-        block.data[at : at + PAGE_SIZE] = page
+        block.place(at, page)
 
     def _other(self, source: Input, at: int, flags: int) -> None:
         if flags == RamFlag.MEM_SIZE:
@@ -189,24 +189,42 @@ def _unknown(flags: int) -> LoadFault:
 
 def _copy_pages(block: RamBlock, view: memoryview) -> int:
     """Take pages with content from the start of `view`; the bytes that they were."""
-    data, limit, at = block.data, block.used_length, 0
+    limit, at = block.used_length, 0
     for end in range(8 + PAGE_SIZE, len(view) + 1, 8 + PAGE_SIZE):
         word = _read_word(view, at)[0] ^ _PAGE
         if word & _FLAGS or word >= limit:
             break
-        data[word : word + PAGE_SIZE] = view[at + 8 : end]
+        block.place(word, view[at + 8 : end])
         at = end
     return at
 
 
 def _clear_pages(block: RamBlock, view: memoryview) -> int:
     """Take zero pages from the start of `view`; the bytes that they were."""
-    data, limit, at = block.data, block.used_length, 0
-    for end in range(9, len(view) + 1, 9):
-        word = _read_word(view, at)[0] ^ _ZERO
-        if word & _FLAGS or word >= limit or view[end - 1]:
+    limit, at = block.used_length, 0
+    while len(view) - at >= RECORD:
+        word = _read_word(view, at)[0] ^ ZERO
+        if word & _FLAGS or word >= limit or view[at + 8]:
             break
-        if data[word : word + PAGE_SIZE] != _ZERO_PAGE:
-            data[word : word + PAGE_SIZE] = _ZERO_PAGE
-        at = end
+        count = _zero_run(view, at, word, limit)
+        _clear(block, word, count)
+        at += count * RECORD
     return at
+
+
+def _zero_run(view: memoryview, at: int, start: int, limit: int) -> int:
+    """Pages of the run of zero pages at `view[at:]`, of which there is one: as many as can be, a half of that, ..."""
+    count = min((len(view) - at) // RECORD, (limit - start) // PAGE_SIZE, MOST)
+    records = zero_records(start, count) if count > 1 else b""
+    while count > 1 and view[at : at + count * RECORD] != records[: count * RECORD]:
+        count //= 2
+    return max(count, 1)
+
+
+def _clear(block: RamBlock, start: int, count: int) -> None:
+    """Zero pages; those that are so already take no memory."""
+    if block.untouched(start, start + count * PAGE_SIZE):
+        return
+    for at in range(start, start + count * PAGE_SIZE, PAGE_SIZE):
+        if block.data[at : at + PAGE_SIZE] != _ZERO_PAGE:
+            block.place(at, _ZERO_PAGE)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from emulator.memory import PAGE_SIZE
+from emulator.migration.zeros import MOST, ZERO, zero_records
 from vmstate.wire import RamFlag
 
 if TYPE_CHECKING:
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RamSaver", "RamStats"]
 
-_RUN: Final = 256  # pages looked at together
+_RUN: Final = MOST  # pages looked at together
 _ZERO_RUN: Final = bytes(_RUN * PAGE_SIZE)
 _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _HEAD: Final = 64  # a page whose first bytes are not all zero needs no closer look
 _ZERO_HEAD: Final = bytes(_HEAD)
 # plain numbers: a flag enumeration costs more than sending the page
 _PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
-_ZERO: Final = int(RamFlag.ZERO | RamFlag.CONTINUE)
 _CONTINUE: Final = int(RamFlag.CONTINUE)
 _EOS: Final = struct.pack(">Q", RamFlag.EOS)
 _SLICE: Final = 0.05  # seconds after which an iteration lets the migration think, as QEMU's does
@@ -147,7 +147,7 @@ class RamSaver:
 
     def _send(self, out: Output, block: RamBlock, first: int, end: int) -> None:
         start, stop = first * PAGE_SIZE, end * PAGE_SIZE
-        if (
+        if block.untouched(start, stop) or (
             block.data[start : start + _HEAD] == _ZERO_HEAD
             and block.data[start:stop] == _ZERO_RUN[: stop - start]
         ):
@@ -159,12 +159,11 @@ class RamSaver:
         """A run of zero pages: word and fill byte of each, in one piece."""
         parts = []
         if self._last is not block:
-            parts.append(_word(start | _ZERO & ~_CONTINUE) + self._named(block) + b"\0")
+            parts.append(_word(start | ZERO & ~_CONTINUE) + self._named(block) + b"\0")
             self.stats.duplicate += 1
             start += PAGE_SIZE
         count = (stop - start) // PAGE_SIZE
-        values = [v for at in range(start, stop, PAGE_SIZE) for v in (at | _ZERO, 0)]
-        parts.append(struct.pack(">" + "QB" * count, *values))
+        parts.append(zero_records(start, count))
         self.stats.duplicate += count
         out.put(b"".join(parts))
 
@@ -175,7 +174,7 @@ class RamSaver:
         data, view = block.data, memoryview(block.data)
         for at in range(start, stop, PAGE_SIZE):
             is_zero = data[at : at + _HEAD] == _ZERO_HEAD and data[at : at + PAGE_SIZE] == _ZERO_PAGE
-            head = self._head(block, at, _ZERO if is_zero else _PAGE)
+            head = self._head(block, at, ZERO if is_zero else _PAGE)
             parts.append(head)
             size += len(head)
             if is_zero:

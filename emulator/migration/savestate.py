@@ -11,10 +11,10 @@ Format: `vmstate.wire`; the same code writes snapshots.
 
 from __future__ import annotations
 
-import json
 import struct
 from typing import TYPE_CHECKING, Any
 
+from emulator.jsontext import dumps
 from emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
 from emulator.migration.handlers import Pending, iterative
 from vmstate.interpret import save_state
@@ -162,13 +162,13 @@ class StateWriter:
 
 def _json(value: Any, spaced: bool) -> str:
     """JSON as the release writes it; readers do not care, people who compare do."""
-    return _old_json(value) if spaced else json.dumps(value)
+    return _old_json(value) if spaced else dumps(value)
 
 
 def _old_json(value: Any) -> str:
     """A space inside all brackets and before every colon."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} : {_old_json(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{dumps(k)} : {_old_json(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list):
         return "[ " + ", ".join(map(_old_json, value)) + " ]"
-    return json.dumps(value)
+    return dumps(value)

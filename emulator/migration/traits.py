@@ -40,7 +40,6 @@ TRAITS: Final[dict[str, Span]] = {
     "switchover_start": Span("10.0"),  # MIG_CMD_SWITCHOVER_START exists
     "described_configuration": Span("10.0"),  # the VM description tells of the configuration section
     "spaced_description": Span(until="6.0"),  # the VM description is printed with a space inside brackets
-    "acks_at_once": Span(until="11.1"),  # SWITCHOVER_ACK is sent although no device asked for it
     "recover_can_pause": Span("8.2"),
     # addresses
     "address_first": Span("8.2"),  # the address is read before the state is looked at

@@ -60,7 +60,10 @@ def _print(lines: Iterable[str]) -> str:
 
 def _execute(call: Call, name: str, **arguments: Any) -> Any:
     """A QMP command, by name."""
-    return call.server.commands[name].handler(call, arguments)
+    found = call.server.command(name)
+    if found is None:
+        raise QmpError("CommandNotFound", f"The command {name} has not been found")
+    return found.handler(call, arguments)
 
 
 def _info_version(call: Call) -> list[str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from emulator.qmp.session import Session
+from emulator.qmp.table import find_command
 from vmstate.lifetime import release_key
 
 if TYPE_CHECKING:
@@ -50,12 +51,9 @@ class Server:
         self.status = 0  # what the process ends with
         self._events: deque[dict[str, Any]] = deque()
 
-    @cached_property
-    def commands(self) -> dict[str, Command]:
-        """The release's commands."""
-        from emulator.qmp.table import commands_of  # noqa: PLC0415 - the first command pays for it
-
-        return commands_of(self.release)
+    def command(self, name: str) -> Command | None:
+        """A command, if the release has it."""
+        return find_command(name, self.release)
 
     @cached_property
     def snapshots(self) -> Snapshots:

@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 from emulator.errors import QmpError
+from emulator.jsontext import dumps
+from emulator.qmp.input import Input
 from emulator.qmp.monitor import Monitor
-from emulator.qmp.syntax import Reader, SyntaxMistake
 from emulator.qmp.table import Call
 from emulator.qmp.types import generic
 
@@ -37,13 +37,13 @@ class Session(Monitor):
         self.server = server
         self._arrived: list[int] = []
         self._backend = backend
-        self._indent = 4 if pretty else None
-        self._reader = Reader(server.release)
+        self._pretty = pretty
+        self._input = Input(server.release)
         backend.on_open, backend.on_data, backend.on_close = self._open, self._data, self._close
 
     def _open(self) -> None:
         self.ready = self.oob = False
-        self._reader = Reader(self.server.release)
+        self._input = Input(self.server.release)
         self._send({"QMP": {"version": self.server.version, "capabilities": ["oob"]}})
 
     def _close(self) -> None:
@@ -59,7 +59,7 @@ class Session(Monitor):
             for fd in self._arrived:
                 os.close(fd)
             self._arrived = fds
-        for request in self._reader.feed(data):
+        for request in self._input.feed(data):
             if self.server.ending:
                 return
             answer = self.answer(request)
@@ -76,7 +76,8 @@ class Session(Monitor):
             self._send(message)
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._backend.write(json.dumps(message, indent=self._indent).encode() + b"\r\n")
+        words = _indented(message) if self._pretty else dumps(message)
+        self._backend.write(words.encode() + b"\r\n")
 
     def answer(self, request: Any) -> dict[str, Any]:
         """The answer to one input."""
@@ -89,7 +90,7 @@ class Session(Monitor):
         return {"return": value, "id": request["id"]} if has_id else {"return": value}
 
     def _execute(self, request: Any) -> Any:
-        if isinstance(request, SyntaxMistake):
+        if isinstance(request, Exception):  # a SyntaxMistake: the input is no value
             raise generic(str(request))
         name, arguments, oob = _envelope(request, oob=self.oob)
         found = self._find(name)
@@ -100,7 +101,7 @@ class Session(Monitor):
             return found.handler(Call(self.server.machine, self.server, self), arguments)
 
     def _find(self, name: str) -> Command:
-        found = self.server.commands.get(name)
+        found = self.server.command(name)
         if not self.ready and name != "qmp_capabilities":
             raise QmpError("CommandNotFound", _NEGOTIATE)
         if self.ready and name == "qmp_capabilities":
@@ -108,6 +109,12 @@ class Session(Monitor):
         if found is None:
             raise QmpError("CommandNotFound", f"The command {name} has not been found")
         return found
+
+
+def _indented(message: dict[str, Any]) -> str:
+    import json  # noqa: PLC0415 - for people who look
+
+    return json.dumps(message, indent=4)
 
 
 def _envelope(request: Any, *, oob: bool) -> tuple[str, dict[str, Any], bool]:

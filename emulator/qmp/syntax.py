@@ -75,12 +75,12 @@ class _Token(NamedTuple):
 
 
 class Reader:
-    """Bytes to values, for one connection."""
+    """Bytes to values, for one connection, of which something may have been read: up to `line` and `column`."""
 
-    def __init__(self, release: str) -> None:
+    def __init__(self, release: str, line: int = 1, column: int = 1) -> None:
         self._release = release
         self._buffer = b""
-        self._line, self._column = 1, 1
+        self._line, self._column = line, column
         self._skipping = False
         self._reset()
 

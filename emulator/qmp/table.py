@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emulator.qmp.server import Server
     from emulator.qmp.types import Member
 
-__all__ = ["COMMANDS", "EVENTS", "Arguments", "Call", "Command", "command", "commands_of"]
+__all__ = ["COMMANDS", "EVENTS", "Arguments", "Call", "Command", "command", "commands_of", "find_command"]
 
 Arguments = dict[str, Any]
 
@@ -83,7 +83,20 @@ def command(
 
 def commands_of(release: str) -> dict[str, Command]:
     """The commands that a release has, by name."""
-    import emulator.qmp.commands  # noqa: PLC0415 - the first command loads them all, not the start
+    from emulator.qmp.commands import load  # noqa: PLC0415 - they import this module
 
-    emulator.qmp.commands.load()
+    for _ in load():
+        pass
     return {name: c for name, c in COMMANDS.items() if lives(c.since, c.until, release)}
+
+
+def find_command(name: str, release: str) -> Command | None:
+    """One of them, without loading the topics that come after its own."""
+    from emulator.qmp.commands import load  # noqa: PLC0415 - as above
+
+    if name not in COMMANDS:
+        for _ in load():
+            if name in COMMANDS:
+                break
+    found = COMMANDS.get(name)
+    return found if found is not None and lives(found.since, found.until, release) else None

@@ -44,10 +44,21 @@ _PARTS = ("code", "releases", "start.py")
 # No site module, no environment: the interpreter starts in half the time, and nothing of the user's gets in.
 _FLAGS = "-I -S"
 _START = """\
-import sys
+import marshal, os, sys
 
 root = __file__.rpartition("/")[0]
 sys.path.append(root + "/code")
+try:
+    fd = os.open(f"{root}/code.{sys.implementation.cache_tag}", os.O_RDONLY | os.O_CLOEXEC)
+except FileNotFoundError:
+    pass  # modules are found in `code`, one by one
+else:
+    size = int.from_bytes(os.read(fd, 8), "big")
+    index = marshal.loads(os.read(fd, size))
+    _, _, offset, length = index["emulator.packed"]
+    names = {"__name__": "emulator.packed"}
+    exec(marshal.loads(os.pread(fd, length, 8 + size + offset)), names)
+    names["install"](fd, 8 + size, index, root + "/code")
 from emulator.main import main
 
 release = sys.argv[1]
@@ -80,7 +91,7 @@ class Sources:
 
     def digest(self) -> str:
         """Hex SHA-256 over all that a bundle is made from, the interpreter included."""
-        interpreter = f"{_interpreter()} {MAGIC_NUMBER.hex()}\n{_FLAGS}\n{_START}"
+        interpreter = f"{_interpreter()} {sys.version} {MAGIC_NUMBER.hex()}\n{_FLAGS}\n{_START}"
         return _tree_digest(self.root, self._files((*_PACKAGES, *_DATA)), interpreter)
 
     def _files(self, directories: Iterable[str]) -> Iterator[Path]:
@@ -175,6 +186,7 @@ def _fill(root: Path, sources: Sources) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sources.root / file, target)
     _compile(root / "code")
+    _pack(root)
     (root / "start.py").write_text(_START)
     (root / "releases").mkdir()
     _freeze(sources, root / "releases")
@@ -193,19 +205,29 @@ def _compile(code: Path) -> None:
         raise BuildError("the reference emulator does not compile")
 
 
+def _pack(root: Path) -> None:
+    """Let the emulator write its modules into one file, for the Python that the launchers name."""
+    _run_emulator(root / "code", "packing", str(root), what="pack its modules")
+
+
 def _freeze(sources: Sources, directory: Path) -> None:
     """Let the emulator write one file per release, named by it."""
-    argv = [sys.executable, "-P", "-m", "emulator.freezing", str(directory)]
-    environment = {**os.environ, "PYTHONPATH": str(sources.root), "PYTHONDONTWRITEBYTECODE": "1"}
+    _run_emulator(sources.root, "freezing", str(directory), what="freeze its releases")
+
+
+def _run_emulator(path: Path, module: str, *arguments: str, what: str) -> None:
+    """Run one of the emulator's tools; BuildError when it does not do `what` it is for."""
+    argv = [sys.executable, "-P", "-m", f"emulator.{module}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
             argv, env=environment, capture_output=True, text=True, timeout=_FREEZE_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as err:
-        raise BuildError("the reference emulator did not freeze its releases in time") from err
+        raise BuildError(f"the reference emulator did not {what} in time") from err
     if done.returncode:
         words = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-        raise BuildError(f"the reference emulator does not freeze its releases: {words!r}")
+        raise BuildError(f"the reference emulator does not {what}: {words!r}")
 
 
 def _digests(root: Path, code: list[Path]) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,17 @@
 """Properties that may heal a failure, most plausible first.
 
-A candidate is a setting for one side. Three things make one: a value that differs between the two sides, a
-property that only one side has (a compatibility switch added later, say), and a number that the failure shows.
+A candidate is a setting for one side. Four things make one: a value that differs between the two sides, a property
+that only one side has (a compatibility switch added later, say), a number that the failure shows, and a line of a
+compat table for the device or a base type of it.
 
 1. Only the devices involved count: those that the reproducer's arguments made, and those of the cause's name.
 2. Of two sides with different values, each may take the other's.
 3. A switch that only one side has is turned over.
 4. A property whose value is the number that its side has at the failing place takes the other side's number; where
    no place is known, any number of the message takes each other. Numbers below 2 are in everything and say nothing.
-5. Names are compared word by word with the words of the cause and of the place in the stream; each hit counts.
+5. A table line that applies to the machine, but not in this build, is set. One that does is taken back to the type's
+   own default, if the failure's words point to it; that is the last thing to be tried, never together with others.
+6. Names are compared word by word with the words of the cause and of the place in the stream; each hit counts.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.explain.records import Setting, Side
+from harness.explain.tables import same, table_entries
 from harness.explain.where import numbers
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ _COMMON = frozenset(
 )
 _TELLING = 2  # rule 4
 # How much each basis counts beside a common word.
-_WEIGHTS = {"difference": 4, "number": 3, "switch": 1}
+_WEIGHTS = {"difference": 4, "number": 3, "table": 3, "switch": 1, "default": 0}
 # Settings that change what the guest is, or the emulator's own ways: never a migration's remedy.
 _LEFT_OUT = frozenset(
     {"drive", "chardev", "netdev", "mac", "bus", "multifunction", "failover_pair_id", "acpi-index"}
@@ -89,14 +93,23 @@ class _Clue:
 
 
 def candidates(
-    source: MachineView, destination: MachineView, cause: Cause, where: Sequence[Difference]
+    source: MachineView,
+    destination: MachineView,
+    cause: Cause,
+    where: Sequence[Difference],
+    machine: str = "",
 ) -> tuple[Candidate, ...]:
-    """All candidates for the two sides of a failing migration, most plausible first, each setting once."""
+    """All candidates for the two sides of a failing migration, most plausible first, each setting once.
+
+    `machine` is the machine type, for the compat tables; without it they are not asked.
+    """
     clue = _Clue.of(cause, where)
     found: dict[tuple[Side, Setting], Candidate] = {}
     for candidate in (
         *_on(Side.DESTINATION, destination, source, clue),
         *_on(Side.SOURCE, source, destination, clue),
+        *_listed(Side.DESTINATION, destination, clue, machine),
+        *_listed(Side.SOURCE, source, clue, machine),
     ):
         key = candidate.side, candidate.setting
         if key not in found or candidate.score > found[key].score:
@@ -117,6 +130,47 @@ def _on(side: Side, here: MachineView, there: MachineView, clue: _Clue) -> Itera
                 setting = Setting(object_.type, name, wanted)
                 score = _WEIGHTS[basis] + len(_words(name, object_.type) & clue.words)
                 yield Candidate(side, setting, _text(value), basis, why, score)
+
+
+def _listed(side: Side, here: MachineView, clue: _Clue, machine: str) -> Iterator[Candidate]:
+    """Lines of tables for the devices involved, the build's own first (rule 5)."""
+    for object_ in here.objects:
+        if not _involved(object_, clue):
+            continue
+        for origin, device, name, value in _lines(here, machine, here.kin(object_.type)):
+            if name not in object_.settable or name not in object_.values or name in _LEFT_OUT:
+                continue
+            now = _text(object_.values[name])
+            for wanted, basis, why in _line_wanted(now, value, object_.defaults.get(name), origin, device):
+                setting = Setting(object_.type, name, wanted)
+                score = _WEIGHTS[basis] + len(_words(name, object_.type) & clue.words)
+                if basis != "default" or _words(name) & clue.words:
+                    yield Candidate(side, setting, now, basis, why, score)
+
+
+def _lines(here: MachineView, machine: str, types: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Table lines for some types: where from, type, property, value. Of lines for one property the last applies."""
+    own = {name: ("this build's own tables", type_, name, value) for type_, name, value in here.compat or ()
+           if type_ in types}  # fmt: skip
+    listed = {
+        entry.property: (f"hw_compat_{version.replace('.', '_')}", entry.device, entry.property, entry.value)
+        for version, entry in table_entries(machine, types)
+    }
+    yield from dict.fromkeys((*own.values(), *listed.values()))
+
+
+def _line_wanted(
+    now: str, value: str, default: Value | None, origin: str, device: str
+) -> Iterator[tuple[str, str, str]]:
+    """What to try of one line: its value where it is not in effect, else the type's own default."""
+    if not same(now, value):
+        yield value, "table", f"{origin} sets it to {value!r} for {device}, here it is {now!r}"
+    elif default is not None and not same(_text(default), value):
+        yield (
+            _text(default),
+            "default",
+            f"{origin} sets it to {value!r} for {device}, the default is {_text(default)!r}",
+        )
 
 
 def _involved(object_: Object, clue: _Clue) -> bool:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.errors import UserError
-from harness.explain.explain import Budget
 from harness.explain.render import render
+from harness.explain.row import Budget
 from harness.explain.session import ExplainOptions, explain_run, published, representatives
 from harness.model import Verdict
 from harness.replay import load_report
@@ -48,11 +48,15 @@ def explain(
     machines: Annotated[
         int, typer.Option(min=0, help="machines that a remedy is verified on; 0: all of the run")
     ] = _BUDGET.machines,
+    every_machine: Annotated[
+        bool,
+        typer.Option("--every-machine", help="verify on all machines that both builds know, not the run's"),
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="every trial as it is run")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Explain failing cells of a stored run: cause, smallest reproducer, fix, each proved by running it."""
-    options = ExplainOptions(_store(store), file, jobs, Budget(singles, machines))
+    options = ExplainOptions(_store(store), file, jobs, Budget(singles, machines, every_machine))
     with RunStore.open(run) as opened:
         wanted = [find_cell(opened, cell)] if cell is not None else _selected(opened, select or ())
         explain_signatures(opened, wanted, options, verbose=verbose, as_json=as_json)
@@ -61,7 +65,7 @@ def explain(
 def explain_after(run: Path, store: Path, jobs: int, *, quiet: bool) -> None:
     """Explain every failing signature of a run that has just ended; nothing is printed when `quiet`."""
     with RunStore.open(run) as opened:
-        failing = [r for r in representatives(opened.results()) if r.verdict is Verdict.FAIL]
+        failing = [r for r in representatives(list(opened.results())) if r.verdict is Verdict.FAIL]
         if failing:
             explain_signatures(opened, failing, ExplainOptions(store, jobs=jobs), quiet=quiet)
 
@@ -72,7 +76,8 @@ def _store(given: Path | None) -> Path:
 
 def _selected(run: RunStore, select: Sequence[str]) -> list[CellResult]:
     selection = Selection.parse(select)
-    chosen = representatives(r for r in run.results() if selection.selects_result(r))
+    every = list(run.results())
+    chosen = representatives([r for r in every if selection.selects_result(r)], every)
     if not chosen:
         raise UserError("no failing or blocked cell is selected: there is nothing to explain")
     return chosen

@@ -45,6 +45,13 @@ class Stored:
         """Machines of the run that all builds of a path know."""
         return tuple(m for m in self.machines if all(self.builds[b].facts.knows_machine(m) for b in path))
 
+    def all_machines_for(self, path: Sequence[str], like: str) -> tuple[str, ...]:
+        """Every versioned machine of `like`'s family that all builds of a path know, by the first build's list."""
+        family = like.rpartition("-")[0]
+        names = (m.name for m in self.builds[path[0]].facts.machines)
+        mine = [n for n in names if n.rpartition("-")[0] == family and version_key(n.rpartition("-")[2])]
+        return tuple(m for m in mine if all(self.builds[b].facts.knows_machine(m) for b in path))
+
     def adjacent(self, build: str) -> Iterator[str]:
         """The builds of the run next to `build` in the order of versions."""
         ids = sorted(self.build_ids, key=self._order)

@@ -1,4 +1,4 @@
-"""Explains one failing cell of a stored run: reproduce, reduce, where, contrast, property, verify, fix.
+"""Explains one failing cell of a stored run: reproduce, reduce, where, contrast, property, cure, verify, fix.
 
 `explain_cell` is the whole of it on one screen; each stage takes what the ones before it found. Everything that is
 said was seen in a run of this explanation or stands in the stored run; nothing is inferred from versions alone.
@@ -7,64 +7,60 @@ said was seen in a run of this explanation or stands in the stored run; nothing 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.explain.candidates import candidates
+from harness.explain.carried import carried
 from harness.explain.contrast import contrast
+from harness.explain.cure import find_cures
 from harness.explain.fix import Findings, make_fix
 from harness.explain.machine import MachineView
 from harness.explain.records import Explanation, Fix, Reproducer, Side
 from harness.explain.reduce import reduce
 from harness.explain.rescue import find_rescues
+from harness.explain.row import verified
 from harness.explain.search import PURPOSE, find_remedies
-from harness.explain.verify import verify
 from harness.explain.where import compare_sides
 from harness.model import Stage, Verdict
 from vmstate.errors import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from harness.explain.bench import Bench
     from harness.explain.contrast import Stored
-    from harness.explain.records import Attempt, Difference, Remedy, Rescue, Trial
+    from harness.explain.records import Attempt, Cure, Difference, Remedy, Rescue, Setting, Trial
     from harness.explain.reduce import Reduced
-    from harness.model import Cell, CellResult
+    from harness.explain.row import Case
+    from harness.model import CellResult
 
-__all__ = ["Budget", "explain_cell"]
+__all__ = ["explain_cell"]
 
 _SHOWN = 16  # differences that are kept beside the blamed ones
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much is tried: candidates alone per side; machines of a row (0: all of the run)."""
-
-    singles: int = 12
-    machines: int = 0
-
-
-async def explain_cell(
-    bench: Bench, stored: Stored, result: CellResult, trial: Trial, budget: Budget
-) -> Explanation:
-    """Explain `result`, whose cell is `trial`; InfrastructureError when the host fails meanwhile."""
-    first = await bench.one("again", trial)
+async def explain_cell(bench: Bench, stored: Stored, case: Case) -> Explanation:
+    """Explain a case; InfrastructureError when the host fails meanwhile."""
+    result = case.result
+    first = await bench.one("again", case.whole)
     if not _reproduces(first, result):
-        return _not_reproduced(bench, result, first)
+        return _not_reproduced(bench, case, first)
     reduced = await reduce(bench, first)
-    where = await _where(bench, reduced.attempt)
-    saving = reduced.attempt.result.stage is Stage.SAVE
-    neighbours = await contrast(bench, stored, result.cell, reduced.trial, saving=saving)
-    source, destination = await _views(bench, reduced.attempt)
-    cause = reduced.attempt.result.cause
+    reduced = reduced.with_note(await carried(bench, first))
+    if twin := case.twin(reduced.trial):
+        return await _like(bench, stored, case, reduced, twin)
+    attempt = reduced.attempt
+    cause = attempt.result.cause
     assert cause is not None  # noqa: S101 - it failed
-    found = candidates(source, destination, cause, where)
-    remedies = await find_remedies(bench, reduced.trial, found, budget.singles)
-    checked = [
-        await _verified(bench, stored, reduced, result.cell, trial, remedy, budget) for remedy in remedies
-    ]
-    rescues = await _rescues(bench, stored, reduced.trial, checked)
+    where = await _where(bench, attempt)
+    saving = attempt.result.stage is Stage.SAVE
+    neighbours = await contrast(bench, stored, result.cell, reduced.trial, saving=saving)
+    views = await _views(bench, attempt)
+    found = candidates(*views, cause, where, reduced.trial.machine)
+    remedies = await find_remedies(bench, reduced.trial, found, case.budget.singles)
+    checked = [await verified(bench, stored, case, reduced.trial, remedy) for remedy in remedies]
+    cures = () if checked else await find_cures(bench, attempt, views, neighbours, where)
     findings = Findings(
         cell=result.cell,
         cause=cause,
@@ -73,23 +69,51 @@ async def explain_cell(
         where=where,
         neighbours=neighbours,
         remedies=checked,
-        rescues=rescues,
+        cures=cures,
+        rescues=await _rescues(bench, stored, reduced.trial, checked, cures),
+        kin=_kin(views, checked, cures),
         tried=_tried(bench),
-        stage=str(reduced.attempt.result.stage or ""),
-        unseen=source.problem or destination.problem,
+        stage=str(attempt.result.stage or ""),
+        unseen=views[0].problem or views[1].problem,
     )
-    return _explained(bench, result, reduced, findings, len(found))
+    return _explained(bench, case, reduced, findings, len(found))
+
+
+async def _like(bench: Bench, stored: Stored, case: Case, reduced: Reduced, twin: Explanation) -> Explanation:
+    """The explanation of another cell with the same reproducer; only its remedies are verified for this cell too."""
+    checked = [await verified(bench, stored, case, reduced.trial, replace(r, rows=())) for r in twin.remedies]
+    more = f"the reproducer is that of {twin.cell}: what was tried there was not tried again"
+    return replace(
+        _explanation(bench, case, reduced.record, reproduced=True),
+        where=twin.where,
+        neighbours=twin.neighbours,
+        candidates=twin.candidates,
+        remedies=tuple(checked),
+        cures=twin.cures,
+        rescues=twin.rescues,
+        fix=replace(twin.fix, caveats=(*twin.fix.caveats, more)),
+        commands=tuple(_commands(bench, reduced.attempt)),
+    )
+
+
+def _kin(
+    views: tuple[MachineView, MachineView], remedies: Sequence[Remedy], cures: Sequence[Cure]
+) -> dict[str, tuple[str, ...]]:
+    """The types of settings with their base types, by either side's build."""
+    types = [s.type for r in remedies for s in r.settings] + [c.broken.type for c in cures]
+    return {type_: max((view.kin(type_) for view in views), key=len) for type_ in types}
 
 
 def _explained(
-    bench: Bench, result: CellResult, reduced: Reduced, findings: Findings, candidates: int
+    bench: Bench, case: Case, reduced: Reduced, findings: Findings, candidates: int
 ) -> Explanation:
     return replace(
-        _explanation(bench, result, reduced.record, reproduced=True),
+        _explanation(bench, case, reduced.record, reproduced=True),
         where=tuple(findings.where),
         neighbours=tuple(findings.neighbours),
         candidates=candidates,
         remedies=tuple(findings.remedies),
+        cures=tuple(findings.cures),
         rescues=tuple(findings.rescues),
         fix=make_fix(findings),
         commands=tuple(_commands(bench, reduced.attempt)),
@@ -106,7 +130,7 @@ def _reproduces(attempt: Attempt, result: CellResult) -> bool:
     return (attempt.result.verdict, attempt.result.signature) == (result.verdict, result.signature)
 
 
-def _not_reproduced(bench: Bench, result: CellResult, first: Attempt) -> Explanation:
+def _not_reproduced(bench: Bench, case: Case, first: Attempt) -> Explanation:
     """The failure did not come again: nothing else is claimed."""
     again = f"{first.result.verdict} {first.result.signature or ''}".strip()
     record = Reproducer(
@@ -118,14 +142,17 @@ def _not_reproduced(bench: Bench, result: CellResult, first: Attempt) -> Explana
         note=f"run again it is: {again}; the failure is not deterministic, or the host differs",
     )
     fix = Fix(repairable=False, reason="not reproduced", summary=record.note)
-    return replace(_explanation(bench, result, record, reproduced=False), fix=fix)
+    return replace(_explanation(bench, case, record, reproduced=False), fix=fix)
 
 
-def _explanation(bench: Bench, result: CellResult, record: Reproducer, *, reproduced: bool) -> Explanation:
+def _explanation(bench: Bench, case: Case, record: Reproducer, *, reproduced: bool) -> Explanation:
+    result = case.result
     hop = result.hop or 1
     return Explanation(
         cell=result.cell.id,
         signature=result.signature or "",
+        kind=case.problem.kind,
+        cells=len(case.problem.results),
         verdict=result.verdict.value,
         message=result.cause.message if result.cause else "",
         stage=result.stage.value if result.stage else "",
@@ -172,36 +199,18 @@ async def _views(bench: Bench, attempt: Attempt) -> tuple[MachineView, MachineVi
     return source, await bench.view(trial.path[-1], trial.machine, trial.arguments)
 
 
-async def _verified(
-    bench: Bench, stored: Stored, reduced: Reduced, cell: Cell, whole: Trial, remedy: Remedy, budget: Budget
-) -> Remedy:
-    """The remedy with the row of the whole profile, not of the reproducer."""
-    route = [step.build for step in reduced.trial.path]
-    machines = stored.machines_for(route)
-    chosen = machines[: budget.machines] if budget.machines else machines
-    mine = (whole.machine, *(m for m in chosen if m != whole.machine))
-    trial = replace(whole, path=reduced.trial.path)
+async def _rescues(
+    bench: Bench, stored: Stored, trial: Trial, remedies: Sequence[Remedy], cures: Sequence[Cure]
+) -> tuple[Rescue, ...]:
+    """Other ways for a guest that no setting of its destination helps, if the source's settings are known.
 
-    def before(machine: str, path: tuple[str, ...]) -> CellResult | None:
-        return stored.results.get(replace(cell, machine=machine, path=path))
-
-    checked = await verify(bench, trial, remedy, mine, before)
-    step = reduced.trial.path[-1 if remedy.side is Side.DESTINATION else 0]
-    view = await bench.view(step, reduced.trial.machine, reduced.trial.arguments)
-    return replace(checked, shared_by=_sharing(view, remedy))
-
-
-def _sharing(view: MachineView, remedy: Remedy) -> int:
-    """How many device types of a machine have all properties of a remedy."""
-    names = {setting.name for setting in remedy.settings}
-    return len({found.type for found in view.objects if names <= found.settable})
-
-
-async def _rescues(bench: Bench, stored: Stored, trial: Trial, remedies: list[Remedy]) -> tuple[Rescue, ...]:
-    """Other ways for a guest that no setting of its destination helps, if the source's settings are known."""
-    if not remedies or any(r.side is Side.DESTINATION for r in remedies):
+    A source without a property behaves as a cured build does with the property taken away.
+    """
+    if any(r.side is Side.DESTINATION for r in remedies) or not (remedies or cures):
         return ()
-    return await find_rescues(bench, trial, remedies[0].instead_of, stored.build_ids)
+    born: list[tuple[Setting, ...]] = [(c.broken,) for c in cures if c.side is Side.SOURCE]
+    settings = remedies[0].instead_of if remedies else next(iter(born), ())
+    return await find_rescues(bench, trial, settings, stored.build_ids)
 
 
 def _commands(bench: Bench, attempt: Attempt) -> Iterator[str]:

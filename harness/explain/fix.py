@@ -1,25 +1,25 @@
 """What to do about a failure: the command line for a stuck guest, the compat table line, or why neither exists.
 
 1. A guest that runs already has the source's properties: only settings of the destination can help it.
-2. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is only
-   named when a difference of values or a switch was the remedy, when the remedy breaks nothing that passed, and when
-   no point release of the same line does without: tables know releases, not their points.
-3. Without a remedy the reason is the class of the failure; what was tried is said as well.
+2. Without a remedy the reason is the class of the failure; what was tried is said as well.
+3. A cure repairs no failing build: it says what the adjacent build has that passes.
+The table line is `tableline`'s.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.explain.contrast import SAVER, version_key
 from harness.explain.records import Fix, Side, texts
+from harness.explain.tableline import of_cure, of_remedies, release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.builds import PreparedBuild
-    from harness.explain.records import Difference, Neighbour, Remedy, Rescue
+    from harness.explain.records import Cure, Difference, Neighbour, Remedy, Rescue
     from harness.model import Cause, Cell
 
 __all__ = ["Findings", "make_fix"]
@@ -50,7 +50,6 @@ _SENTENCES = {
     "missing device": "{source} sends a section {device} that {destination} does not have",
 }
 _NAMES = 4  # fields that a sentence lists
-_RELEASE = 2  # numbers of a version that name a release line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +66,13 @@ class Findings:
     rescues: Sequence[Rescue]
     tried: int
     stage: str
+    cures: Sequence[Cure] = ()
+    kin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # types of settings and their base types
     unseen: str = ""  # why the properties of a side could not be read
 
     def release(self, build: str) -> tuple[int, ...]:
         """The release line of a build, (10, 0) for 10.0.13."""
-        return version_key(self.builds[build].facts.version)[:_RELEASE]
+        return release_of(self.builds, build)
 
     def version(self, build: str) -> str:
         """The emulator's own version."""
@@ -85,19 +86,36 @@ def make_fix(found: Findings) -> Fix:
             repairable=False,
             reason=_reason(found.cause),
             summary=f"not repairable by a property: {_summary(found)}",
-            caveats=tuple(_history(found)),
+            stuck_guest=_stuck(found, None) if found.cures else "",
+            new_guests=_cured_guests(found),
+            compat=of_cure(found.builds, found.cures[0], found.kin) if found.cures else "",
+            caveats=(*_history(found), *_cured(found)),
         )
     by_side = {remedy.side: remedy for remedy in found.remedies}
     destination, source = by_side.get(Side.DESTINATION), by_side.get(Side.SOURCE) or by_side.get(Side.BOTH)
+    compat = of_remedies(found.builds, found.cell.machine, found.route, found.remedies, found.kin)
     return Fix(
         repairable=True,
         reason="",
         summary=_healed(found, destination, source),
         stuck_guest=_stuck(found, destination),
         new_guests=f"start guests on {found.route[0]} with {texts(source.settings)}" if source else "",
-        compat=_compat_line(found, destination, source),
-        caveats=(*_history(found), *_caveats(found)),
+        compat=compat,
+        caveats=(*_history(found), *dict.fromkeys(_caveats(found, compat))),
     )
+
+
+def _cured(found: Findings) -> Iterator[str]:
+    for cure in found.cures:
+        yield (
+            f"{cure.side} side: {cure.build} passes because it has {cure.healthy.text}; with"
+            f" {cure.broken.value!r} it fails alike, as {cure.instead_of} does, which cannot set it so"
+        )
+
+
+def _cured_guests(found: Findings) -> str:
+    source = next((c for c in found.cures if c.side is Side.SOURCE), None)
+    return f"start guests on {source.build} instead of {source.instead_of}" if source else ""
 
 
 def _healed(found: Findings, destination: Remedy | None, source: Remedy | None) -> str:
@@ -249,7 +267,7 @@ def _between(found: Findings, passing: str, failing: str, how: str) -> str:
     )
 
 
-def _caveats(found: Findings) -> Iterator[str]:
+def _caveats(found: Findings, compat: str) -> Iterator[str]:
     for remedy in found.remedies:
         for row in remedy.breaks:
             yield f"{texts(remedy.settings)} on the {remedy.side} breaks {row.route} on {row.machine}"
@@ -257,28 +275,11 @@ def _caveats(found: Findings) -> Iterator[str]:
         if unhealed:
             machines = ", ".join(dict.fromkeys(f"{r.route} on {r.machine}" for r in unhealed))
             yield f"with it these still do not pass: {machines}"
-        if remedy.shared_by > 1 and remedy.basis != "number":
-            names = ", ".join(setting.name for setting in remedy.settings)
-            yield f"{names}: {remedy.shared_by} device types of this machine have it, so it may be a base type's"
+        for setting, owner in zip(remedy.settings, remedy.owners, strict=False):
+            if owner != setting.type and f'"{owner}"' in compat:
+                yield f"{setting.name} is a property of {owner}, which other device types have as well"
         if remedy.basis == "number":
             yield (
                 f"{texts(remedy.settings)} makes room for what the source sends; guests started with it see"
                 " the other size, so keep it to the guests that need it"
             )
-
-
-def _compat_line(found: Findings, destination: Remedy | None, source: Remedy | None) -> str:
-    """The table line of the newer build (rule 2), or why there is none."""
-    old, new = sorted((found.route[0], found.route[-1]), key=lambda b: version_key(found.version(b)))
-    remedy = destination if new == found.route[-1] else source
-    if found.release(old) == found.release(new):
-        return f"none: {found.version(old)} and {found.version(new)} have the same machine types and tables"
-    if remedy is None or remedy.side is Side.BOTH:
-        return f"none: no setting on the newer side, {new}, is the remedy"
-    if remedy.basis == "number":
-        return "none: the setting makes room for a value that the source should not have sent"
-    if remedy.breaks:
-        return "none: the setting breaks a direction that passes without it"
-    table = "hw_compat_" + "_".join(map(str, found.release(old)))
-    lines = ", ".join(f'{{ "{s.type}", "{s.name}", "{s.value}" }}' for s in remedy.settings)
-    return f"{lines} in {table} of {found.version(new)} (or the table of the last release that behaved like {old})"

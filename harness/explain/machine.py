@@ -1,17 +1,19 @@
 """Looks at a machine that was started and does not run: its objects, their types and their properties (QOM).
 
-`look_at` starts an emulator, walks /machine over QMP and ends it. Only what every version from 5.2 on answers is
-used: `qom-list`, `qom-get`, `device-list-properties`. Links, children and values that cannot be read are left out.
+`look_at` starts an emulator, walks /machine over QMP and ends it. What every version from 5.2 on answers is used:
+`qom-list`, `qom-get`, `qom-list-types`, `device-list-properties`, `qom-list-properties`; and `query-machines` with
+`compat-props` of those that have it. Links, children and values that cannot be read are left out.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.engines.base import Needs, Role
 from harness.errors import InfrastructureError
+from harness.explain.contrast import version_key
 from harness.hops.emulator import Emulator
 from harness.hops.qmp import Refused
 from harness.hops.task import Problem
@@ -32,6 +34,8 @@ _ROOT = "/machine"
 # Containers of what a command line and a board made; others below /machine hold memory regions and interrupts.
 _PLACES = ("peripheral", "peripheral-anon", "unattached")
 _DEPTH = 8
+_TELLS_COMPAT = (9, 1)  # the first version whose query-machines knows compat-props
+_ROOTS = ("device", "object", "")  # types above which no device's property is declared
 _BOTHER = frozenset(
     {"type", "realized", "hotplugged", "hotpluggable", "parent_bus", "id", "addr", "legacy-addr"}
 )
@@ -41,7 +45,8 @@ _BOTHER = frozenset(
 class Object:
     """One object: `path` below /machine, `type`, readable scalar properties by name.
 
-    `settable` are the properties that `-global` takes for the type; `ordinal` counts objects of one type, from 0.
+    `settable` are the properties that `-global` takes for the type; `defaults` what some of them are without any
+    table; `ordinal` counts objects of one type, from 0.
     """
 
     path: str
@@ -49,6 +54,7 @@ class Object:
     values: Mapping[str, Value]
     settable: frozenset[str]
     ordinal: int = 0
+    defaults: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def from_command_line(self) -> bool:
@@ -58,14 +64,33 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class MachineView:
-    """All objects of a machine; empty with the reason in `problem` when it does not start."""
+    """All objects of a machine; empty with the reason in `problem` when it does not start.
+
+    `parents` leads from a type to its base type, `inherited` has the properties of base types, and `compat` what
+    the build itself says that its tables set for this machine: (type, property, value), None when it does not say.
+    """
 
     objects: tuple[Object, ...] = ()
     problem: str = ""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    inherited: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    compat: tuple[tuple[str, str, str], ...] | None = None
 
     def find(self, type_: str, ordinal: int) -> Object | None:
         """The object of a type by its number."""
         return next((o for o in self.objects if (o.type, o.ordinal) == (type_, ordinal)), None)
+
+    def kin(self, type_: str) -> tuple[str, ...]:
+        """The type and its base types up to the one below `device`, nearest first."""
+        found = [type_]
+        while (base := self.parents.get(found[-1], "")) not in (*_ROOTS, *found):
+            found.append(base)
+        return tuple(found)
+
+    def owner(self, type_: str, name: str) -> str:
+        """The base type that a property of `type_` comes from; the type itself when no base has it."""
+        having = [base for base in self.kin(type_)[1:] if name in self.inherited.get(base, frozenset())]
+        return having[-1] if having else type_
 
 
 async def look_at(
@@ -78,11 +103,15 @@ async def look_at(
     """The view of this build's machine; what an emulator does wrong is told in `problem`."""
     place = await engine.place(build, Role.SOURCE, Needs())
     began = time.monotonic()
-    emulator = Emulator(place, build, Role.SOURCE, Guest("paused"), lambda: time.monotonic() - began)
+    emulator = Emulator(
+        place, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
+    )
     try:
         start = emulator.start(machine, arguments, incoming=False)
         await emulator.race(start, deadlines[Stage.START])
-        view = await emulator.race(_Walk(emulator.qmp).view(), deadlines[Stage.RUN])
+        tells = version_key(build.facts.version)[:2] >= _TELLS_COMPAT
+        walk = _Walk(emulator.qmp, machine if tells else "")
+        view = await emulator.race(walk.view(), deadlines[Stage.RUN])
         await emulator.quit(deadlines[Stage.QUIT])
     except Problem as problem:
         return MachineView(problem=f"{problem.problem} {problem.detail}".strip())
@@ -93,11 +122,13 @@ async def look_at(
 
 @dataclass
 class _Walk:
-    """Walks the tree of one emulator."""
+    """Walks the tree of one emulator; `machine` is asked for its compat entries, if it is named."""
 
     qmp: QmpSession
+    machine: str = ""
     objects: list[Object] = field(default_factory=list)
     settable: dict[str, frozenset[str]] = field(default_factory=dict)
+    defaults: dict[str, dict[str, Value]] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
 
     async def view(self) -> MachineView:
@@ -107,7 +138,29 @@ class _Walk:
                     await self._object(below, kind, 0)
             elif type_:
                 await self._object(child, type_, 0)
-        return MachineView(tuple(self.objects))
+        parents = await self._parents()
+        view = MachineView(tuple(self.objects), parents=parents, compat=await self._compat())
+        bases = {base for type_ in self.seen for base in view.kin(type_)[1:]}
+        return replace(view, inherited={base: await self._inherited(base) for base in sorted(bases)})
+
+    async def _parents(self) -> dict[str, str]:
+        rows = await self.qmp.execute("qom-list-types", {"implements": "device", "abstract": True})
+        return {row["name"]: row.get("parent", "") for row in rows}
+
+    async def _inherited(self, type_: str) -> frozenset[str]:
+        """Properties of a base type, which may be abstract; none for one that the build does not describe."""
+        try:
+            rows = await self.qmp.execute("qom-list-properties", {"typename": type_})
+        except Refused:
+            return frozenset()
+        return frozenset(row["name"] for row in rows)
+
+    async def _compat(self) -> tuple[tuple[str, str, str], ...] | None:
+        if not self.machine:
+            return None
+        rows = await self.qmp.execute("query-machines", {"compat-props": True})
+        found = next((row.get("compat-props", ()) for row in rows if row["name"] == self.machine), ())
+        return tuple((row["qom-type"], row["property"], row["value"]) for row in found)
 
     async def _object(self, path: str, type_: str, depth: int) -> None:
         if depth >= _DEPTH:
@@ -123,7 +176,7 @@ class _Walk:
     def _add(self, path: str, type_: str, values: dict[str, Value], settable: frozenset[str]) -> None:
         ordinal = self.seen.get(type_, 0)
         self.seen[type_] = ordinal + 1
-        self.objects.append(Object(path, type_, values, settable, ordinal))
+        self.objects.append(Object(path, type_, values, settable, ordinal, self.defaults[type_]))
 
     async def _values(self, path: str, rows: Any, settable: frozenset[str]) -> dict[str, Value]:
         found: dict[str, Value] = {}
@@ -147,6 +200,7 @@ class _Walk:
                 rows = []
             names = (row["name"] for row in rows if not row["type"].startswith(("link<", "child<")))
             self.settable[type_] = frozenset(names) - _BOTHER
+            self.defaults[type_] = {r["name"]: r["default-value"] for r in rows if "default-value" in r}
         return self.settable[type_]
 
     async def _children(self, path: str) -> list[tuple[str, str]]:

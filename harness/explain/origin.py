@@ -119,7 +119,7 @@ def _refuse_another(builds: Mapping[str, PreparedBuild], row: Mapping[str, Any])
     if build is None:
         raise UserError(f"the matrix has no build {row['id']!r}, which the run has")
     if build.facts.digest != row["digest"]:
-        here = build.facts.package or build.facts.version
         raise UserError(
-            f"build {row['id']!r} is {here} here, another than the run's {row['package'] or row['version']}"
+            f"build {row['id']!r} is {build.facts.version} with digest {build.facts.digest[:12]} here, another than the"
+            f" run's {row['version']} with {row['digest'][:12]}"
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "Cure",
     "Difference",
     "Explanation",
     "Fix",
@@ -31,7 +32,7 @@ __all__ = [
     "Trial",
 ]
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Side(StrEnum):
@@ -163,8 +164,9 @@ class Remedy:
     """Settings that make the failing migration pass, and what they do to the whole row.
 
     `basis` is what made them candidates: ``difference`` of the two sides' values, ``switch`` that one side lacks,
-    or ``number`` that the failure shows. `instead_of` is what they were. `shared_by` counts the device types of the
-    machine that have the same properties, so that the settings may belong to a base type of theirs.
+    ``number`` that the failure shows, ``table`` for a line that a compat table has and this build does not apply, or
+    ``default`` for one that is taken back. `instead_of` is what they were, `owners` are the base types that the
+    properties come from, in the order of `settings`. `scope` says which machines `rows` are of.
     """
 
     side: Side
@@ -173,7 +175,8 @@ class Remedy:
     why: str
     instead_of: tuple[Setting, ...] = ()
     rows: tuple[RowCheck, ...] = ()
-    shared_by: int = 1
+    owners: tuple[str, ...] = ()
+    scope: str = ""
 
     def rows_that(self, before: bool, after: bool) -> tuple[RowCheck, ...]:
         """Rows by whether they passed before and whether they pass with the remedy."""
@@ -183,6 +186,22 @@ class Remedy:
     def breaks(self) -> tuple[RowCheck, ...]:
         """Rows that passed before and do not any more."""
         return self.rows_that(before=True, after=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """Why an adjacent build passes where `instead_of` fails: a property that the latter has not, or has otherwise.
+
+    Proved by taking it away: `build` with `broken` set fails alike; with `healthy`, which it has by itself, it
+    passes. `owner` is the base type that the property comes from.
+    """
+
+    side: Side
+    build: str
+    instead_of: str
+    broken: Setting
+    healthy: Setting
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +231,12 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything that was found out about one signature, from one cell."""
+    """Everything that was found out from one cell, which stands for `cells` of its `kind` (see `kinds`)."""
 
     cell: str
     signature: str
+    kind: str
+    cells: int
     verdict: str
     message: str
     stage: str
@@ -226,6 +247,7 @@ class Explanation:
     neighbours: tuple[Neighbour, ...] = ()
     candidates: int = 0
     remedies: tuple[Remedy, ...] = ()
+    cures: tuple[Cure, ...] = ()
     rescues: tuple[Rescue, ...] = ()
     fix: Fix = field(default_factory=lambda: Fix(repairable=False, reason="", summary=""))
     hops: int = 0
@@ -256,12 +278,18 @@ def from_json(data: dict[str, Any]) -> Explanation:
     values["where"] = tuple(Difference(**row) for row in data["where"])
     values["neighbours"] = tuple(Neighbour(**row) for row in data["neighbours"])
     values["remedies"] = tuple(_remedy(row) for row in data["remedies"])
+    values["cures"] = tuple(_cure(row) for row in data["cures"])
     values["rescues"] = tuple(
         Rescue(row["build"], tuple(Setting(**setting) for setting in row["settings"]))
         for row in data["rescues"]
     )
     values["fix"] = Fix(**_tuples(data["fix"]))
     return Explanation(**_tuples(values))
+
+
+def _cure(row: dict[str, Any]) -> Cure:
+    settings = {name: Setting(**row[name]) for name in ("broken", "healthy")}
+    return Cure(**{**row, "side": Side(row["side"]), **settings})
 
 
 def _remedy(row: dict[str, Any]) -> Remedy:
@@ -271,6 +299,7 @@ def _remedy(row: dict[str, Any]) -> Remedy:
             "side": Side(row["side"]),
             "settings": tuple(Setting(**setting) for setting in row["settings"]),
             "instead_of": tuple(Setting(**setting) for setting in row["instead_of"]),
+            "owners": tuple(row["owners"]),
             "rows": tuple(RowCheck(**check) for check in row["rows"]),
         }
     )

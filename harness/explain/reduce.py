@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Reduced", "reduce"]
 
 _SIMPLE_MODE = Mode("snapshot")
-_SIMPLE_GUEST = Guest("paused")
+_SIMPLE_GUEST = Guest("paused", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ class Reduced:
     def trial(self) -> Trial:
         """What reproduces the failure."""
         return self.attempt.trial
+
+    def with_note(self, more: str) -> Reduced:
+        """The same with one more sentence on the path."""
+        notes = [note for note in (self.record.note, more) if note]
+        return replace(self, record=replace(self.record, note="; ".join(notes)))
 
 
 async def reduce(bench: Bench, first: Attempt) -> Reduced:

@@ -20,6 +20,7 @@ def render(found: Explanation) -> Iterator[str]:
     """Lines without line ends."""
     yield found.signature
     yield _row("cell", found.cell)
+    yield _row("stands for", f"{found.cells} cells; {found.kind}")
     yield _row("message", found.message)
     if not found.reproduced:
         yield _row("not reproduced", found.reproducer.note)
@@ -43,9 +44,9 @@ def _fix(found: Explanation) -> Iterator[str]:
         yield _row("stuck guest", fix.stuck_guest)
     if fix.new_guests:
         yield _row("new guests", fix.new_guests)
-    if fix.repairable:
+    if fix.compat:
         yield _row("table line", fix.compat)
-    else:
+    if not fix.repairable:
         yield _row("reason", fix.reason)
     yield from (_row("note", caveat) for caveat in fix.caveats)
 
@@ -82,7 +83,7 @@ def _remedies(found: Explanation) -> Iterator[str]:
 
 
 def _counts(remedy: Remedy) -> str:
-    """``6 machines, both ways: 6 healed, 6 passed and still do``."""
+    """``6 healed, 6 passed and still do; 6 of the 6 machines of the run that all builds know``."""
     words = {
         (False, True): "healed",
         (True, True): "passed and still do",
@@ -90,5 +91,4 @@ def _counts(remedy: Remedy) -> str:
         (False, False): "do not pass either way",
     }
     counts = Counter(words[row.before == "pass", row.after == "pass"] for row in remedy.rows)
-    machines = len({row.machine for row in remedy.rows})
-    return f"{machines} machines: {', '.join(f'{n} {what}' for what, n in counts.items())}"
+    return f"{', '.join(f'{n} {what}' for what, n in counts.items())}; {remedy.scope}"

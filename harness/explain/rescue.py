@@ -28,8 +28,9 @@ async def find_rescues(
     others = [build for build in builds if build not in known and _has_machine(bench, build, trial.machine)]
     plain = await bench.run("rescue", [_to(trial, build, ()) for build in others])
     refused = [build for build, attempt in zip(others, plain, strict=True) if not attempt.passed]
-    marked = await bench.run("rescue with mark", [_to(trial, build, settings) for build in refused])
-    healed = {build for build, attempt in zip(refused, marked, strict=True) if attempt.passed}
+    again = refused if settings else []
+    marked = await bench.run("rescue with mark", [_to(trial, build, settings) for build in again])
+    healed = {build for build, attempt in zip(again, marked, strict=True) if attempt.passed}
     return tuple(
         Rescue(build, settings if build in healed else ())
         for build in others

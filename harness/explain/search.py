@@ -1,8 +1,8 @@
 """Searches a smallest set of settings that makes the failing migration pass; every answer was run.
 
 1. Candidates alone, most plausible first, up to a bound.
-2. Then all of one side's together; when those pass, ddmin makes the set small. A setting that the build refuses to
-   start with is left out first.
+2. Then all of one side's together, those aside that only go back to a default; when they pass, ddmin makes the set
+   small. What the build refuses to start with is found by halving the set, and left out.
 3. A setting that changes the failure into another one is no remedy alone, but takes part in step 2.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["find_remedies", "with_settings"]
 
 PURPOSE = "property"
+TOGETHER = "properties together"
 _AT_ONCE = 4  # candidates that are tried side by side
 
 
@@ -61,8 +62,26 @@ async def _one_side(
                 return _remedy(side, (candidate,))
             if attempt.result.verdict is Verdict.UNSUPPORTED:
                 refused.add(candidate.setting)
-    left = compatible([c for c in candidates if c.setting not in refused])
+    left = compatible([c for c in candidates if c.setting not in refused and c.basis != "default"])
+    left = await _startable(bench, trial, side, left)
     return await _together(bench, trial, side, left) if len(left) > 1 else None
+
+
+async def _startable(
+    bench: Bench, trial: Trial, side: Side, candidates: tuple[Candidate, ...]
+) -> tuple[Candidate, ...]:
+    """The candidates without those that the build does not start with, alone or beside the ones before them."""
+    kept: tuple[Candidate, ...] = ()
+    todo = [candidates]
+    while todo:
+        some = todo.pop(0)
+        attempt = await bench.one(TOGETHER, with_settings(trial, side, [c.setting for c in (*kept, *some)]))
+        if attempt.result.verdict is not Verdict.UNSUPPORTED:
+            kept = (*kept, *some)
+        elif len(some) > 1:
+            half = len(some) // 2
+            todo = [some[:half], some[half:], *todo]
+    return kept
 
 
 async def _together(bench: Bench, trial: Trial, side: Side, candidates: Sequence[Candidate]) -> Remedy | None:
@@ -70,7 +89,7 @@ async def _together(bench: Bench, trial: Trial, side: Side, candidates: Sequence
 
     async def passes(chosen: tuple[Candidate, ...]) -> bool:
         settings = [c.setting for c in chosen]
-        return (await bench.one("properties together", with_settings(trial, side, settings))).passed
+        return (await bench.one(TOGETHER, with_settings(trial, side, settings))).passed
 
     if not await passes(tuple(candidates)):
         return None
@@ -81,7 +100,7 @@ async def _together(bench: Bench, trial: Trial, side: Side, candidates: Sequence
 def _remedy(side: Side, chosen: tuple[Candidate, ...]) -> Remedy:
     """The record of what passed; one number among the settings makes it a matter of numbers."""
     bases = {candidate.basis for candidate in chosen}
-    basis = next(b for b in ("number", "difference", "switch") if b in bases)
+    basis = next(b for b in ("number", "table", "difference", "switch", "default") if b in bases)
     return Remedy(
         side=side,
         settings=tuple(c.setting for c in chosen),

@@ -1,6 +1,6 @@
-"""`migmatrix explain`: from a stored run to explanations, which are kept in the run as ``explain/<signature>.json``.
+"""`migmatrix explain`: from a stored run to explanations, which are kept in the run as ``explain/<problem>.json``.
 
-One cell stands for its signature: of those that show it the one with the shortest path, the first in the run.
+One cell stands for its problem (`kinds`): of those that show it the one with the shortest path, the first in the run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from harness.engines import Engines, Workspace
 from harness.errors import UserError
 from harness.explain.bench import Bench
 from harness.explain.contrast import Stored
-from harness.explain.explain import Budget, explain_cell
+from harness.explain.explain import explain_cell
+from harness.explain.kinds import EXPLAINED, Problem, problems
 from harness.explain.origin import Origin
 from harness.explain.records import from_json
 from harness.explain.render import render
-from harness.model import Verdict
+from harness.explain.row import Budget, Case
 from harness.runner import Settings
 from harness.store import HopStore
 
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from harness.model import CellResult
     from harness.store import RunStore
 
-__all__ = ["ExplainOptions", "explain_run", "load_explanations", "representatives"]
+__all__ = ["ExplainOptions", "explain_run", "load_all", "load_explanations", "representatives"]
 
 _DIRECTORY = "explain"
-_EXPLAINED = (Verdict.FAIL, Verdict.BLOCKED)
+ALONE = "cell that a step of its path explains"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,11 @@ class ExplainOptions:
     budget: Budget = field(default_factory=Budget)
 
 
-def representatives(results: Iterable[CellResult]) -> list[CellResult]:
-    """One failing or blocked result per signature, in the order in which the signatures were met."""
-    chosen: dict[str, CellResult] = {}
-    for result in results:
-        if result.verdict in _EXPLAINED and result.signature:
-            known = chosen.setdefault(result.signature, result)
-            if len(result.cell.path) < len(known.cell.path):
-                chosen[result.signature] = result
-    return list(chosen.values())
+def representatives(
+    results: Iterable[CellResult], every: Iterable[CellResult] | None = None
+) -> list[CellResult]:
+    """One failing or blocked result per problem; `every` is the whole run when `results` are a part of it."""
+    return [problem.representative for problem in problems(results, every)]
 
 
 async def explain_run(
@@ -73,14 +70,19 @@ async def explain_run(
     explanation. What came from the host's bad moment does not come twice, and then no reason is made up for it.
     """
     for result in wanted:
-        if result.verdict not in _EXPLAINED:
+        if result.verdict not in EXPLAINED:
             raise UserError(f"{result.cell.id!r} is {result.verdict.value}: there is nothing to explain")
     origin = Origin.of_run(run, options.file, options.store / "builds", log)
     stored = Stored({result.cell: result for result in run.results()}, origin.builds)
+    found = {r.cell: problem for problem in problems(stored.results.values()) for r in problem.results}
+    earlier: list[Explanation] = []
     with Workspace() as workspace:
         async with Engines(workspace, log) as engine:
             for result in wanted:
-                explanation = await _explain(origin, stored, result, options, log, engine, workspace)
+                problem = found.get(result.cell) or Problem(ALONE, (result,))
+                case = Case(result, problem, origin.trial(result.cell), options.budget, tuple(earlier))
+                explanation = await _explain(origin, stored, case, options, log, engine, workspace)
+                earlier.append(explanation)
                 _keep(run.directory, explanation)
                 tell(explanation)
 
@@ -88,7 +90,7 @@ async def explain_run(
 async def _explain(
     origin: Origin,
     stored: Stored,
-    result: CellResult,
+    case: Case,
     options: ExplainOptions,
     log: Callable[[str], None],
     engine: Engine,
@@ -97,13 +99,13 @@ async def _explain(
     settings = Settings(options.jobs, origin.deadlines, origin.retries)
     with TemporaryDirectory(prefix="migmatrix-explain-") as directory:
         bench = Bench(origin.builds, engine, HopStore(Path(directory), log), workspace, settings, log)
-        return await explain_cell(bench, stored, result, origin.trial(result.cell), options.budget)
+        return await explain_cell(bench, stored, case)
 
 
 def _keep(directory: Path, explanation: Explanation) -> None:
     folder = directory / _DIRECTORY
     folder.mkdir(exist_ok=True)
-    path = folder / f"{_slug(explanation.signature)}.json"
+    path = folder / f"{_slug(explanation.signature, explanation.kind)}.json"
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(published(explanation), indent=1) + "\n")
     temporary.replace(path)
@@ -114,16 +116,23 @@ def published(explanation: Explanation) -> dict[str, Any]:
     return {**explanation.to_json(), "text": list(render(explanation))}
 
 
-def _slug(signature: str) -> str:
-    """A file name for a signature, distinct for distinct ones."""
+def _slug(signature: str, kind: str) -> str:
+    """A file name for a problem, distinct for distinct ones."""
     words = re.sub(r"[^A-Za-z0-9.]+", "-", signature).strip("-")[:60]
-    return f"{words}-{hashlib.sha256(signature.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(f"{signature}\0{kind}".encode()).hexdigest()
+    return f"{words}-{digest[:8]}"
 
 
 def load_explanations(directory: Path) -> dict[str, Explanation]:
-    """The explanations that a run directory holds, by signature; ValueError for one that is damaged."""
-    found = {}
-    for path in sorted((directory / _DIRECTORY).glob("*.json")):
-        explanation = from_json(json.loads(path.read_text()))
-        found[explanation.signature] = explanation
-    return found
+    """The explanations that a run directory holds, by signature; ValueError for one that is damaged.
+
+    Of several problems with one signature the one that a property repairs, else that of most cells.
+    """
+    found = sorted(load_all(directory), key=lambda e: (e.fix.repairable, e.cells))
+    return {explanation.signature: explanation for explanation in found}
+
+
+def load_all(directory: Path) -> list[Explanation]:
+    """Every explanation that a run directory holds, one per problem; ValueError for one that is damaged."""
+    paths = sorted((directory / _DIRECTORY).glob("*.json"))
+    return [from_json(json.loads(path.read_text())) for path in paths]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBE_GUEST", "PROBE_MODE", "make_plan", "parse_paths", "parse_shard"]
 
 PROBE_MODE = Mode("snapshot")
-PROBE_GUEST = Guest("paused")
+PROBE_GUEST = Guest("paused", "paused")
 
 
 def make_plan(

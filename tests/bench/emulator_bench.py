@@ -1,6 +1,7 @@
-"""Speed and memory of the reference emulator's migration, against real QEMU 10.0 in the same run.
+"""Speed and memory of the reference emulator, against a bare Python and real QEMU 10.0 in the same run.
 
-A guest of 512 MiB of random bytes is sent over a UNIX socket, by both in turn, the best of each counts; then a guest
+From start to greeting, and the processor time of that, as multiples of what a Python that does nothing takes, whose
+part of any hop this is; then the whole default matrix. A guest of 512 MiB of random bytes is sent over a UNIX socket, by both in turn, the best of each counts; then a guest
 of a million pages, nearly all zero, with the peak memory of both sides.
 """
 
@@ -9,11 +10,16 @@ from __future__ import annotations
 import os
 import re
 import struct
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guests import Guest, contained, emulated
+
+from harness.builds.emulator import Bundles, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +35,8 @@ def bench_emulator(repeat: int, real: bool) -> None:
     """Print rates and peaks. `real`: compare with QEMU in a container."""
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/var/tmp") as name:
         root = Path(name)
+        bench_start(root, repeat, real)
+        bench_matrix(root)
         write_guest(root / "random", 512, os.urandom)
         starters: dict[str, Any] = {"emulator": lambda *a: emulated(RELEASE, *a)}
         if real:
@@ -45,6 +53,75 @@ def bench_emulator(repeat: int, real: bool) -> None:
         print(
             f"  a million zero pages: {seconds:.1f} s, peak {peaks[0]:.0f} MB source, {peaks[1]:.0f} MB destination"
         )
+
+
+Q35 = ("-M", "pc-q35-7.2", "-m", "64", "-nodefaults", "-S", "-device", "pcie-root-port,id=port,chassis=1")
+
+
+def bench_start(root: Path, repeat: int, real: bool) -> None:
+    """Print what starts cost: the best of several, in turn, so that all had the same machine."""
+    binary = str(Bundles(root / "cache", Sources.installed()).get().binary("7.2"))
+    quiet = ("-display", "none", "-qmp", "stdio")
+    starts: dict[str, list[str]] = {
+        "bare Python": [str(Path(sys.executable).resolve()), "-I", "-S", "-c", "pass"],
+        "none": [binary, "-M", "none", "-nodefaults", "-S", *quiet],
+        "pc-q35-7.2": [binary, *Q35, *quiet],
+    }
+    best = dict.fromkeys(starts, (float("inf"), float("inf")))
+    for _ in range(max(repeat, 15)):
+        for who, argv in starts.items():
+            wall, processor = start(argv)
+            best[who] = min(best[who][0], wall), min(best[who][1], processor)
+    print("emulator: from start to greeting, and processor time until it has quit")
+    bare = best["bare Python"]
+    for who, (wall, processor) in best.items():
+        ratios = f"{wall / bare[0]:5.2f} x and {processor / bare[1]:5.2f} x a bare Python"
+        print(f"  {who:12} {wall * 1e3:6.1f} ms {processor * 1e3:6.1f} ms  {ratios}")
+    if real:
+        seconds = min(contained_start(root) for _ in range(3))
+        print(
+            f"  QEMU 10.0    {seconds * 1e3:6.1f} ms  {seconds / bare[0]:5.2f} x a bare Python, with its container"
+        )
+
+
+def start(argv: list[str]) -> tuple[float, float]:
+    """Seconds to the first line, or to the end where there is none, and of processor until the end."""
+    began = time.perf_counter()
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    greeted = bool(process.stdout.readline())
+    wall = time.perf_counter() - began
+    if greeted:
+        process.stdin.write(b'{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n')
+        process.stdin.flush()
+        process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdin.close()
+    process.stdout.close()
+    if process.returncode:
+        raise RuntimeError(f"{argv[0]} ended with {process.returncode}")
+    return wall, used.ru_utime + used.ru_stime
+
+
+def contained_start(root: Path) -> float:
+    """Seconds from `docker run` to the end of negotiation."""
+    began = time.perf_counter()
+    with contained(RELEASE, root, *Q35):
+        return time.perf_counter() - began
+
+
+def bench_matrix(root: Path) -> None:
+    """Print how long the default matrix takes as processes; it ends with 1, for what 8.0 broke."""
+    matrix = Path(__file__).parents[2] / "matrix.yaml"
+    began = time.perf_counter()
+    migmatrix = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main())"]
+    places = ["--out", str(root / "run"), "--store", str(root / "store")]
+    argv = [*migmatrix, "run", "-f", str(matrix), "--engine", "process", *places]
+    done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)
+    cells = len((root / "run" / "results.jsonl").read_text().splitlines())
+    print(f"  default matrix: {cells} cells in {time.perf_counter() - began:.1f} s, exit {done.returncode}")
 
 
 def write_guest(path: Path, mib: int, content: Callable[[int], bytes]) -> None:

@@ -169,7 +169,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=["plan", "hops", "stream", "emulator", []], metavar="PART")
+    parser.add_argument(
+        "parts", nargs="*", choices=["plan", "hops", "stream", "emulator", []], metavar="PART"
+    )
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--analyze", type=Path, metavar="PATH", help="QEMU's analyze-migration.py")
     options = parser.parse_args()

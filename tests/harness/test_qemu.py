@@ -110,7 +110,7 @@ def task(build: PreparedBuild, mode: Mode | None = None, **changes: Any) -> HopT
     """A hop of a bare machine whose stages have five seconds."""
     deadlines = dict.fromkeys(Stage, 5.0)
     plain = mode or Mode("snapshot")
-    return HopTask("k", build, "pc-q35-10.0", PLAIN, plain, Guest("paused"), deadlines, **changes)
+    return HopTask("k", build, "pc-q35-10.0", PLAIN, plain, Guest("paused", "paused"), deadlines, **changes)
 
 
 def in_workspace(work: Callable[[Workspace, Engines], Awaitable[HopEvidence]]) -> HopEvidence:

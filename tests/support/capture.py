@@ -154,7 +154,11 @@ async def _event(side: Emulator, name: str, least: int = 0) -> None:
 
 @asynccontextmanager
 async def sides(
-    lab: Lab, builds: Sequence[str], capabilities: Sequence[str], **parameters: Any
+    lab: Lab,
+    builds: Sequence[str],
+    capabilities: Sequence[str],
+    arguments: tuple[str, ...] = ARGUMENTS,
+    **parameters: Any,
 ) -> AsyncIterator[Sides]:
     """Both sides started, with capabilities and parameters set; a firmware guest that does not run yet."""
     mode = Mode("live", capabilities=tuple(capabilities))
@@ -167,7 +171,7 @@ async def sides(
             emulator = Emulator(place, prepared, role, RUNNING, lambda: 0.0)
             stack.push_async_callback(emulator.end)
             incoming = role is Role.DESTINATION
-            await emulator.race(emulator.start(MACHINE, ARGUMENTS, incoming=incoming), DEADLINE)
+            await emulator.race(emulator.start(MACHINE, arguments, incoming=incoming), DEADLINE)
             await emulator.race(emulator.set_up(mode), DEADLINE)
             both.append(emulator)
         found = Sides(lab, f"wire-{lab.serial()}", *both)

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 MATRIX = Path(__file__).parents[2] / "matrices" / "debian.yaml"
-PAUSED = Guest("paused")
+PAUSED = Guest("paused", "paused")
 SNAPSHOT = Mode("snapshot")
 
 T = TypeVar("T")

@@ -15,13 +15,14 @@ import pytest
 import zstandard
 from capture import ARGUMENTS, MACHINE, RUNNING, Sides, Wire, sides
 from channels import Found, read_broken, read_main, read_multifd, read_preempt, read_return
+from hugepages import huge_pages
 from real_matrix import Lab, RealMatrix
 
 from harness.hops.task import Problem
 from vmstate.accounting import account
 from vmstate.learned import LearnedDelimiter
 from vmstate.multifd import MultifdFlag, Unpack
-from vmstate.ramevents import MappedData
+from vmstate.ramevents import MappedData, RamBlock
 from vmstate.stream import read_stream
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pyt
 
 SLOW = 1 << 20  # bytes per second, so that a guest goes on while its memory is on its way
 TIMES = (0.0, 0.3, 1.5)  # seconds after which the firmware has set up other parts of the machine
+HUGE_PAGE = 2 << 20
+HUGE = (
+    *ARGUMENTS,
+    "-object",
+    "memory-backend-memfd,id=ram,size=64M,hugetlb=on",
+    "-machine",
+    "memory-backend=ram",
+)
 PASSES = 5  # over memory, before XBZRLE has something to compare with
 
 
@@ -60,9 +69,9 @@ def each_build(
     return found
 
 
-async def learned(lab: Lab, build: str) -> LearnedDelimiter:
+async def learned(lab: Lab, build: str, times: tuple[float, ...] = TIMES) -> LearnedDelimiter:
     """Payload lengths from snapshots of such guests: postcopy sends no description."""
-    saved = [(await lab.save(build, MACHINE, ARGUMENTS, replace(RUNNING, seconds=s)))[1] for s in TIMES]
+    saved = [(await lab.save(build, MACHINE, ARGUMENTS, replace(RUNNING, seconds=s)))[1] for s in times]
     descriptions = [read_stream(data).vmdesc for data in saved if data is not None]
     return LearnedDelimiter(d for d in descriptions if d is not None)
 
@@ -151,6 +160,27 @@ def test_postcopy_asks_for_pages(real: RealMatrix) -> None:
     for counts in each_build(real, "postcopy-ram", work).values():
         assert counts["Packaged"] == 1
         assert counts["REQ_PAGES_ID"]  # the first request names its block
+
+
+def test_postcopy_of_huge_pages(real: RealMatrix) -> None:
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        delimiter = await learned(lab, build, (*TIMES, 5.0))  # a huge page takes long, and the guest gets far
+        capabilities = ("postcopy-ram", "return-path")
+        async with sides(lab, (build, build), capabilities, HUGE, **slow()) as both:
+            wire = await start_postcopy(both)
+            await finish(both, wire)
+        (channel,) = wire.channels
+        reader = read_main(bytes(channel.forth), found, delimiter)
+        read_return(bytes(channel.back), found)
+        stream = read_stream(bytes(channel.forth), delimiter=delimiter)
+        assert reader.ram.page_sizes == HUGE_PAGE | 4096
+        blocks = [e for s in stream.sections for e in s.events if isinstance(e, RamBlock)]
+        assert [e.page_size for e in blocks if e.page_size is not None] == [HUGE_PAGE]
+        found["huge blocks"] += 1
+
+    with huge_pages(2 * 64 << 20, HUGE_PAGE):
+        for counts in each_build(real, "postcopy-ram", work).values():
+            assert counts["Packaged"] == counts["huge blocks"] == 1
 
 
 def test_postcopy_preempt(real: RealMatrix) -> None:

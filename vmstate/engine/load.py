@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import MutableMapping, MutableSequence
+from collections.abc import Mapping, MutableMapping, MutableSequence
 from typing import TYPE_CHECKING, Any, Final
 
 from vmstate.description import Field, HookError, Slot, VMState
 from vmstate.engine.access import MISSING, lookup, store
 from vmstate.engine.common import Place, exists, flat, nested
 from vmstate.engine.errors import Frame, Kind, VMStateError
+from vmstate.engine.runs import Run, steps
 
 if TYPE_CHECKING:
     from vmstate.engine.protocols import Source
@@ -59,11 +60,32 @@ class Loader(Place):
         self._check(vmsd, version)
         if vmsd.pre_load is not None:
             self.hook(Kind.PRE_LOAD, vmsd, vmsd.pre_load, (state,))
-        for field in vmsd.fields:
-            self._load_field(vmsd, field, state, version)
+        for step in steps(vmsd):
+            if isinstance(step, Run):
+                if not self._load_run(step, state, version):
+                    for field in step.fields:
+                        self._load_field(vmsd, field, state, version)
+            else:
+                self._load_field(vmsd, step[0], state, version)
         self._subsections(vmsd, state)
         if vmsd.post_load is not None:
             self.hook(Kind.POST_LOAD, vmsd, vmsd.post_load, (state, version))
+
+    def _load_run(self, run: Run, state: Any, version: int) -> bool:
+        """Load numbers in one go; False, with nothing consumed, when they take a closer look, field by field."""
+        holder = lookup(state, run.holder)
+        if version < run.version or isinstance(holder, Mapping):
+            return False
+        data = self._source.peek(run.codec.size)
+        if len(data) < run.codec.size:
+            return False
+        try:
+            for name, value in zip(run.names, run.codec.unpack(data), strict=True):
+                setattr(holder, name, value)
+        except AttributeError:
+            return False
+        self._source.take(run.codec.size)
+        return True
 
     def _check(self, vmsd: VMState, version: int) -> None:
         if version > vmsd.version_id:

@@ -19,6 +19,7 @@ from vmstate.description import Field, HookError, Slot, VMState
 from vmstate.engine.access import MISSING, lookup
 from vmstate.engine.common import Place, can_compress, exists, flat
 from vmstate.engine.errors import Frame, Kind, VMStateError
+from vmstate.engine.runs import Run, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +35,14 @@ Desc = dict[str, Any]
 class Style(IntEnum):
     """Form of the VM description, as seen in streams of 5.2, 7.2, 10.0 and 11.1.
 
-    `INDEXED`: elements that are described each have an ``index``, a NULL has the type ``nullptr``. `MARKER`
-    (11.1): they have no ``index``, and the type is ``ptr-marker``.
+    `INDEXED`: elements that are described each have an ``index``, a NULL has the type ``nullptr``. `LAST_BARE` (10.0):
+    the same, but the last element has no ``index`` (drives of isapc's fdc, ports of q35's ahci). `MARKER` (11.1): none
+    has an ``index``, and the type is ``ptr-marker``.
     """
 
     INDEXED = 0
-    MARKER = 1
+    LAST_BARE = 1
+    MARKER = 2
 
 
 class Saver(Place):
@@ -93,11 +96,27 @@ class Saver(Place):
         fields: list[Desc] = []
         if desc is not None:
             desc.update(vmsd_name=vmsd.name, version=version, fields=fields)
-        for field, name in zip(vmsd.fields, _unique(vmsd.fields), strict=True):
+        for step in steps(vmsd):
+            if isinstance(step, Run) and self._save_run(step, state, version, fields):
+                continue
+            pairs = zip(step.fields, step.unique, strict=True) if isinstance(step, Run) else (step,)
+            for field, name in pairs:
+                self.desc = desc
+                self._save_field(vmsd, field, state, version, fields, name)
             self.desc = desc
-            self._save_field(vmsd, field, state, version, fields, name)
-        self.desc = desc
         self._subsections(vmsd, state)
+
+    def _save_run(self, run: Run, state: Any, version: int, fields: list[Desc]) -> bool:
+        """Save numbers in one go; False when they take a closer look, field by field."""
+        if version < run.version:
+            return False
+        try:
+            self.data += run.codec.pack(*run.values(state))
+        except (AttributeError, struct.error):
+            return False
+        if self.desc is not None:
+            fields += run.entries
+        return True
 
     def _save_field(
         self, vmsd: VMState, field: Field, state: Any, version: int, fields: list[Desc], name: str
@@ -180,7 +199,11 @@ class Saver(Place):
     def _numbered(self, entries: list[Desc], name: str, at: int) -> list[Desc]:
         if self._style is Style.MARKER or (len(entries) == 1 and not at):
             return [{"name": name, **entry} for entry in entries]
-        return [{"name": name, "index": index, **entry} for index, entry in enumerate(entries, at)]
+        last = at + len(entries) - 1 if self._style is Style.LAST_BARE else -1
+        return [
+            {"name": name, **({} if index == last else {"index": index}), **entry}
+            for index, entry in enumerate(entries, at)
+        ]
 
     def _pointers(
         self, field: Field, state: Any, items: Sequence[Any], size: int, fields: list[Desc], name: str
@@ -267,14 +290,3 @@ class Saver(Place):
             self.save(sub, state)
             self._path.pop()
         self.desc = desc
-
-
-def _unique(fields: tuple[Field, ...]) -> list[str]:
-    """Names for the VM description: one that occurs twice gets its number, counted over all fields."""
-    names = [field.name for field in fields]
-    if len(set(names)) == len(names):
-        return names
-    return [
-        f"{name}[{names[:at].count(name)}]" if names.count(name) > 1 else name
-        for at, name in enumerate(names)
-    ]

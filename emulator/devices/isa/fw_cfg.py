@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from emulator.devices.isa.base import StatefulDevice
 from emulator.properties import BOOL, UINT16, Property
 from vmstate.description import VMState
 from vmstate.fields import uint16, uint32, uint64
 
-__all__ = ["VMSTATE_FW_CFG", "FwCfgIo"]
+__all__ = ["VMSTATE_FW_CFG", "FwCfg", "FwCfgIo"]
 
 
 def _old_offset(_state: Any, version: int) -> bool:
@@ -44,24 +44,38 @@ VMSTATE_FW_CFG = VMState(
 )  # fmt: skip
 
 
-class FwCfgIo(StatefulDevice):
+class FwCfg(StatefulDevice):
+    """What both ways to the interface share."""
+
+    type_name = "fw_cfg"
+    abstract = True
+    user_creatable = False
+    properties: ClassVar[tuple[Property, ...]] = (Property("acpi-mr-restore", BOOL, True, since="5.1"),)
+
+
+class FwCfgIo(FwCfg):
     """The interface at its I/O ports, with the DMA interface on top unless a machine type has it off."""
 
     type_name = "fw_cfg_io"
-    user_creatable = False
-    properties = (
+    properties: ClassVar[tuple[Property, ...]] = (
         Property("dma_enabled", BOOL, True),
         Property("x-file-slots", UINT16, 0x20),
-        Property("acpi-mr-restore", BOOL, True, since="5.1"),
     )
     vmstate = VMSTATE_FW_CFG
-    acpi_sizes: tuple[int, int, int] | None = None
+    acpi_sizes: tuple[int, ...] = ()
+
+    def machine_done(self, tables: tuple[int, ...]) -> None:
+        """The tables' sizes are state of this device."""
+        super().machine_done(tables)
+        if tables:
+            self.acpi_sizes = tables
+            self.reset()
 
     def reset(self) -> None:
         """Nothing selected. ACPI tables have a place in the state only on boards with them (`acpi_sizes`)."""
         super().reset()
         state = self.state
         state.dma_enabled = self.props["dma_enabled"]
-        state.acpi_mr_restore = self.acpi_sizes is not None and self.props.get("acpi-mr-restore", False)
-        if self.acpi_sizes is not None:
+        state.acpi_mr_restore = bool(self.acpi_sizes) and self.props.get("acpi-mr-restore", False)
+        if self.acpi_sizes:
             state.table_mr_size, state.linker_mr_size, state.rsdp_mr_size = self.acpi_sizes

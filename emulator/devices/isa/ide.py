@@ -150,7 +150,7 @@ def reset_bus(channel: Any, drives: tuple[str, ...]) -> None:
         drive.select = _SELECT_LBA
         drive.status = _STATUS_READY
         drive.io_buffer_total_len = _IO_BUFFER_BYTES
-        drive.io_buffer = [0] * _IO_BUFFER_BYTES
+        drive.io_buffer = bytearray(_IO_BUFFER_BYTES)  # a list would be a megabyte
 
 
 VMSTATE_IDE_ISA = VMState("isa-ide", ide_bus_fields("bus"), 3, 0)

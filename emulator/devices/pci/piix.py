@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from emulator.devices.isa.ide import VMSTATE_IDE_BUS, VMSTATE_IDE_DRIVE, reset_bus
 from emulator.devices.pci.config import IO
+from emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
 from emulator.devices.pci.device import Identity, PCIDevice
 from emulator.devices.pci.pcihp import STATUS, pcihp_fields
 from emulator.devices.pci.q35 import MEMORY_HOTPLUG, PCIHostBridge
@@ -137,6 +138,7 @@ class PIIX4PM(PCIDevice):
 
     type_name = "PIIX4_PM"
     user_creatable = False
+    hotpluggable = False
     identity: ClassVar[Identity] = Identity(0x8086, 0x7113, 0x0680, revision=3, status=0x0280, pin=1)
     bars = ()
     properties: ClassVar[tuple[Property, ...]] = (
@@ -180,12 +182,14 @@ class PIIX4PM(PCIDevice):
                 minimum_version_id=1,
                 needed=lambda pm: pm.props["memory-hotplug-support"],
             ),
+            cpu_hotplug("piix4_pm/cpuhp"),
         ),
     )
 
     def init(self) -> None:
         """Registers after power-on."""
         clear(self.vmstate, self)
+        self.cpuhp_state = start_cpu_hotplug(self.machine)
         self.smb, self.i2c = made(PMSMB), i2c_bus()
         self.pm1_sts, self.smb.smb_auxctl, self.smb.op_done = 1, 2, True
 

@@ -5,7 +5,7 @@ The AER case is here: whether the error mask register exists is the trait ``x-pc
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from emulator.devices.pci import capabilities as caps
 from emulator.devices.pci.bus import PCIBUS, PCIEBus
@@ -15,6 +15,9 @@ from emulator.devices.pci.state import AER_LOG, MSIX, parent
 from emulator.properties import BOOL, UINT8, UINT16, Property
 from vmstate.description import MigrationPriority, VMState
 from vmstate.fields import struct
+
+if TYPE_CHECKING:
+    from emulator.device import Device
 
 __all__ = ["Ioh3420", "PCIEPort", "PCIERootPort"]
 
@@ -88,6 +91,11 @@ class PCIEPort(PCIDevice):
         """A slot that holds something says so, unless ACPI looks after it; a driver has cleared that."""
         present = _PRESENT if self.link.devices and self._native() and self.guest != "driver" else 0
         self.space.write(self.slot_status, 2, self.space.read(self.slot_status, 2) & ~_PRESENT | present)
+
+    def plugged(self, device: Device) -> None:
+        """What is plugged shows at once."""
+        super().plugged(device)
+        self.reset()
 
     def _native(self) -> bool:
         """Whether the slot's own registers are used for hotplug, not ACPI's."""

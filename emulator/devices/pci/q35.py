@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from emulator.device import Device
 from emulator.devices.pci.bus import PCIBUS, PCIBus, PCIEBus
+from emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
 from emulator.devices.pci.device import Identity, PCIDevice
 from emulator.devices.pci.pcihp import pcihp_fields
 from emulator.devices.pci.smbus import APM
@@ -79,6 +80,7 @@ _PM: Final = VMState(
             needed=lambda pm: pm.with_pcihp,
             since="6.1",
         ),
+        cpu_hotplug("ich9_pm/cpuhp"),
     ),
 )
 
@@ -181,6 +183,7 @@ class ICH9LPC(PCIDevice):
         """Registers after power-on."""
         self.apm, self.pm = made(APM), made(_PM)
         vars(self.pm.tco_regs).update(_TCO_RESET)
+        self.pm.cpuhp_state = start_cpu_hotplug(self.machine)
         self.chip_config, self.sci_level = [0] * _CHIP_CONFIG, 0
 
     def realize(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from emulator.device import Device
 from emulator.devices.pci.config import IO
 from emulator.devices.pci.device import Identity, PCIDevice
 from emulator.devices.pci.state import parent
@@ -15,7 +16,7 @@ from emulator.properties import BOOL, Property
 from vmstate.description import VMState
 from vmstate.fields import boolean, struct, uint8, uint32
 
-__all__ = ["APM", "I2C_BUS", "ICH9SMB", "MIGRATES_SMBUS", "PMSMB", "i2c_bus", "sends_smbus"]
+__all__ = ["APM", "I2C_BUS", "ICH9SMB", "MIGRATES_SMBUS", "PMSMB", "SMBusEeprom", "i2c_bus", "sends_smbus"]
 
 _BYTES: Final = ("smb_stat", "smb_ctl", "smb_cmd", "smb_addr", "smb_data0", "smb_data1")
 _FLAGS: Final = ("i2c_enable", "op_done", "in_i2c_block_read", "start_transaction_on_status_read")
@@ -93,6 +94,16 @@ class ICH9SMB(PCIDevice):
         self.i2c = i2c_bus()
 
     def realize(self) -> None:
-        """The controller, then the section of its bus."""
-        super().realize()
+        """The section of its bus, then its own."""
         self.register(I2C_BUS, self.i2c, path="")
+        super().realize()
+
+
+class SMBusEeprom(Device):
+    """One of eight memories that describe memory modules.
+
+    QEMU sends its section once a guest has read it, which no guest program here does: only its place is modelled.
+    """
+
+    type_name = "smbus-eeprom"
+    user_creatable = False

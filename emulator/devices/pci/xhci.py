@@ -11,7 +11,7 @@ from emulator.devices.pci.state import MSIX, parent
 from emulator.devices.state import Part, made
 from emulator.properties import UINT32, Property
 from vmstate.description import VMState
-from vmstate.fields import boolean, int64, struct, uint32, uint64
+from vmstate.fields import boolean, int64, struct, timer, uint32, uint64
 
 __all__ = ["NECXHCI", "QEMUXHCI"]
 
@@ -41,7 +41,7 @@ _CORE: Final = VMState(
             ("usbcmd", "usbsts", "dnctrl", "crcr_low", "crcr_high", "dcbaap_low", "dcbaap_high", "config"),
         ),
         int64("mfindex_start"),
-        int64("mfwrap_timer"),
+        timer("mfwrap_timer"),
         struct("cmd_ring", VMState("xhci-ring", (uint64("dequeue"), boolean("ccs")), 1, 0)),
     ),
     version_id=1,
@@ -71,7 +71,7 @@ class XHCI(PCIDevice):
         self.xhci = made(_CORE)
         self.xhci.port_count = self.props["p2"] + self.props["p3"]
         self.xhci.ports = [Part(portsc=0x202A0) for _ in range(self.xhci.port_count)]
-        self.xhci.usbsts, self.xhci.mfwrap_timer = 1, -1  # halted
+        self.xhci.usbsts = 1  # halted
         for interrupter in self.xhci.intr:
             interrupter.er_pcs = True
         super().realize()

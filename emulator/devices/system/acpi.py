@@ -17,6 +17,7 @@ class AcpiBuild(Device):
 
     type_name = "acpi-build"
     user_creatable = False
+    in_tree = False
     description = "state of the ACPI tables"
     vmstate = VMState("acpi_build", (uint8("patched"),), version_id=1, minimum_version_id=1)
 

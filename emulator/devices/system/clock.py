@@ -56,6 +56,7 @@ class Timers(StatefulDevice):
 
     type_name = "cpu-timers"
     user_creatable = False
+    in_tree = False
     vmstate = VMSTATE_TIMERS
 
     def reset(self) -> None:

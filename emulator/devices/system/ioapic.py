@@ -91,7 +91,12 @@ class Apic(StatefulDevice):
         return described
 
     def realize(self) -> None:
-        """Register under the number of the APIC, unless the machine type is from before that."""
+        """Register under the number of the APIC, unless the machine type is from before that.
+
+        The first one makes the device that helps guests with their task priority, whose section comes before its own.
+        """
+        if not any(device.type_name == "kvmvapic" for device in self.machine.devices):
+            self.machine.create("kvmvapic")
         self.instance_id = None if self.props["legacy-instance-id"] else self.props["id"]
         super().realize()
 

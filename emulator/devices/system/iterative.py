@@ -17,6 +17,7 @@ class IterativeSections(Device):
 
     type_name = "iterative-sections"
     user_creatable = False
+    in_tree = False
     description = "RAM and other sections that are sent in parts"
 
     def realize(self) -> None:

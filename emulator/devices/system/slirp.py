@@ -64,6 +64,8 @@ class Slirp(StatefulDevice):
 
     type_name = "slirp"
     user_creatable = False
+    in_tree = False
+    instance_id = 0  # all of them: what is loaded goes to the first, as in QEMU (seen on 7.2.22)
     vmstate = SLIRP_HANDLERS
 
     def reset(self) -> None:

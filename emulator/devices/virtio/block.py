@@ -49,7 +49,7 @@ class Blk(VirtIODevice):
     def queues(self) -> int:
         """Request queues; an unset number is that of the processors at start."""
         given = int(self.props["num-queues"])
-        return max(1, self.machine.options.smp.cpus) if given == _AUTO else given
+        return self.machine.smp.cpus if given == _AUTO else given
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Requests."""

@@ -165,6 +165,7 @@ class VirtIODevice(Device):
         if not desc and last:
             message = f"VQ {number} address 0x0 inconsistent with Host index 0x{last:x}"
             raise reading.error(Kind.CUSTOM, "an address", "read 0", message=message, errno=1)
+        ring.most = size  # unless a subsection says otherwise: QEMU sends that only where the two differ
         ring.size, ring.desc, ring.last_avail, ring.vector = size, desc, last, vector
 
     def refused(self, reading: Reading, why: str) -> Exception:

@@ -153,7 +153,7 @@ class SCSI(VirtIODevice):
     def queues(self) -> int:
         """Request queues."""
         given = int(self.props["num_queues"])
-        return max(1, self.machine.options.smp.cpus) if given == _AUTO_QUEUES else given
+        return self.machine.smp.cpus if given == _AUTO_QUEUES else given
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Control, events, requests."""

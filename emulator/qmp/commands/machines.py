@@ -115,8 +115,7 @@ def query_cpus_fast(call: Call, _: Arguments) -> Any:
 
 
 def _place_of(index: int, call: Call) -> dict[str, int]:
-    smp = call.machine.options.smp
-    cores, threads = smp.cores or 1, smp.threads or 1
+    cores, threads = call.machine.smp.cores, call.machine.smp.threads
     return {
         "core-id": index // threads % cores,
         "thread-id": index % threads,

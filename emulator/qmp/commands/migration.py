@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _CAPABILITY = Struct("MigrationCapabilityStatus", Member("capability", STR), Member("state", BOOL))
+_TRANSPORT = Enum("MigrationAddressType", "socket", "exec", "rdma", "file")
 _CHANNEL = Struct("MigrationChannel", Member("channel-type", Enum("MigrationChannelType", "main", "cpr")),
-                  Member("addr", ANY))  # fmt: skip
+                  Member("addr", Struct("MigrationAddress", Member("transport", _TRANSPORT), open_=True)))  # fmt: skip
 _STATUSES = (
     "none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused", "postcopy-recover",
     "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug",

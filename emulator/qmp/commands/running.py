@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from emulator.qmp.table import Arguments, Call, command
@@ -50,8 +51,12 @@ def cont(call: Call, _: Arguments) -> Any:
 
 @command("quit")
 def quit_(call: Call, _: Arguments) -> Any:
-    """End the process."""
-    call.server.shut_down("host-qmp-quit")
+    """End the process; seen: 5.2 answers first, 7.2 and later send the event first."""
+    end = partial(call.server.shut_down, "host-qmp-quit")
+    if lives("", "7.2", call.release):
+        call.server.loop.call(end)
+    else:
+        end()
     return {}
 
 

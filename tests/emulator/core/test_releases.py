@@ -126,12 +126,13 @@ def test_every_board_is_complete(release: str) -> None:
             assert {"fw_cfg", "PCIBUS", "acpi_build", "ioapic"} <= {name for name, _ in names}
 
 
-# QEMU's own streams, saved without a guest; kvm-tpr-opt is not modelled, globalstate and ram are the migration's
+# QEMU's own streams, saved without a guest; globalstate and ram are the migration's
 _PC_7_2 = [
     "timer",
     "slirp",
     "cpu_common",
     "cpu",
+    "kvm-tpr-opt",
     "apic",
     "fw_cfg",
     "PCIHost",
@@ -167,6 +168,7 @@ _PC_10_0 = [
     "slirp",
     "cpu_common",
     "cpu",
+    "kvm-tpr-opt",
     "apic",
     "0000:00:00.0/I440FX",
     "PCIHost",
@@ -202,7 +204,9 @@ _PC_10_0 = [
 @pytest.mark.parametrize(("release", "order"), [("7.2", _PC_7_2), ("10.0", _PC_10_0)])
 def test_sections_of_a_pc_are_in_qemus_order(release: str, order: list[str]) -> None:
     built = build_machine(load(release), parse(["-M", "pc", "-m", "16"]))
-    whole = [e.idstr for e in built.registry if iterative(e) is None]  # the others come in parts, before these
+    whole = [
+        e.idstr for e in built.registry if iterative(e) is None
+    ]  # the others come in parts, before these
     assert whole == order
 
 

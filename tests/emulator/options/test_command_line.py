@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from emulator.errors import FatalError
 from emulator.keyvalue import Malformed, pairs, size
+from emulator.machine import build_machine
 from emulator.options import Chardev, DeviceOption, Smp, Workload, parse
-from emulator.optionvalues import resolve_smp
+from emulator.release import open_release
+from emulator.topology import resolve_smp
 
 MACHINES = Path(__file__).parents[3] / "machines"
 
@@ -213,3 +215,108 @@ def test_topologies_that_do_not_agree() -> None:
         resolve_smp(Smp(4, sockets=1, cores=1, threads=1), "7.2")
     with pytest.raises(FatalError, match=r"== maxcpus \(1\) < smp_cpus \(2\)"):
         resolve_smp(Smp(2, 1), "10.0")
+
+
+def stderr(release: str, *words: str) -> list[str]:
+    """What an emulator prints that then starts, or does not."""
+    said: list[str] = []
+    try:
+        options = parse(["-release", release, "-nodefaults", "-m", "16", *words])
+        build_machine(open_release(release), options, said.append)
+    except FatalError as why:
+        said.append(str(why))
+    return said
+
+
+# QEMU 5.2.0, 7.2.22, 10.0.13, 11.1.3 on pc-q35-5.2 (processors become sockets) and q35 (they become cores)
+_OLD = "Invalid CPU topology deprecated: "
+_PRODUCT = "Invalid CPU topology: product of the hierarchy must match maxcpus: "
+_LESS = "Invalid CPU topology: maxcpus must be equal to or greater than smp: "
+_AGED = "warning: Machine type 'pc-q35-5.2' is deprecated: machines more than 3 years old are subject to deletion after 6 years"
+_ZERO = "CPU topology parameters must be greater than zero"
+SMP = [
+    ("5.2", "pc-q35-5.2", "4,sockets=1,cores=1,threads=1",
+     ["cpu topology: sockets (1) * dies (1) * cores (1) * threads (1) < smp_cpus (4)"]),
+    ("7.2", "pc-q35-5.2", "4,sockets=1,cores=1,threads=1",
+     [f"{_PRODUCT}sockets (1) * dies (1) * cores (1) * threads (1) != maxcpus (4)"]),
+    ("10.0", "pc-q35-5.2", "4,sockets=1,cores=1,threads=1",
+     [f"{_PRODUCT}sockets (1) * dies (1) * modules (1) * cores (1) * threads (1) != maxcpus (4)"]),
+    ("5.2", "pc-q35-5.2", "2,maxcpus=1", ["maxcpus must be equal to or greater than smp"]),
+    ("7.2", "pc-q35-5.2", "2,maxcpus=1",
+     [f"{_LESS}sockets (1) * dies (1) * cores (1) * threads (1) == maxcpus (1) < smp_cpus (2)"]),
+    ("5.2", "pc-q35-5.2", "0", []),
+    ("7.2", "pc-q35-5.2", "0", [f"warning: Deprecated CPU topology (considered invalid): {_ZERO}"]),
+    ("10.0", "pc-q35-7.2", "0", [f"Invalid CPU topology: {_ZERO}"]),
+    ("5.2", "pc-q35-5.2", "6,maxcpus=8,sockets=3",
+     [f"{_OLD}sockets (3) * dies (1) * cores (2) * threads (1) != maxcpus (8)"]),
+    ("7.2", "q35", "6,maxcpus=8,sockets=3",
+     [f"{_PRODUCT}sockets (3) * dies (1) * cores (2) * threads (1) != maxcpus (8)"]),
+    ("5.2", "pc-q35-5.2", "4,dies=2", []),
+    ("7.2", "q35", "4,dies=2", []),
+    ("5.2", "pc-q35-5.2", "3,threads=2",
+     [f"{_OLD}sockets (1) * dies (1) * cores (1) * threads (2) != maxcpus (3)"]),
+    ("5.2", "pc-q35-5.2", "5,maxcpus=8,sockets=2",
+     [f"{_OLD}sockets (2) * dies (1) * cores (2) * threads (1) != maxcpus (8)"]),
+    ("7.2", "pc-q35-5.2", "5,maxcpus=8,sockets=2", []),
+    ("5.2", "pc-q35-5.2", "cores=2,sockets=2", []),
+    ("5.2", "pc-q35-5.2", "4,sockets=3",
+     [f"{_OLD}sockets (3) * dies (1) * cores (1) * threads (1) != maxcpus (4)"]),
+    ("7.2", "pc-q35-5.2", "300", ["Invalid SMP CPUs 300. The max CPUs supported by machine 'pc-q35-5.2' is 288"]),
+    ("7.2", "isapc", "2", ["Invalid SMP CPUs 2. The max CPUs supported by machine 'isapc' is 1"]),
+    ("5.2", "pc-q35-5.2", "cpus=4,modules=2", ["-smp cpus=4,modules=2: Invalid parameter 'modules'"]),
+    ("7.2", "pc-q35-5.2", "cpus=4,modules=2", ["Parameter 'smp.modules' is unexpected"]),
+    ("10.0", "pc-q35-5.2", "cpus=4,modules=2", [_AGED]),
+    ("7.2", "pc-q35-5.2", "cpus=4,clusters=2", ["clusters not supported by this machine's CPU topology"]),
+    ("10.0", "pc-q35-5.2", "cpus=4,clusters=2", ["clusters > 1 not supported by this machine's CPU topology"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("release", "machine", "given_", "said"), SMP)
+def test_what_is_said_of_a_topology(release: str, machine: str, given_: str, said: list[str]) -> None:
+    assert stderr(release, "-M", machine, "-smp", given_) == said
+
+
+def processors(release: str, machine: str, given_: str) -> Smp:
+    options = parse(["-release", release, "-M", machine, "-m", "16", "-nodefaults", "-smp", given_])
+    return build_machine(open_release(release), options).smp
+
+
+def test_old_machine_types_prefer_sockets() -> None:
+    assert processors("7.2", "pc-q35-6.1", "4") == Smp(4, 4, 4, 1, 1, 1, 1)
+    assert processors("7.2", "pc-q35-6.2", "4") == Smp(4, 4, 1, 1, 1, 4, 1)
+    assert processors("5.2", "pc-q35-5.2", "4") == Smp(4, 4, 4, 1, 1, 1, 1)
+    assert processors("5.2", "pc-q35-5.2", "cores=2,sockets=2") == Smp(4, 4, 2, 1, 1, 2, 1)
+
+
+def test_warnings_come_in_qemus_order_and_before_errors() -> None:
+    assert stderr("10.0", "-M", "pc-q35-5.2", "-device", "foo") == [
+        _AGED,
+        "-device foo: 'foo' is not a valid device model name",
+    ]
+    assert stderr("7.2", "-M", "pc-q35-5.2", "-global", "foo.x=1") == [
+        "warning: global foo.x has invalid class name"
+    ]
+    unused = stderr("7.2", "-M", "none", "-global", "PIIX4_PM.disable_s3=1", "-global", "pckbd.x=1")
+    assert unused == [
+        "warning: global PIIX4_PM.disable_s3=1 not used",
+        "warning: global pckbd.x has invalid class name",
+    ]
+
+
+# QEMU 5.2.0, 7.2.22, 10.0.13 and 11.1.3
+MIGRATION = [
+    ("7.2", "bogus=1", ["can't apply global migration.bogus=1: Property 'migration.bogus' not found"]),
+    ("7.2", "send-configuration=maybe",
+     ["can't apply global migration.send-configuration=maybe: Parameter 'send-configuration' expects 'on' or 'off'"]),
+    ("5.2", "x-postcopy-preempt=on",
+     ["can't apply global migration.x-postcopy-preempt=on: Property 'migration.x-postcopy-preempt' not found"]),
+    ("10.0", "x-postcopy-preempt=on", ["Postcopy preempt requires postcopy-ram"]),
+    ("7.2", "multifd-channels=0", ["Parameter 'multifd_channels' expects a value between 1 and 255"]),
+    ("11.1", "multifd-channels=0", ["Option multifd-channels expects a value between 1 and 255"]),
+    ("11.1", "x-max-bandwidth=1M", []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("release", "given_", "said"), MIGRATION)
+def test_properties_of_migration_itself(release: str, given_: str, said: list[str]) -> None:
+    assert stderr(release, "-M", "none", "-global", f"migration.{given_}") == said

@@ -53,6 +53,18 @@ def test_greeting_negotiation_and_quit_over_standard_input(place: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("release", "order"), [("5.2", ["return", "event"]), ("7.2", ["event", "return"])])
+def test_what_comes_first_when_it_quits(place: Path, release: str, order: list[str]) -> None:
+    """As real 5.2.0, and real 7.2.22, 10.0.13 and 11.1.3, over a socket."""
+    with Process(command(place, ["-S", *server(place)], release)) as process:
+        client = connect(place / "q")
+        client.ok("qmp_capabilities")
+        client.socket.sendall(b'{"execute": "quit"}')
+        assert ["event" if b'"event"' in line else "return" for line in client.file] == order
+        assert process.end() == (0, "")
+        client.close()
+
+
 def test_input_from_a_file(place: Path) -> None:
     (place / "in").write_text('{"execute":"qmp_capabilities"}\n{"execute":"quit"}\n')
     with (place / "in").open() as file:
@@ -95,6 +107,16 @@ def test_it_connects_to_a_socket_and_is_greeted_back(place: Path) -> None:
             client.ok("quit")
             assert process.end() == (0, "")
             client.close()
+
+
+def test_a_transport_that_nobody_has(place: Path) -> None:
+    with Process(command(place, ["-S", *server(place)])):
+        client = connect(place / "q")
+        client.ok("qmp_capabilities")
+        channel = {"channel-type": "main", "addr": {"transport": "pigeon"}}
+        answer = client.call("migrate", channels=[channel])
+        assert answer["error"]["desc"] == "Parameter 'transport' does not accept value 'pigeon'"
+        client.close()
 
 
 def test_events_go_to_every_client_that_has_negotiated(place: Path) -> None:

@@ -82,7 +82,7 @@ def test_axes(matrix: Matrix) -> None:
         Profile("own", ("-m", "64"), ("pc-*",), "text"),
     )
     assert matrix.default_args == ("-m", "64")
-    assert matrix.guests == (Guest("paused"), Guest("long", "firmware", 2.0))
+    assert matrix.guests == (Guest("paused", "paused"), Guest("long", "firmware", 2.0))
 
 
 def test_paths(matrix: Matrix) -> None:

@@ -18,6 +18,7 @@ from harness.explain.fix import Findings, make_fix
 from harness.explain.machine import MachineView, Object
 from harness.explain.options import arguments_of, closed, closure, groups, without_part
 from harness.explain.records import (
+    Cure,
     Difference,
     Explanation,
     Fix,
@@ -131,6 +132,35 @@ def build(id_: str, version: str) -> PreparedBuild:
     return PreparedBuild(id_, "binary", "test", BuildFacts(id_, version, "", machine, (), ()), id_)
 
 
+def test_a_line_of_the_builds_own_tables_is_taken_back_only_when_the_failure_points_to_it() -> None:
+    """A build of 9.1 or later tells its lines; a base type's line counts for the device."""
+    cause = Cause("value", "0000:00:02.0/nic", "", "the ring is bad")
+    object_ = Object("/machine/peripheral-anon/device[0]", "nic", {"ring": 4, "other": 1}, frozenset({"ring", "other"}),
+                     defaults={"ring": 8, "other": 2})  # fmt: skip
+    lines = (("base-nic", "ring", "4"), ("base-nic", "other", "1"), ("gpu", "ring", "9"))
+    here = MachineView((object_,), parents={"nic": "base-nic", "base-nic": "device"}, compat=lines)
+    assert settings(here, here, cause) == ["destination nic.ring=8 default", "source nic.ring=8 default"]
+
+
+def test_a_line_of_compat_that_a_build_does_not_apply_is_set() -> None:
+    """hw_compat_7_2 has x-pcie-err-unc-mask off for pci-device since 8.0.1; here it is on."""
+    cause = Cause("pci-config", "0000:00:01.0/pcie-root-port", "0x10a")
+    port = view("pcie-root-port", {"x-pcie-err-unc-mask": True}).objects
+    here = MachineView(port, parents={"pcie-root-port": "pci-device", "pci-device": "device"})
+    found = candidates(MachineView(), here, cause, (), "pc-q35-7.2")
+    assert [(c.setting.value, c.basis) for c in found] == [("off", "table")]
+    assert candidates(MachineView(), here, cause, (), "pc-q35-8.0") == ()
+
+
+def test_the_base_type_of_a_property_is_the_farthest_that_has_it() -> None:
+    here = MachineView(
+        parents={"port": "bridge", "bridge": "pci-device", "pci-device": "device"},
+        inherited={"bridge": frozenset({"x-mask"}), "pci-device": frozenset({"x-mask"})},
+    )
+    assert here.owner("port", "x-mask") == "pci-device"
+    assert here.owner("port", "slot") == "port"
+
+
 BUILDS = {
     "old": build("old", "7.2.5"),
     "new": build("new", "10.0.2"),
@@ -192,6 +222,26 @@ def test_no_table_line_is_named_where_it_would_be_wrong(
     assert why in found.compat
 
 
+def test_a_table_line_that_qemus_own_tables_contradict_is_not_named() -> None:
+    """The older side was started with the property on, which hw_compat_7_2 says is off."""
+    on = Setting("pcie-root-port", "x-pcie-err-unc-mask", "on")
+    kin = {"pcie-root-port": ("pcie-root-port", "pci-device")}
+    found = fix(("old", "new"), Remedy(Side.DESTINATION, (on,), "difference", ""), kin=kin)
+    assert found.compat == 'none: QEMU has { "pci-device", "x-pcie-err-unc-mask", "off" } in hw_compat_7_2'
+
+
+def test_a_cure_names_the_line_that_the_better_build_has() -> None:
+    off = Setting("port", "x-other", "off")
+    cure = Cure(Side.SOURCE, "newer", "new", Setting("port", "x-other", "on"), off, "base")
+    found = fix(("new", "old"), cures=(cure,), rescues=(Rescue("newer", (cure.broken,)),))
+    assert not found.repairable
+    assert found.compat.startswith(
+        '{ "base", "x-other", "off" } in a table for this machine type; newer (10.0.13)'
+    )
+    assert found.new_guests == "start guests on newer instead of new"
+    assert found.stuck_guest == "it cannot go to old; it can go to newer with -global port.x-other=on"
+
+
 def test_what_a_remedy_breaks_is_said() -> None:
     rows = (RowCheck("m1", "new>old", "pass", "fail"), RowCheck("m2", "old>new", "fail", "pass"))
     found = fix(("old", "new"), Remedy(Side.DESTINATION, (OFF,), "switch", "", rows=rows))
@@ -226,10 +276,13 @@ def test_the_point_release_that_made_the_difference_is_named() -> None:
 
 
 def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
-    remedy = Remedy(Side.SOURCE, (OFF,), "switch", "why", (OFF,), (RowCheck("m", "a>b", "fail", "pass"),), 2)
+    rows = (RowCheck("m", "a>b", "fail", "pass"),)
+    remedy = Remedy(Side.SOURCE, (OFF,), "switch", "why", (OFF,), rows, ("base",), "1 of the 1 machines")
     explanation = Explanation(
         cell="m/p/a>b/snapshot/paused",
         signature="pci-config port 0x10a",
+        kind="pair: a > b",
+        cells=3,
         verdict="fail",
         message="bad",
         stage="load",
@@ -239,6 +292,7 @@ def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
         where=(Difference("port#0", "config", "0x1", "0x0", blamed=True),),
         neighbours=(Neighbour("reverse direction", "m/p/b>a/snapshot/paused", "pass", None, stored=True),),
         remedies=(remedy,),
+        cures=(Cure(Side.SOURCE, "a1", "a", Setting("port", "x-mask", "on"), OFF, "base"),),
         rescues=(Rescue("c", (OFF,)),),
         fix=Fix(repairable=True, reason="", summary="s", caveats=("c",)),
     )

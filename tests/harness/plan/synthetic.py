@@ -53,7 +53,7 @@ def matrix_of(builds: dict[str, PreparedBuild], **changes: object) -> Matrix:
             Profile("disk", ("-device", "virtio-blk,drive=d")),
         ),
         "modes": (Mode("snapshot"),),
-        "guests": (Guest("paused"),),
+        "guests": (Guest("paused", "paused"),),
         "default_args": ("-m", "64"),
     }
     return Matrix(**{**fields, **changes})  # type: ignore[arg-type]  # the tests name fields by word

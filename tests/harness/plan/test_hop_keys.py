@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.builds.facts import PreparedBuild
 
 
-SNAPSHOT, PAUSED = Mode("snapshot"), Guest("paused")
+SNAPSHOT, PAUSED = Mode("snapshot"), Guest("paused", "paused")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def test_every_input_changes_the_key() -> None:
 
 SAME: dict[str, dict[str, Any]] = {
     "build id, image, place": {"build": replace(prepared("b", "7.2"), image="i", binary="/b", origin="o")},
-    "guest name": {"guest": Guest("idle")},
+    "guest name": {"guest": Guest("idle", "paused")},
     "mode name": {"mode": Mode("file")},
 }
 

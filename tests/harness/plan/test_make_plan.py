@@ -75,8 +75,8 @@ def test_live_hops_have_a_source_and_their_own_probes() -> None:
     assert (plan.hop(first).incoming, plan.hop(second).incoming) == (None, first)
     probes = [plan.hop(key) for key in plan.probes_of(cell).values()]
     assert [(probe.build, probe.mode, probe.guest) for probe in probes] == [
-        ("qemu-5.2", Mode("snapshot"), Guest("paused")),
-        ("qemu-7.2", Mode("snapshot"), Guest("paused")),
+        ("qemu-5.2", Mode("snapshot"), Guest("paused", "paused")),
+        ("qemu-7.2", Mode("snapshot"), Guest("paused", "paused")),
     ]
     assert not any(plan.needs_out(probe.key) for probe in probes)
     assert plan.cells_of(first) == (cell,)
@@ -84,7 +84,7 @@ def test_live_hops_have_a_source_and_their_own_probes() -> None:
 
 
 def test_firmware_guests_share_nothing_but_probes() -> None:
-    guests = (Guest("paused"), Guest("firmware", "firmware", 1.0))
+    guests = (Guest("paused", "paused"), Guest("firmware", "firmware", 1.0))
     plan = make_plan(matrix_of(OLD_NEW, guests=guests), OLD_NEW)
     assert len(plan.hops) == 2 * 2 * (2 + 4)
 
@@ -290,7 +290,7 @@ def golden() -> Plan:
         OLD_NEW,
         machines=(MachineRule(name="pc-q35-5.2"), MachineRule(name="pc-i440fx-8.0")),
         modes=(Mode("snapshot"), Mode("many", "tcp", ("multifd",), (("multifd-channels", 4),))),
-        guests=(Guest("paused"), Guest("firmware", "firmware", 1.5)),
+        guests=(Guest("paused", "paused"), Guest("firmware", "firmware", 1.5)),
         chains=ChainRule(sample=9, seed=1),
     )
     return make_plan(matrix, OLD_NEW, shard=(1, 2))

@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from stream_data import load
 
-from vmstate.decode import decode, leaves
+from vmstate.decode import Node, decode, leaves
 from vmstate.description import Pointers, VMState
 from vmstate.fields import boolean, buffer, qtailq, struct, uint8, uint16, uint32, unused, vstruct, with_tmp
 from vmstate.interpret import Style, save_section, save_state, style_of
+from vmstate.stream import read_stream
 from vmstate.vmdesc import parse_vmdesc
 
 PAIR = VMState("pair", (uint8("a"), uint16("b")))
@@ -54,11 +56,31 @@ def test_a_struct_stands_inside_and_its_size_counts_its_subsections() -> None:
     assert entry["size"] == 1 + 2 + len("loose/more") + 4 + 1
 
 
-@pytest.mark.parametrize(("style", "index"), [(Style.INDEXED, True), (Style.MARKER, False)])
-def test_elements_that_may_differ_are_described_each(style: Style, index: bool) -> None:
-    entries = fields((struct("s", LOOSE, count=2),), {"s": [{"a": 1, "m": 2}, {"a": 3}]}, style)
-    assert [entry["size"] for entry in entries] == [18, 1]
-    assert [entry.get("index") for entry in entries] == ([0, 1] if index else [None, None])
+@pytest.mark.parametrize(
+    ("style", "index"),
+    [(Style.INDEXED, [0, 1, 2]), (Style.LAST_BARE, [0, 1, None]), (Style.MARKER, [None, None, None])],
+)
+def test_elements_that_may_differ_are_described_each(style: Style, index: list[int | None]) -> None:
+    entries = fields((struct("s", LOOSE, count=3),), {"s": [{"a": 1, "m": 2}, {"a": 3}, {"a": 4}]}, style)
+    assert [entry["size"] for entry in entries] == [18, 1, 1]
+    assert [entry.get("index") for entry in entries] == index
+
+
+@pytest.mark.parametrize(
+    ("name", "release"),
+    [("q35-5.2.0", "5.2.0"), ("q35-7.2.22", "7.2.22"), ("q35-10.0.13", "10.0.13"), ("q35-11.1.3", "11.1.3")],
+)
+def test_ports_of_a_real_ahci_are_numbered_as_by_that_release(name: str, release: str) -> None:
+    vmdesc = read_stream(load(name)).vmdesc
+    device = vmdesc.find("0000:00:1f.2/ich9_ahci", 0) if vmdesc else None
+    assert device is not None
+    ahci = next(f.struct for f in device.vmsd.fields if f.name == "ahci")
+    assert ahci is not None
+    real = [f.index for f in ahci.fields if f.name == "dev"]
+    ours = fields(
+        (struct("dev", LOOSE, count=len(real)),), {"dev": [{"a": 1}] * len(real)}, style_of(release)
+    )
+    assert [entry.get("index") for entry in ours] == real
 
 
 def test_names_that_occur_twice_are_numbered() -> None:
@@ -106,6 +128,38 @@ def test_a_queue_has_the_size_of_all_its_elements() -> None:
     assert fields((qtailq("q", PAIR),), {"q": []}) == [{"name": "q", "type": "qtailq", "size": 1}]
 
 
+def test_the_decoder_finds_the_elements_of_a_queue() -> None:
+    vmsd = VMState("dev", (qtailq("q", PAIR), uint8("last")))
+    state = {"q": [{"a": 1, "b": 2}, {"a": 3, "b": 4}], "last": 9}
+    found = {path: (leaf.value, leaf.offset) for path, leaf in leaves(_decoded(vmsd, state))}
+    assert found == {
+        "q[0].a": (1, 1), "q[0].b": (2, 2), "q[1].a": (3, 5), "q[1].b": (4, 6), "last": (9, 9),
+    }  # fmt: skip
+
+
+def test_a_queue_whose_elements_differ_stays_bytes_and_says_so() -> None:
+    node = _decoded(VMState("dev", (qtailq("q", LOOSE),)), {"q": [{"a": 1, "m": 2}, {"a": 3}]})
+    (queue,) = node.children
+    assert isinstance(queue.value, bytes)
+    assert len(queue.value) == queue.size == 1 + 18 + 1 + 1 + 1
+    assert "loose/more" in queue.problem
+
+
+@pytest.mark.parametrize("raw", [b"\1\5\7", b"\1\5\1", b"\1\5\0\0", b"\2\0"])
+def test_a_queue_without_its_end_stays_bytes_and_says_so(raw: bytes) -> None:
+    inline = {"vmsd_name": "e", "version": 1, "fields": [{"name": "a", "type": "uint8", "size": 1}]}
+    queue = {"name": "q", "type": "qtailq", **inline, "size": len(raw)}
+    device = {"name": "dev", "instance_id": 0, "vmsd_name": "dev", "version": 1, "fields": [queue]}
+    (node,) = decode(parse_vmdesc(json.dumps({"devices": [device]}).encode()).devices[0], raw).children
+    assert node.value == raw
+    assert node.problem
+
+
+def _decoded(vmsd: VMState, state: dict[str, Any]) -> Node:
+    data, desc = save_section(vmsd, state, "dev", 0)
+    return decode(parse_vmdesc(json.dumps({"page_size": 4096, "devices": [desc]}).encode()).devices[0], data)
+
+
 @pytest.mark.parametrize("style", list(Style))
 def test_the_decoder_finds_every_value_by_it(style: Style) -> None:
     vmsd = VMState(
@@ -123,5 +177,5 @@ def test_the_decoder_finds_every_value_by_it(style: Style) -> None:
 
 def test_styles_by_release() -> None:
     assert [style_of(release) for release in ("5.2", "9.2.4", "10.0.13", "11.1", "11.1.3")] == [
-        Style.INDEXED, Style.INDEXED, Style.INDEXED, Style.MARKER, Style.MARKER
+        Style.INDEXED, Style.INDEXED, Style.LAST_BARE, Style.MARKER, Style.MARKER
     ]  # fmt: skip

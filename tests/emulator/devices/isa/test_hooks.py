@@ -65,7 +65,7 @@ def test_pio_state_is_sent_in_the_middle_of_a_transfer_only() -> None:
     drive.cur_io_buffer_len = 512
     drive.io_buffer[:4] = [1, 2, 3, 4]
     loaded = _move(guest, machine("10.0"), "isa-ide", 1).bus.ifs[0]
-    assert (loaded.io_buffer[:4], loaded.cur_io_buffer_len) == ([1, 2, 3, 4], 512)
+    assert (list(loaded.io_buffer[:4]), loaded.cur_io_buffer_len) == ([1, 2, 3, 4], 512)
     drive.cur_io_buffer_offset = 1 << 20
     with pytest.raises(VMStateError, match="outside of the buffer"):
         _move(guest, machine("10.0"), "isa-ide", 1)

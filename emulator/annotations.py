@@ -1,0 +1,74 @@
+"""What the emulator uses of `typing` at run time, for packed emulators: there this module is `typing`.
+
+The real one takes a quarter of the time in which an emulator has to start, and annotations are never looked at.
+A name that is not here is taken from the real `typing`, so that nothing can tell but by the clock.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+TYPE_CHECKING = False
+Any = ClassVar = Final = NoReturn = Self = Unpack = None
+
+
+class Protocol:
+    """A base without meaning of its own."""
+
+
+class TypedDict(dict):  # type: ignore[type-arg] # stands for all of them
+    """A dictionary."""
+
+    def __init_subclass__(cls, *, total: bool = True) -> None:
+        """Which keys there are is for type checkers."""
+
+
+class _TupleMaker(type):
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
+        if not bases:
+            return super().__new__(mcs, name, bases, body)
+        names = body["__annotations__"]
+        assert isinstance(names, dict)  # noqa: S101 - it is the compiler that makes it
+        defaults = [body.pop(n) for n in names if n in body]
+        # To type checkers a tuple's name and fields are literals.
+        fields: type = namedtuple(name, names, defaults=defaults, module=str(body["__module__"]))  # type: ignore[misc]  # noqa: PYI024
+        return type(name, (fields,), {**body, "__slots__": ()})
+
+
+class NamedTuple(metaclass=_TupleMaker):
+    """A tuple with names, methods and defaults."""
+
+
+def TypeVar(name: str, **_: object) -> str:  # noqa: N802 - typing's name
+    """Only a name."""
+    return name
+
+
+def runtime_checkable(cls: type) -> type:
+    """The class: who asks at run time asks the real one, of an unpacked emulator."""
+    return cls
+
+
+def dataclass_transform(**_: object) -> object:
+    """A decorator that changes nothing, as the real one."""
+    return lambda cls: cls
+
+
+def __getattr__(name: str) -> object:
+    """Everything else, from the real module."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    import importlib.util  # noqa: PLC0415 - who comes here has asked for the long way
+
+    spec = importlib.util.spec_from_file_location("_typing_", f"{_library()}/typing.py")
+    assert spec is not None  # noqa: S101 - a file that exists has one
+    assert spec.loader is not None  # noqa: S101 - as above
+    real = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(real)
+    return getattr(real, name)
+
+
+def _library() -> str:
+    import os  # noqa: PLC0415 - as above
+
+    return os.path.dirname(os.__file__)  # noqa: PTH120 - pathlib is not for the start

@@ -1,0 +1,104 @@
+"""What a stored run knows: the verdict of a route, whatever names its builds have in the matrix.
+
+1. A build that is another one of the run with more ``-global`` arguments is that build with marks: the same content
+   (digest) and the same settings are the same step of a route.
+2. Only cells that were run count. A chain is known when it was run as that chain: pairs imply nothing.
+3. Marks that an explanation of the run verified are known by signature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from harness.explain.contrast import version_key
+from harness.explain.records import Setting, Side, Step
+from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from harness.builds import PreparedBuild
+    from harness.explain.records import Explanation
+    from harness.model import CellResult
+
+__all__ = ["Known"]
+
+_Place = tuple[str, str, str, str]  # machine, profile, mode, guest
+
+
+@dataclass(frozen=True)
+class Known:
+    """Verdicts by place and route; several explanations may be of one signature."""
+
+    builds: Mapping[str, PreparedBuild]
+    results: tuple[CellResult, ...]
+    explanations: tuple[Explanation, ...]
+
+    @cached_property
+    def stations(self) -> tuple[str, ...]:
+        """Builds that are no other one with more arguments, oldest first: where any guest can be sent."""
+        plain = [build for build in self.builds.values() if not self._is_variant(build)]
+        return tuple(b.id for b in sorted(plain, key=lambda b: version_key(b.facts.version)))
+
+    def _is_variant(self, build: PreparedBuild) -> bool:
+        return any(
+            other.facts.digest == build.facts.digest
+            and len(other.args) < len(build.args)
+            and other.args == build.args[: len(other.args)]
+            for other in self.builds.values()
+        )
+
+    def canonical(self, step: Step) -> Step:
+        """The step as a base build with all settings that it gets, in order (rule 1)."""
+        base, more = self._bases[step.build]
+        return Step(base, tuple(sorted({*more, *step.settings})))
+
+    @cached_property
+    def _bases(self) -> Mapping[str, tuple[str, tuple[Setting, ...]]]:
+        return {id_: self._base(id_) for id_ in self.builds}
+
+    def _base(self, id_: str) -> tuple[str, tuple[Setting, ...]]:
+        build = self.builds[id_]
+        alike = [b for b in self.builds.values() if b.facts.digest == build.facts.digest]
+        for other in sorted(alike, key=lambda b: len(b.args)):
+            more = _settings(build.args[len(other.args) :])
+            if other.args == build.args[: len(other.args)] and more is not None:
+                return other.id, more
+        raise AssertionError("every build is its own base")
+
+    def verdict(self, place: _Place, route: Iterable[Step]) -> CellResult | None:
+        """What the run has for a route; None when it has not run it."""
+        return self._by_route.get((place, tuple(self.canonical(step) for step in route)))
+
+    @cached_property
+    def _by_route(self) -> Mapping[tuple[_Place, tuple[Step, ...]], CellResult]:
+        found = {}
+        for result in self.results:
+            cell = result.cell
+            if result.verdict is not Verdict.ERROR and all(b in self.builds for b in cell.path):
+                place = cell.machine, cell.profile, cell.mode, cell.guest
+                found[place, tuple(self.canonical(Step(b)) for b in cell.path)] = result
+        return found
+
+    def marks(self, signature: str | None) -> tuple[tuple[Setting, ...], ...]:
+        """Settings of a destination that took such a guest, as explanations verified them (rule 3)."""
+        mine = [e for e in self.explanations if e.signature == signature]
+        remedies = [r for e in mine for r in e.remedies]
+        here = [r.settings for r in remedies if r.side is Side.DESTINATION]
+        born = [r.instead_of for r in remedies if r.side is not Side.DESTINATION]
+        rescues = [rescue.settings for e in mine for rescue in e.rescues]
+        return tuple(dict.fromkeys(settings for settings in (*here, *rescues, *born) if settings))
+
+
+def _settings(args: tuple[str, ...]) -> tuple[Setting, ...] | None:
+    """``-global a.b=c`` pairs as settings; None when there is anything else."""
+    found = []
+    for option, text in zip(args[::2], args[1::2], strict=False):
+        name, equals, value = text.partition("=")
+        type_, dot, prop = name.rpartition(".")
+        if option != "-global" or not (equals and dot):
+            return None
+        found.append(Setting(type_, prop, value))
+    return tuple(sorted(found)) if len(args) % 2 == 0 else None

@@ -1,0 +1,220 @@
+"""Extends routes build by build, with the property marks that a guest needs to be taken.
+
+1. A route is a chain and is judged as that chain: what the run has not run is run now. Pairs imply nothing.
+2. A mark that a step needed is set on every later step too: it is the guest's, until that guest is powered off. A
+   build that does not know the property cannot have it; it is then tried without.
+3. A mark is first looked for in the run's explanations, then searched for on the hop that fails, as `explain` does.
+   Only the destination is changed: the guest runs already.
+4. What was tried and did not pass is kept as a `Blocker`, with the failure's own words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from harness.explain.candidates import candidates
+from harness.explain.records import Side, Step, Trial
+from harness.explain.search import find_remedies
+from harness.explain.where import compare_sides
+from harness.model import Stage, Verdict
+from vmstate.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+
+    from harness.advise.known import Known
+    from harness.explain.bench import Bench
+    from harness.explain.records import Difference, Setting
+    from harness.model import Cell, CellResult
+
+__all__ = ["Blocker", "Guide", "Route"]
+
+_SINGLES = 8  # properties that are tried alone for a hop that no explanation covers
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Builds in order, each with the marks it needs; `stored` when the run itself had run exactly this."""
+
+    steps: tuple[Step, ...]
+    stored: bool = False
+
+    @property
+    def marks(self) -> tuple[Setting, ...]:
+        """All marks of the route, in order."""
+        return tuple(dict.fromkeys(s for step in self.steps[1:] for s in step.settings))
+
+    @property
+    def text(self) -> str:
+        """``A>B(x.y=z)``."""
+        return ">".join(step.text for step in self.steps)
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """Build ids in order."""
+        return tuple(step.build for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A route that did not pass: which, what came of it, and the failure's own words."""
+
+    route: str
+    verdict: str
+    signature: str
+    message: str
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], result: CellResult) -> Blocker:
+        """From a verdict that is not a pass."""
+        message = result.cause.message if result.cause else result.reason
+        return cls(Route(tuple(steps)).text, result.verdict.value, result.signature or "", message)
+
+
+@dataclass
+class Guide:
+    """Guides guests of one machine, profile, mode and guest; `start` is the cell as something that can be run."""
+
+    known: Known
+    bench: Bench
+    cell: Cell
+    start: Trial
+    blockers: list[Blocker] = field(default_factory=list)
+    ran: int = 0
+    _marks: dict[tuple[str | None, str, str], tuple[tuple[Setting, ...], ...]] = field(default_factory=dict)
+
+    def trial(self, steps: Sequence[Step]) -> Trial:
+        """A route as a trial."""
+        return replace(self.start, path=tuple(steps))
+
+    def knows_machine(self, build: str) -> bool:
+        """Whether a build has this machine type."""
+        return self.known.builds[build].facts.knows_machine(self.cell.machine)
+
+    async def starts(self, build: str) -> bool:
+        """Whether a build can start such a guest: it knows the machine and all devices."""
+        if not self.knows_machine(build):
+            return False
+        result, _ = await self.verdict((Step(build), Step(build)))
+        return result.verdict is not Verdict.UNSUPPORTED
+
+    async def verdict(self, steps: Sequence[Step]) -> tuple[CellResult, bool]:
+        """What comes of a route, and whether the run had it (rule 1)."""
+        place = self.cell.machine, self.cell.profile, self.cell.mode, self.cell.guest
+        stored = self.known.verdict(place, steps)
+        if stored is not None:
+            return stored, True
+        self.ran += 1
+        return (await self.bench.one("advise", self.trial(steps))).result, False
+
+    async def extend(self, route: Route, build: str) -> Route | None:
+        """The route with one more build, marked if need be; None when nothing makes it pass."""
+        if not self.knows_machine(build):
+            self._block_unknown(route, build)
+            return None
+        carried = route.marks
+        first, result = await self._try(route, Step(build, carried))
+        if first is None and carried and result.verdict is Verdict.UNSUPPORTED:
+            first, result = await self._try(route, Step(build))  # rule 2
+            carried = ()
+        if first is not None or result.verdict is not Verdict.FAIL:
+            return first
+        step = Step(build, carried)
+        told = await self._marked(route, step, self.known.marks(result.signature))
+        return told or await self._marked(route, step, await self._search(route, step, result))
+
+    async def _marked(self, route: Route, step: Step, marks: Iterable[tuple[Setting, ...]]) -> Route | None:
+        """The route with the first of these marks that makes the step take the guest."""
+        for more in marks:
+            if not set(more) <= set(step.settings):
+                found, _ = await self._try(route, Step(step.build, _merged(step.settings, more)))
+                if found is not None:
+                    return found
+        return None
+
+    async def _try(self, route: Route, step: Step) -> tuple[Route | None, CellResult]:
+        steps = (*route.steps, step)
+        result, stored = await self.verdict(steps)
+        if result.verdict is Verdict.PASS:
+            return Route(steps, stored), result
+        self._block(Blocker.of(steps, result))
+        return None, result
+
+    def _block(self, blocker: Blocker) -> None:
+        if blocker not in self.blockers:
+            self.blockers.append(blocker)
+
+    def _block_unknown(self, route: Route, build: str) -> None:
+        text = Route((*route.steps, Step(build))).text
+        message = f"{build} does not know {self.cell.machine}"
+        self._block(Blocker(text, Verdict.UNSUPPORTED.value, "", message))
+
+    async def _search(self, route: Route, step: Step, result: CellResult) -> tuple[tuple[Setting, ...], ...]:
+        """Marks that may make `step` take the guest (rule 3), searched once per signature, source and build."""
+        key = result.signature, route.steps[-1].text, step.text
+        if key not in self._marks:
+            self._marks[key] = await self._searched(route, step)
+        return self._marks[key]
+
+    async def _searched(self, route: Route, step: Step) -> tuple[tuple[Setting, ...], ...]:
+        trial = self.trial((*route.steps, step))
+        attempt = await self.bench.one("advise", trial)
+        if attempt.result.cause is None or attempt.result.stage is not Stage.LOAD:
+            return ()
+        source = await self.bench.view(trial.path[-2], trial.machine, trial.arguments)
+        destination = await self.bench.view(step, trial.machine, trial.arguments)
+        where = await self._where(trial, attempt.result)
+        found = candidates(source, destination, attempt.result.cause, where, trial.machine)
+        mine = [c for c in found if c.side is Side.DESTINATION]
+        remedies = await find_remedies(self.bench, trial, mine, _SINGLES)
+        return tuple(remedy.settings for remedy in remedies)
+
+    async def _where(self, trial: Trial, result: CellResult) -> tuple[Difference, ...]:
+        """What differs at the failing place, for the numbers that it shows."""
+        last = trial.path[-1]
+        own = await self.bench.one("own values of the destination", replace(trial, path=(last, last)))
+        sent = self.bench.stream(result.hops[-2]) if len(result.hops) > 1 else None
+        here = self.bench.stream(own.result.hops[0]) if own.result.hops else None
+        if sent is None or here is None or result.cause is None:
+            return ()
+        try:
+            return compare_sides(sent, here, result.cause)
+        except StreamError as err:
+            self.bench.log(f"cannot compare the streams: {err}")
+            return ()
+
+    async def shortest(self, start: Step, goal: str, longest: int) -> Route | None:
+        """A route of as few hops as possible, at most `longest`; of those the one with fewest marks."""
+        level = [Route((start,), stored=True)]
+        for _ in range(longest):
+            done = [found for route in level if (found := await self.extend(route, goal)) is not None]
+            if done:
+                return min(done, key=lambda route: len(route.marks))
+            level = [r async for r in self._further(level, goal)]
+        return None
+
+    async def _further(self, level: Sequence[Route], goal: str) -> AsyncIterator[Route]:
+        for route in level:
+            for build in self._next(route, goal):
+                found = await self.extend(route, build)
+                if found is not None:
+                    yield found
+
+    def _next(self, route: Route, goal: str) -> Iterator[str]:
+        """Builds that the route has not been to and that have the machine."""
+        been = {self.known.canonical(step).build for step in route.steps} | {*route.builds, goal}
+        return (b for b in self.known.stations if b not in been and self.knows_machine(b))
+
+    async def through(self, start: Step, builds: Sequence[str]) -> Route | None:
+        """The route along these builds, one after another."""
+        route: Route | None = Route((start,), stored=True)
+        for build in builds:
+            route = await self.extend(route, build) if route is not None else None
+        return route
+
+
+def _merged(carried: Sequence[Setting], more: Sequence[Setting]) -> tuple[Setting, ...]:
+    """Marks with newer ones in the place of older ones for the same property."""
+    merged = {(s.type, s.name): s for s in (*carried, *more)}
+    return tuple(sorted(merged.values()))

@@ -1,0 +1,100 @@
+"""What an adjacent build that passes has and the failing one has not: the property that mended it.
+
+A build with a defect often has no property for it: the property came with the repair. So it is looked for in the
+neighbour that passes, and proved by taking it away there: the neighbour must then fail with the same signature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.explain.candidates import candidates
+from harness.explain.records import Cure, Side, Step
+from harness.explain.reduce import same_failure
+from harness.explain.search import with_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from harness.explain.bench import Bench
+    from harness.explain.candidates import Candidate
+    from harness.explain.machine import MachineView
+    from harness.explain.records import Attempt, Difference, Neighbour, Trial
+
+__all__ = ["find_cures"]
+
+_TRIED = 4  # properties of one neighbour
+_BASES = ("switch", "difference")
+
+
+@dataclass(frozen=True, slots=True)
+class _Better:
+    """An adjacent build that passes, and the failing trial with it in the place of `instead_of`."""
+
+    side: Side
+    build: str
+    instead_of: str
+    trial: Trial
+
+
+async def find_cures(
+    bench: Bench,
+    failing: Attempt,
+    views: tuple[MachineView, MachineView],
+    neighbours: Sequence[Neighbour],
+    where: Sequence[Difference],
+) -> tuple[Cure, ...]:
+    """At most one cure per adjacent build that passes; `views` are of the source and the destination."""
+    found = [
+        await _cure(bench, failing, better, views, where) for better in _better(failing.trial, neighbours)
+    ]
+    return tuple(cure for cure in found if cure is not None)
+
+
+def _better(trial: Trial, neighbours: Iterable[Neighbour]) -> Iterator[_Better]:
+    for near in neighbours:
+        path = near.cell.split("/")[2].split(">")
+        if near.verdict != "pass" or not near.how.startswith("adjacent") or len(path) != len(trial.path):
+            continue
+        at = 0 if near.how == "adjacent source build" else len(path) - 1
+        steps = tuple(Step(path[at]) if i == at else step for i, step in enumerate(trial.path))
+        side = Side.DESTINATION if at else Side.SOURCE
+        yield _Better(side, path[at], trial.path[at].build, replace(trial, path=steps))
+
+
+async def _cure(
+    bench: Bench,
+    failing: Attempt,
+    better: _Better,
+    views: tuple[MachineView, MachineView],
+    where: Sequence[Difference],
+) -> Cure | None:
+    at_end = better.side is Side.DESTINATION
+    step = better.trial.path[-1 if at_end else 0]
+    here = await bench.view(step, better.trial.machine, better.trial.arguments)
+    for candidate in _suspects(here, views[at_end], failing, where)[:_TRIED]:
+        attempt = await bench.one(
+            "cure taken away", with_settings(better.trial, better.side, [candidate.setting])
+        )
+        if same_failure(attempt, failing):
+            setting = candidate.setting
+            return Cure(
+                better.side,
+                better.build,
+                better.instead_of,
+                broken=setting,
+                healthy=replace(setting, value=candidate.now),
+                owner=here.owner(setting.type, setting.name),
+            )
+    return None
+
+
+def _suspects(
+    here: MachineView, failing: MachineView, attempt: Attempt, where: Sequence[Difference]
+) -> list[Candidate]:
+    """Properties that the build which passes has and the failing one has not, or has otherwise."""
+    cause = attempt.result.cause
+    assert cause is not None  # noqa: S101 - it failed
+    found = candidates(failing, here, cause, where)
+    return [c for c in found if c.side is Side.DESTINATION and c.basis in _BASES]

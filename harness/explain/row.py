@@ -1,0 +1,128 @@
+"""The row that a remedy is verified on: which machines, which other pairs, and the whole path of a chain.
+
+1. The profile is the run's, not the reproducer's: what is verified is what people have.
+2. The machines are those of the run which all builds of the path know; or, if wanted, every versioned machine type of
+   the same board that they know. A bound keeps the first. What was taken is said in `Remedy.scope`.
+3. Other failing pairs of the same problem are run with the remedy too, and so is a chain that was made shorter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.explain.records import RowCheck, Side, Step
+from harness.explain.search import with_settings
+from harness.explain.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.explain.bench import Bench
+    from harness.explain.contrast import Stored
+    from harness.explain.kinds import Problem
+    from harness.explain.records import Explanation, Remedy, Trial
+    from harness.model import Cell, CellResult
+
+__all__ = ["Budget", "Case", "verified"]
+
+_OTHER_PAIRS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much is tried: candidates alone per side; machines of a row (0: all), those of the run or every one."""
+
+    singles: int = 12
+    machines: int = 0
+    every_machine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is explained: a result of a run, the problem it stands for, and its cell as a trial.
+
+    `earlier` are explanations of the same run, made by the same command.
+    """
+
+    result: CellResult
+    problem: Problem
+    whole: Trial
+    budget: Budget
+    earlier: tuple[Explanation, ...] = ()
+
+    @property
+    def cell(self) -> Cell:
+        """The cell of the result."""
+        return self.result.cell
+
+    def twin(self, reduced: Trial) -> Explanation | None:
+        """An earlier explanation with the very same reproducer: what was tried there need not be tried again."""
+        for found in self.earlier:
+            small = found.reproducer
+            if found.reproduced and found.signature == self.result.signature and _key(reduced) == (
+                small.machine, small.arguments, small.path, small.mode, small.guest,
+            ):  # fmt: skip
+                return found
+        return None
+
+    def others(self, route: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """Other failing pairs of the same problem, with the same machine, profile, mode and guest."""
+        cells = (r.cell for r in self.problem.results)
+        pairs = (c.path for c in cells if replace(c, path=self.cell.path) == self.cell and len(c.path) == 2)  # noqa: PLR2004
+        return tuple(path for path in dict.fromkeys(pairs) if path != tuple(route))[:_OTHER_PAIRS]
+
+
+def _key(trial: Trial) -> tuple[str, tuple[str, ...], tuple[str, ...], str, str]:
+    """A trial as a `Reproducer` names it."""
+    path = tuple(step.text for step in trial.path)
+    return trial.machine, trial.arguments, path, trial.mode.name, trial.guest.name
+
+
+async def verified(bench: Bench, stored: Stored, case: Case, reduced: Trial, remedy: Remedy) -> Remedy:
+    """The remedy with its row, its scope, and the base types that its properties come from."""
+    route = [step.build for step in reduced.path]
+    machines, scope = _machines(stored, case, route)
+    trial = replace(case.whole, path=reduced.path)
+
+    def before(machine: str, path: tuple[str, ...]) -> CellResult | None:
+        return stored.results.get(replace(case.cell, machine=machine, path=path))
+
+    checked = await verify(bench, trial, remedy, machines, before)
+    more = [*_others(case, route), *_chain(case, reduced)]
+    marked = [with_settings(other, remedy.side, remedy.settings) for other in more]
+    attempts = await bench.run("same problem with remedy", marked)
+    rows = [
+        RowCheck(a.trial.machine, a.trial.route, case.result.verdict.value, a.result.verdict.value)
+        for a in attempts
+    ]
+    step = reduced.path[-1 if remedy.side is Side.DESTINATION else 0]
+    view = await bench.view(step, reduced.machine, reduced.arguments)
+    owners = tuple(view.owner(setting.type, setting.name) for setting in remedy.settings)
+    return replace(checked, rows=(*checked.rows, *rows), owners=owners, scope=scope)
+
+
+def _machines(stored: Stored, case: Case, route: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    mine, most = case.whole.machine, case.budget.machines
+    if case.budget.every_machine:
+        known, of = (
+            stored.all_machines_for(route, mine),
+            f"{mine.rpartition('-')[0]} machines that all builds know",
+        )
+    else:
+        known, of = stored.machines_for(route), "machines of the run that all builds know"
+    chosen = (mine, *(m for m in known if m != mine))
+    taken = chosen[:most] if most else chosen
+    return taken, f"{len(taken)} of the {len(chosen)} {of}"
+
+
+def _others(case: Case, route: Sequence[str]) -> Iterator[Trial]:
+    for path in case.others(route):
+        yield replace(case.whole, path=tuple(Step(build) for build in path))
+
+
+def _chain(case: Case, reduced: Trial) -> Iterator[Trial]:
+    """The path up to its failing build, when a shorter one was found."""
+    path = case.whole.path[: (case.result.hop or 1) + 1]
+    if path != reduced.path:
+        yield replace(case.whole, path=path)

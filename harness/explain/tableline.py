@@ -1,0 +1,101 @@
+"""The `hw_compat_X_Y` line that a remedy or a cure amounts to, or why there is none. Pure.
+
+1. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is only
+   named when a difference of values, a switch or a table was the remedy, when the remedy breaks nothing that passed,
+   and when no point release of the same line does without: tables know releases, not their points.
+2. It is written for the base type that the property comes from, as QEMU's own lines are; which device types have the
+   property otherwise does not matter to a table.
+3. A line of ``compat/`` that applies to the machine type and says otherwise speaks against it: then it is the other
+   side, started with arguments of its own perhaps, that is not as releases are.
+4. Which table: that in which ``compat/`` has the very line, else that of the older build's release.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.explain.contrast import version_key
+from harness.explain.records import Side
+from harness.explain.tables import known_entry, same, table_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.builds import PreparedBuild
+    from harness.explain.records import Cure, Remedy, Setting
+
+__all__ = ["of_cure", "of_remedies", "release_of"]
+
+_RELEASE = 2  # numbers of a version that name a release line
+
+
+def release_of(builds: Mapping[str, PreparedBuild], build: str) -> tuple[int, ...]:
+    """The release line of a build, (10, 0) for 10.0.13."""
+    return version_key(builds[build].facts.version)[:_RELEASE]
+
+
+def of_remedies(
+    builds: Mapping[str, PreparedBuild],
+    machine: str,
+    route: Sequence[str],
+    remedies: Sequence[Remedy],
+    kin: Mapping[str, tuple[str, ...]],
+) -> str:
+    """The line for the newer build of `route`, or ``none: `` and the reason (rule 1)."""
+    old, new = sorted((route[0], route[-1]), key=lambda b: version_key(builds[b].facts.version))
+    mine = (Side.DESTINATION,) if new == route[-1] else (Side.SOURCE, Side.BOTH)
+    remedy = next((r for r in remedies if r.side in mine), None)
+    older, newer = builds[old].facts.version, builds[new].facts.version
+    if release_of(builds, old) == release_of(builds, new):
+        return f"none: {older} and {newer} have the same machine types and tables"
+    if remedy is None or remedy.side is Side.BOTH:
+        return f"none: no setting on the newer side, {new}, is the remedy"
+    if remedy.basis in ("number", "default"):
+        return _REASONS[remedy.basis]
+    if remedy.breaks:
+        return "none: the setting breaks a direction that passes without it"
+    if against := next(_against(machine, remedy.settings, kin), ""):
+        return f"none: {against}"
+    owners = remedy.owners or tuple(s.type for s in remedy.settings)
+    lines = [_line(s, owner, kin) for s, owner in zip(remedy.settings, owners, strict=True)]
+    guess = f"in {_table(release_of(builds, old))} of {newer} (or the table of the last release that behaved like {old})"
+    return "; ".join(f"{line} {where or guess}" for line, where in lines)
+
+
+def _against(machine: str, settings: Sequence[Setting], kin: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Lines for this machine type that set a property otherwise (rule 3)."""
+    for setting in settings:
+        for version, entry in table_entries(machine, kin.get(setting.type, (setting.type,))):
+            if entry.property == setting.name and not same(entry.value, setting.value):
+                table = _table(version_key(version))
+                yield f'QEMU has {{ "{entry.device}", "{entry.property}", "{entry.value}" }} in {table}'
+
+
+_REASONS = {
+    "number": "none: the setting makes room for a value that the source should not have sent",
+    "default": "none: the setting takes back a line that the tables have",
+}
+
+
+def of_cure(builds: Mapping[str, PreparedBuild], cure: Cure, kin: Mapping[str, tuple[str, ...]]) -> str:
+    """The line that makes the cured build do without."""
+    line, where = _line(cure.healthy, cure.owner, kin)
+    here = f"{cure.build} ({builds[cure.build].facts.version})"
+    return f"{line} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
+
+
+def _line(setting: Setting, owner: str, kin: Mapping[str, tuple[str, ...]]) -> tuple[str, str]:
+    """The line itself, and where QEMU has it if ``compat/`` knows."""
+    types = kin.get(setting.type, (setting.type,))
+    known = known_entry(types, setting.name, setting.value)
+    device = known[1].device if known else owner
+    text = f'{{ "{device}", "{setting.name}", "{setting.value}" }}'
+    if known is None:
+        return text, ""
+    version, entry = known
+    since = f", where QEMU has it since {entry.shipped}" if entry.shipped else ", where QEMU has it"
+    return text, f"in {_table(version_key(version))}{since}"
+
+
+def _table(release: tuple[int, ...]) -> str:
+    return "hw_compat_" + "_".join(map(str, release))

@@ -1,0 +1,147 @@
+"""Knocks one entry out on one side and runs the pairs that should notice.
+
+1. The build without the entry meets the build with it, both ways. When both loads pass and the streams say the same,
+   nothing that a paused guest has can show the difference; nothing else is run.
+2. Otherwise the pairs with the other builds of the matrix are run, each way, until one that passes with the entry
+   does not pass without it: caught. Only a pair of the matrix itself counts.
+3. What a paused guest does not show is tried again with a guest whose driver has set the devices up, where the
+   emulator can pretend one: `caught` then becomes `needs a guest driver`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.explain.contrast import version_key
+from harness.explain.records import Setting, Step
+from harness.model import Verdict
+from harness.mutate.records import Fate
+from vmstate.compare import diff
+from vmstate.errors import StreamError
+from vmstate.stream import read_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.explain.bench import Bench
+    from harness.explain.records import Attempt, Trial
+    from harness.mutate.records import Mutant
+    from harness.mutate.survey import Suspect
+
+__all__ = ["knock_out"]
+
+_DRIVER = Setting("pci-device", "x-guest", "driver")  # the reference emulator's; rule 3
+_FAMILIES = ("virtio", "vhost")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bout:
+    """One entry in one profile; `common` is set on all sides."""
+
+    bench: Bench
+    suspect: Suspect
+    trial: Trial
+    common: tuple[Setting, ...] = ()
+
+    def step(self, build: str, *, knocked: bool = False) -> Step:
+        more = (self.suspect.setting,) if knocked else ()
+        return Step(build, (*self.common, *more))
+
+    async def run(self, *routes: tuple[Step, Step]) -> list[Attempt]:
+        trials = [replace(self.trial, path=route) for route in routes]
+        return await self.bench.run(f"knock out {self.suspect.row.text}", trials)
+
+    async def screen(self) -> Fate | None:
+        """Rule 1; None when the pairs have to be run."""
+        whole, without = self.step(self.suspect.build), self.step(self.suspect.build, knocked=True)
+        there, back = await self.run((whole, without), (without, whole))
+        if there.result.verdict is Verdict.UNSUPPORTED or back.result.verdict is Verdict.UNSUPPORTED:
+            return Fate.NOT_SETTABLE
+        if there.passed and back.passed and self._same(there, back):
+            return Fate.SAME_STREAM
+        return None
+
+    def _same(self, one: Attempt, other: Attempt) -> bool:
+        """Whether the streams of two sources say the same, but for what changes by itself."""
+        first, second = (self.bench.stream(a.result.hops[0]) for a in (one, other))
+        if first is None or second is None:
+            return False
+        try:
+            a, b = (read_stream(memoryview(raw), strict=False) for raw in (first, second))
+            return not any(not change.volatile for change in diff(a, b, ram=False))
+        except StreamError as err:
+            self.bench.log(f"cannot compare the streams: {err}")
+            return False
+
+    async def noticed(self) -> Attempt | None:
+        """Rule 2: the first pair that passes with the entry and not without."""
+        mine = self.suspect.build
+        for other in self._others():
+            plain = await self.run(*_both(self.step(other), self.step(mine)))
+            knocked = await self.run(*_both(self.step(other), self.step(mine, knocked=True)))
+            for before, after in zip(plain, knocked, strict=True):
+                if before.passed and after.result.verdict is Verdict.FAIL:
+                    return after
+        return None
+
+    def _others(self) -> Iterator[str]:
+        """Builds that know the machine, oldest first: they are the least like one that has the entry."""
+        builds = self.bench.builds
+        knowing = [b for b in builds.values() if b.facts.knows_machine(self.suspect.machine)]
+        mine = builds[self.suspect.build].facts.digest
+        others = [b for b in knowing if b.facts.digest != mine and not b.args]
+        yield from (b.id for b in sorted(others, key=lambda b: version_key(b.facts.version)))
+
+
+def _both(one: Step, other: Step) -> tuple[tuple[Step, Step], tuple[Step, Step]]:
+    return (one, other), (other, one)
+
+
+async def knock_out(bench: Bench, suspect: Suspect, starts: Mapping[str, Trial]) -> Mutant:
+    """What became of an entry; `starts` are the machine's profiles as trials."""
+    fates: list[Fate] = []
+    for at, profile in enumerate(suspect.profiles):
+        bout = _Bout(bench, suspect, starts[profile])
+        fate = await bout.screen()
+        caught = await bout.noticed() if fate is None else None
+        if caught is not None:
+            tried = suspect.profiles[: at + 1]
+            return _told(suspect.mutant(Fate.CAUGHT), profile, caught, tried)
+        fates.append(fate or Fate.TOLERATED)
+    mutant = replace(suspect.mutant(_summed(fates)), tried=suspect.profiles)
+    return await _with_driver(bench, suspect, starts, mutant)
+
+
+def _summed(fates: list[Fate]) -> Fate:
+    """One word for what several profiles gave: what shows most of it."""
+    for fate in (Fate.TOLERATED, Fate.SAME_STREAM):
+        if fate in fates:
+            return fate
+    return Fate.NOT_SETTABLE
+
+
+def _told(mutant: Mutant, profile: str, attempt: Attempt, tried: tuple[str, ...]) -> Mutant:
+    result = attempt.result
+    return replace(
+        mutant, profile=profile, route=attempt.trial.route, signature=result.signature or "", tried=tried
+    )
+
+
+async def _with_driver(bench: Bench, suspect: Suspect, starts: Mapping[str, Trial], mutant: Mutant) -> Mutant:
+    """Rule 3; on real QEMU, which cannot pretend a driver, it is only said of device families that have one."""
+    if mutant.fate is Fate.NOT_SETTABLE:
+        return mutant
+    if suspect.row.device == "migration":
+        return replace(mutant, hint="only a live mode with the capability that it is about can show it")
+    for profile in suspect.profiles:
+        bout = _Bout(bench, suspect, starts[profile], (_DRIVER,))
+        if bench.builds[suspect.build].provider != "emulator":
+            break
+        caught = await bout.noticed()
+        if caught is not None:
+            needs = replace(mutant, fate=Fate.NEEDS_DRIVER, hint="a guest whose driver has set the device up")
+            return _told(needs, profile, caught, mutant.tried)
+    if suspect.row.device.startswith(_FAMILIES):
+        return replace(mutant, hint="perhaps a guest whose driver has accepted the feature; not run here")
+    return mutant

@@ -1,0 +1,101 @@
+"""`migmatrix mutate` from a matrix file to its score; what was done stays in the hop store, so a second call goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError
+from harness.mutate.knock import knock_out
+from harness.mutate.records import Scorecard, with_hints
+from harness.mutate.survey import survey
+from harness.select import glob_match
+from harness.workbench import open_bench, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.explain.bench import Bench
+    from harness.explain.origin import Origin
+    from harness.explain.records import Trial
+    from harness.mutate.records import Mutant
+    from harness.mutate.survey import Suspect
+    from harness.session import Prepared
+
+__all__ = ["MutateOptions", "mutate"]
+
+# A first guess before anything is run: two saves and two loads to screen, then four hops per pair of builds.
+_SCREEN, _PER_BUILD = 3, 3
+
+
+@dataclass(frozen=True, slots=True)
+class MutateOptions:
+    """What the command line says. `entries` are globs of ``device.property``; `limit` 0 means all."""
+
+    store: Path
+    tables: Path
+    jobs: int = 2
+    entries: tuple[str, ...] = ("*",)
+    limit: int = 0
+    profiles: int = 4
+    dry: bool = False
+
+
+async def mutate(
+    prepared: Prepared, options: MutateOptions, log: Callable[[str], None], tell: Callable[[Mutant], None]
+) -> Scorecard:
+    """Knock out every selected entry; the cost is logged before anything is run."""
+    origin = _narrowed(origin_of(prepared), prepared)
+    starts = _starts(prepared, origin)
+    async with open_bench(origin, options.store, options.jobs, _nothing) as bench:
+        found = await survey(
+            bench, {m: tuple(s.items()) for m, s in starts.items()}, options.tables, options.profiles
+        )
+        wanted = [s for s in found.suspects if _selected(s.row.text, options.entries)]
+        chosen = wanted[: options.limit] if options.limit else wanted
+        log(_cost(chosen, len(origin.builds)))
+        settled = [m for m in found.settled if _selected(m.entry, options.entries)]
+        done = [] if options.dry else [await _one(bench, s, starts, tell) for s in chosen]
+        return Scorecard(with_hints([*done, *settled]), bench.hops, len(wanted) - len(done))
+
+
+async def _one(
+    bench: Bench, suspect: Suspect, starts: Mapping[str, Mapping[str, Trial]], tell: Callable[[Mutant], None]
+) -> Mutant:
+    mutant = await knock_out(bench, suspect, starts[suspect.machine])
+    tell(mutant)
+    return mutant
+
+
+def _nothing(_: str) -> None:
+    """Single trials are not told."""
+
+
+def _selected(entry: str, globs: Sequence[str]) -> bool:
+    return any(glob_match(entry.partition("=")[0], glob) for glob in globs)
+
+
+def _narrowed(origin: Origin, prepared: Prepared) -> Origin:
+    """The builds of the plan's cells only: what `--select` leaves out is not run."""
+    used = {build for cell in prepared.plan.cells for build in cell.path}
+    return replace(origin, builds={id_: b for id_, b in origin.builds.items() if id_ in used})
+
+
+def _starts(prepared: Prepared, origin: Origin) -> dict[str, dict[str, Trial]]:
+    """Machine -> profile -> trial, of the cells of the plan; UserError when there is none."""
+    starts: dict[str, dict[str, Trial]] = {}
+    for cell in prepared.plan.cells:
+        profiles = starts.setdefault(cell.machine, {})
+        if cell.profile not in profiles:
+            profiles[cell.profile] = origin.trial(cell)
+    if not starts:
+        raise UserError("the plan has no cells: there is nothing to knock out")
+    return starts
+
+
+def _cost(suspects: Sequence[Suspect], builds: int) -> str:
+    """What is about to be done: at least one profile of each entry, at most all chosen ones."""
+    each = _SCREEN + _PER_BUILD * (builds - 1)
+    most = sum(len(s.profiles) for s in suspects) * each
+    return f"{len(suspects)} entries to knock out: {_SCREEN * len(suspects)} to {most} hops"

@@ -1,0 +1,161 @@
+"""What can be knocked out, and where it would show: entries, defaults, and the device types of each profile.
+
+Asked of the newest build of the matrix that knows the machine, because it has the most entries; the pairs are those
+with the other builds. Of the profiles that have an entry's device a few are chosen so that as many as possible of
+the types that the entry is for are seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from harness.compat_of import Row, TypeFacts, normal, rows_of, tables_of, types_of
+from harness.explain.contrast import version_key
+from harness.explain.records import Setting
+from harness.hops.task import Problem
+from harness.mutate.records import Fate, Mutant
+from harness.workbench import ask
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.builds import PreparedBuild
+    from harness.explain.bench import Bench
+    from harness.explain.records import Trial
+    from harness.hops.qmp import QmpSession
+
+__all__ = ["Survey", "Suspect", "survey"]
+
+_NAMED = 3  # types that a hint names
+_ALWAYS = frozenset({"migration"})  # objects that are in no machine's tree but in every emulator
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An entry that can be knocked out on `build` by `setting`; `profiles` have the device, best first."""
+
+    machine: str
+    row: Row
+    build: str
+    setting: Setting
+    profiles: tuple[str, ...]
+    having: int
+
+    def mutant(self, fate: Fate) -> Mutant:
+        """The record of it."""
+        return Mutant(
+            self.machine,
+            self.row.text,
+            self.row.table,
+            self.build,
+            self.setting.text,
+            fate,
+            having=self.having,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What will be tried, and what is settled without a run."""
+
+    suspects: tuple[Suspect, ...]
+    settled: tuple[Mutant, ...]
+
+
+async def survey(
+    bench: Bench, starts: Mapping[str, Sequence[tuple[str, Trial]]], tables: Path, at_most: int
+) -> Survey:
+    """`starts` are the profiles of each machine as trials; `at_most` bounds the profiles of one entry."""
+    suspects: list[Suspect] = []
+    settled: list[Mutant] = []
+    for machine, profiles in starts.items():
+        build = _newest(bench, machine)
+        rows = rows_of(tables_of(build, tables), machine, build.facts.version)
+        facts = await types_of(bench.engine, build, (r.device for r in rows), bench.settings.deadlines)
+        present = {name: await _types_in(bench, build, trial) for name, trial in profiles}
+        for row in rows:
+            found = _judge(machine, row, build.id, facts[row.device], present, at_most)
+            if isinstance(found, Suspect):
+                suspects.append(found)
+            else:
+                settled.append(found)
+    return Survey(tuple(suspects), tuple(settled))
+
+
+def _newest(bench: Bench, machine: str) -> PreparedBuild:
+    knowing = [b for b in bench.builds.values() if b.facts.knows_machine(machine)]
+    return max(knowing, key=lambda b: (version_key(b.facts.version), -len(b.args)))
+
+
+async def _types_in(bench: Bench, build: PreparedBuild, trial: Trial) -> frozenset[str]:
+    """The types of all objects of a machine; empty when it does not start."""
+
+    async def walk(qmp: QmpSession) -> frozenset[str]:
+        return frozenset([kind async for kind in _children(qmp, "/machine")])
+
+    try:
+        return await ask(bench.engine, build, trial.machine, trial.arguments, bench.settings.deadlines, walk)
+    except Problem:
+        return frozenset()
+
+
+async def _children(qmp: QmpSession, path: str) -> AsyncIterator[str]:
+    for row in await qmp.execute("qom-list", {"path": path}):
+        kind = str(row["type"])
+        if kind.startswith("child<") and "memory-region" not in kind and kind != "child<irq>":
+            yield kind[len("child<") : -1]
+            async for below in _children(qmp, f"{path}/{row['name']}"):
+                yield below
+
+
+def _judge(
+    machine: str, row: Row, build: str, facts: TypeFacts, present: Mapping[str, frozenset[str]], at_most: int
+) -> Suspect | Mutant:
+    """What is to be run for an entry, or why nothing is."""
+    default = facts.defaults.get(row.name)
+    setting = Setting(row.device, row.name, default or "")
+    having = {name: types & facts.concrete for name, types in present.items() if types & facts.concrete}
+    if row.device in _ALWAYS:
+        having = {name: frozenset({row.device}) for name in present}
+    chosen = tuple(_covering(having))[:at_most]
+    suspect = Suspect(machine, row, build, setting, chosen, len(having))
+    fate = _fate_without_run(row, facts, default, having)
+    if fate is None:
+        return suspect
+    return replace(suspect.mutant(fate), hint=_hint(fate, row, facts))
+
+
+def _hint(fate: Fate, row: Row, facts: TypeFacts) -> str:
+    if fate is Fate.NO_PROFILE:
+        return f"a profile with {', '.join(sorted(facts.concrete)[:_NAMED])}"
+    if fate is not Fate.NOT_SETTABLE:
+        return ""
+    return (
+        "its default is not told"
+        if row.name in facts.defaults
+        else "the binary's device has no such property"
+    )
+
+
+def _fate_without_run(
+    row: Row, facts: TypeFacts, default: str | None, having: Mapping[str, frozenset[str]]
+) -> Fate | None:
+    if not facts.concrete:
+        return Fate.NOT_HERE
+    if default is None:
+        return Fate.NOT_SETTABLE
+    if normal(default) == normal(row.value):
+        return Fate.NO_EFFECT
+    return None if having else Fate.NO_PROFILE
+
+
+def _covering(having: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Profiles in an order in which each adds as many new types as possible; at equal numbers the smaller."""
+    left = dict(having)
+    seen: frozenset[str] = frozenset()
+    while left:
+        best = max(left, key=lambda name: (len(left[name] - seen), -len(left[name])))
+        seen |= left.pop(best)
+        yield best

@@ -1,0 +1,82 @@
+"""Which failing cells are one problem: classes of builds, directions, chains whose steps pass, saves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.explain.kinds import problems
+from harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PASS, FAIL = Verdict.PASS, Verdict.FAIL
+
+
+def result(path: str, verdict: Verdict, hop: int | None = None, stage: Stage = Stage.LOAD) -> CellResult:
+    cell = Cell("pc-q35-7.2", "port", tuple(path.split(">")))
+    if verdict is PASS:
+        return CellResult(cell, verdict, Outcome.OK)
+    cause = Cause("pci-config", "port", "0x10a", "bad")
+    return CellResult(cell, verdict, Outcome.REGRESSION, hop or 1, stage, cause, "pci-config port 0x10a")
+
+
+def run(verdicts: Mapping[str, Verdict]) -> list[CellResult]:
+    return [result(path, verdict, path.count(">")) for path, verdict in verdicts.items()]
+
+
+def found(results: list[CellResult]) -> list[tuple[str, str]]:
+    return [(p.kind, ">".join(p.representative.cell.path)) for p in problems(results)]
+
+
+# `bad` is the one build with another register; a, b and c are alike.
+PAIRS = {
+    f"{x}>{y}": FAIL if (x == "bad") != (y == "bad") else PASS
+    for x in ("a", "b", "bad")
+    for y in ("a", "b", "bad")
+}
+
+
+def test_directions_are_two_problems_and_like_builds_one() -> None:
+    assert found(run(PAIRS)) == [("pair: a, b > bad", "a>bad"), ("pair: bad > a, b", "bad>a")]
+
+
+def test_two_builds_that_fail_with_each_other_are_never_one_class() -> None:
+    assert [kind for kind, _ in found(run({"a>b": FAIL, "b>a": FAIL}))] == ["pair: a > b", "pair: b > a"]
+
+
+def test_a_pair_that_was_not_run_tells_nothing() -> None:
+    sparse = {path: verdict for path, verdict in PAIRS.items() if path not in ("b>a", "bad>b")}
+    assert [kind for kind, _ in found(run(sparse))] == ["pair: a, b > bad", "pair: bad > a"]
+
+
+def test_a_chain_that_one_step_explains_is_no_problem_of_its_own() -> None:
+    assert len(found(run({**PAIRS, "a>b>bad": FAIL, "bad>bad>a": FAIL}))) == 2
+
+
+def test_a_chain_whose_steps_pass_is_a_problem_of_its_own() -> None:
+    pairs = {"new>mid": PASS, "mid>old": PASS, "new>old": FAIL, "old>new": PASS}
+    kinds = found(run({**pairs, "new>mid>old": FAIL}))
+    assert kinds == [
+        ("pair: new > old", "new>old"),
+        ("chain whose steps do not fail so alone: new > old", "new>mid>old"),
+    ]
+
+
+def test_of_a_chain_only_the_builds_up_to_the_failure_count() -> None:
+    late = result("new>mid>old>mid", FAIL, hop=2)
+    pairs = run({"new>mid": PASS, "mid>old": PASS, "old>mid": PASS})
+    ((kind, _),) = found([*pairs, late])
+    assert kind.endswith(": new > old")
+
+
+def test_what_fails_while_saving_is_the_sources_alone() -> None:
+    saves = [result("a>b", FAIL, stage=Stage.SAVE), result("b>a", FAIL, stage=Stage.SAVE)]
+    assert found(saves) == [("save: fail", "a>b")]
+
+
+def test_chains_alone_are_explained_too() -> None:
+    """A selection may leave out the pair that would explain them; the rest of the run tells."""
+    everything = run({**PAIRS, "a>b>bad": FAIL})
+    (problem,) = problems([r for r in everything if len(r.cell.path) == 3], everything)
+    assert problem.representative.cell.path == ("a", "b", "bad")

@@ -1,0 +1,111 @@
+"""Knocking out compat entries: what is settled without a run, what the reference emulator's pairs notice, the score."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from emulated import STRICT, write_matrix
+from typer.testing import CliRunner
+
+from harness.commands import app
+from harness.compat_of import Row, TypeFacts
+from harness.mutate.records import Fate, Mutant, Scorecard, with_hints
+from harness.mutate.survey import Suspect, _covering, _judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRESENT = {"net": frozenset({"nic", "port"}), "port": frozenset({"port"}), "bare": frozenset[str]()}
+ROW = Row("nic", "tso", "off", "7.2")
+
+
+def judged(row: Row, concrete: set[str], defaults: dict[str, str | None]) -> Suspect | Mutant:
+    facts = TypeFacts(frozenset(concrete), defaults)
+    return _judge("pc-q35-7.2", row, "new", facts, PRESENT, 4)
+
+
+def fate(row: Row, concrete: set[str], defaults: dict[str, str | None]) -> Fate:
+    found = judged(row, concrete, defaults)
+    assert isinstance(found, Mutant)
+    return found.fate
+
+
+def test_an_entry_is_knocked_out_to_the_binarys_default_where_a_profile_has_the_device() -> None:
+    found = judged(ROW, {"nic"}, {"tso": "on"})
+    assert isinstance(found, Suspect)
+    assert found.setting.text == "nic.tso=on"
+    assert found.profiles == ("net",)
+
+
+def test_what_needs_no_run_is_said_with_its_reason() -> None:
+    assert fate(ROW, set(), {}) is Fate.NOT_HERE
+    assert fate(ROW, {"nic"}, {}) is Fate.NOT_SETTABLE
+    assert fate(ROW, {"nic"}, {"tso": "off"}) is Fate.NO_EFFECT
+    assert fate(Row("nic", "n", "0x10", ""), {"nic"}, {"n": "16"}) is Fate.NO_EFFECT, "the same number"
+    assert fate(ROW, {"modem"}, {"tso": "on"}) is Fate.NO_PROFILE
+
+
+def test_few_profiles_see_as_many_types_as_possible() -> None:
+    having = {"a": frozenset({"x"}), "b": frozenset({"x", "y"}), "c": frozenset({"z"})}
+    assert list(_covering(having)) == ["b", "c", "a"]
+
+
+def mutant(fate: Fate, machine: str = "pc-q35-7.2", **fields: Any) -> Mutant:
+    return Mutant(machine, "nic.tso=off", "7.2", "new", "nic.tso=on", fate, **fields)
+
+
+def test_the_score_tells_what_could_be_caught_from_what_cannot() -> None:
+    card = Scorecard(tuple(mutant(fate) for fate in Fate))
+    assert (card.caught, card.shown, card.reachable, card.here) == (1, 2, 4, 5)
+    assert next(card.render()).startswith("score: 1 caught of 2 that a paused guest shows")
+
+
+def test_a_profile_that_catches_the_entry_elsewhere_is_the_hint() -> None:
+    caught = mutant(Fate.CAUGHT, "pc-q35-5.2", profile="nic")
+    _, missed = with_hints([caught, mutant(Fate.SAME_STREAM)])
+    assert missed.hint == "profile nic catches it on pc-q35-5.2"
+
+
+def mutated(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+    nic = ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
+    profiles = {
+        "define": {"port": {"args": ["-device", "pcie-root-port,id=p,chassis=1"]}, "net": {"args": nic}}
+    }
+    matrix = write_matrix(tmp_path, ["7.2", "8.2"], profiles=profiles, defaults={"args": STRICT})
+    done = CliRunner().invoke(
+        app,
+        ["mutate", "-f", str(matrix), "--store", str(tmp_path / "store"), "-j", "2", "--json", *words],
+    )
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, json.loads(done.stdout), done.stderr
+
+
+def test_the_emulators_pairs_catch_what_shows_and_a_driver_would_show_the_rest(tmp_path: Path) -> None:
+    entries = (
+        "pci-device.x-pcie-err-unc-mask",
+        "ICH9-LPC.noreboot",
+        "virtio-net-device.host_uso",
+        "e1000e.*",
+    )
+    words = [word for entry in entries for word in ("--entry", entry)]
+    code, found, told = mutated(tmp_path, *words, "--at-least", "2")
+    assert code == 1, "one is caught"
+    fates = {m["entry"].partition("=")[0]: m for m in found["mutants"]}
+    mask = fates["pci-device.x-pcie-err-unc-mask"]
+    assert (mask["fate"], mask["profile"]) == ("caught", "port")
+    assert "0x10a" in mask["signature"]
+    assert fates["ICH9-LPC.noreboot"]["fate"] == "guest-visible only"
+    uso = fates["virtio-net-device.host_uso"]
+    assert uso["fate"] == "needs a guest driver"
+    assert "virtio-features" in uso["signature"]
+    assert fates["e1000e.migrate-timadj"]["fate"] == "no profile has the device"
+    assert "3 entries to knock out: " in told, "the cost comes first"
+    assert found["score"] == {"caught": 1, "shown": 1, "reachable": 3, "here": 4}
+
+
+def test_a_dry_run_starts_nothing_and_says_what_is_left(tmp_path: Path) -> None:
+    code, found, told = mutated(tmp_path, "--entry", "pci-device.x-pcie-err-unc-mask", "--dry-run")
+    assert code == 0
+    assert (found["hops"], found["left"], found["mutants"]) == (0, 1, [])
+    assert "1 entries to knock out: 3 to " in told
