@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +19,8 @@ from harness.builds.emulator import Bundle, Bundles, Sources
 from harness.errors import BuildError, ConfigError, UnusableBuild
 from harness.session import prepare_builds
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+REPOSITORY = Path(__file__).parents[2]
+_PACKER = ("emulator/annotations.py", "emulator/packed.py", "emulator/packing.py")
 # An emulator that freezes two releases, and prints what it was started with.
 FREEZE = """\
 import sys
@@ -53,6 +52,8 @@ def made_up(root: Path) -> Sources:
         "machines/8.0": "eight",
         "machines/10.0": "ten",
     }
+    for name in _PACKER:  # what packs and unpacks it is the real thing
+        files[name] = (REPOSITORY / name).read_text()
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
