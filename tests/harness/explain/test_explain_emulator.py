@@ -77,8 +77,10 @@ def test_a_guest_born_with_the_defect_is_taken_with_the_property_on(run: Path) -
 
 def test_each_direction_is_a_problem_of_its_own(run: Path) -> None:
     with RunStore.open(run) as opened:
-        kinds = [problem.kind for problem in problems(list(opened.results()))]
-    assert kinds == ["pair: qemu-8.0 > qemu-7.2, qemu-8.0.1", "pair: qemu-7.2, qemu-8.0.1 > qemu-8.0"]
+        kinds = {
+            problem.kind for problem in problems(list(opened.results()))
+        }  # in the order in which cells ended
+    assert kinds == {"pair: qemu-8.0 > qemu-7.2, qemu-8.0.1", "pair: qemu-7.2, qemu-8.0.1 > qemu-8.0"}
 
 
 def test_a_forgotten_table_line_is_found_in_the_tables(tmp_path: Path) -> None:
