@@ -28,11 +28,18 @@ def same(a: Buffer, b: Buffer) -> bool:
     """Whether two buffers hold the same bytes.
 
     Of all comparisons only that of a `bytearray` takes any buffer and runs at the speed of memory, so one side is
-    copied, a piece at a time.
+    copied, a piece at a time and always to the same place: new memory for each piece costs more than the comparison.
     """
     x, y = memoryview(a), memoryview(b)
-    pieces = range(0, len(x), _PIECE)
-    return len(x) == len(y) and all(bytearray(x[i : i + _PIECE]) == y[i : i + _PIECE] for i in pieces)
+    if len(x) != len(y):
+        return False
+    copy = bytearray(min(len(x), _PIECE))
+    into, rest = memoryview(copy), len(x) % _PIECE if len(x) > _PIECE else 0
+    for at in range(0, len(x) - rest, _PIECE):
+        into[:] = x[at : at + _PIECE]
+        if copy != y[at : at + _PIECE]:
+            return False
+    return bytearray(x[len(x) - rest :]) == y[len(y) - rest :]
 
 
 class Window:

@@ -43,7 +43,7 @@ _CLASSES = {
     "machine-type": "machine type",
 }
 _SENTENCES = {
-    "not migratable": "{device} is declared not migratable in {source}",
+    "not migratable": "{device} is declared not migratable in {side}",
     "crash": "{field} in {side} at {stage}, a defect of that build",
     "hang": "no end of {stage} within the deadline",
     "missing subsection": "{source} sends a subsection of {device} that {destination} does not know",

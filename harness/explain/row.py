@@ -42,7 +42,7 @@ class Budget:
 class Case:
     """What is explained: a result of a run, the problem it stands for, and its cell as a trial.
 
-    `earlier` are explanations of the same run, made by the same command.
+    `earlier` are explanations of the same run.
     """
 
     result: CellResult
@@ -60,11 +60,17 @@ class Case:
         """An earlier explanation with the very same reproducer: what was tried there need not be tried again."""
         for found in self.earlier:
             small = found.reproducer
-            if found.reproduced and found.signature == self.result.signature and _key(reduced) == (
+            if self._another(found) and _key(reduced) == (
                 small.machine, small.arguments, small.path, small.mode, small.guest,
             ):  # fmt: skip
                 return found
         return None
+
+    def _another(self, found: Explanation) -> bool:
+        """Whether an explanation is of another problem with the same signature; its own is made anew."""
+        return (
+            found.reproduced and found.signature == self.result.signature and found.kind != self.problem.kind
+        )
 
     def others(self, route: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """Other failing pairs of the same problem, with the same machine, profile, mode and guest."""

@@ -20,7 +20,7 @@ from harness.explain.contrast import Stored
 from harness.explain.explain import explain_cell
 from harness.explain.kinds import EXPLAINED, Problem, problems
 from harness.explain.origin import Origin
-from harness.explain.records import from_json
+from harness.explain.records import FORMAT, from_json
 from harness.explain.render import render
 from harness.explain.row import Budget, Case
 from harness.runner import Settings
@@ -67,7 +67,8 @@ async def explain_run(
     """Explain results of a run one after another; each is kept and told of as soon as it is there.
 
     Nothing that the run stored is believed again: every hop is done anew, in a store that lives as long as the
-    explanation. What came from the host's bad moment does not come twice, and then no reason is made up for it.
+    explanation. Only an explanation of another problem with the very same reproducer is: the builds are the same.
+    What came from the host's bad moment does not come twice, and then no reason is made up for it.
     """
     for result in wanted:
         if result.verdict not in EXPLAINED:
@@ -75,7 +76,7 @@ async def explain_run(
     origin = Origin.of_run(run, options.file, options.store / "builds", log)
     stored = Stored({result.cell: result for result in run.results()}, origin.builds)
     found = {r.cell: problem for problem in problems(stored.results.values()) for r in problem.results}
-    earlier: list[Explanation] = []
+    earlier = load_all(run.directory)
     with Workspace() as workspace:
         async with Engines(workspace, log) as engine:
             for result in wanted:
@@ -133,6 +134,9 @@ def load_explanations(directory: Path) -> dict[str, Explanation]:
 
 
 def load_all(directory: Path) -> list[Explanation]:
-    """Every explanation that a run directory holds, one per problem; ValueError for one that is damaged."""
-    paths = sorted((directory / _DIRECTORY).glob("*.json"))
-    return [from_json(json.loads(path.read_text())) for path in paths]
+    """Every explanation that a run directory holds, one per problem; ValueError for one that is damaged.
+
+    Those of another format are of another migmatrix, and passed over.
+    """
+    kept = (json.loads(path.read_text()) for path in sorted((directory / _DIRECTORY).glob("*.json")))
+    return [from_json(data) for data in kept if data["format"] == FORMAT]
