@@ -192,8 +192,8 @@ async def _where(bench: Bench, attempt: Attempt) -> tuple[Difference, ...]:
 
 async def _views(bench: Bench, attempt: Attempt) -> tuple[MachineView, MachineView]:
     """The two sides' machines; empty ones for a device that says itself that no migration is possible."""
-    trial = attempt.trial
-    if attempt.result.verdict is Verdict.BLOCKED:
+    trial, cause = attempt.trial, attempt.result.cause
+    if attempt.result.verdict is Verdict.BLOCKED or (cause is not None and cause.kind == "blocked"):
         return MachineView(), MachineView()
     source = await bench.view(trial.path[0], trial.machine, trial.arguments)
     return source, await bench.view(trial.path[-1], trial.machine, trial.arguments)

@@ -55,7 +55,7 @@ def bench_emulator(repeat: int, real: bool) -> None:
         )
 
 
-Q35 = ("-M", "pc-q35-7.2", "-m", "64", "-nodefaults", "-S", "-device", "pcie-root-port,id=port,chassis=1")
+Q35 = ("-M", "pc-q35-7.2", "-m", "64", "-nodefaults", "-S", "-device", "pcie-root-port,id=rp0,chassis=1")
 
 
 def bench_start(root: Path, repeat: int, real: bool) -> None:

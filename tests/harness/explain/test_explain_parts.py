@@ -267,6 +267,12 @@ def test_without_a_remedy_the_class_of_the_reason_is_named(cause: Cause, reason:
     assert found.summary.startswith("not repairable by a property: ")
 
 
+@pytest.mark.parametrize(("stage", "build"), [("load", "new (10.0.2)"), ("save", "old (7.2.5)")])
+def test_who_says_that_a_device_is_not_migratable_is_the_side_that_fails(stage: str, build: str) -> None:
+    found = fix(("old", "new"), cause=Cause("blocked", "0000:00:01.0/nvme"), stage=stage)
+    assert found.summary.endswith(f"nvme is declared not migratable in {build}")
+
+
 def test_the_point_release_that_made_the_difference_is_named() -> None:
     near = Neighbour("adjacent source build", "m/p/new>old/snapshot/paused", "pass", None, stored=True)
     found = fix(("newer", "old"), neighbours=(near,))
