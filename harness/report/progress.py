@@ -53,7 +53,8 @@ class Progress:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._interval = _REFRESH if self._live else interval
         self._lock = threading.Lock()
-        self._started = self._shown = clock()
+        self._began: float | None = None
+        self._shown = clock()
         self._cells = self._hops = self._executed = 0
         self._total_cells = self._total_hops = 0
         self._open = False
@@ -75,7 +76,7 @@ class Progress:
         """Begin; totals are of the plan, hops that will be reused included."""
         with self._lock:
             self._total_cells, self._total_hops = total_cells, total_hops
-            self._started = self._clock()
+            self._begin()
             self._open = True
             if self._live:
                 self._live.start()
@@ -84,6 +85,7 @@ class Progress:
     def hop_done(self, *, reused: bool = False) -> None:
         """Count a hop that was executed or whose stored result was used again."""
         with self._lock:
+            self._begin()
             self._hops += 1
             self._executed += not reused
             self._show_if_due()
@@ -108,6 +110,11 @@ class Progress:
             if self._live:
                 self._live.stop()
 
+    def _begin(self) -> None:
+        """Time counts from the first event: hops that see which profiles start are done before `start`."""
+        if self._began is None:
+            self._began = self._clock()
+
     def _tell(self, result: CellResult, section: Section) -> None:
         key = group_key(result)
         self._seen[key] += 1
@@ -124,7 +131,7 @@ class Progress:
         self._console.print(line, soft_wrap=True, highlight=False)
 
     def _show_if_due(self) -> None:
-        if self._clock() - self._shown >= self._interval:
+        if self._open and self._clock() - self._shown >= self._interval:
             self._show()
 
     def _show(self) -> None:
@@ -135,11 +142,11 @@ class Progress:
             self._print(self._line())
 
     def _line(self) -> Text:
-        elapsed = self._shown - self._started
+        elapsed = 0.0 if self._began is None else self._shown - self._began
         parts = [
             f"{self._cells:,} of {plural(self._total_cells, 'cell')} done",
             f"{self._hops:,} of {plural(self._total_hops, 'hop')}",
-            f"{self._executed / elapsed:,.1f} hops/s" if elapsed > 0 else "",
+            f"{self._executed / elapsed:,.1f} hops/s" if elapsed >= 1 else "",
             f"{duration(elapsed)} so far",
             self._remaining(elapsed),
         ]

@@ -109,6 +109,17 @@ def test_plain_progress_is_driven_by_events_and_the_clock() -> None:
     ]
 
 
+def test_the_rate_counts_the_time_of_the_hops_before_the_first_cell() -> None:
+    clock = Clock()
+    target, out = console()
+    progress = Progress(target, clock=clock, interval=10)
+    for _ in range(21):
+        progress.hop_done()
+        clock.now += 1
+    progress.start(total_cells=100, total_hops=42)
+    assert out.getvalue() == "0 of 100 cells done, 21 of 42 hops, 1.0 hops/s, 21 s so far, about 21 s left\n"
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_the_first_of_each_signature_is_printed_in_full_then_counted(*, terminal: bool) -> None:
     target, out = console(terminal=terminal)
