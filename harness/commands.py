@@ -22,6 +22,7 @@ from harness.advise.command import app as advise_app
 from harness.bisect_cli import app as bisect_app
 from harness.compat_cli import app as compat_app
 from harness.explain.command import explain, explain_after
+from harness.merge import merge as merge_runs
 from harness.mutate.command import mutate
 from harness.plan import parse_shard, render_plan, to_json
 from harness.replay import judge_again, load_report
@@ -256,6 +257,20 @@ def report(run: RunArgument, select: SelectOption = None, as_json: JsonOption = 
             results = [result for result in loaded.results if chosen.selects_result(result)]
             loaded = replace(loaded, results=results, selection=(*loaded.selection, *select))
         _conclude(loaded, as_json=as_json)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="run directories of all shards", metavar="RUN...")],
+    out: Annotated[Path, typer.Option("--out", help="run directory of the whole")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make one run of the runs of its shards: 3 when one is missing or did not end."""
+    merge_runs(runs, out)
+    with RunStore.open(out) as store:
+        report = load_report(store)
+        write_reports(report, out)
+        _conclude(report, as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from lab import timeless
+from lab import MIGMATRIX, timeless
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -166,6 +166,58 @@ def test_shards_together_are_the_whole_run(lab: Lab) -> None:
 
     assert timeless(lab.results("one") | lab.results("two")) == timeless(lab.results("whole"))
     assert not lab.results("one").keys() & lab.results("two").keys()
+
+
+def test_merged_shards_are_the_run_that_was_not_cut(lab: Lab) -> None:
+    matrix = lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}))
+    whole = lab.run(matrix, out="whole")
+    for shard in ("1/2", "2/2"):
+        lab.run(matrix, "--shard", shard, out=shard[0])
+
+    merged = lab.call([*MIGMATRIX, "merge", "2", "1", "--out", "merged"])
+
+    assert merged.returncode == whole.returncode == 1, merged.stderr
+    assert timeless(lab.results("merged")) == timeless(lab.results("whole"))
+    assert _summary(merged.stdout) == _summary(whole.stdout)
+    one, other = (json.loads((lab.root / out / "report.json").read_text()) for out in ("merged", "whole"))
+    assert one["dropped"] == other["dropped"]
+    assert {p.name for p in (lab.root / "merged" / "evidence").iterdir()} == {
+        p.name for p in (lab.root / "whole" / "evidence").iterdir()
+    }
+    assert lab.call([*MIGMATRIX, "judge", "merged"]).returncode == 1
+
+
+def _summary(text: str) -> list[str]:
+    """The lines that do not tell how long it took."""
+    return [line for line in text.splitlines() if "  hops " not in line]
+
+
+def test_a_shard_that_is_missing_leaves_the_whole_incomplete(lab: Lab) -> None:
+    lab.run(lab.matrix(), "--shard", "1/2", out="one")
+
+    merged = lab.call([*MIGMATRIX, "merge", "one", "--out", "merged"])
+
+    assert merged.returncode == 3
+    assert "of the plan not run" in merged.stdout
+
+
+def test_what_is_no_shard_of_one_run_is_not_merged(lab: Lab) -> None:
+    matrix = lab.matrix()
+    lab.run(matrix, out="whole")
+    lab.run(matrix, "--shard", "1/2", out="one")
+    lab.run(matrix, "--shard", "2/2", "--select", "profile=nic", out="other")
+    lab.run(matrix, "--shard", "1/3", out="third")
+
+    for runs, problem in {
+        ("one", "whole"): "'whole' is not the run of a shard",
+        ("one", "other"): "'other' differs from 'one' in its selection",
+        ("one", "third"): "'third' is shard 1/3, 'one' is 1/2",
+        ("one", "one"): "'one' and 'one' are both shard 1/2",
+        ("nowhere",): "'nowhere' holds no run",
+    }.items():
+        done = lab.call([*MIGMATRIX, "merge", *runs, "--out", "merged"])
+        assert (done.returncode, done.stderr) == (2, f"migmatrix: {problem}\n")
+        assert not (lab.root / "merged").exists()
 
 
 def test_another_plan_does_not_overwrite_a_run(lab: Lab) -> None:
