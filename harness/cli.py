@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from typing import Any, cast
 
 from harness.errors import ExitCode, InfrastructureError, UserError
 
@@ -31,16 +32,30 @@ def main() -> None:
 
 
 def _command(arguments: list[str]) -> int:
-    """Exit code of the command that `arguments` name; the others than `stream` exit themselves."""
+    """Exit code of the command that `arguments` name; UserError for options that it does not have."""
     if arguments[:1] == ["stream"]:
         gc.disable()  # nothing that it imports or reads becomes garbage before its end
         from harness.stream_cli import main as stream  # noqa: PLC0415 - see the rule above
 
         return stream(arguments[1:])
-    from harness.commands import app  # noqa: PLC0415 - see the rule above
+    import typer  # noqa: PLC0415 - see the rule above
 
-    app()
-    return ExitCode.OK
+    from harness.commands import app  # noqa: PLC0415
+
+    usage_error = cast("type[Exception]", typer.BadParameter.__base__)  # click's, of whatever click typer has
+    try:
+        return app(arguments, prog_name="migmatrix", standalone_mode=False) or ExitCode.OK
+    except usage_error as err:
+        raise _one_line(err) from err
+
+
+def _one_line(err: Any) -> UserError:
+    """What typer says of an option, as our other mistakes are told; a command without words is shown its help."""
+    said, command = err.format_message(), err.ctx.command_path if err.ctx else "migmatrix"
+    if "\n" in said:
+        return UserError(f"a command is missing\n\n{said}")
+    option = "" if command == "migmatrix" else f"{command.removeprefix('migmatrix ')}: "
+    return UserError(f"{option}{said[:1].lower()}{said[1:].rstrip('.')}; see {command} --help")
 
 
 def _fail(message: str, code: ExitCode) -> None:
