@@ -1,6 +1,6 @@
 """`tox -e bench`: speed and memory as ratios within one run. Prints; judges nothing, machines are noisy.
 
-    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, hops, stream, emulator (default all)
+    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, report, hops, stream, emulator (default all)
 
 `hops` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
 compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it.
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from analyze_migration import find_script
 from drivers import Work, chroots, containers, drive, export_root
 from emulator_bench import bench_emulator
+from report_bench import bench_report
 from stream_bench import bench_streams
 
 from harness.builds import prepare
@@ -58,6 +59,7 @@ LEFT_OUT = (
 # `docker run` for every emulator is so slow that a part tells its rate.
 PART = 8
 JOBS = 2
+PARTS = ("plan", "report", "hops", "stream", "emulator")
 FLOOR = "bare processes (the floor)"
 BUSY_PLAN = """
 import resource, sys, time
@@ -155,6 +157,12 @@ def plan() -> None:
     subprocess.run([sys.executable, "-c", BUSY_PLAN.format(tests=tests)], check=True)
 
 
+def report() -> None:
+    """A large report in a browser."""
+    with tempfile.TemporaryDirectory(prefix="mb-", dir="/var/tmp") as name:
+        bench_report(Path(name))
+
+
 def stream(repeat: int, named: Path | None) -> None:
     """Reading large streams, against `cat` and QEMU's own script."""
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/var/tmp") as name:
@@ -169,15 +177,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "parts", nargs="*", choices=["plan", "hops", "stream", "emulator", []], metavar="PART"
-    )
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--analyze", type=Path, metavar="PATH", help="QEMU's analyze-migration.py")
     options = parser.parse_args()
-    parts = options.parts or ["plan", "hops", "stream", "emulator"]
+    parts = options.parts or PARTS
     if "plan" in parts:
         plan()
+    if "report" in parts:
+        report()
     if "hops" in parts:
         hops(options.repeat)
     if "stream" in parts:

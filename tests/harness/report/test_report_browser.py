@@ -1,10 +1,11 @@
-"""The page as a reader has it: drawn by a real browser. Skipped where there is no Chromium."""
+"""The page as a reader has it, drawn by a real browser."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import needs
 import pytest
 from report_browser import CHROMIUM, Page, browser
 from test_report_files import hostile_report
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
     pytest.mark.slow,
     pytest.mark.xdist_group("browser"),
 ]
@@ -26,6 +26,8 @@ CELL = "pc-q35-4.2/pcie-root-port/bookworm-backports>bookworm/snapshot/paused"
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    if CHROMIUM is None:
+        needs.missing("Chromium")
     with browser(tmp_path_factory.mktemp("browser")) as page:
         page.screen(1400, 900)
         yield page
@@ -43,10 +45,9 @@ def text(window: Page, selector: str) -> str:
     return found
 
 
-def test_thirty_thousand_cells_open_within_three_seconds(window: Page, url: str) -> None:
+def test_thirty_thousand_cells_open(window: Page, url: str) -> None:  # how fast: tox -e bench -- report
     window.open(url)
     window.settle()
-    assert window.evaluate("performance.getEntriesByName('ready')[0].startTime") < 3000
     assert text(window, "h1") == "Do not ship"
     assert window.evaluate("document.querySelectorAll('.map').length") == 8
 
