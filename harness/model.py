@@ -11,7 +11,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "Cause",
@@ -176,7 +179,7 @@ class StageEvidence:
     ``exited`` an emulator ended; ``deadline`` not done in time; ``qmp-error`` a command was refused
     (`detail` is the error's text); ``migration-failed`` the status went to failed (`detail` is
     error-desc); ``wrong-status`` the guest is not in the state it should be in (`detail` says);
-    ``silent`` the guest runs but its output does not go on.
+    ``silent`` the guest runs but its output does not go on. `waited` is the deadline that made it a problem.
     """
 
     stage: Stage
@@ -184,6 +187,7 @@ class StageEvidence:
     problem: str = ""
     detail: str = ""
     role: str = ""  # which side the problem was seen on
+    waited: float = 0.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,10 @@ class HopEvidence:
     def failed(self) -> StageEvidence | None:
         """The stage that had a problem, if any; at most one has, the last."""
         return next((s for s in self.stages if s.problem), None)
+
+    def impatient(self, deadlines: Mapping[Stage, float]) -> bool:
+        """Whether it failed only because it was not waited for as long as these seconds allow."""
+        return self.failed is not None and 0 < self.failed.waited < deadlines[self.failed.stage]
 
     def failed_at(self, stage: Stage) -> bool:
         """Whether that stage had a problem."""

@@ -185,9 +185,14 @@ class Runner:
         self._tell(evidence, reused=False)
         return evidence
 
+    def _stored(self, key: str) -> HopEvidence | None:
+        """What the store has; not a failure by a deadline that was shorter than now: keys do not have them."""
+        evidence = self._store.get(key)
+        return None if evidence and evidence.impatient(self._settings.deadlines) else evidence
+
     def _found(self, hop: Hop, *, with_stream: bool = False) -> HopEvidence | None:
         """Stored evidence, if it answers all that is asked of this hop."""
-        evidence = self._store.get(hop.key)
+        evidence = self._stored(hop.key)
         if evidence is None or evidence.failed:
             return evidence
         if self._plan.needs_out(hop.key) and evidence.stream is None:
@@ -240,7 +245,7 @@ class Runner:
             self._fetching.pop(key, None)
 
     async def _fetch(self, hop: Hop) -> None:
-        evidence = self._store.get(hop.key)
+        evidence = self._stored(hop.key)
         if evidence is None or not await self._fetched(evidence):
             evidence = await self._do(hop, with_stream=True)
             if evidence.stream is None:
@@ -267,7 +272,7 @@ class Runner:
     def _found_live(self, keys: Sequence[str]) -> list[HopEvidence] | None:
         found: list[HopEvidence] = []
         for key in keys:
-            evidence = self._store.get(key)
+            evidence = self._stored(key)
             if evidence is None:
                 return None
             found.append(evidence)

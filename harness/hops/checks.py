@@ -40,5 +40,6 @@ async def check_guest(emulator: Emulator, guest: Guest, deadline: float) -> None
             await emulator.race(emulator.console.output_after(emulator.console.received), deadline)
         except Problem as problem:
             if problem.problem == "deadline":
-                raise Problem("silent", f"no output in {deadline:g} s", emulator.role.value) from problem
+                silence = f"no output in {deadline:g} s"
+                raise Problem("silent", silence, emulator.role.value, waited=deadline) from problem
             raise

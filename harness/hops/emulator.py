@@ -92,7 +92,8 @@ class Emulator:
             await self._note_exit()
             raise Problem("exited", role=self.role.value) from err
         except TimeoutError as err:
-            raise Problem("deadline", f"not done within {deadline:g} s", self.role.value) from err
+            late = f"not done within {deadline:g} s"
+            raise Problem("deadline", late, self.role.value, waited=deadline) from err
         except (Refused, Disconnected, MigrationFailed) as err:
             raise await self._problem(err) from err
 

@@ -26,9 +26,9 @@ __all__ = ["HopTask", "LiveTask", "Problem", "Recorder"]
 class Problem(Exception):
     """A stage did not go well; the words are those of `StageEvidence`."""
 
-    def __init__(self, problem: str, detail: str = "", role: str = "") -> None:
+    def __init__(self, problem: str, detail: str = "", role: str = "", waited: float = 0.0) -> None:
         super().__init__(problem, detail, role)
-        self.problem, self.detail, self.role = problem, detail, role
+        self.problem, self.detail, self.role, self.waited = problem, detail, role, waited
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +83,6 @@ class Recorder:
 
     def _note(self, stage: Stage, start: float, problem: Problem) -> None:
         seconds = round(self.clock() - start, 4)
-        self.stages.append(StageEvidence(stage, seconds, problem.problem, problem.detail, problem.role))
+        self.stages.append(
+            StageEvidence(stage, seconds, problem.problem, problem.detail, problem.role, problem.waited)
+        )

@@ -56,6 +56,22 @@ def test_an_emulator_that_crashes_or_hangs_fails_with_its_stage(
     assert of_lab(lab) == []
 
 
+def test_who_has_more_patience_asks_again(lab: Lab) -> None:
+    builds = lab.builds({"old": [], "bad": ["-fake", "hang=load"]})
+
+    def starts_of_a_run(seconds: float) -> int:
+        before = lab.starts()
+        matrix = lab.matrix(builds=builds, policy={"deadline": {"load": seconds}})
+        lab.run(matrix, "--select", "profile=plain", "--path", "old>bad")
+        return lab.starts() - before
+
+    assert starts_of_a_run(0.5) > 1
+    assert starts_of_a_run(0.5) == 0
+    assert starts_of_a_run(1.0) == 1
+    assert starts_of_a_run(0.5) == 0
+    assert lab.results().popitem()[1]["cause"]["message"] == "not done within 1 s"
+
+
 def test_a_full_disk_where_streams_are_written_is_an_error_and_is_not_kept(lab: Lab) -> None:
     builds = lab.builds({"old": ["-fake", "full=save"]})
     lab.matrix(builds=builds)
