@@ -7,14 +7,17 @@ directions kept. `Wire.cut` breaks all connections, as a network does.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from harness.engines import Needs, Role
 from harness.hops.checks import let_run, release
 from harness.hops.emulator import Emulator
 from harness.model import Guest, Mode
+from vmstate.learned import LearnedDelimiter
+from vmstate.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,13 +25,37 @@ if TYPE_CHECKING:
 
     from real_matrix import Lab
 
-__all__ = ["MACHINE", "Channel", "Sides", "Wire", "sides"]
+__all__ = ["MACHINE", "Channel", "Sides", "Stopped", "Wire", "sides"]
 
 MACHINE: Final = "pc-i440fx-5.2"
 ARGUMENTS: Final = ("-nodefaults", "-m", "64")
 RUNNING: Final = Guest("firmware", "firmware", seconds=0.3)
 DEADLINE: Final = 60.0  # seconds for any step
 _PIECE: Final = 1 << 16
+_LOOK: Final = 0.02  # seconds between two looks at what no event tells
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A firmware guest that was stopped somewhere: its `stream`, and the payload lengths of what it is saved as again.
+
+    Postcopy sends no description, and what a guest that runs is made of is not the same twice. So postcopy begins with
+    this one, loaded and not run; the destination runs it.
+    """
+
+    stream: bytes
+    lengths: LearnedDelimiter
+
+    @classmethod
+    async def make(cls, lab: Lab, build: str, arguments: tuple[str, ...] = ARGUMENTS) -> Self:
+        """Run a guest, save it, load it and save that."""
+        _, ran = await lab.save(build, MACHINE, arguments, RUNNING)
+        assert ran is not None
+        _, again = await lab.save(build, MACHINE, arguments, incoming=ran)
+        assert again is not None
+        described = read_stream(again).vmdesc
+        assert described is not None
+        return cls(ran, LearnedDelimiter([described]))
 
 
 @dataclass
@@ -137,6 +164,15 @@ class Sides:
         """Wait until the guest runs on the destination: from then on postcopy can be broken and recovered."""
         await self.destination.race(_event(self.destination, "RESUME"), DEADLINE)
 
+    async def asked(self) -> None:
+        """Wait until the destination has asked for a page."""
+
+        async def look() -> None:
+            while not (await self.source.qmp.execute("query-migrate"))["ram"]["postcopy-requests"]:
+                await asyncio.sleep(_LOOK)
+
+        await self.source.race(look(), DEADLINE)
+
     async def until(self, side: Emulator, *statuses: str) -> str:
         """Wait for one of these migration statuses, or a final one."""
         return await side.race(side.migration_status(*statuses), DEADLINE)
@@ -158,20 +194,24 @@ async def sides(
     builds: Sequence[str],
     capabilities: Sequence[str],
     arguments: tuple[str, ...] = ARGUMENTS,
+    stopped: Stopped | None = None,
     **parameters: Any,
 ) -> AsyncIterator[Sides]:
-    """Both sides started, with capabilities and parameters set; a firmware guest that does not run yet."""
+    """Both sides, set up: a source that has yet to run, or that has loaded a `stopped` guest; its destination lets it run."""
     mode = Mode("live", capabilities=tuple(capabilities))
     needs = Needs(userfault="postcopy-ram" in capabilities)
     async with AsyncExitStack() as stack:
         both = []
         for build, role in zip(builds, (Role.SOURCE, Role.DESTINATION), strict=True):
-            prepared = lab.real.builds[build]
-            place = await lab.engine.place(prepared, role, needs)
-            emulator = Emulator(place, prepared, role, RUNNING, lambda: 0.0)
+            loads = stopped if role is Role.SOURCE else None
+            prepared, needed = lab.real.builds[build], Role.DESTINATION if loads else role
+            place = await lab.engine.place(prepared, needed, needs)
+            emulator = Emulator(place, prepared, needed, RUNNING, lambda: 0.0)
             stack.push_async_callback(emulator.end)
-            incoming = role is Role.DESTINATION
+            incoming = needed is Role.DESTINATION
             await emulator.race(emulator.start(MACHINE, arguments, incoming=incoming), DEADLINE)
+            if loads:
+                await emulator.race(_load(emulator, place.stream(lab.keep(loads.stream))), DEADLINE)
             await emulator.race(emulator.set_up(mode), DEADLINE)
             both.append(emulator)
         found = Sides(lab, f"wire-{lab.serial()}", *both)
@@ -180,3 +220,11 @@ async def sides(
                 await found.command(side, "migrate-set-parameters", **parameters)
         await release(found.destination)
         yield found
+
+
+async def _load(emulator: Emulator, path: str) -> None:
+    """Load a stream file; the guest stays stopped, and is a source from then on."""
+    await emulator.set_up(Mode("snapshot"))
+    await emulator.qmp.execute("migrate-incoming", {"uri": f"exec:cat {shlex.quote(path)}"})
+    await emulator.migration_status()
+    emulator.become_source()

@@ -244,7 +244,7 @@ class Lab:
             mode=SNAPSHOT,
             guest=guest,
             deadlines=self.real.matrix.policy.deadlines,
-            incoming=self._incoming(incoming),
+            incoming=None if incoming is None else self.keep(incoming),
             save_to=out,
         )
         evidence = await run_snapshot_hop(self._engine, task)
@@ -255,10 +255,9 @@ class Lab:
         out.unlink()
         return evidence, data
 
-    def _incoming(self, data: bytes | None) -> Path | None:
-        if data is None:
-            return None
-        path = self._workspace.streams / f"in-{self._saves}"
+    def keep(self, data: bytes) -> Path:
+        """A stream as a file that destinations may read."""
+        path = self._workspace.streams / f"in-{self.serial()}"
         path.write_bytes(data)
         path.chmod(0o644)
         return path

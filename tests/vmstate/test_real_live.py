@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from capture import ARGUMENTS, MACHINE, RUNNING, Sides, Wire, sides
+from busy import BUSY_PAGES, busy_rom
+from capture import ARGUMENTS, Sides, Stopped, Wire, sides
 from channels import Found, read_broken, read_main, read_multifd, read_preempt, read_return
 from hugepages import huge_pages
 from real_matrix import Lab, RealMatrix
 
+from harness.engines import Needs, Role
 from harness.hops.task import Problem
 from vmstate.accounting import account
-from vmstate.learned import LearnedDelimiter
 from vmstate.multifd import MultifdFlag, Unpack
 from vmstate.ramevents import MappedData, RamBlock
 from vmstate.stream import read_stream
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
-SLOW = 1 << 20  # bytes per second, so that a guest goes on while its memory is on its way
-TIMES = (0.0, 0.3, 1.5)  # seconds after which the firmware has set up other parts of the machine
+LATE = {"max_bandwidth": 1 << 16, "max_postcopy_bandwidth": 1 << 16}  # memory comes when it is asked for
+UNENDING = {"max_bandwidth": 1 << 16, "downtime_limit": 1}  # less than what a busy guest changes
+FAST = {"max_bandwidth": 1 << 40, "max_postcopy_bandwidth": 1 << 40}
 HUGE_PAGE = 2 << 20
 HUGE = (
     *ARGUMENTS,
@@ -41,7 +42,7 @@ HUGE = (
     "-machine",
     "memory-backend=ram",
 )
-PASSES = 5  # over memory, before XBZRLE has something to compare with
+PASSES = 5  # over memory: in the first two all pages are sent whole
 
 
 @pytest.fixture(scope="module")
@@ -69,35 +70,24 @@ def each_build(
     return found
 
 
-async def learned(lab: Lab, build: str, times: tuple[float, ...] = TIMES) -> LearnedDelimiter:
-    """Payload lengths from snapshots of such guests: postcopy sends no description."""
-    saved = [(await lab.save(build, MACHINE, ARGUMENTS, replace(RUNNING, seconds=s)))[1] for s in times]
-    descriptions = [read_stream(data).vmdesc for data in saved if data is not None]
-    return LearnedDelimiter(d for d in descriptions if d is not None)
-
-
 async def start_postcopy(both: Sides) -> Wire:
-    """From the guest's run to the moment when it runs on the destination."""
-    await both.run()
+    """From the first byte to the moment when the guest runs on the destination and has asked for a page."""
     wire = await both.migrate()
     await both.until(both.source, "active")
     await both.command(both.source, "migrate-start-postcopy")
     await both.until(both.source, "postcopy-active")
     await both.resumed()
+    await both.asked()
     return wire
 
 
 async def finish(both: Sides, *wires: Wire) -> None:
-    """Both sides have completed and hung up."""
+    """Both sides have completed, without delay from now on, and hung up."""
+    await both.command(both.source, "migrate-set-parameters", **FAST)
     assert await both.until(both.source) == "completed"
     assert await both.until(both.destination) == "completed"
     for wire in wires:
         await wire.close()
-
-
-def slow() -> dict[str, int]:
-    """Parameters that let a guest run into memory that it has not yet."""
-    return {"max_bandwidth": SLOW, "max_postcopy_bandwidth": SLOW}
 
 
 def zstd_decoder() -> Unpack:
@@ -149,12 +139,12 @@ def test_multifd(real: RealMatrix, method: str) -> None:
 
 def test_postcopy_asks_for_pages(real: RealMatrix) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        delimiter = await learned(lab, build)
-        async with sides(lab, (build, build), ("postcopy-ram", "return-path"), **slow()) as both:
+        guest = await Stopped.make(lab, build)
+        async with sides(lab, (build, build), ("postcopy-ram", "return-path"), stopped=guest, **LATE) as both:
             wire = await start_postcopy(both)
             await finish(both, wire)
         (channel,) = wire.channels
-        read_main(bytes(channel.forth), found, delimiter)
+        read_main(bytes(channel.forth), found, guest.lengths)
         read_return(bytes(channel.back), found)
 
     for counts in each_build(real, "postcopy-ram", work).values():
@@ -164,15 +154,15 @@ def test_postcopy_asks_for_pages(real: RealMatrix) -> None:
 
 def test_postcopy_of_huge_pages(real: RealMatrix) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        delimiter = await learned(lab, build, (*TIMES, 5.0))  # a huge page takes long, and the guest gets far
+        guest = await Stopped.make(lab, build, HUGE)
         capabilities = ("postcopy-ram", "return-path")
-        async with sides(lab, (build, build), capabilities, HUGE, **slow()) as both:
+        async with sides(lab, (build, build), capabilities, HUGE, guest, **LATE) as both:
             wire = await start_postcopy(both)
             await finish(both, wire)
         (channel,) = wire.channels
-        reader = read_main(bytes(channel.forth), found, delimiter)
+        reader = read_main(bytes(channel.forth), found, guest.lengths)
         read_return(bytes(channel.back), found)
-        stream = read_stream(bytes(channel.forth), delimiter=delimiter)
+        stream = read_stream(bytes(channel.forth), delimiter=guest.lengths)
         assert reader.ram.page_sizes == HUGE_PAGE | 4096
         blocks = [e for s in stream.sections for e in s.events if isinstance(e, RamBlock)]
         assert [e.page_size for e in blocks if e.page_size is not None] == [HUGE_PAGE]
@@ -185,13 +175,13 @@ def test_postcopy_of_huge_pages(real: RealMatrix) -> None:
 
 def test_postcopy_preempt(real: RealMatrix) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        delimiter = await learned(lab, build)
+        guest = await Stopped.make(lab, build)
         capabilities = ("postcopy-ram", "return-path", "postcopy-preempt")
-        async with sides(lab, (build, build), capabilities, **slow()) as both:
+        async with sides(lab, (build, build), capabilities, stopped=guest, **LATE) as both:
             wire = await start_postcopy(both)
             await finish(both, wire)
         main, urgent = sorted(wire.channels, key=lambda channel: channel.forth[:4] != b"QEVM")
-        reader = read_main(bytes(main.forth), found, delimiter)
+        reader = read_main(bytes(main.forth), found, guest.lengths)
         read_return(bytes(main.back), found)
         read_preempt(bytes(urgent.forth), reader.ram, found)
 
@@ -202,16 +192,16 @@ def test_postcopy_preempt(real: RealMatrix) -> None:
 
 def test_recovery(real: RealMatrix) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        delimiter = await learned(lab, build)
-        async with sides(lab, (build, build), ("postcopy-ram", "return-path"), **slow()) as both:
+        guest = await Stopped.make(lab, build)
+        async with sides(lab, (build, build), ("postcopy-ram", "return-path"), stopped=guest, **LATE) as both:
             broken = await start_postcopy(both)
             broken.cut()
             again = await recover(both)
             await finish(both, broken, again)
         (before,), (after,) = broken.channels, again.channels
-        reader = read_broken(bytes(before.forth), found, delimiter)
+        reader = read_broken(bytes(before.forth), found, guest.lengths)
         read_return(bytes(before.back), found)
-        read_main(bytes(after.forth), found, delimiter, earlier=reader)
+        read_main(bytes(after.forth), found, guest.lengths, earlier=reader)
         read_return(bytes(after.back), found)
 
     for counts in each_build(real, "postcopy-ram", work).values():
@@ -238,12 +228,15 @@ async def recover(both: Sides) -> Wire:
 
 def test_xbzrle(real: RealMatrix) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        options = {"max_bandwidth": SLOW, "downtime_limit": 1}  # with 0 it ends after the first pass
-        async with sides(lab, (build, build), ("xbzrle",), **options) as both:
+        rom = lab.links / "busy.rom"
+        rom.write_bytes(busy_rom())
+        rom.chmod(0o644)
+        place = await lab.engine.place(real.builds[build], Role.SOURCE, Needs())
+        arguments = ("-nodefaults", "-m", "16", "-bios", place.link(rom))
+        async with sides(lab, (build, build), ("xbzrle",), arguments, **UNENDING) as both:
             await both.run()
             wire = await both.migrate()
             await both.passes(PASSES)
-            await both.command(both.source, "migrate-set-parameters", max_bandwidth=1 << 40)
             await both.command(both.source, "migrate-set-parameters", downtime_limit=2000)
             await finish(both, wire)
         (channel,) = wire.channels
@@ -251,7 +244,7 @@ def test_xbzrle(real: RealMatrix) -> None:
         assert not channel.back
 
     for counts in each_build(real, "xbzrle", work).values():
-        assert counts["RamXbzrle"]
+        assert counts["RamXbzrle"] >= BUSY_PAGES
 
 
 def test_mapped_ram(real: RealMatrix) -> None:
