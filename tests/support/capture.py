@@ -156,9 +156,17 @@ class Sides:
         await self.command(self.source, "migrate", uri=here)
         return wire
 
-    async def passes(self, count: int) -> None:
-        """Wait for the source's `count`th pass over memory; the migration must not end before."""
-        await self.source.race(_event(self.source, "MIGRATION_PASS", count), DEADLINE)
+    async def compared(self, pages: int) -> None:
+        """Wait until the source has sent so many pages as differences, by XBZRLE; it must not end before."""
+
+        async def look() -> None:
+            while (info := await self.source.qmp.execute("query-migrate"))["status"] != "active" or (
+                info["xbzrle-cache"]["pages"] < pages
+            ):
+                assert info["status"] in {"setup", "active"}, f"it ended before: {info}"
+                await asyncio.sleep(_LOOK)
+
+        await self.source.race(look(), DEADLINE)
 
     async def resumed(self) -> None:
         """Wait until the guest runs on the destination: from then on postcopy can be broken and recovered."""
@@ -178,14 +186,10 @@ class Sides:
         return await side.race(side.migration_status(*statuses), DEADLINE)
 
 
-async def _event(side: Emulator, name: str, least: int = 0) -> None:
-    """Wait for an event, of MIGRATION_PASS for that of the `least`th pass."""
-    while True:
-        event = await side.qmp.event()
-        data = event.get("data", {})
-        assert data.get("status") not in {"completed", "failed"}, f"it ended before {name}"
-        if event["event"] == name and data.get("pass", 0) >= least:
-            return
+async def _event(side: Emulator, name: str) -> None:
+    """Wait for an event."""
+    while (event := await side.qmp.event())["event"] != name:
+        assert event.get("data", {}).get("status") not in {"completed", "failed"}, f"it ended before {name}"
 
 
 @asynccontextmanager

@@ -42,7 +42,6 @@ HUGE = (
     "-machine",
     "memory-backend=ram",
 )
-PASSES = 5  # over memory: in the first two all pages are sent whole
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +235,7 @@ def test_xbzrle(real: RealMatrix) -> None:
         async with sides(lab, (build, build), ("xbzrle",), arguments, **UNENDING) as both:
             await both.run()
             wire = await both.migrate()
-            await both.passes(PASSES)
+            await both.compared(BUSY_PAGES)
             await both.command(both.source, "migrate-set-parameters", downtime_limit=2000)
             await finish(both, wire)
         (channel,) = wire.channels
