@@ -13,7 +13,7 @@ block is recognised because a block name is never empty, so that a zero byte can
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,7 @@ from vmstate.ramevents import (
 from vmstate.wire import RamFlag
 
 if TYPE_CHECKING:
-    from vmstate.window import Window
+    from vmstate.window import Buffer, Window
 
 __all__ = ["RamReader", "RamState", "Steps"]
 
@@ -94,7 +94,8 @@ class RamState:
     """What a main channel has said about RAM so far; shared by its packages and taken over by a recovery.
 
     `page_sizes` is the OR of all block page sizes from POSTCOPY_ADVISE, `lengths` the used length of each
-    block in bytes, `block` the block of the last page record.
+    block in bytes, `block` the block of the last page record. `other` is a run of pages of another stream: when this
+    one has the same, its event holds the other's bytes. `holds` tells of a stream offset whether some bytes stand there.
     """
 
     def __init__(self, page_size: int = wire.PAGE_SIZE, lengths: dict[str, int] | None = None) -> None:
@@ -104,6 +105,8 @@ class RamState:
         self.page_sizes = 0
         self.lengths = {} if lengths is None else lengths
         self.block: str | None = None
+        self.other: PageRun | None = None
+        self.holds: Callable[[int, Buffer], bool] | None = None
 
 
 class RamReader:
@@ -181,15 +184,33 @@ class RamReader:
         body = size if kind is RamFlag.PAGE else 1
         yield from window.want(lead + body, f"ram/{block}[{address:#x}]")
         fill = 0 if kind is RamFlag.PAGE else window.peek(1, lead)[0]
-        count = 1
-        if not fill:
+        count, other = 1, self._other(block, address, lead, most) if kind is RamFlag.PAGE else None
+        if other is not None:
+            count = other.count
+        elif not fill:
             follow = (address + size) | _FOLLOWS[kind]
             with window.look() as view:
                 # a long run is mostly cut by MAX_RUN, so that another one follows; a short one pays for itself
                 count += _run_length(view, lead + body, follow, size, kind, most - 1, max(4, self._last))
         self._last = count - 1
         raw = window.take(lead + body + (count - 1) * (8 + body))
-        yield PageRun(block, address, count, kind, size, named, raw, fill, offset)
+        yield PageRun(
+            block, address, count, kind, size, named, raw if other is None else other.raw, fill, offset
+        )
+
+    def _other(self, block: str, address: int, lead: int, most: int) -> PageRun | None:
+        """`RamState.other` when the run that begins here has the same bytes, and ends where that one does."""
+        other, holds, size = self._state.other, self._state.holds, self._state.page_size
+        here = (block, address, lead, size)
+        if other is None or holds is None or (other.block, other.first, other.lead, other.page_size) != here:
+            return None
+        if other.kind is not RamFlag.PAGE or other.count > most:
+            return None
+        length = len(other.raw)
+        follow = (address + other.count * size) | _FOLLOWS[RamFlag.PAGE]
+        with self._window.look() as view:
+            goes_on = other.count < most and view[length : length + 8] == follow.to_bytes(9)[1:]
+        return None if goes_on or not holds(self._window.offset, other.raw) else other
 
     def _xbzrle(self, word: int) -> Steps:
         window = self._window

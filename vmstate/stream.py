@@ -31,7 +31,10 @@ from vmstate.record import Record, field
 from vmstate.vmdesc import VmDesc, find_vmdesc, parse_vmdesc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from vmstate.ramevents import PageRun
+    from vmstate.window import Buffer
 
 __all__ = ["Reading", "Section", "Stream", "read_stream"]
 
@@ -194,12 +197,12 @@ class Reading:
 
     @property
     def last(self) -> Event | None:
-        """The event that was read last; it may be replaced by one that encodes to the same bytes."""
+        """The event that was read last."""
         return self._events[-1] if self._events else None
 
-    @last.setter
-    def last(self, event: Event) -> None:
-        self._events[-1] = event
+    def expect(self, run: PageRun | None, holds: Callable[[int, Buffer], bool]) -> None:
+        """Let the next run of pages hold the bytes of `run`, of another stream, if `holds` finds them here too."""
+        self._reader.ram.other, self._reader.ram.holds = run, holds
 
     def step(self) -> bool:
         """Read one event; False when there is none. Memory of events before the last one may be given back."""

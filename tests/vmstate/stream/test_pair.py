@@ -29,6 +29,9 @@ class Held:
     def release(self, start: int, end: int, /) -> None:
         self.released.append((start, end))
 
+    def holds(self, start: int, data: bytes | memoryview, /) -> bool:
+        return self.data[start : start + len(data)] == data
+
 
 def held(data: bytes) -> Held:
     return Held(memoryview(data))
