@@ -49,6 +49,9 @@ _FIXED: Final = frozenset(
 )  # types that have one size on the wire
 
 
+_Key = tuple[str, int]  # name and size of a field
+
+
 class _Item(NamedTuple):
     path: str
     node: Node
@@ -63,7 +66,7 @@ class _Item(NamedTuple):
         return self.path == name or self.path.startswith((f"{name}.", f"{name}["))
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> _Key:
         return self.path.rpartition(".")[2], self.node.size
 
 
@@ -136,11 +139,8 @@ class _Comparison:
         """Fields in wire order, then subsections; a difference of layout ends it."""
         ours = list(_items(incoming))
         theirs = [item for item in _items(local) if _reads(item, known, version)]
-        matcher = SequenceMatcher(
-            None, [item.key for item in ours], [item.key for item in theirs], autojunk=False
-        )
         balanced = _bytes(ours) == _bytes(theirs)  # the footer is found: values shift, no loader notices
-        for tag, a, b, c, d in matcher.get_opcodes():
+        for tag, a, b, c, d in _aligned([item.key for item in ours], [item.key for item in theirs]):
             if tag == "equal":
                 for one, other in zip(ours[a:b], theirs[c:d], strict=True):
                     yield from self._value(one, other)
@@ -249,6 +249,18 @@ class _Comparison:
             return None
         message = f"version {version} of {node.name!r} is sent, {least} to {max(versions)} are read"
         return self._refusal(RefusalKind.VERSION, message, node.name, node)
+
+
+def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int, int]]:
+    """Opcodes as of `difflib`, which looks at the middle only: it takes quadratic time, and most of a section is alike."""
+    most = min(len(a), len(b))
+    head = next((i for i in range(most) if a[i] != b[i]), most)
+    tail = next((i for i in range(most - head) if a[-1 - i] != b[-1 - i]), most - head)
+    yield "equal", 0, head, 0, head
+    middle = SequenceMatcher(None, a[head : len(a) - tail], b[head : len(b) - tail], autojunk=False)
+    for tag, i, j, k, m in middle.get_opcodes():
+        yield tag, i + head, j + head, k + head, m + head
+    yield "equal", len(a) - tail, len(a), len(b) - tail, len(b)
 
 
 def _items(node: Node, path: str = "") -> Iterator[_Item]:
