@@ -110,8 +110,19 @@ def test_qemus_own_script_reads_the_emulators_boards(line: str, tmp_path: Path) 
         needs.missing(path)
     script, opinion = Script(path), Opinion()
     for board in ("q35", "i440fx"):
-        kept = hop(f"e{line}", arguments(board, line, "cards"), None, tmp_path / board)
-        assert not misled(kept.read_bytes())
+        kept = readable(line, arguments(board, line, "cards"), tmp_path / board)
         compare(read_stream(kept.read_bytes()), script(kept), opinion)
-    assert opinion.streams
+    assert opinion.streams == 2
     assert not opinion.unexplained, opinion
+
+
+def readable(line: str, words: list[str], target: Path) -> Path:
+    """A save whose description the script finds: it takes a ``{`` in the length before it for its begin.
+
+    One card more makes another length, so that no board is left out because of it.
+    """
+    for more in range(4):
+        hop(f"e{line}", words + more * ["-device", "virtio-rng-pci"], None, target)
+        if not misled(target.read_bytes()):
+            return target
+    raise AssertionError("a description's length misleads the script whatever is added")
