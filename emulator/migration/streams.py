@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from emulator.migration.channel import ChannelError
@@ -100,7 +101,8 @@ class Input:
     def __init__(self, channel: Readable, lock: threading.RLock | None = None) -> None:
         self._channel = channel
         self._lock = lock
-        self._buffer = bytearray(2 * CHUNK)
+        # anonymous memory, of which a short stream touches little
+        self._buffer = mmap.mmap(-1, 2 * CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -155,7 +157,7 @@ class Input:
 
     def _compact(self) -> None:
         left = self._end - self._start
-        self._buffer[:left] = self._buffer[self._start : self._end]
+        self._buffer.move(0, self._start, left)
         self._base += self._start
         self._start, self._end = 0, left
 

@@ -7,7 +7,8 @@
    checkout, another interpreter or a container with the same content has the same hop keys.
 
 A bundle is `code/` (the packages, with byte code that is not checked at start, so that it works on a read-only file
-system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started) and `manifest.json` (release -> digest).
+system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started), `bin/nursery` (starts many of them) and
+`manifest.json` (release -> digest).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _PACKAGES = ("emulator", "vmstate")
 _DATA = ("machines", "compat")  # beside the packages: what the emulator freezes
 _FREEZE_SECONDS = 120
 _KEPT_SECONDS = 7 * 24 * 3600  # since its last use
+_NURSERY = "nursery"
 _PARTS = ("code", "releases", "start.py")
 # No site module, no environment: the interpreter starts in half the time, and nothing of the user's gets in.
 _FLAGS = "-I -S"
@@ -61,14 +63,21 @@ else:
     names["install"](fd, 8 + size, index, root + "/code")
 from emulator.main import main
 
-release = sys.argv[1]
-sys.exit(main(["-release", release, "-release-file", f"{root}/releases/{release}", *sys.argv[2:]]))
+release, *arguments = sys.argv[1:]
+if release == "nursery":
+    from emulator.nursery import serve
+
+    release, *arguments = serve(root, *arguments)
+status = main(["-release", release, "-release-file", f"{root}/releases/{release}", *arguments])
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(status)  # there is nothing left to take apart
 """
 
 
-def launcher(interpreter: str, release: str) -> str:
-    """The text of `bin/qemu-RELEASE`: a shell script that becomes the emulator."""
-    return f'#!/bin/sh\nexec {shlex.quote(interpreter)} {_FLAGS} "${{0%/*}}/../start.py" {release} "$@"\n'
+def launcher(interpreter: str, what: str) -> str:
+    """The text of `bin/qemu-RELEASE`, or of `bin/nursery`: a shell script that becomes the emulator."""
+    return f'#!/bin/sh\nexec {shlex.quote(interpreter)} {_FLAGS} "${{0%/*}}/../start.py" {what} "$@"\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,11 @@ class Bundle:
         """What is started for a release."""
         return self.root / "bin" / f"qemu-{release}"
 
+    @property
+    def nursery(self) -> Path:
+        """What starts emulators of all releases by fork; a supervisor, see `emulator.nursery`."""
+        return self.root / "bin" / _NURSERY
+
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of what a copy for another interpreter needs: all but byte code and launchers."""
         for part in _PARTS:
@@ -192,9 +206,9 @@ def _fill(root: Path, sources: Sources) -> None:
     _freeze(sources, root / "releases")
     digests = dict(_digests(root, list(sources.code())))
     (root / "bin").mkdir()
-    for release in digests:
-        path = root / "bin" / f"qemu-{release}"
-        path.write_text(launcher(_interpreter(), release))
+    for name, what in [(_NURSERY, _NURSERY), *((f"qemu-{release}", release) for release in digests)]:
+        path = root / "bin" / name
+        path.write_text(launcher(_interpreter(), what))
         path.chmod(0o755)
     (root / "manifest.json").write_text(json.dumps(digests, indent=1))
 

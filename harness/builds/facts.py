@@ -46,7 +46,8 @@ class PreparedBuild:
     """A build that is ready to start.
 
     `binary` is the path of the emulator: inside `image` (an engine's image id) or on the host when
-    `image` is empty. `args` are added to every command line of this build.
+    `image` is empty. `args` are added to every command line of this build. `supervisor` starts its emulators on the
+    host better than the harness's own does, and speaks the same protocol; empty where the build has none.
     """
 
     id: str
@@ -56,3 +57,4 @@ class PreparedBuild:
     binary: str
     image: str = ""
     args: tuple[str, ...] = ()
+    supervisor: str = ""

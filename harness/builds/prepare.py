@@ -190,14 +190,15 @@ class _Session:
             facts = parse(_run_here(binary), spec.id, str(binary)).facts(digest)
             self._probes.put(facts)
         origin = f"reference emulator {spec.release}"
-        build = PreparedBuild(spec.id, spec.provider, origin, facts, str(binary))
+        nursery = str(bundle.nursery)
+        build = PreparedBuild(spec.id, spec.provider, origin, facts, str(binary), supervisor=nursery)
         return self._contained(build, spec, bundle) if spec.contained else build
 
     def _contained(self, build: PreparedBuild, spec: BuildSpec, bundle: Bundle) -> PreparedBuild:
         with _images() as images:
             provider = EmulatorImages(images, bundle, self.cache, self.log)
             image = provider.get()
-        return replace(build, binary=provider.binary(spec.release), image=image.id)
+        return replace(build, binary=provider.binary(spec.release), image=image.id, supervisor="")
 
     def _lookup_emulator(self, spec: BuildSpec) -> PreparedBuild | None:
         bundle = self._bundles.find()

@@ -35,10 +35,10 @@ class _ProcessPlace(SupervisedPlace):
 
     _process: asyncio.subprocess.Process
 
-    async def open(self) -> None:
+    async def open(self, supervisor: str) -> None:
+        """Start the supervisor, an executable or "" for the shell script that can start anything."""
         self._process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            str(SUPERVISOR),
+            *([supervisor] if supervisor else ["/bin/sh", str(SUPERVISOR)]),
             str(self.root),
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
@@ -62,23 +62,24 @@ class ProcessEngine:
 
     def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:  # noqa: ARG002 - as all engines
         self._workspace = workspace
-        self._places: dict[str, _ProcessPlace] = {}
+        self._places: dict[tuple[Role, str], _ProcessPlace] = {}
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._opened = 0
 
     async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> _ProcessPlace:  # noqa: ARG002
-        """The open place of `role`; builds share it, as nothing separates processes anyway."""
+        """The open place of `role`; builds share it, as nothing separates processes anyway, but for their supervisor."""
         if build.image:
             raise EngineError(f"build {build.id!r} is a container image; it needs the docker engine")
         async with self._opening:
-            place = self._places.get(role)
+            key = role, build.supervisor
+            place = self._places.get(key)
             if place is None or place.dead:
                 self._opened += 1
                 place = _ProcessPlace(self._workspace, f"p{self._opened}")
                 self._stack.push_async_callback(place.close)
-                await place.open()
-                self._places[role] = place
+                await place.open(build.supervisor)
+                self._places[key] = place
             return place
 
     def describe(self) -> dict[str, Any]:
