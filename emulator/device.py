@@ -144,7 +144,10 @@ class Device:
         return child
 
     def add_bus(self, bus: Bus) -> Bus:
-        """Offer a bus to other devices."""
+        """Offer a bus to other devices; DeviceError when it is called as a property, whose name is then taken."""
+        if bus.name in declared(type(self), self.machine):
+            whose = f"object (type '{self.type_name}')"
+            raise DeviceError(f"attempt to add duplicate property '{bus.name}' to {whose}")
         self.buses.append(bus)
         return bus
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STRICT = ["-m", "64", "-nodefaults", "-global", "pci-device.x-config-check=strict"]
-ROOT_PORT = {"args": ["-device", "pcie-root-port,id=port,chassis=1"], "machines": ["pc-q35-7.2"]}
+ROOT_PORT = {"args": ["-device", "pcie-root-port,id=rp0,chassis=1"], "machines": ["pc-q35-7.2"]}
 MARK = "pcie-root-port.x-pcie-err-unc-mask=on"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from emulator.errors import FatalError
 from emulator.machine import Machine, build_machine
 from emulator.options import parse
 from emulator.release import load
@@ -49,3 +50,27 @@ def test_devices_of_users_are_numbered_apart() -> None:
 
 def test_what_is_no_object_is_found_by_no_path() -> None:
     assert machine("7.2", "none").find("") is None
+
+
+@pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ("pcie-root-port,id=port", "port"),
+        ("pcie-root-port,id=chassis", "chassis"),
+        ("pcie-root-port,id=addr", "addr"),
+        ("pcie-pci-bridge,id=addr", "addr"),
+        ("pcie-pci-bridge,id=port", ""),
+        ("virtio-scsi-pci,id=addr", ""),
+    ],
+)
+def test_a_bus_called_as_a_property_of_its_bridge_is_refused(release: str, words: str, taken: str) -> None:
+    """A bridge's bus has its id as name and is its child: QEMU says this and aborts."""
+    if not taken:
+        machine(release, "q35", "-device", words)
+        return
+    kind = words.partition(",")[0]
+    with pytest.raises(FatalError) as error:
+        machine(release, "q35", "-device", words)
+    said = f"attempt to add duplicate property '{taken}' to object (type '{kind}')"
+    assert str(error.value) == f"-device {words}: {said}"
