@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,15 +35,19 @@ class Side:
         self._engines, self._build, self._arguments = engines, build, arguments
         self.events: list[dict[str, Any]] = []
         self._replies: deque[dict[str, Any]] = deque()
+        self._listener = socket.socket(socket.AF_UNIX)
         self._connected = asyncio.Event()
-        self._reader = asyncio.StreamReader()
+        self._connection: socket.socket | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
     async def __aenter__(self) -> Self:
         place = await self._engines.place(self._build, Role.DESTINATION, Needs())
         self.place, self.job = place, place.job()
         path = self.job.directory / "qmp"
-        self._server = await asyncio.start_unix_server(self._connect, path, limit=_LINE_LIMIT)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
         path.chmod(0o666)
+        asyncio.get_running_loop().add_reader(self._listener, self._take)
         qmp = ("-qmp", f"unix:{self.job.inner('qmp')}")
         await self.job.start((self._build.binary, *self._build.args, *self._arguments, *qmp))
         return self
@@ -53,22 +58,28 @@ class Side:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.close()
-        if self._connected.is_set():
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        if self._writer is not None:
             self._writer.close()
+        elif self._connection is not None:  # it connected, and nobody listened to it
+            self._connection.close()
         self.job.signal("KILL")
         async with asyncio.timeout(_PATIENCE):
             await self.job.wait()
         self.job.discard()
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def _take(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._connection, _ = self._listener.accept()
         self._connected.set()
 
     async def greeting(self) -> dict[str, Any]:
         """What it says first."""
         async with asyncio.timeout(_PATIENCE):
             await self._connected.wait()
+        opened = asyncio.open_unix_connection(sock=self._connection, limit=_LINE_LIMIT)
+        self._reader, self._writer = await opened
         return await self._message()
 
     async def negotiate(self) -> Self:
@@ -88,6 +99,7 @@ class Side:
 
     def send(self, text: str) -> None:
         """Send bytes as they are."""
+        assert self._writer is not None, "it has not been greeted"
         self._writer.write(text.encode())
 
     async def reply(self) -> dict[str, Any]:
