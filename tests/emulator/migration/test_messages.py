@@ -63,7 +63,7 @@ def test_every_byte_of_a_stream_may_be_wrong_and_it_ends(release: str, real_none
     data = real_none[release]
     machine = none(release)
     lines = []
-    for at in (*range(400), *range(2300, len(data), 7)):
+    for at in range(len(data)):
         for changed in (data[:at], data[:at] + bytes((data[at] ^ 0xFF,)) + data[at + 1 :]):
             try:
                 machine.migration.reader(Input(BytesChannel(changed)), ReplyPath(None)).load()
