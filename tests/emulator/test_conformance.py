@@ -6,7 +6,7 @@ that is checked. `-m qemu` adds real QEMU 7.2, 10.0 and 11.1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conformance import IMPLEMENTATIONS, Implementation, make
@@ -144,13 +144,20 @@ async def save(lab: Lab, side: Side, name: str) -> None:
     assert await side.ended() == "completed"
 
 
+async def settled(side: Side) -> dict[str, Any]:
+    """Its run state after a migration; QEMU 11.1 tells of the end a moment before it has the last one."""
+    while (status := await side.ok("query-status"))["status"] == "finish-migrate":
+        pass  # each round waits for an answer
+    return dict(status)
+
+
 def test_a_save_completes_and_a_load_takes_it(implementation: Implementation) -> None:
     async def story(lab: Lab) -> None:
         async with lab.pair() as (source, destination):
             assert (await source.ok("query-migrate")).get("status", "none") == "none"
             await save(lab, source, "s")
             assert (await source.ok("query-migrate"))["status"] == "completed"
-            status = await source.ok("query-status")
+            status = await settled(source)
             assert (status["status"], status["running"]) == ("postmigrate", False)
 
             await destination.ok("migrate-incoming", uri=f"exec:cat {lab.file(destination, 's')}")

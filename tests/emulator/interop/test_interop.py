@@ -1,7 +1,7 @@
 """Real QEMU to the emulator and back, by `matrices/interop.yaml`: whatever QEMU takes from QEMU, it takes on that way.
 
-By default snapshots of `isapc` with cards; `MIGMATRIX_INTEROP='mode=*'` (any selection, terms separated by spaces)
-runs others, and the harness's own store is used, so that what a run has done is not done again.
+By default `isapc` with cards, by snapshot and live; `MIGMATRIX_INTEROP='mode=*'` (any selection, terms separated by
+spaces) runs others, and the harness's own store is used, so that what a run has done is not done again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vmstate.stream import read_stream
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(1800)]
 
 MATRIX = Path(__file__).parents[3] / "matrices" / "interop.yaml"
-SELECTION = os.environ.get("MIGMATRIX_INTEROP", "mode=snapshot profile=isa-cards").split()
+SELECTION = os.environ.get("MIGMATRIX_INTEROP", "profile=isa-cards").split()
 
 
 @pytest.fixture(scope="module")
