@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.compat_tables import CompatProps, differences, file_name, merge, read, render, split
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "fetch", "said", "write"]
 
 _SECONDS: Final = 60
+_ANSWER: Final = "/dev/shm/answer"  # noqa: S108 - of a container that lives as long as one script
 _COMMANDS: Final = (
     {"execute": "qmp_capabilities"},
     {"execute": "query-machines", "arguments": {"compat-props": True}, "id": "machines"},
@@ -36,14 +38,20 @@ def fetch(build: PreparedBuild) -> CompatProps:
 
 
 def said(build: PreparedBuild, script: str) -> str:
-    """What a shell script prints where the build is; its emulator is ``$1``."""
+    """What a shell script prints where the build is; its emulator is ``$1``.
+
+    It prints into a file: QEMU does not wait for a pipe that is full, and what is left when it quits is lost.
+    """
     if build.image:
         from harness.builds.images import Images  # noqa: PLC0415 - the SDK is slow to import, and seldom needed
 
         with Images() as images:
-            return images.run_script(build.image, script, build.binary)
+            return images.run_script(build.image, f"{{ {script}\n}} >{_ANSWER}; cat {_ANSWER}", build.binary)
     argv = ["sh", "-c", script, "extract", build.binary]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False).stdout
+    with TemporaryFile("w+") as answer:
+        subprocess.run(argv, stdout=answer, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
+        answer.seek(0)
+        return answer.read()
 
 
 def _parse(text: str, build: str) -> CompatProps:
