@@ -57,6 +57,11 @@ class Mutant:
     having: int = 0
     hint: str = ""
 
+    @property
+    def device(self) -> str:
+        """The type that the entry names."""
+        return self.entry.partition("=")[0].rpartition(".")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:

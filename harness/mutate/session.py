@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
@@ -50,14 +51,16 @@ async def mutate(
     starts = _starts(prepared, origin)
     async with open_bench(origin, options.store, options.jobs, _nothing) as bench:
         found = await survey(
-            bench, {m: tuple(s.items()) for m, s in starts.items()}, options.tables, options.profiles
+            bench,
+            {m: tuple(s.items()) for m, s in starts.items()},
+            options.tables,
+            options.profiles,
+            partial(_selected, globs=options.entries),
         )
-        wanted = [s for s in found.suspects if _selected(s.row.text, options.entries)]
-        chosen = wanted[: options.limit] if options.limit else wanted
+        chosen = found.suspects[: options.limit] if options.limit else found.suspects
         log(_cost(chosen, len(origin.builds)))
-        settled = [m for m in found.settled if _selected(m.entry, options.entries)]
         done = [] if options.dry else [await _one(bench, s, starts, tell) for s in chosen]
-        return Scorecard(with_hints([*done, *settled]), bench.hops, len(wanted) - len(done))
+        return Scorecard(with_hints([*done, *found.settled]), bench.hops, len(found.suspects) - len(done))
 
 
 async def _one(

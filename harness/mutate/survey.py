@@ -2,33 +2,36 @@
 
 Asked of the newest build of the matrix that knows the machine, because it has the most entries; the pairs are those
 with the other builds. Of the profiles that have an entry's device a few are chosen so that as many as possible of
-the types that the entry is for are seen.
+the types that the entry is for are seen. Where no profile has the device, the machine is started with one of its types
+added, and what the emulator says against that is the hint.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.compat_of import Row, TypeFacts, normal, rows_of, tables_of, types_of
 from harness.explain.contrast import version_key
-from harness.explain.records import Setting
+from harness.explain.records import Setting, Step
 from harness.hops.task import Problem
+from harness.model import Verdict
 from harness.mutate.records import Fate, Mutant
 from harness.workbench import ask
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.builds import PreparedBuild
     from harness.explain.bench import Bench
-    from harness.explain.records import Trial
+    from harness.explain.records import Attempt, Trial
     from harness.hops.qmp import QmpSession
 
 __all__ = ["Survey", "Suspect", "survey"]
 
-_NAMED = 3  # types that a hint names
+_BARE = ("-m", "64", "-display", "none", "-nodefaults")
 _ALWAYS = frozenset({"migration"})  # objects that are in no machine's tree but in every emulator
 
 
@@ -65,23 +68,74 @@ class Survey:
 
 
 async def survey(
-    bench: Bench, starts: Mapping[str, Sequence[tuple[str, Trial]]], tables: Path, at_most: int
+    bench: Bench,
+    starts: Mapping[str, Sequence[tuple[str, Trial]]],
+    tables: Path,
+    at_most: int,
+    wanted: Callable[[str], bool],
 ) -> Survey:
-    """`starts` are the profiles of each machine as trials; `at_most` bounds the profiles of one entry."""
+    """`starts` are the profiles of each machine as trials; `at_most` bounds the profiles of one entry.
+
+    Only entries whose text is `wanted` count.
+    """
     suspects: list[Suspect] = []
     settled: list[Mutant] = []
     for machine, profiles in starts.items():
         build = _newest(bench, machine)
-        rows = rows_of(tables_of(build, tables), machine, build.facts.version)
+        every = rows_of(tables_of(build, tables), machine, build.facts.version)
+        rows = [row for row in every if wanted(row.text)]
         facts = await types_of(bench.engine, build, (r.device for r in rows), bench.settings.deadlines)
-        present = {name: await _types_in(bench, build, trial) for name, trial in profiles}
-        for row in rows:
-            found = _judge(machine, row, build.id, facts[row.device], present, at_most)
-            if isinstance(found, Suspect):
-                suspects.append(found)
-            else:
-                settled.append(found)
+        present = await _present(bench, build, profiles)
+        found = [_judge(machine, row, build.id, facts[row.device], present, at_most) for row in rows]
+        suspects += [one for one in found if isinstance(one, Suspect)]
+        bare = replace(profiles[0][1], arguments=_BARE, path=(Step(build.id), Step(build.id)))
+        settled += await _reasoned(bench, bare, [one for one in found if isinstance(one, Mutant)], facts)
     return Survey(tuple(suspects), tuple(settled))
+
+
+async def _present(
+    bench: Bench, build: PreparedBuild, profiles: Sequence[tuple[str, Trial]]
+) -> dict[str, frozenset[str]]:
+    """The types that each profile has, several machines looked at side by side."""
+    slots = asyncio.Semaphore(bench.settings.jobs)
+
+    async def types_in(trial: Trial) -> frozenset[str]:
+        async with slots:
+            return await _types_in(bench, build, trial)
+
+    found = await asyncio.gather(*(types_in(trial) for _, trial in profiles))
+    return {name: types for (name, _), types in zip(profiles, found, strict=True)}
+
+
+async def _reasoned(
+    bench: Bench, bare: Trial, mutants: Sequence[Mutant], facts: Mapping[str, TypeFacts]
+) -> list[Mutant]:
+    """The mutants, those without a profile with what the machine says to one of the device's types."""
+    known = bench.builds[bare.path[0].build].facts.devices
+    lacking = {m: _first_type(facts[m.device], known) for m in mutants if m.fate is Fate.NO_PROFILE}
+    trials = [replace(bare, arguments=(*bare.arguments, "-device", type_)) for type_ in lacking.values()]
+    attempts = await bench.run("a device that no profile has", trials)
+    said = {
+        mutant: _why_not(type_, attempt)
+        for (mutant, type_), attempt in zip(lacking.items(), attempts, strict=True)
+    }
+    return [replace(mutant, hint=said.get(mutant, mutant.hint)) for mutant in mutants]
+
+
+def _first_type(facts: TypeFacts, known: Sequence[str]) -> str:
+    """A type that has the entry; of a virtio device its PCI card, which is what is put on a command line."""
+    first = min(facts.concrete)
+    card = f"{first.removesuffix('-device')}-pci"
+    return card if card in known else first
+
+
+def _why_not(type_: str, attempt: Attempt) -> str:
+    """What the machine has against a device: the emulator's own words, its name for itself left out."""
+    result = attempt.result
+    if result.verdict is not Verdict.UNSUPPORTED:
+        return f"a profile with {type_}"
+    said = result.cause.message if result.cause else result.reason
+    return f"a profile with {type_}, to which this machine says: {said}"
 
 
 def _newest(bench: Bench, machine: str) -> PreparedBuild:
@@ -128,8 +182,6 @@ def _judge(
 
 
 def _hint(fate: Fate, row: Row, facts: TypeFacts) -> str:
-    if fate is Fate.NO_PROFILE:
-        return f"a profile with {', '.join(sorted(facts.concrete)[:_NAMED])}"
     if fate is not Fate.NOT_SETTABLE:
         return ""
     return (

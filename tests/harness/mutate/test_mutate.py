@@ -67,12 +67,14 @@ def test_a_profile_that_catches_the_entry_elsewhere_is_the_hint() -> None:
     assert missed.hint == "profile nic catches it on pc-q35-5.2"
 
 
-def mutated(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+def mutated(tmp_path: Path, *words: str, machine: str = "pc-q35-7.2") -> tuple[int, dict[str, Any], str]:
     nic = ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
     profiles = {
         "define": {"port": {"args": ["-device", "pcie-root-port,id=p,chassis=1"]}, "net": {"args": nic}}
     }
-    matrix = write_matrix(tmp_path, ["7.2", "8.2"], profiles=profiles, defaults={"args": STRICT})
+    matrix = write_matrix(
+        tmp_path, ["7.2", "8.2"], machines=[machine], profiles=profiles, defaults={"args": STRICT}
+    )
     done = CliRunner().invoke(
         app,
         ["mutate", "-f", str(matrix), "--store", str(tmp_path / "store"), "-j", "2", "--json", *words],
@@ -100,11 +102,21 @@ def test_the_emulators_pairs_catch_what_shows_and_a_driver_would_show_the_rest(t
     assert uso["fate"] == "needs a guest driver"
     assert "virtio-features" in uso["signature"]
     assert fates["e1000e.migrate-timadj"]["fate"] == "no profile has the device"
+    assert fates["e1000e.migrate-timadj"]["hint"] == "a profile with e1000e"
     assert "3 entries to knock out: " in told, "the cost comes first"
     assert found["score"] == {"caught": 1, "shown": 1, "reachable": 3, "here": 4}
 
 
-def test_a_dry_run_starts_nothing_and_says_what_is_left(tmp_path: Path) -> None:
+def test_a_device_that_no_profile_can_have_is_told_by_the_machines_own_words(tmp_path: Path) -> None:
+    code, found, _ = mutated(tmp_path, "--entry", "PIIX4_PM.smm-compat", machine="pc-q35-5.2")
+    assert code == 0
+    (piix,) = found["mutants"]
+    assert piix["fate"] == "no profile has the device"
+    assert piix["hint"].startswith("a profile with PIIX4_PM, to which this machine says: ")
+    assert "pluggable" in piix["hint"]
+
+
+def test_a_dry_run_knocks_nothing_out_and_says_what_is_left(tmp_path: Path) -> None:
     code, found, told = mutated(tmp_path, "--entry", "pci-device.x-pcie-err-unc-mask", "--dry-run")
     assert code == 0
     assert (found["hops"], found["left"], found["mutants"]) == (0, 1, [])
