@@ -254,12 +254,16 @@ def _build(found: Findings, neighbour: Neighbour) -> str:
 
 
 def _between(found: Findings, passing: str, failing: str, how: str) -> str:
-    first, second = sorted((passing, failing), key=lambda b: version_key(found.version(b)))
-    if found.version(first) == found.version(second):
-        return f"{how.split()[1]} side: with {passing}, the same version with other arguments, it passes"
-    same = found.release(first) == found.release(second)
-    what = "point release" if same else "release"
+    """What a neighbour that passes tells; of builds that are started otherwise nothing about releases."""
     side = how.split()[1]
+    version, other = found.version(passing), found.version(failing)
+    if found.builds[passing].args != found.builds[failing].args:
+        what = "the same version" if version == other else version
+        return f"{side} side: with {passing}, {what} with other arguments, it passes"
+    if version == other:
+        return f"{side} side: with {passing}, another build of {version}, it passes"
+    first, second = sorted((passing, failing), key=lambda b: version_key(found.version(b)))
+    what = "point release" if found.release(first) == found.release(second) else "release"
     verb = "introduced" if first == passing else "ended"
     return (
         f"{side} side: {verb} between {found.version(first)} and {found.version(second)} (a {what} of this run:"

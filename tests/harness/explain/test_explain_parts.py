@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -176,9 +177,8 @@ def fix(route: tuple[str, ...], *remedies: Remedy, cause: Cause | None = None, *
             cell=Cell("pc-q35-7.2", "p", route),
             cause=cause or Cause("pci-config", "0000:00:01.0/port", "0x10a", "bad"),
             route=route,
-            builds=BUILDS,
             remedies=remedies,
-            **{**values, **more},  # type: ignore[arg-type]  # fields by name
+            **{"builds": BUILDS, **values, **more},  # type: ignore[arg-type]  # fields by name
         )
     )
 
@@ -279,6 +279,14 @@ def test_the_point_release_that_made_the_difference_is_named() -> None:
     assert found.caveats == (
         "source side: introduced between 10.0.2 and 10.0.13 (a point release of this run: with new it passes)",
     )
+
+
+def test_a_neighbour_with_other_arguments_tells_nothing_about_releases() -> None:
+    """As 7.2 beside 10.0 with the property on: plain 10.0 passes as well."""
+    near = Neighbour("adjacent source build", "m/p/old>new/snapshot/paused", "pass", None, stored=True)
+    marked = {**BUILDS, "marked": replace(BUILDS["newer"], args=("-global", "port.x-mask=on"))}
+    found = fix(("marked", "new"), neighbours=(near,), builds=marked)
+    assert found.caveats == ("source side: with old, 7.2.5 with other arguments, it passes",)
 
 
 def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
