@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Differing", "differing", "involved"]
 
+_PCI = re.compile(r"[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _RELEASE = 2  # numbers of a version that name a release line
 
 
@@ -85,9 +87,15 @@ def _after(table: str, older: str) -> bool:
 
 
 def involved(found: tuple[Differing, ...], device: str) -> Iterator[Differing]:
-    """Those that are about a device by its name in a failure, or about a type that it derives from."""
-    wanted = device.rpartition("/")[2].casefold()
+    """Those that should not be and are about a device, by its name in a failure.
+
+    A failure without a device is about none; the base type of all PCI devices counts for one with a PCI address.
+    """
+    place, _, name = device.casefold().rpartition("/")
+    bases = ("pci-device",) if _PCI.search(place) else ()
     for difference in found:
-        name = difference.device.casefold()
-        if name in wanted or wanted in name or name == "pci-device":
+        type_ = difference.device.casefold()
+        if difference.expected:
+            continue
+        if type_ in bases or (name and (type_ == name or type_.startswith(f"{name}-"))):
             yield difference

@@ -51,9 +51,13 @@ class StaticView:
 
     @property
     def text(self) -> str:
-        """For a report's cell."""
-        tools = [name for name, found in (("tables", self.tables), ("-dump-vmstate", self.schemas)) if found]
-        return f"static tools see it ({', '.join(tools)})" if tools else "static tools do not see it"
+        """For one line: which tools, and the first finding of each."""
+        tools = [
+            f"{name}: {found[0]}"
+            for name, found in (("tables", self.tables), ("-dump-vmstate", self.schemas))
+            if found
+        ]
+        return f"static tools see it ({'; '.join(tools)})" if tools else "static tools do not see it"
 
 
 @dataclass
@@ -73,9 +77,8 @@ class StaticTools:
             raise ValueError(f"{result.cell.id} did not fail in a migration")
         source, destination = result.cell.path[result.hop - 1 : result.hop + 1]
         device, pair = result.cause.device, (source, destination, result.cell.machine)
-        tables = [
-            d.text for d in involved(_kept(self._differing, pair, partial(self._compare, *pair)), device)
-        ]
+        differing = _kept(self._differing, pair, partial(self._compare, *pair))
+        tables = [d.text for d in involved(differing, device)]
         findings = _kept(self._findings, pair, partial(self._check, *pair))
         return StaticView(tuple(tables), tuple(f.message for f in findings if _about(f, device)))
 

@@ -254,6 +254,9 @@ class Explanation:
     emulators: int = 0
     journal: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    static: str = (
+        ""  # what compat tables and -dump-vmstate say without a migration; empty for what is blocked
+    )
 
     def to_json(self) -> dict[str, Any]:
         """The published form."""

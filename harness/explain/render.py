@@ -29,6 +29,8 @@ def render(found: Explanation) -> Iterator[str]:
     yield from _fix(found)
     yield from _reproducer(found)
     yield from _where(found.where)
+    if found.static:
+        yield _row("static", found.static)
     yield from (_row("near", _near(n)) for n in found.neighbours)
     yield from _remedies(found)
     yield _row("cost", f"{found.hops} hops, {found.emulators} machines looked at")

@@ -5,16 +5,17 @@ One cell stands for its problem (`kinds`): of those that show it the one with th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness.engines import Engines, Workspace
-from harness.errors import UserError
+from harness.errors import UnusableBuild, UserError
 from harness.explain.bench import Bench
 from harness.explain.contrast import Stored
 from harness.explain.explain import explain_cell
@@ -23,7 +24,10 @@ from harness.explain.origin import Origin
 from harness.explain.records import FORMAT, from_json
 from harness.explain.render import render
 from harness.explain.row import Budget, Case
+from harness.explain.tables import tables_directory
+from harness.model import Verdict
 from harness.runner import Settings
+from harness.static_view import StaticTools
 from harness.store import HopStore
 
 if TYPE_CHECKING:
@@ -77,12 +81,15 @@ async def explain_run(
     stored = Stored({result.cell: result for result in run.results()}, origin.builds)
     found = {r.cell: problem for problem in problems(stored.results.values()) for r in problem.results}
     earlier = load_all(run.directory)
+    tools = StaticTools(origin.builds, tables_directory())
     with Workspace() as workspace:
         async with Engines(workspace, log) as engine:
             for result in wanted:
                 problem = found.get(result.cell) or Problem(ALONE, (result,))
                 case = Case(result, problem, origin.trial(result.cell), options.budget, tuple(earlier))
                 explanation = await _explain(origin, stored, case, options, log, engine, workspace)
+                if explanation.reproduced:
+                    explanation = replace(explanation, static=await asyncio.to_thread(_static, tools, result))
                 earlier.append(explanation)
                 _keep(run.directory, explanation)
                 tell(explanation)
@@ -101,6 +108,16 @@ async def _explain(
     with TemporaryDirectory(prefix="migmatrix-explain-") as directory:
         bench = Bench(origin.builds, engine, HopStore(Path(directory), log), workspace, settings, log)
         return await explain_cell(bench, stored, case)
+
+
+def _static(tools: StaticTools, result: CellResult) -> str:
+    """Whether static tools see what a migration that failed showed."""
+    if result.verdict is not Verdict.FAIL or result.hop is None or result.cause is None:
+        return ""
+    try:
+        return tools.sees(result).text
+    except UnusableBuild as err:
+        return f"static tools could not be asked: {err}"
 
 
 def _keep(directory: Path, explanation: Explanation) -> None:

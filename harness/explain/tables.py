@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
     from harness.compat_tables import Entry, Table
 
-__all__ = ["known_entry", "table_entries"]
+__all__ = ["known_entry", "same", "table_entries", "tables_directory"]
 
 _TOP = Path(__file__).resolve().parents[2]
 _PLACES = (_TOP / "compat", _TOP / "emulator" / "data" / "compat")  # a checkout, an installed package
 
 
+def tables_directory() -> Path:
+    """Where the tables are; a directory that is not there in an installation without them."""
+    return next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+
+
 @cache
 def _tables() -> dict[str, Table]:
-    return next((read(place) for place in _PLACES if place.is_dir()), {})
+    return read(tables_directory())
 
 
 def table_entries(machine: str, types: Collection[str]) -> Iterator[tuple[str, Entry]]:

@@ -49,12 +49,20 @@ def test_another_value_is_late_and_the_same_one_in_other_words_is_none() -> None
     assert told(on, [Entry("a", "p", "true")], "7.2", ("8.0.1", "8.2.0")) == []
 
 
-def test_which_differences_are_about_a_device() -> None:
+@pytest.mark.parametrize(
+    ("device", "names"),
+    [
+        ("0000:00:02.0/virtio-net", {"pci-device", "virtio-net-pci"}),
+        ("ipmi-bmc-sim", set()),  # no PCI device
+        ("", set()),  # a crash names none
+    ],
+)
+def test_which_differences_are_about_a_device(device: str, names: set[str]) -> None:
     rows = [
         Differing(name, "p", "7.2", None, "off", False) for name in ("pci-device", "virtio-net-pci", "nvme")
     ]
-    names = {d.device for d in involved(tuple(rows), "0000:00:02.0/virtio-net")}
-    assert names == {"pci-device", "virtio-net-pci"}
+    undone = Differing("virtio-net-device", "p", "10.1", None, "off", True)
+    assert {d.device for d in involved((*rows, undone), device)} == names
 
 
 def diff(tmp_path: Path, one: str, two: str, *words: str) -> Result:

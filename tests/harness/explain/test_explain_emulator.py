@@ -60,6 +60,7 @@ def test_a_build_without_the_property_is_explained_by_the_one_that_has_it(run: P
     assert found.fix.new_guests == "start guests on qemu-8.0.1 instead of qemu-8.0"
     assert any("ended between 8.0.0 and 8.0.1 (a point release" in note for note in found.fix.caveats)
     assert found.kind == "pair: qemu-8.0 > qemu-7.2, qemu-8.0.1"
+    assert found.static == "static tools do not see it", "a default that changed stands in no table"
 
 
 def test_a_guest_born_with_the_defect_is_taken_with_the_property_on(run: Path) -> None:
@@ -72,6 +73,7 @@ def test_a_guest_born_with_the_defect_is_taken_with_the_property_on(run: Path) -
     assert remedy.owners == ("pci-device",)
     assert {row.after for row in remedy.rows} == {"pass", "unsupported"}  # 7.2 has no such property
     assert found.fix.stuck_guest == f"start qemu-8.0.1 with {MARK}"
+    assert found.static.startswith("static tools see it (tables: LATE     pci-device.x-pcie-err-unc-mask")
     assert found.fix.compat.startswith("none: ")
 
 
