@@ -1,7 +1,8 @@
 """Where a guest that is stuck can go: other builds of the run, as they are or with what the source has set there.
 
 Only asked when no setting of the destination helps. The settings are the ones that the source has now, where the
-remedy would have changed them: a guest that was born with a defect keeps it until it is powered off.
+remedy would have changed them: a guest that was born with a defect keeps it until it is powered off. Of builds that
+are one emulator with several lists of arguments the one with the fewest is asked.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 from harness.explain.records import Rescue, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from harness.builds import PreparedBuild
     from harness.explain.bench import Bench
     from harness.explain.records import Setting, Trial
 
-__all__ = ["find_rescues"]
+__all__ = ["distinct", "find_rescues"]
 
 
 async def find_rescues(
@@ -25,7 +27,11 @@ async def find_rescues(
 ) -> tuple[Rescue, ...]:
     """Builds that take the guest that `trial` cannot bring to its destination; both ways are run."""
     known = {step.build for step in trial.path}
-    others = [build for build in builds if build not in known and _has_machine(bench, build, trial.machine)]
+    others = [
+        build
+        for build in distinct(bench.builds, builds)
+        if build not in known and _has_machine(bench, build, trial.machine)
+    ]
     plain = await bench.run("rescue", [_to(trial, build, ()) for build in others])
     refused = [build for build, attempt in zip(others, plain, strict=True) if not attempt.passed]
     again = refused if settings else []
@@ -36,6 +42,15 @@ async def find_rescues(
         for build in others
         if build in healed or build not in refused
     )
+
+
+def distinct(builds: Mapping[str, PreparedBuild], ids: Iterable[str]) -> list[str]:
+    """One build of each emulator, in the order of `ids`."""
+    every = list(ids)
+    plainest: dict[str, str] = {}
+    for id_ in sorted(every, key=lambda b: len(builds[b].args)):
+        plainest.setdefault(builds[id_].facts.digest, id_)
+    return [id_ for id_ in every if plainest[builds[id_].facts.digest] == id_]
 
 
 def _has_machine(bench: Bench, build: str, machine: str) -> bool:

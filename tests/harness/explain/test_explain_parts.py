@@ -32,6 +32,7 @@ from harness.explain.records import (
     Side,
     from_json,
 )
+from harness.explain.rescue import distinct
 from harness.explain.session import published
 from harness.model import Cause, Cell
 
@@ -279,6 +280,14 @@ def test_the_point_release_that_made_the_difference_is_named() -> None:
     assert found.caveats == (
         "source side: introduced between 10.0.2 and 10.0.13 (a point release of this run: with new it passes)",
     )
+
+
+def test_of_one_emulator_with_several_arguments_the_plainest_is_a_rescue() -> None:
+    plain, same = build("plain", "8.2.0"), BuildFacts("plain", "8.2.0", "", (), (), ())
+    marked = PreparedBuild("marked", "binary", "test", same, "plain", args=("-global", "port.x-mask=on"))
+    known = {"marked": marked, "plain": plain, "twin": replace(plain, id="twin"), "old": BUILDS["old"]}
+    assert distinct(known, ["marked", "old", "plain", "twin"]) == ["old", "plain"]
+    assert distinct(known, ["marked", "old"]) == ["marked", "old"], "there is no plainer one"
 
 
 def test_a_neighbour_with_other_arguments_tells_nothing_about_releases() -> None:
