@@ -3,11 +3,13 @@
 1. The ladder starts at the oldest build and climbs to the goal. A build is a rung when every guest that climbed so
    far is taken there without a mark, and every guest that is started there is taken at the goal without one: a
    release that marks its guests is no place to stay. What is left out is told with what blocks. Each climb is run
-   as a chain.
+   as a chain. Kinds of guests that nothing takes from the oldest build to the goal hold nobody else up: they are
+   told as stranded and do not count here, unless there is no other kind.
 2. Rollback at a rung: the guest that came up goes back one rung (its whole chain is run), and a guest that was
    started on the new rung goes down.
 3. A cohort is all guests of one kind that were started on one build of the fleet, also on one that is no rung. It is
-   `free` when it climbs without marks, `marked` when it needs some, `stranded` when nothing that was tried takes it.
+   `free` when it climbs without marks, `marked` when it needs some, `stranded` when nothing that was tried takes it;
+   then the other builds that take it as it is are its refuge.
 4. A machine type dies at a hop when the next rung does not know it; it is dying when the rung calls it deprecated.
 """
 
@@ -78,6 +80,7 @@ class Cohort:
     born_on: str
     state: str
     path: PathAdvice
+    refuge: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +129,16 @@ def _cohorts(cohorts: Sequence[Cohort]) -> Iterator[str]:
             yield f"{cohort.state}: started on {cohort.born_on}"
             yield from (f"  {line}" for line in cohort.path.render())
         if cohort.state == STRANDED:
-            yield f"  rescue: it stays on {cohort.born_on} {UNTIL}"
+            elsewhere = f", or goes to {', '.join(cohort.refuge)}" if cohort.refuge else ""
+            yield f"  rescue: it stays on {cohort.born_on}{elsewhere} {UNTIL}"
 
 
 async def advise_fleet(desk: Desk, fleet: Fleet, longest: int = 3) -> FleetAdvice:
     """Work out the ladder, the ways back and the cohorts; what the run does not know is run."""
     guides = {kind: desk.guide(*kind) for kind in fleet.kinds}
-    order, left_out = await _ladder(guides, fleet)
-    rungs = [await _rung(guides, order, at) for at in range(1, len(order))]
+    climbing = await _climbing(guides, fleet, longest) or guides
+    order, left_out = await _ladder(climbing, fleet)
+    rungs = [await _rung(climbing, order, at) for at in range(1, len(order))]
     cohorts = [c async for c in _each_cohort(desk, guides, fleet, order, longest)]
     possible = [c for c in cohorts if c is not None]
     return FleetAdvice(
@@ -145,6 +150,19 @@ async def advise_fleet(desk: Desk, fleet: Fleet, longest: int = 3) -> FleetAdvic
         unsupported=len(cohorts) - len(possible),
         ran=sum(guide.ran for guide in guides.values()),
     )
+
+
+async def _climbing(guides: Guides, fleet: Fleet, longest: int) -> Guides:
+    """The kinds of guests that something takes from the oldest build that starts them to the goal."""
+    found: Guides = {}
+    for kind, guide in guides.items():
+        oldest = next(iter(await _climb(guide, fleet.builds)), fleet.goal)
+        if (
+            oldest == fleet.goal
+            or (await advise_path(guide, None, oldest, fleet.goal, longest=longest)).found
+        ):
+            found[kind] = guide
+    return found
 
 
 async def _ladder(guides: Guides, fleet: Fleet) -> tuple[list[str], list[LeftOut]]:
@@ -220,20 +238,27 @@ async def _each_cohort(
         above = [build for build in fleet.builds[at + 1 :] if build in order and build != fleet.goal]
         for guide in guides.values():
             if born_on != fleet.goal:
-                yield await _cohort(desk, guide, born_on, fleet.goal, above, longest)
+                yield await _cohort(desk, guide, born_on, fleet, above, longest)
 
 
 async def _cohort(
-    desk: Desk, guide: Guide, born_on: str, goal: str, rungs: Sequence[str], longest: int
+    desk: Desk, guide: Guide, born_on: str, fleet: Fleet, rungs: Sequence[str], longest: int
 ) -> Cohort | None:
     """The ladder first, as the fleet climbs it; any other way to the goal if that leads nowhere."""
     if not await guide.starts(born_on):
         return None
     guide.blockers.clear()
-    advice = await advise_path(guide, None, born_on, goal, via=await _climb(guide, rungs))
+    advice = await advise_path(guide, None, born_on, fleet.goal, via=await _climb(guide, rungs))
     if not advice.found:
-        advice = await advise_path(guide, None, born_on, goal, longest=longest)
-    if advice.found and advice.marks:
-        advice = await proved(advice, guide, desk.prove)
-    state = STRANDED if not advice.found else MARKED if advice.marks else FREE
-    return Cohort(born_on, state, advice)
+        advice = await advise_path(guide, None, born_on, fleet.goal, longest=longest)
+    if not advice.found:
+        return Cohort(born_on, STRANDED, advice, await _refuge(guide, born_on, fleet))
+    if advice.marks:
+        return Cohort(born_on, MARKED, await proved(advice, guide, desk.prove))
+    return Cohort(born_on, FREE, advice)
+
+
+async def _refuge(guide: Guide, born_on: str, fleet: Fleet) -> tuple[str, ...]:
+    """Other builds of the fleet, the goal aside, that take a guest as it is."""
+    others = await _climb(guide, [b for b in fleet.builds if b not in (born_on, fleet.goal)])
+    return tuple([build for build in others if await _fails(guide, [born_on, build]) is None])

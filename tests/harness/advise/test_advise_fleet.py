@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from emulated import MARK
+from emulated import MARK, ROOT_PORT, run_matrix, write_matrix
 from typer.testing import CliRunner
 
 from harness.advise.command import app
@@ -54,6 +54,30 @@ def test_guests_that_nothing_takes_are_stranded_and_the_exit_code_says_so(
     assert "stranded: started on qemu-7.2" in done.stdout
     assert "until the guest is powered off" in done.stdout
     assert MARK not in done.stdout
+
+
+def test_a_stranded_guest_is_told_which_builds_take_it(
+    aer_run: Path, aer_store: Path, tmp_path: Path
+) -> None:
+    done = fleet(aer_run, aer_store, tmp_path, builds=["qemu-7.2", "qemu-8.0", "qemu-8.0.1"], goal="qemu-8.0")
+    assert done.exit_code == 1
+    assert "rescue: it stays on qemu-7.2, or goes to qemu-8.0.1 until" in done.stdout
+
+
+def test_guests_that_nothing_takes_hold_nobody_else_up(tmp_path: Path) -> None:
+    """NVMe does not migrate in these releases; the order is that of the others."""
+    nvme = {"args": ["-device", "nvme,serial=a"]}
+    define = {"pcie-root-port": ROOT_PORT, "nvme": nvme}
+    store = tmp_path / "store"
+    matrix = write_matrix(tmp_path, ["7.2", "8.0.1", "8.2"], profiles={"define": define})
+    run = run_matrix(matrix, store, tmp_path / "run")
+    done = fleet(run, store, tmp_path, "--json", builds=["qemu-7.2", "qemu-8.0.1", "qemu-8.2"])
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["order"] == ["qemu-7.2", "qemu-8.0.1", "qemu-8.2"]
+    stranded = [c for c in found["cohorts"] if c["state"] == "stranded"]
+    assert {c["path"]["profile"] for c in stranded} == {"nvme"}
+    assert [c["refuge"] for c in stranded] == [[], []]
 
 
 @pytest.mark.parametrize(
