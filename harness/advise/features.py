@@ -57,6 +57,7 @@ _NO_FEATURES = frozenset(
         "unavailable-features",
         "l3-cache",
         "cpuid-0xb",
+        "full-cpuid-auto-level",  # how many leaves are filled in
     }
 )
 

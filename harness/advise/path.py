@@ -92,7 +92,8 @@ def _blocked(blockers: Sequence[Blocker]) -> Iterator[str]:
     """One line per reason, with the shortest route that shows it."""
     reasons: dict[str, list[Blocker]] = {}
     for blocker in blockers:
-        reasons.setdefault(f"{blocker.verdict} {blocker.signature or blocker.message}", []).append(blocker)
+        what = (blocker.signature or blocker.message).removeprefix(f"{blocker.verdict} ")
+        reasons.setdefault(f"{blocker.verdict} {what}", []).append(blocker)
     for reason, some in reasons.items():
         shortest = min((b.route for b in some), key=lambda route: route.count(">"))
         more = f" ({len(some) - 1} more routes alike)" if len(some) > 1 else ""

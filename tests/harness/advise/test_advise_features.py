@@ -10,7 +10,7 @@ from emulated import write_matrix
 from typer.testing import CliRunner
 
 from harness.advise.command import app
-from harness.advise.features import common_cpu, common_devices
+from harness.advise.features import _is_feature, common_cpu, common_devices
 from harness.explain.machine import MachineView, Object
 from harness.explain.records import Setting
 
@@ -22,6 +22,12 @@ def test_each_side_loses_what_the_other_has_not() -> None:
     one = {"pcid": True, "stibp": True, "taa-no": False, "both": True}
     two = {"pcid": False, "taa-no": True, "both": True}
     assert common_cpu(one, two) == (("pcid", "stibp"), ("taa-no",))
+
+
+def test_what_the_emulator_does_by_itself_is_no_feature() -> None:
+    """7.2 has the second one on for every model; seen when it was compared with 11.1."""
+    told = {"pcommit": True, "full-cpuid-auto-level": True, "x-force": True, "min-level": 7}
+    assert [name for name, value in told.items() if _is_feature(name, value)] == ["pcommit"]
 
 
 def test_two_spellings_of_a_flag_are_said_once() -> None:
