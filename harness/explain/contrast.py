@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.explain.records import Neighbour, Step
+from harness.model import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +45,20 @@ class Stored:
     def machines_for(self, path: Sequence[str]) -> tuple[str, ...]:
         """Machines of the run that all builds of a path know."""
         return tuple(m for m in self.machines if all(self.builds[b].facts.knows_machine(m) for b in path))
+
+    def alike(self, result: CellResult) -> str:
+        """On how many of the run's machines the same profile and path fail alike; empty when it knows of no other."""
+        cells = {m: self.results.get(replace(result.cell, machine=m)) for m in self.machines}
+        known = {m: r for m, r in cells.items() if r is not None and r.verdict is not Verdict.UNSUPPORTED}
+        other = [
+            f"{m} ({' '.join(filter(None, (r.verdict.value, r.signature)))})"
+            for m, r in known.items()
+            if (r.verdict, r.signature) != (result.verdict, result.signature)
+        ]
+        if len(known) < 2:  # noqa: PLR2004
+            return ""
+        how_many = f"{len(known) - len(other)} of {len(known)}" if other else f"all {len(known)}"
+        return f"the same on {how_many} machines of the run{', not on ' if other else ''}{', '.join(other)}"
 
     def all_machines_for(self, path: Sequence[str], like: str) -> tuple[str, ...]:
         """Every versioned machine of `like`'s family that all builds of a path know, by the first build's list."""

@@ -254,9 +254,8 @@ class Explanation:
     emulators: int = 0
     journal: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
-    static: str = (
-        ""  # what compat tables and -dump-vmstate say without a migration; empty for what is blocked
-    )
+    machines: str = ""  # on which machines of the run it is the same; empty when the run has no other
+    static: str = ""  # what tables and -dump-vmstate say without a migration; empty for what is blocked
 
     def to_json(self) -> dict[str, Any]:
         """The published form."""

@@ -28,6 +28,8 @@ def render(found: Explanation) -> Iterator[str]:
     yield _row("answer", found.fix.summary)
     yield from _fix(found)
     yield from _reproducer(found)
+    if found.machines:
+        yield _row("machine", found.machines)
     yield from _where(found.where)
     if found.static:
         yield _row("static", found.static)

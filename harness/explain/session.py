@@ -89,7 +89,8 @@ async def explain_run(
                 case = Case(result, problem, origin.trial(result.cell), options.budget, tuple(earlier))
                 explanation = await _explain(origin, stored, case, options, log, engine, workspace)
                 if explanation.reproduced:
-                    explanation = replace(explanation, static=await asyncio.to_thread(_static, tools, result))
+                    static = await asyncio.to_thread(_static, tools, result)
+                    explanation = replace(explanation, machines=stored.alike(result), static=static)
                 earlier.append(explanation)
                 _keep(run.directory, explanation)
                 tell(explanation)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.explain.contrast import Stored
 from harness.explain.kinds import problems
 from harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
 
@@ -80,3 +82,16 @@ def test_chains_alone_are_explained_too() -> None:
     everything = run({**PAIRS, "a>b>bad": FAIL})
     (problem,) = problems([r for r in everything if len(r.cell.path) == 3], everything)
     assert problem.representative.cell.path == ("a", "b", "bad")
+
+
+def test_on_which_machines_it_is_the_same() -> None:
+    here = result("a>bad", FAIL)
+    there = {m: replace(here, cell=replace(here.cell, machine=m)) for m in ("pc-q35-8.0", "pc-q35-8.2")}
+    every = [here, *there.values()]
+    stored = Stored({r.cell: r for r in every}, {})
+    assert stored.alike(here) == "the same on all 3 machines of the run"
+    passing = replace(result("a>bad", PASS), cell=there["pc-q35-8.2"].cell)
+    unknown = replace(passing, cell=replace(here.cell, machine="pc-q35-9.0"), verdict=Verdict.UNSUPPORTED)
+    stored = Stored({r.cell: r for r in (here, there["pc-q35-8.0"], passing, unknown)}, {})
+    assert stored.alike(here) == "the same on 2 of 3 machines of the run, not on pc-q35-8.2 (pass)"
+    assert Stored({here.cell: here, unknown.cell: unknown}, {}).alike(here) == ""
