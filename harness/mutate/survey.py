@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Survey", "Suspect", "survey"]
 
+_OTHER = {"on": "off", "off": "on"}
 _BARE = ("-m", "64", "-display", "none", "-nodefaults")
 _ALWAYS = frozenset({"migration"})  # objects that are in no machine's tree but in every emulator
 
@@ -168,7 +169,7 @@ def _judge(
     machine: str, row: Row, build: str, facts: TypeFacts, present: Mapping[str, frozenset[str]], at_most: int
 ) -> Suspect | Mutant:
     """What is to be run for an entry, or why nothing is."""
-    default = facts.defaults.get(row.name)
+    default = _default(row, facts)
     setting = Setting(row.device, row.name, default or "")
     having = {name: types & facts.concrete for name, types in present.items() if types & facts.concrete}
     if row.device in _ALWAYS:
@@ -179,6 +180,14 @@ def _judge(
     if fate is None:
         return suspect
     return replace(suspect.mutant(fate), hint=_hint(fate, row, facts))
+
+
+def _default(row: Row, facts: TypeFacts) -> str | None:
+    """What the type has by itself; of a switch whose default the binary does not tell it is the other value."""
+    told = facts.defaults.get(row.name)
+    if told is None and row.name in facts.defaults:
+        return _OTHER.get(normal(row.value))
+    return told
 
 
 def _hint(fate: Fate, row: Row, facts: TypeFacts) -> str:

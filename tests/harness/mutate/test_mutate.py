@@ -46,6 +46,13 @@ def test_what_needs_no_run_is_said_with_its_reason() -> None:
     assert fate(ROW, {"modem"}, {"tso": "on"}) is Fate.NO_PROFILE
 
 
+def test_a_switch_whose_default_is_not_told_is_turned_over() -> None:
+    found = judged(ROW, {"nic"}, {"tso": None})
+    assert isinstance(found, Suspect)
+    assert found.setting.text == "nic.tso=on"
+    assert fate(Row("nic", "n", "16", ""), {"nic"}, {"n": None}) is Fate.NOT_SETTABLE, "any other number"
+
+
 def test_few_profiles_see_as_many_types_as_possible() -> None:
     having = {"a": frozenset({"x"}), "b": frozenset({"x", "y"}), "c": frozenset({"z"})}
     assert list(_covering(having)) == ["b", "c", "a"]
