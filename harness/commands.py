@@ -75,6 +75,7 @@ RunArgument = Annotated[Path, typer.Argument(help="run directory", metavar="RUN"
 
 _DEFAULT_FILE = Path("matrix.yaml")
 _STORE_LIMIT = 20.0  # GiB
+_JOBS = (os.cpu_count() or 1) + 1  # an emulator that starts or ends leaves its processor idle for a moment
 
 
 def _log(line: str) -> None:
@@ -196,7 +197,7 @@ def run(
     path: PathOption = None,
     shard: ShardOption = None,
     seed: SeedOption = None,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="emulators at once")] = os.cpu_count() or 1,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="emulators at once")] = _JOBS,
     out: Annotated[Path | None, typer.Option("--out", help="run directory; default runs/MATRIX-PLAN")] = None,
     store: StoreOption = None,
     engine: EngineOption = None,
