@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KINDS = ("unix", "tcp", "fd", "exec")
 STAGES = ("setup", "active", "pre-switchover", "answer")
-SLOW = 2 << 20  # bytes per second: nothing ends by itself before it is cut
+SLOW = 1 << 16  # bytes per second: nothing ends by itself before it is cut
 
 
 class Peer:
@@ -117,7 +117,7 @@ def source(release: str) -> Box:
 
 def cut_at(machine: Box, peer: Peer, stage: str) -> None:
     """Migrate to `peer`, which goes away at that stage."""
-    if stage == "active":
+    if stage in ("setup", "active"):
         machine.migration.set_parameters({"max-bandwidth": SLOW})
     if stage == "pre-switchover":
         enable(machine, stage.replace("pre-", "pause-before-"))
