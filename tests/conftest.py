@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     import docker
 
 pytest_plugins = ["pytester"]
+
+# A busy host is no error; how fast something is, is a matter of `tests/bench`.
+settings.register_profile("migmatrix", deadline=None)
+settings.load_profile("migmatrix")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from harness.bisect.search import Certain, Noisy, Seen, look
 from harness.bisect.theory import capacity, minimum_runs
 
 # How fast a machine is, is not what is tested.
-PATIENT = settings(deadline=None, max_examples=40)
+PATIENT = settings(max_examples=40)
 ONCE = Rules(verify=1, confirm=1, confidence=0.5)
 
 

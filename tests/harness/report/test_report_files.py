@@ -78,7 +78,7 @@ def test_a_report_without_any_cell_is_written(small: RunReport, tmp_path: Path) 
     xsd().assertValid(etree.parse(tmp_path / "junit.xml"))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(text=st.text(st.characters(), max_size=40))
 def test_any_text_gives_valid_files(text: str) -> None:
     report = hostile_report(make_report(0), text)

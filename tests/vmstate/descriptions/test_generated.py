@@ -18,9 +18,7 @@ from vmstate.vmdesc import parse_vmdesc
 if TYPE_CHECKING:
     from vmstate.description import VMState
 
-CALM = settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=60
-)
+CALM = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=60)
 
 
 @st.composite
@@ -120,5 +118,5 @@ KINDS = ["struct", "vstruct", "qtailq", "qlist", "gtree", "bitmap", "timer", "ui
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_strategies_make_all_kinds_of_fields(kind: str) -> None:
-    quick = settings(phases=[Phase.generate], max_examples=2000, deadline=None)
+    quick = settings(phases=[Phase.generate], max_examples=2000)
     find(descriptions(), lambda vmsd: any(field.type_name == kind for field in vmsd.fields), settings=quick)

@@ -54,20 +54,20 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 @given(mutated())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_mutated_streams(data: bytes) -> None:
     stream = use(data)
     assert data.startswith(stream.encode())
 
 
 @given(st.binary(max_size=200).map(lambda tail: HEAD + RAM + tail))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_memory_records(data: bytes) -> None:
     assert data.startswith(use(data).encode())
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(1, 50), max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_random_side_channels(data: bytes, pieces: list[int]) -> None:
     for reader in (ReturnPathReader(), MultifdReader()):
         at = 0

@@ -49,7 +49,7 @@ def test_pieces_of_one_size(main_stream: bytes, size: int) -> None:
 
 
 @given(st.lists(st.integers(0, 206477), max_size=20).map(sorted))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pieces_of_any_size(cuts: list[int]) -> None:
     data = load("q35-7.2.22")
     events = read_pieces(data, cuts)
