@@ -5,12 +5,14 @@ Reads the stream that a failing hop was given to load, with `vmstate`; says noth
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import zstandard
 
 from vmstate.decode import decode, leaves
 from vmstate.errors import StreamError
+from vmstate.islands import expand
 from vmstate.pci import describe_offset
 from vmstate.stream import read_stream
 
@@ -28,6 +30,12 @@ __all__ = ["describe_offence"]
 _FEW = 24
 _LONGEST = 16  # bytes of an opaque value
 _PCI_CONFIG = "pci config"
+_QUEUE = re.compile(r"VQ (\d+)")
+_RING = {
+    "vring.num": "num",
+    "address": "desc",
+    "index": "last_avail",
+}  # part of a queue by what QEMU calls it
 
 
 def describe_offence(path: Path, cause: Cause) -> Iterator[str]:
@@ -58,9 +66,26 @@ def _fields(stream: Stream, section: Section, cause: Cause) -> Iterator[str]:
         if node.kind == _PCI_CONFIG and cause.field.startswith("0x"):
             yield _register(name, node, int(cause.field, 16))
             return
+    if ring := list(_ring(section.start.idstr, values, cause)):
+        yield from ring
+        return
     named = [pair for pair in values if cause.field and cause.field in pair[0].split(".")]
     for name, node in named or (values if len(values) <= _FEW else []):
         yield f"field     {name} = {_value(node)}"
+
+
+def _ring(idstr: str, values: list[tuple[str, Node]], cause: Cause) -> Iterator[str]:
+    """The part of a virtio queue that a message like ``VQ 0 vring.num 1024 exceeds`` is about."""
+    queue, part = _QUEUE.match(cause.message), _RING.get(cause.field)
+    if queue is None or part is None:
+        return
+    for name, node in values:
+        data = node.value if isinstance(node.value, bytes) else b""
+        for found in expand(node.kind, data, idstr):
+            if found.name == f"queue[{queue[1]}].{part}":
+                raw = data[found.offset : found.offset + found.size]
+                where = f"at {node.offset + found.offset:#x} of the section"
+                yield f"field     {name}.{found.name} {where}: the stream holds {raw.hex(' ')} ({int.from_bytes(raw)})"
 
 
 def _register(name: str, node: Node, offset: int) -> str:
