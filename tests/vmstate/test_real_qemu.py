@@ -118,7 +118,7 @@ def test_every_source_of_the_matrix(real: RealMatrix) -> None:
     findings = Findings(ledger)
 
     async def work(lab: Lab) -> None:
-        async for triple, data in streams(lab, chosen(real, 60, ledger)):
+        async for triple, data in streams(lab, chosen(real, 30, ledger)):
             _, again = await lab.save(triple.build, triple.machine, real.arguments(triple))
             assert again is not None, f"{triple} saved once, and then no more"
             findings.check(real.name(triple), data, again)
@@ -154,7 +154,7 @@ def test_values_are_those_of_analyze_migration(real: RealMatrix, tmp_path: Path)
     ledger = Ledger("values")
 
     async def work(lab: Lab) -> None:
-        async for triple, data in streams(lab, chosen(real, 30, ledger)):
+        async for triple, data in streams(lab, chosen(real, 12, ledger)):
             opinion = analyze_migration.Opinion()
             (tmp_path / "stream").write_bytes(data)
             if analyze_migration.misled(data):

@@ -60,7 +60,7 @@ def sample(real: RealMatrix) -> list[Pair]:
     crossing = [pair for pair in real.pairs if pair.source != pair.destination]
     if only_stored():
         return [pair for pair in crossing if real.stored(pair)]
-    count = sample_size(60)
+    count = sample_size(40)
     refused = [pair for pair in crossing if pair.profile in REFUSED]
     return list(dict.fromkeys(drawn(crossing, count) + drawn(refused, count and count // 2)))
 
