@@ -43,6 +43,7 @@ HEAD = '''\
 """Devices of trials, written by a test."""
 
 import random
+from functools import cached_property
 from pathlib import Path
 
 from emulator.device import Device
@@ -62,9 +63,10 @@ class Trial(Device):
     def init(self):
         clear(self.vmstate, self)
 
-    def realize(self):
-        super().realize()
-        self.sends = self.props["extra"] and (self.rate == 1 or self.draw() < self.rate)
+    @cached_property
+    def sends(self):
+        """Asked while it is saved, and only then: one draw a run, whatever else is started, so that trials repeat."""
+        return self.props["extra"] and (self.rate == 1 or self.draw() < self.rate)
 
     def draw(self):
         if not self.props["draws"]:
