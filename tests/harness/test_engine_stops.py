@@ -70,7 +70,8 @@ def test_a_stopped_engine_is_an_error_and_the_run_resumes(lab: Lab) -> None:
                 "machines": ["pc-q35-10.0", "pc-i440fx-10.0"],
                 "profiles": {
                     "define": {
-                        f"ram{size}": {"args": ["-nodefaults", "-m", str(size)]} for size in range(32, 64)
+                        f"ram{size}": {"args": ["-nodefaults", "-m", str(size)]}
+                        for size in range(32, 160)  # runs on until the engine is gone
                     }
                 },
                 "paths": {"pairs": "all"},
