@@ -12,6 +12,7 @@ from emulator.release import Release, open_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 RELEASES = ("5.2", "7.2", "10.0", "11.1")
 DEADLINE = 20.0
@@ -95,3 +96,27 @@ def fill(machine: Machine, seed: bytes = b"guest") -> None:
 def memory(machine: Machine) -> dict[str, bytes]:
     """All of its memory."""
     return {name: block.data[: block.used_length] for name, block in machine.ram_blocks.items()}
+
+
+def runs(release: str, mib: int = 8) -> Box:
+    """A running guest with memory that is told apart, whose migrations are told of."""
+    machine = none(release, mib=mib)
+    fill(machine)
+    machine.vm_start()
+    enable(machine, "events")
+    return machine
+
+
+def goes_on(machine: Box, tmp_path: Path) -> None:
+    """A source that runs as if nothing had been, and can be migrated."""
+    assert machine.runstate == "running"
+    off = [{"capability": c, "state": False} for c in ("pause-before-switchover", "return-path")]
+    machine.migration.set_capabilities(off)
+    machine.migration.set_parameters({"max-bandwidth": 0})
+    before = memory(machine)
+    machine.migration.migrate(f"exec:cat > {tmp_path / 'again'}")
+    status(machine, "completed")
+    there = target(machine.release.name, mib=len(before["ram"]) >> 20)
+    there.migration.incoming(f"exec:cat {tmp_path / 'again'}")
+    status(there, "completed")
+    assert memory(there) == before

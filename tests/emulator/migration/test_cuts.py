@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from machines import Box, enable, fill, memory, none, status, statuses, target, until
+from machines import Box, enable, goes_on, runs, status, statuses, target, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,29 +92,6 @@ def drain(connection: socket.socket) -> None:
         pass
 
 
-def goes_on(machine: Box, tmp_path: Path) -> None:
-    """It runs as if nothing had been, and can be migrated."""
-    assert machine.runstate == "running"
-    off = [{"capability": c, "state": False} for c in ("pause-before-switchover", "return-path")]
-    machine.migration.set_capabilities(off)
-    machine.migration.set_parameters({"max-bandwidth": 0})
-    before = memory(machine)
-    machine.migration.migrate(f"exec:cat > {tmp_path / 'again'}")
-    status(machine, "completed")
-    there = target(machine.release.name, mib=len(before["ram"]) >> 20)
-    there.migration.incoming(f"exec:cat {tmp_path / 'again'}")
-    status(there, "completed")
-    assert memory(there) == before
-
-
-def source(release: str) -> Box:
-    machine = none(release, mib=8)
-    fill(machine)
-    machine.vm_start()
-    enable(machine, "events")
-    return machine
-
-
 def cut_at(machine: Box, peer: Peer, stage: str) -> None:
     """Migrate to `peer`, which goes away at that stage."""
     if stage in ("setup", "active"):
@@ -142,7 +119,7 @@ def test_a_cut_connection_leaves_the_source_unharmed(
 ) -> None:
     if (kind, stage) == ("exec", "answer"):
         pytest.skip("a command has no way back")
-    machine = source(release)
+    machine = runs(release)
     cut_at(machine, Peer(kind, tmp_path), stage)
     answer = status(machine)
     assert answer["status"] == "failed"
@@ -165,8 +142,8 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("room", [0, 3, 64, 4096, 100_000, 1 << 20, -100])
 def test_a_disk_that_fills_up_on_the_way(room: int, tmp_path: Path) -> None:
-    machine = source("10.0")
-    whole = source("10.0")
+    machine = runs("10.0")
+    whole = runs("10.0")
     whole.migration.migrate(f"file:{tmp_path / 'whole'}")
     status(whole, "completed")
     size = (tmp_path / "whole").stat().st_size

@@ -13,31 +13,11 @@ import pytest
 
 from emulator.errors import QmpError
 from emulator.migration.channel import Channel, ChannelError
-from machines import RELEASES, Box, enable, fill, memory, none, status, statuses, target, until
+from machines import RELEASES, enable, goes_on, none, runs, status, statuses, target, until
 from vmstate.description import VMState
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def runs(release: str, mib: int = 8) -> Box:
-    machine = none(release, mib=mib)
-    fill(machine)
-    machine.vm_start()
-    enable(machine, "events")
-    return machine
-
-
-def goes_on(machine: Box, tmp_path: Path) -> None:
-    """It runs as if nothing had been, and can be migrated."""
-    assert machine.runstate == "running"
-    before = memory(machine)
-    machine.migration.migrate(f"exec:cat > {tmp_path / 'again'}")
-    status(machine, "completed")
-    there = target(machine.release.name, mib=len(before["ram"]) >> 20)
-    there.migration.incoming(f"exec:cat {tmp_path / 'again'}")
-    status(there, "completed")
-    assert memory(there) == before
 
 
 @pytest.mark.parametrize("release", RELEASES)
