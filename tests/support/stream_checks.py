@@ -139,11 +139,19 @@ def _bits(stream: Stream, chosen: random.Random) -> Iterator[tuple[str, int, int
         assert isinstance(payload, Payload)
         at = payload.offset + leaf.offset + chosen.randrange(leaf.size)
         yield f"{section.start.idstr} {path}", at, 1 if leaf.kind == "bool" else 1 << chosen.randrange(8)
-    runs = [event for event in flat(stream.events) if isinstance(event, PageRun)]
-    if full := [run for run in runs if run.kind is RamFlag.PAGE]:
-        run = chosen.choice(full)
-        at = run.offset + run.lead + run.stride * chosen.randrange(run.count)
+    if pages := _lasting_pages(stream):
+        run, index = chosen.choice(pages)
+        at = run.offset + run.lead + run.stride * index
         yield f"ram {run.block}", at + chosen.randrange(run.page_size), 1 << chosen.randrange(8)
+
+
+def _lasting_pages(stream: Stream) -> list[tuple[PageRun, int]]:
+    """(run, index in it) of pages with content; of a page that a running guest wrote, the last that was sent."""
+    last: dict[tuple[str, int], tuple[PageRun, int]] = {}
+    for event in flat(stream.events):
+        if isinstance(event, PageRun):
+            last.update({(event.block, offset): (event, i) for i, (offset, _) in enumerate(event.pages())})
+    return [(run, index) for run, index in last.values() if run.kind is RamFlag.PAGE]
 
 
 def _visible(section: Section, node: Node) -> list[tuple[str, Node]]:
