@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from argparse import ArgumentParser, HelpFormatter, Namespace
 from fnmatch import fnmatchcase
@@ -213,11 +214,12 @@ def _render_tail(found: dict[str, Any]) -> None:
 
 def _diff(options: Namespace) -> int:
     """Say what differs between two streams; values that change by themselves do not count."""
-    from vmstate.compare import Change, diff  # noqa: PLC0415 - see the rule above
+    from harness.stream_helper import FromEnd  # noqa: PLC0415 - see the rule above
+    from vmstate.compare import Change, diff  # noqa: PLC0415
     from vmstate.pair import read_pair  # noqa: PLC0415
 
     with open_stream(options.first) as a, open_stream(options.second) as b:
-        left, right = read_pair(a, b)
+        left, right = read_pair(a, b, FromEnd if len(os.sched_getaffinity(0)) > 1 else None)
         if not (_valid(left, options.first) & _valid(right, options.second)):
             return _INVALID
         found = diff(left, right, ram=not options.no_pages)

@@ -6,6 +6,7 @@ that needs is imported for such a file only, as it takes longer than reading a s
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from contextlib import contextmanager
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "open_stream"]
 
-_PIECE: Final = 1 << 18  # bytes read and compared at once: what fits the processor's cache
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 class Source:
-    """A mapped file. `data` is the buffer, `release` gives memory of a range back to the system."""
+    """A mapped file with its descriptor. `data` is the buffer, `release` gives memory of a range back to the system."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file.fileno()
+        self.fileno = file.fileno()
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.data = memoryview(self._map)
 
@@ -39,16 +39,10 @@ class Source:
         if last > first:
             self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
-    def holds(self, start: int, data: bytes | memoryview) -> bool:
-        """Whether `data` stands at offset `start`: read to one place again and again, which maps and unmaps nothing."""
-        view, piece = memoryview(data), bytearray(_PIECE)
-        for at in range(0, len(data), _PIECE):
-            part = view[at : at + _PIECE]
-            if len(part) < _PIECE:
-                piece = bytearray(len(part))
-            if os.preadv(self._file, (piece,), start + at) != len(part) or piece != part:
-                return False
-        return True
+    def read(self, start: int, into: memoryview) -> None:
+        """Fill `into` from offset `start`; OSError when the file has become shorter."""
+        if os.preadv(self.fileno, (into,), start) != len(into):
+            raise OSError(errno.EIO, "it became shorter while it was read")
 
 
 @contextmanager

@@ -33,11 +33,13 @@ from vmstate.ramevents import (
 from vmstate.wire import RamFlag
 
 if TYPE_CHECKING:
-    from vmstate.window import Buffer, Window
+    from vmstate.window import Window
 
-__all__ = ["RamReader", "RamState", "Steps"]
+__all__ = ["RamReader", "RamState", "Steps", "Words"]
 
 Steps = Generator[Event | None, None, None]  # None means: more data, please
+Words = Callable[[int, int, int], bytes]
+"""The words of page records with content: offset of the first in the stream, number of records, page size."""
 
 MAX_RUN: Final = 1024  # pages in one event; 4 MiB
 _BATCH: Final = 512  # words compared at once
@@ -57,32 +59,28 @@ def _pattern(step: int, width: int) -> tuple[int, int]:
     return int.from_bytes(ones), int.from_bytes(b"".join((i * step).to_bytes(width) for i in entries))
 
 
-def _matching(view: memoryview, at: int, word: int, count: int, step: int, kind: RamFlag) -> int:
-    """How many of the `count` records from `at` have the words `word`, `word` + `step`, ...
+def _matching(found: bytes, word: int, count: int, step: int) -> int:
+    """How many of `count` records have the words `word`, `word` + `step`, ... of those in `found`.
 
     All words (of zero pages with their fill byte, which must be 0) are compared as one long number.
     """
-    if kind is RamFlag.PAGE:
-        width, found = 8, bytes(view[at : at + count * (8 + step)].cast("Q")[:: 1 + step // 8])
-    else:
-        width, found = 9, bytes(view[at : at + count * 9])
+    width = len(found) // count
     fill = 8 * (width - 8)
     ones, steps = (number >> 8 * width * (_BATCH - count) for number in _pattern(step, width))
     differ = int.from_bytes(found) ^ ((word * ones + steps) << fill)
     return (8 * len(found) - differ.bit_length()) // (8 * width)
 
 
-def _run_length(view: memoryview, at: int, word: int, step: int, kind: RamFlag, most: int, batch: int) -> int:
-    """Number of records from `at` that go on with `word`, `word` + `step`, ...; at most `most`.
+def _run_length(words: Words, at: int, word: int, step: int, body: int, most: int, batch: int) -> int:
+    """Number of records from offset `at` that go on with `word`, `word` + `step`, ...; of `most` that are there.
 
     `batch` records are looked at first, then four times as many, and so on.
     """
-    body = step if kind is RamFlag.PAGE else 1
-    most = min(most, (len(view) - at) // (8 + body), ((1 << 64) - word) // step)  # no word overflows
-    done = 0
+    most, done = min(most, ((1 << 64) - word) // step), 0  # no word overflows
     while done < most:
         batch = min(batch, _BATCH, most - done)
-        same = _matching(view, at + done * (8 + body), word + done * step, batch, step, kind)
+        found = words(at + done * (8 + body), batch, body)
+        same = _matching(found, word + done * step, batch, step)
         done += same
         if same < batch:
             break
@@ -94,8 +92,9 @@ class RamState:
     """What a main channel has said about RAM so far; shared by its packages and taken over by a recovery.
 
     `page_sizes` is the OR of all block page sizes from POSTCOPY_ADVISE, `lengths` the used length of each
-    block in bytes, `block` the block of the last page record. `other` is a run of pages of another stream: when this
-    one has the same, its event holds the other's bytes. `holds` tells of a stream offset whether some bytes stand there.
+    block in bytes, `block` the block of the last page record. `words` is another way to them than the window. `other`
+    is a run of pages of another stream whose bytes are known to stand where this one is to go on: when they are a run
+    here too, its event holds the other's.
     """
 
     def __init__(self, page_size: int = wire.PAGE_SIZE, lengths: dict[str, int] | None = None) -> None:
@@ -106,7 +105,7 @@ class RamState:
         self.lengths = {} if lengths is None else lengths
         self.block: str | None = None
         self.other: PageRun | None = None
-        self.holds: Callable[[int, Buffer], bool] | None = None
+        self.words: Words | None = None
 
 
 class RamReader:
@@ -189,9 +188,10 @@ class RamReader:
             count = other.count
         elif not fill:
             follow = (address + size) | _FOLLOWS[kind]
-            with window.look() as view:
-                # a long run is mostly cut by MAX_RUN, so that another one follows; a short one pays for itself
-                count += _run_length(view, lead + body, follow, size, kind, most - 1, max(4, self._last))
+            words = window.words if kind is RamFlag.ZERO else self._state.words or window.words
+            most = min(most - 1, (window.available - lead - body) // (8 + body))
+            # a long run is mostly cut by MAX_RUN, so that another one follows; a short one pays for itself
+            count += _run_length(words, offset + lead + body, follow, size, body, most, max(4, self._last))
         self._last = count - 1
         raw = window.take(lead + body + (count - 1) * (8 + body))
         yield PageRun(
@@ -199,18 +199,16 @@ class RamReader:
         )
 
     def _other(self, block: str, address: int, lead: int, most: int) -> PageRun | None:
-        """`RamState.other` when the run that begins here has the same bytes, and ends where that one does."""
-        other, holds, size = self._state.other, self._state.holds, self._state.page_size
+        """`RamState.other` when it is the run that begins here, and ends where that one does."""
+        other, size = self._state.other, self._state.page_size
         here = (block, address, lead, size)
-        if other is None or holds is None or (other.block, other.first, other.lead, other.page_size) != here:
+        if other is None or (other.block, other.first, other.lead, other.page_size) != here:
             return None
         if other.kind is not RamFlag.PAGE or other.count > most:
             return None
-        length = len(other.raw)
         follow = (address + other.count * size) | _FOLLOWS[RamFlag.PAGE]
-        with self._window.look() as view:
-            goes_on = other.count < most and view[length : length + 8] == follow.to_bytes(9)[1:]
-        return None if goes_on or not holds(self._window.offset, other.raw) else other
+        goes_on = other.count < most and self._window.peek(8, len(other.raw)) == follow.to_bytes(9)[1:]
+        return None if goes_on else other
 
     def _xbzrle(self, word: int) -> Steps:
         window = self._window

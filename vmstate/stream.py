@@ -31,10 +31,10 @@ from vmstate.record import Record, field
 from vmstate.vmdesc import VmDesc, find_vmdesc, parse_vmdesc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from vmstate.ram import Words
     from vmstate.ramevents import PageRun
-    from vmstate.window import Buffer
 
 __all__ = ["Reading", "Section", "Stream", "read_stream"]
 
@@ -164,7 +164,10 @@ def read_stream(
 
 
 class Reading:
-    """A stream that is read event by event. `done` is true at its end and after an error, which `error` keeps."""
+    """A stream that is read event by event. `done` is true at its end and after an error, which `error` keeps.
+
+    `vmdesc` is what the text `described` says; one that is `like` another shares it, if the text is the same.
+    """
 
     def __init__(
         self,
@@ -173,19 +176,21 @@ class Reading:
         delimiter: Delimiter | None = None,
         release: Release | None = None,
         page_size: int = wire.PAGE_SIZE,
+        like: Reading | None = None,
     ) -> None:
         self._view = memoryview(data).cast("B")
         self._release = release
         self._released = 0
-        self._desc: VmDesc | None = None
+        self.described = b""
+        self.vmdesc: VmDesc | None = None
         self._events: list[Event] = []
         self.error: StreamError | None = None
         self.done = False
         try:
-            self._desc = _description(self._view)
+            self._describe(like)
         except StreamError as error:
             self._fail(error)
-        walker = delimiter or (self._desc.delimiter() if self._desc else None)
+        walker = delimiter or (self.vmdesc.delimiter() if self.vmdesc else None)
         self._reader = StreamReader(delimiter=walker, page_size=page_size)
         self._reader.feed(self._view)
         self._reader.close()
@@ -200,9 +205,9 @@ class Reading:
         """The event that was read last."""
         return self._events[-1] if self._events else None
 
-    def expect(self, run: PageRun | None, holds: Callable[[int, Buffer], bool]) -> None:
-        """Let the next run of pages hold the bytes of `run`, of another stream, if `holds` finds them here too."""
-        self._reader.ram.other, self._reader.ram.holds = run, holds
+    def expect(self, run: PageRun | None, words: Words | None = None) -> None:
+        """What is known of the next run of pages, or how to find its words: see `vmstate.ram.RamState`."""
+        self._reader.ram.other, self._reader.ram.words = run, words
 
     def step(self) -> bool:
         """Read one event; False when there is none. Memory of events before the last one may be given back."""
@@ -220,7 +225,18 @@ class Reading:
 
     def stream(self) -> Stream:
         """What was read so far."""
-        return Stream(tuple(self._events), self._desc, len(self._view), self.error, self._release)
+        return Stream(tuple(self._events), self.vmdesc, len(self._view), self.error, self._release)
+
+    def _describe(self, like: Reading | None) -> None:
+        place = find_vmdesc(self._view)
+        if place is None:
+            return
+        offset, length = place
+        self.described = bytes(self._view[offset + 5 : offset + 5 + length])
+        if like is not None and like.vmdesc is not None and like.described == self.described:
+            self.vmdesc = like.vmdesc
+        else:
+            self.vmdesc = parse_vmdesc(self.described, offset + 5)
 
     def _fail(self, error: StreamError) -> None:
         self.error, self.done = error, True
@@ -229,11 +245,3 @@ class Reading:
         if self._release is not None and self.offset - self._released >= _RELEASE:
             self._release(self._released, self.offset)
             self._released = self.offset
-
-
-def _description(view: memoryview) -> VmDesc | None:
-    place = find_vmdesc(view)
-    if place is None:
-        return None
-    offset, length = place
-    return parse_vmdesc(view[offset + 5 : offset + 5 + length], offset + 5)

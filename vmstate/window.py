@@ -112,10 +112,15 @@ class Window:
             return bytes(self._whole[first : first + count])
         return bytes(self._joined[first : first + count])
 
-    def look(self) -> memoryview:
-        """Everything available, uncopied; release it before the next `feed` or `take`."""
+    def words(self, start: int, count: int, body: int) -> bytes:
+        """The words of `count` available records of 8 + `body` bytes from stream offset `start`.
+
+        Bodies are whole words, which are left out, or of one byte, which stays.
+        """
+        first, size = start - self._start, count * (8 + body)
         held = self._whole if self._whole is not None else memoryview(self._joined)
-        return held[self._pos :]
+        with held[first : first + size] as records:
+            return bytes(records) if body == 1 else bytes(records.cast("Q")[:: 1 + body // 8])
 
     def take(self, count: int) -> Buffer:
         """Consume `count` available bytes: a view of a whole buffer, else a copy."""

@@ -3,67 +3,76 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from errno import EIO
+from typing import Any
 
+import pytest
+from long_stream import BLOCK, guest
 from stream_data import load
 
 from vmstate.accounting import account
 from vmstate.compare import diff
-from vmstate.pair import read_pair
-from vmstate.ramevents import PageRun, RamBlock, RamTotal, page_records, zero_records
+from vmstate.pair import PIECE, Mapped, read_pair, words_of
+from vmstate.ramevents import PageRun
 from vmstate.ramimage import Difference, differ
 from vmstate.stream import Stream, read_stream
 from vmstate.wire import RamFlag
 
 NAMES = ("q35-7.2.22", "q35-7.2.22-again", "q35-11.1.3", "none-5.2.0")
-PAGES = 5000  # more than one event, and more memory than is held at once
-BLOCK = "pc.ram"
+PAGES = 5000  # more than one event, and more memory than is looked at without a helper
 
 
 @dataclass
 class Held:
-    """A stream in memory that notes what is given back."""
+    """A stream in memory that notes what is given back. Offset `bad` cannot be read."""
 
     data: memoryview
+    bad: int = -1
     released: list[tuple[int, int]] = field(default_factory=list)
 
     def release(self, start: int, end: int, /) -> None:
         self.released.append((start, end))
 
-    def holds(self, start: int, data: bytes | memoryview, /) -> bool:
-        return self.data[start : start + len(data)] == data
+    def read(self, start: int, into: memoryview, /) -> None:
+        if start <= self.bad < start + len(into):
+            raise OSError(EIO, "bad block")
+        into[:] = self.data[start : start + len(into)]
 
 
-def held(data: bytes) -> Held:
-    return Held(memoryview(data))
+def held(data: bytes, bad: int = -1) -> Held:
+    return Held(memoryview(data), bad)
 
 
-def guest(changed: int = -1, zero: int = -1) -> bytes:
-    """A real stream with `PAGES` pages of memory; page `changed` has other content, page `zero` none."""
-    stream = read_stream(load("q35-10.0.13"))
-    block = next(e for s in stream.sections for e in s.events if isinstance(e, RamBlock) and e.name == BLOCK)
-    out, written = [], False
-    for event in stream.events:
-        if isinstance(event, RamTotal):
-            out.append(RamTotal(event.total - block.used_length + PAGES * 4096).encode())
-        elif isinstance(event, RamBlock) and event.name == BLOCK:
-            out.append(RamBlock(BLOCK, PAGES * 4096).encode())
-        elif not (isinstance(event, PageRun) and event.block == BLOCK):
-            out.append(event.encode())
-        elif not written:
-            out.extend(_memory(changed, zero))
-            written = True
-    return b"".join(out)
+@dataclass
+class Helping:
+    """A helper that has looked at all but the first `late` pieces when it is asked."""
 
+    a: Mapped
+    b: Mapped
+    offset: int
+    place: int
+    size: int
+    late: int = 2
+    used: int = 0
+    left: bool = False
 
-def _memory(changed: int, zero: int) -> list[bytes]:
-    bodies = [i.to_bytes(4, "little") * 1024 for i in range(1, PAGES + 1)]
-    if changed >= 0:
-        bodies[changed] = b"\7" * 4096
-    if zero < 0:
-        return [page_records(BLOCK, 0, bodies).encode()]
-    after = page_records(BLOCK, (zero + 1) * 4096, bodies[zero + 1 :], named=False)
-    before = page_records(BLOCK, 0, bodies[:zero])
-    return [e.encode() for e in (before, zero_records(BLOCK, zero * 4096, 1, 4096, named=False), after)]
+    @property
+    def end(self) -> int:
+        return len(self.a.data)
+
+    def look(self, offset: int, count: int) -> tuple[bytes, bool] | None:
+        assert not self.left
+        piece, at = divmod((offset - self.offset) // self.size, PIECE)
+        length = min(count, PIECE - at) * self.size
+        ours = self.a.data[offset : offset + length]
+        if piece < self.late or len(ours) < length:
+            return None
+        self.used += 1
+        place = self.place + offset - self.offset
+        return words_of(ours, self.size), ours == self.b.data[place : place + length]
+
+    def leave(self) -> None:
+        self.left = True
 
 
 def shared(a: Stream, b: Stream) -> int:
@@ -84,19 +93,60 @@ def test_reads_what_one_by_one_reads() -> None:
 
 
 def test_equal_memory_is_shared() -> None:
-    a, b = read_pair(held(guest()), held(guest()))
+    a, b = read_pair(held(guest(PAGES)), held(guest(PAGES)))
     assert shared(a, b) >= PAGES
     assert diff(a, b) == ()
 
 
 def test_only_the_run_with_the_difference_is_not_shared() -> None:
-    a, b = read_pair(held(guest()), held(guest(changed=1500)))
+    a, b = read_pair(held(guest(PAGES)), held(guest(PAGES, 1500)))
     assert PAGES - 1100 <= shared(a, b) < PAGES
     assert differ(a.ram.blocks[BLOCK], b.ram.blocks[BLOCK]) == Difference(1, 1500 * 4096)
 
 
+@pytest.mark.parametrize(
+    "pages", [(0,), (PAGES - 1,), (1023, 1024), tuple(range(0, PAGES, 7)), tuple(range(PAGES))]
+)
+def test_every_difference_is_found_wherever_it_is(pages: tuple[int, ...]) -> None:
+    """By the one who reads, and by a helper."""
+    helpers: list[Helping] = []
+
+    def helped(*job: Any) -> Helping:
+        helpers.append(Helping(*job))
+        return helpers[-1]
+
+    alone = read_pair(held(guest(PAGES)), held(guest(PAGES, *pages)))
+    together = read_pair(held(guest(PAGES)), held(guest(PAGES, *pages)), helped)
+    for a, b in (alone, together):
+        assert differ(a.ram.blocks[BLOCK], b.ram.blocks[BLOCK]) == Difference(len(pages), pages[0] * 4096)
+    assert (alone[0].events, alone[1].events) == (together[0].events, together[1].events)
+    assert shared(*alone) == shared(*together)
+    assert any(helper.used for helper in helpers)
+    assert all(helper.left for helper in helpers)
+
+
+def test_memory_that_stands_at_another_place_is_shared() -> None:
+    one, other = guest(PAGES, name="q35-10.0.13"), guest(PAGES, name="advised-10.0.13")
+    places = [next(e.offset for e in read_stream(x).events if isinstance(e, PageRun)) for x in (one, other)]
+    assert places[0] != places[1]
+    for pair in ((one, other), (other, one)):
+        assert shared(*read_pair(*map(held, pair))) >= PAGES
+
+
+@pytest.mark.parametrize("page", [10, 2500, PAGES - 10])
+def test_a_file_that_cannot_be_read_is_told(page: int) -> None:
+    one = guest(PAGES)
+    bad = (
+        next(e.offset for e in read_stream(one).events if isinstance(e, PageRun) and e.block == BLOCK)
+        + page * 4104
+    )
+    for pair in ((held(one, bad), held(one)), (held(one), held(one, bad))):
+        with pytest.raises(OSError, match="bad block"):
+            read_pair(*pair)
+
+
 def test_runs_that_are_cut_elsewhere_are_compared_all_the_same() -> None:
-    a, b = read_pair(held(guest()), held(guest(zero=1500)))
+    a, b = read_pair(held(guest(PAGES)), held(guest(PAGES, zero=1500)))
     assert shared(a, b) < PAGES
     assert differ(a.ram.blocks[BLOCK], b.ram.blocks[BLOCK]) == Difference(1, 1500 * 4096)
 
@@ -112,7 +162,7 @@ def test_zero_pages_are_not_shared() -> None:
 
 
 def test_memory_is_given_back_only_behind_both() -> None:
-    x, y = held(guest()), held(guest(changed=1500))
+    x, y = held(guest(PAGES)), held(guest(PAGES, 1500))
     a, _ = read_pair(x, y)
     assert x.released
     assert y.released
