@@ -49,6 +49,9 @@ _FIXED: Final = frozenset(
 )  # types that have one size on the wire
 
 
+_ALIGNED: Final = (
+    256  # fields between like ones that are looked through for more like ones, not taken as one change
+)
 _Key = tuple[str, int]  # name and size of a field
 
 
@@ -252,14 +255,17 @@ class _Comparison:
 
 
 def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Opcodes as of `difflib`, which looks at the middle only: it takes quadratic time, and most of a section is alike."""
+    """Opcodes as of `difflib`, which looks at a short middle only: it takes cubic time, and most of a section is alike."""
     most = min(len(a), len(b))
     head = next((i for i in range(most) if a[i] != b[i]), most)
     tail = next((i for i in range(most - head) if a[-1 - i] != b[-1 - i]), most - head)
     yield "equal", 0, head, 0, head
-    middle = SequenceMatcher(None, a[head : len(a) - tail], b[head : len(b) - tail], autojunk=False)
-    for tag, i, j, k, m in middle.get_opcodes():
-        yield tag, i + head, j + head, k + head, m + head
+    x, y = a[head : len(a) - tail], b[head : len(b) - tail]
+    if max(len(x), len(y)) > _ALIGNED:
+        yield "replace", head, head + len(x), head, head + len(y)
+    else:
+        for tag, i, j, k, m in SequenceMatcher(None, x, y, autojunk=False).get_opcodes():
+            yield tag, i + head, j + head, k + head, m + head
     yield "equal", len(a) - tail, len(a), len(b) - tail, len(b)
 
 

@@ -205,6 +205,23 @@ def test_a_renamed_field_and_one_moved_into_a_struct_are_no_reason() -> None:
     assert accepts(stream(Device("dev", DEV, STATE)), local(Device("dev", moved, {"x": 1, "word": 2}))) == []
 
 
+def test_a_long_change_is_one_change() -> None:
+    """Where all is another, likeness is not searched for, as that would take long; what is around it still counts."""
+
+    def device(letter: str, count: int) -> Device:
+        names = ["alike" if i == 500 else f"{letter}{i}" for i in range(count)]
+        fields = (uint8("x"), *map(uint8, names), uint32_equal("w"))
+        return Device("dev", VMState("dev", fields, version_id=2), dict.fromkeys(names, 0) | STATE)
+
+    there = local(device("b", 1000))
+    (refusal,) = accepts(stream(device("a", 1001)), there)
+    assert refusal.message.startswith("'a0', 'a1', 'a2', 'a3', ... (1001 bytes) sent, 'b0', ")
+    assert accepts(stream(device("a", 1000)), there) == []
+    other = device("a", 1000)
+    other.state["w"] = 3
+    assert kinds(stream(other), there) == [("value", "dev", "w")]
+
+
 def test_a_field_of_a_later_version_is_not_asked_for() -> None:
     grown = VMState("dev", (*DEV.fields, uint8("z", version=3)), version_id=3)
     new = {"field": "z", "version_id": 3, "field_exists": False, "size": 1}
