@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from harness.compat_extract import fetch
 from harness.compat_tables import applied, read, split
 from harness.explain.contrast import version_key
+from harness.hops.ask import ask
 from harness.hops.qmp import Refused
-from harness.workbench import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -1,38 +1,28 @@
-"""What commands need that run things no matrix has: a bench on engines of its own, and questions to a started machine.
+"""What commands need that run things no matrix has: a bench on engines of its own.
 
-`open_bench` opens and closes everything around an `explain.Bench`; `ask` starts one emulator, lets the caller talk
-QMP with it, and ends it. Which trials to run and what to ask is the business of `advise`, `mutate` and `compat`.
+`open_bench` opens and closes everything around an `explain.Bench`. Which trials to run is the business of `advise` and
+`mutate`.
 """
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from harness.engines import Engines, Workspace
-from harness.engines.base import Needs, Role
 from harness.explain.bench import Bench
 from harness.explain.origin import Origin
-from harness.hops.emulator import Emulator
-from harness.model import Guest, Stage
 from harness.runner import Settings
 from harness.store import HopStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-    from typing import Any
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-    from harness.builds import PreparedBuild
-    from harness.engines import Engine
-    from harness.hops.qmp import QmpSession
     from harness.session import Prepared
 
-__all__ = ["ask", "open_bench", "origin_of"]
-
-T = TypeVar("T")
+__all__ = ["open_bench", "origin_of"]
 
 
 def origin_of(prepared: Prepared) -> Origin:
@@ -67,27 +57,3 @@ def _directory(store: Path | None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="migmatrix-bench-") as directory:
         yield Path(directory)
-
-
-async def ask(
-    engine: Engine,
-    build: PreparedBuild,
-    machine: str,
-    arguments: tuple[str, ...],
-    deadlines: Mapping[Stage, float],
-    work: Callable[[QmpSession], Coroutine[Any, Any, T]],
-) -> T:
-    """What `work` makes of a started machine whose guest does not run; `Problem` when an emulator fails."""
-    place = await engine.place(build, Role.SOURCE, Needs())
-    began = time.monotonic()
-    emulator = Emulator(
-        place, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
-    )
-    try:
-        start = emulator.start(machine, arguments, incoming=False)
-        await emulator.race(start, deadlines[Stage.START])
-        answer = await emulator.race(work(emulator.qmp), deadlines[Stage.RUN])
-        await emulator.quit(deadlines[Stage.QUIT])
-    finally:
-        await emulator.end()
-    return answer

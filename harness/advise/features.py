@@ -20,8 +20,8 @@ from harness.errors import UserError
 from harness.explain.bench import Bench
 from harness.explain.machine import look_at
 from harness.explain.records import Setting, Step, plain
+from harness.hops.ask import ask
 from harness.hops.task import Problem
-from harness.workbench import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

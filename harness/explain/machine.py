@@ -7,17 +7,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.engines.base import Needs, Role
 from harness.errors import InfrastructureError
 from harness.explain.contrast import version_key
-from harness.hops.emulator import Emulator
+from harness.hops.ask import ask
 from harness.hops.qmp import Refused
 from harness.hops.task import Problem
-from harness.model import Guest, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
     from harness.builds import PreparedBuild
     from harness.engines import Engine
     from harness.hops.qmp import QmpSession
+    from harness.model import Stage
 
 __all__ = ["MachineView", "Object", "look_at"]
 
@@ -101,23 +99,15 @@ async def look_at(
     deadlines: Mapping[Stage, float],
 ) -> MachineView:
     """The view of this build's machine; what an emulator does wrong is told in `problem`."""
-    place = await engine.place(build, Role.SOURCE, Needs())
-    began = time.monotonic()
-    emulator = Emulator(
-        place, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
-    )
+    tells = version_key(build.facts.version)[:2] >= _TELLS_COMPAT
+
+    async def walk(qmp: QmpSession) -> MachineView:
+        return await _Walk(qmp, machine if tells else "").view()
+
     try:
-        start = emulator.start(machine, arguments, incoming=False)
-        await emulator.race(start, deadlines[Stage.START])
-        tells = version_key(build.facts.version)[:2] >= _TELLS_COMPAT
-        walk = _Walk(emulator.qmp, machine if tells else "")
-        view = await emulator.race(walk.view(), deadlines[Stage.RUN])
-        await emulator.quit(deadlines[Stage.QUIT])
+        return await ask(engine, build, machine, arguments, deadlines, walk)
     except Problem as problem:
         return MachineView(problem=f"{problem.problem} {problem.detail}".strip())
-    finally:
-        await emulator.end()
-    return view
 
 
 @dataclass

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from harness.compat_of import Row, TypeFacts, normal, rows_of, tables_of, types_of
 from harness.explain.contrast import version_key
 from harness.explain.records import Setting, Step
+from harness.hops.ask import ask
 from harness.hops.task import Problem
 from harness.model import Verdict
 from harness.mutate.records import Fate, Mutant
-from harness.workbench import ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
