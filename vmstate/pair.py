@@ -156,11 +156,8 @@ class _Side(Reading):
         """Read a piece and, if the other has all that stands before, see whether it has that too."""
         if size > len(self._held):
             self._held, self._compared = bytearray(size), bytearray(size)
-        piece, place, file = (
-            memoryview(self._held)[:size],
-            self._place + offset - self._start,
-            self._other.file,
-        )
+        piece, file = memoryview(self._held)[:size], self._other.file
+        place = self._place + offset - self._start
         self.file.read(offset, piece)
         same = self._same == offset and place + size <= len(file.data)
         if same:
