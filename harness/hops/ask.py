@@ -1,0 +1,46 @@
+"""Questions to a started machine: `ask` starts one emulator, lets the caller talk QMP with it, and ends it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from harness.engines.base import Needs, Role
+from harness.hops.emulator import Emulator
+from harness.model import Guest, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from harness.builds import PreparedBuild
+    from harness.engines import Engine
+    from harness.hops.qmp import QmpSession
+
+__all__ = ["ask"]
+
+T = TypeVar("T")
+
+
+async def ask(
+    engine: Engine,
+    build: PreparedBuild,
+    machine: str,
+    arguments: tuple[str, ...],
+    deadlines: Mapping[Stage, float],
+    work: Callable[[QmpSession], Coroutine[Any, Any, T]],
+) -> T:
+    """What `work` makes of a started machine whose guest does not run; `Problem` when an emulator fails."""
+    place = await engine.place(build, Role.SOURCE, Needs())
+    began = time.monotonic()
+    emulator = Emulator(
+        place, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
+    )
+    try:
+        start = emulator.start(machine, arguments, incoming=False)
+        await emulator.race(start, deadlines[Stage.START])
+        answer = await emulator.race(work(emulator.qmp), deadlines[Stage.RUN])
+        await emulator.quit(deadlines[Stage.QUIT])
+    finally:
+        await emulator.end()
+    return answer
