@@ -167,7 +167,8 @@ class Claim:
     """The right to do one hop, among all processes that share a store."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path, blocking=False, is_singleton=False)
+        # A soft lock would outlive a killed holder; not asking for one also saves a probe of the directory per hop.
+        self._lock = FileLock(path, blocking=False, is_singleton=False, fallback_to_soft=False)
 
     async def __aenter__(self) -> None:
         # flock(2) has no asynchronous form; this polls as filelock itself does, without a thread per wait.
