@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from lab import MIGMATRIX, timeless
+import pytest
+from lab import MIGMATRIX, timeless, wait_until
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -232,3 +233,23 @@ def test_another_plan_does_not_overwrite_a_run(lab: Lab) -> None:
         done.stderr.strip().splitlines()[-1].endswith("holds the run of another plan; choose another --out")
     )
     assert lab.results() == before
+
+
+@pytest.mark.parametrize("mode", ["unix", "exec"])
+def test_live_chains_that_begin_alike_do_not_meet(lab: Lab, mode: str) -> None:
+    """Both do the first migration at the same time, over files of one directory."""
+    go = lab.root / "go"
+    builds = lab.builds({"old": [], "waits": ["-fake", f"wait={go}"], "a": [], "b": ["-fake", "is=b"]})
+    matrix = lab.matrix(
+        builds=builds,
+        profiles={"define": {"plain": {"args": []}}},
+        modes=[mode],
+        paths={"pairs": "none", "explicit": ["old>waits>a", "old>waits>b"]},
+    )
+    run = lab.start(lab.run_arguments(matrix, "-j", "4"))
+
+    wait_until(lambda: len(list(lab.root.glob("migmatrix-*/*/link/*"))) == 2 or run.poll() is not None)
+    go.touch()
+
+    assert run.wait(timeout=60) == 0, (lab.root / "log").read_text()
+    assert lab.verdicts() == {"pass": 2}

@@ -90,6 +90,7 @@ class Fake:
         self.error = ""
         self.bandwidth = 1 << 40
         self.incoming = False
+        self.server = socket.socket(socket.AF_UNIX)  # where a stream comes in, if it comes over a socket
 
     def misbehave(self, stage: str) -> None:
         """Crash or hang if told so."""
@@ -201,11 +202,15 @@ class Fake:
         self.bandwidth = arguments.get("max-bandwidth", self.bandwidth)
         return {}
 
-    def do_migrate_incoming(self, _: Any) -> Any:
+    def do_migrate_incoming(self, arguments: Any) -> Any:
         if "-incoming" not in self.plain:
             return refusal("'-incoming' was not specified on the command line")
         if self.incoming:
             return refusal("The incoming migration has already been started")
+        transport, _, target = arguments["uri"].partition(":")
+        if transport == "unix":  # who is answered may connect
+            self.server.bind(target)
+            self.server.listen()
         self.incoming = True
         return {}
 
@@ -283,11 +288,8 @@ class Fake:
         """Take a stream in, now or when somebody connects."""
         transport, _, target = uri.partition(":")
         if transport == "unix":
-            server = socket.socket(socket.AF_UNIX)
-            server.bind(target)
-            server.listen()
             self.migration = "setup"
-            threading.Thread(target=lambda: self.take(receive(server)), daemon=True).start()
+            threading.Thread(target=lambda: self.take(receive(self.server)), daemon=True).start()
         else:
             self.take(subprocess.run(["/bin/sh", "-c", target], stdout=subprocess.PIPE, check=True).stdout)
 
