@@ -25,10 +25,10 @@ _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 class Source:
-    """A mapped file with its descriptor. `data` is the buffer, `release` gives memory of a range back to the system."""
+    """A mapped file. `data` is the buffer, `release` gives memory of a range back to the system."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.fileno = file.fileno()
+        self._file = file.fileno()
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.data = memoryview(self._map)
 
@@ -41,7 +41,7 @@ class Source:
 
     def read(self, start: int, into: memoryview) -> None:
         """Fill `into` from offset `start`; OSError when the file has become shorter."""
-        if os.preadv(self.fileno, (into,), start) != len(into):
+        if os.preadv(self._file, (into,), start) != len(into):
             raise OSError(errno.EIO, "it became shorter while it was read")
 
 

@@ -14,7 +14,8 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Final
 
-from vmstate.pair import PIECE, words_of
+from vmstate.pair import PIECE
+from vmstate.window import words_of
 
 if TYPE_CHECKING:
     from vmstate.pair import Mapped

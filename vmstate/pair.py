@@ -14,8 +14,9 @@ from typing import Final, Protocol
 
 from vmstate.ramevents import PageRun
 from vmstate.stream import Reading, Stream
+from vmstate.window import words_of
 
-__all__ = ["PIECE", "Help", "Helper", "Mapped", "read_pair", "words_of"]
+__all__ = ["PIECE", "Help", "Helper", "Mapped", "read_pair"]
 
 PIECE: Final = 64  # records read of one and of the other, and compared
 _LONG: Final = 1 << 24  # bytes of records without a gap, after which more are likely and worth a helper
@@ -52,11 +53,6 @@ Help = Callable[[Mapped, Mapped, int, int, int], Helper]
 """Starts a helper: for a file, the other one, the offset of records in each, and their size."""
 
 
-def words_of(records: memoryview, size: int) -> bytes:
-    """The first 8 bytes of each of the records, which are of `size` bytes, a multiple of 8."""
-    return bytes(records.cast("Q")[:: size // 8])
-
-
 def read_pair(a: Mapped, b: Mapped, helped: Help | None = None) -> tuple[Stream, Stream]:
     """Read both as `read_stream(..., strict=False)` does; the buffers of both must live as long as either stream."""
     first = _Side(a, helped)
@@ -87,7 +83,7 @@ def _read(first: _Side, second: _Side) -> None:
 class _Side(Reading):
     """One of the two: looks at its pages and at what the other has in their place.
 
-    Its bytes from `_start` to `_same` are those of the other from `_place` on; up to `_read` they were looked at.
+    Its bytes from `_start` to `_same` are those of the other, `_shift` further on; up to `_read` they were looked at.
     Records of `_size` bytes stand without a gap from `_first` to `_last`.
     """
 
@@ -95,7 +91,7 @@ class _Side(Reading):
         super().__init__(file.data, release=file.release, like=like)
         self.file = file
         self._other = self
-        self._start = self._same = self._read = self._place = 0
+        self._start = self._same = self._read = self._shift = 0
         self._first = self._last = self._size = 0
         self._held = self._compared = bytearray()
         self._helped = helped
@@ -103,15 +99,20 @@ class _Side(Reading):
 
     def beside(self, other: _Side) -> None:
         """From here on it is compared with `other`, from where that is."""
-        if other.offset - self.offset != self._place - self._start:
+        shift = other.offset - self.offset
+        if shift != self._shift:
             self.leave()
-        self._other, self._place = other, other.offset
+        self._other, self._shift = other, shift
         self._start = self._same = self._read = self.offset
 
     def shared_with(self, other: _Side) -> PageRun | None:
         """The run that was read last, if `other` is to go on with the same bytes."""
         run = self.last
-        if not isinstance(run, PageRun) or self._other is not other or self._place != other.offset:
+        if (
+            not isinstance(run, PageRun)
+            or self._other is not other
+            or self._start + self._shift != other.offset
+        ):
             return None
         return run if run.offset == self._start and run.offset + len(run.raw) <= self._same else None
 
@@ -148,16 +149,14 @@ class _Side(Reading):
         if self._helper is not None and start >= self._helper.end:
             self.leave()
         if self._helper is None and self._helped is not None and start - self._first >= _LONG:
-            self._helper = self._helped(
-                self.file, self._other.file, start, self._place + start - self._start, size
-            )
+            self._helper = self._helped(self.file, self._other.file, start, start + self._shift, size)
 
     def _piece(self, offset: int, size: int) -> memoryview:
         """Read a piece and, if the other has all that stands before, see whether it has that too."""
         if size > len(self._held):
             self._held, self._compared = bytearray(size), bytearray(size)
         piece, file = memoryview(self._held)[:size], self._other.file
-        place = self._place + offset - self._start
+        place = offset + self._shift
         self.file.read(offset, piece)
         same = self._same == offset and place + size <= len(file.data)
         if same:

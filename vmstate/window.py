@@ -16,7 +16,7 @@ from vmstate.errors import StreamError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Buffer", "Window", "same"]
+__all__ = ["Buffer", "Window", "same", "words_of"]
 
 Buffer = bytes | memoryview
 
@@ -40,6 +40,11 @@ def same(a: Buffer, b: Buffer) -> bool:
         if copy != y[at : at + _PIECE]:
             return False
     return bytearray(x[len(x) - rest :]) == y[len(y) - rest :]
+
+
+def words_of(records: memoryview, size: int) -> bytes:
+    """The first 8 bytes of each of the records, which are of `size` bytes, a multiple of 8."""
+    return bytes(records.cast("Q")[:: size // 8])
 
 
 class Window:
@@ -117,10 +122,10 @@ class Window:
 
         Bodies are whole words, which are left out, or of one byte, which stays.
         """
-        first, size = start - self._start, count * (8 + body)
+        first, size = start - self._start, 8 + body
         held = self._whole if self._whole is not None else memoryview(self._joined)
-        with held[first : first + size] as records:
-            return bytes(records) if body == 1 else bytes(records.cast("Q")[:: 1 + body // 8])
+        with held[first : first + count * size] as records:
+            return bytes(records) if body == 1 else words_of(records, size)
 
     def take(self, count: int) -> Buffer:
         """Consume `count` available bytes: a view of a whole buffer, else a copy."""

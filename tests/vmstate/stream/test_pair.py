@@ -12,10 +12,11 @@ from stream_data import load
 
 from vmstate.accounting import account
 from vmstate.compare import diff
-from vmstate.pair import PIECE, Mapped, read_pair, words_of
+from vmstate.pair import PIECE, Mapped, read_pair
 from vmstate.ramevents import PageRun
 from vmstate.ramimage import Difference, differ
 from vmstate.stream import Stream, read_stream
+from vmstate.window import words_of
 from vmstate.wire import RamFlag
 
 NAMES = ("q35-7.2.22", "q35-7.2.22-again", "q35-11.1.3", "none-5.2.0")
