@@ -7,7 +7,6 @@ memory is the system's figure, which for a small program is that of the process 
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import random
@@ -17,19 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vmstate.ramevents import PageRun, RamBlock, RamTotal, page_records, zero_records
-from vmstate.stream import read_stream
+from long_stream import BLOCK, PAGE, enlarged
+
+from vmstate.ramevents import page_records, zero_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vmstate.events import Event
+    from vmstate.ramevents import PageRun
 
 __all__ = ["bench_streams"]
 
-SMALL: Final = Path(__file__).parents[1] / "data" / "streams" / "q35-10.0.13.gz"
-BLOCK: Final = "pc.ram"
-PAGE: Final = 4096
+SMALL: Final = "q35-10.0.13"
 RUN: Final = 1024  # pages written at once
 SPARSE: Final = 2048  # of so many runs' pages, one page has content
 METER: Final = """
@@ -47,25 +45,9 @@ print(json.dumps([os.waitstatus_to_exitcode(status), wall, used.ru_utime + used.
 
 
 def write_stream(file: Path, pages: int, content: Callable[[int], Iterator[PageRun]]) -> None:
-    """A guest with `pages` pages of memory, of which `content(pages)` gives the records; the rest is as saved."""
-    stream = read_stream(gzip.decompress(SMALL.read_bytes()))
-    block = next(e for s in stream.sections for e in s.events if isinstance(e, RamBlock) and e.name == BLOCK)
+    """A guest with `pages` pages of memory, of which `content(pages)` gives the records."""
     with file.open("wb") as out:
-        written = False
-        for event in stream.events:
-            if not (isinstance(event, PageRun) and event.block == BLOCK):
-                out.write(_enlarged(event, pages * PAGE, block.used_length).encode())
-            elif not written:
-                out.writelines(run.encode() for run in content(pages))
-                written = True
-
-
-def _enlarged(event: Event, size: int, before: int) -> Event:
-    if isinstance(event, RamTotal):
-        return RamTotal(event.total - before + size)
-    if isinstance(event, RamBlock) and event.name == BLOCK:
-        return RamBlock(BLOCK, size)
-    return event
+        out.writelines(enlarged(SMALL, pages, content(pages)))
 
 
 def random_pages(pages: int, changed: int = -1) -> Iterator[PageRun]:
