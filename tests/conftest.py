@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,4 +34,8 @@ def container_engine() -> docker.DockerClient:
     try:
         return connect()
     except EngineError as err:
-        missing(f"a container engine ({err})")
+        why = str(err)
+    with warnings.catch_warnings():  # the SDK forgets to close its socket when it cannot connect
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return missing(f"a container engine ({why})")

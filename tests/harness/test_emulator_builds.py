@@ -228,6 +228,7 @@ def test_nothing_is_made_by_a_look(tmp_path: Path) -> None:
 
 @pytest.mark.qemu
 @pytest.mark.slow
+@pytest.mark.usefixtures("container_engine")
 def test_a_contained_release_is_the_same_build_in_an_image(cache: Path) -> None:
     plain = prepare(spec("8.0"), cache=cache)["b"]
     contained = prepare(spec("8.0", contained=True), cache=cache)["b"]

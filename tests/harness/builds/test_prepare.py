@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import docker
+
 # Enough of an emulator for the probe: it answers on QMP and to two kinds of help.
 EMULATOR = """\
 #!{python}
@@ -141,7 +143,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def debian(cache: Path) -> PreparedBuild:
+def debian(cache: Path, container_engine: docker.DockerClient) -> PreparedBuild:  # noqa: ARG001 - it must be there
     return prepare({"a": BuildSpec("a", Provider.DEBIAN, suite=SUITE)}, cache=cache)["a"]
 
 
@@ -205,6 +207,7 @@ def test_missing_image_and_missing_emulator_are_named(debian: PreparedBuild, cac
 
 @pytest.mark.qemu
 @pytest.mark.slow
+@pytest.mark.usefixtures("container_engine")
 def test_interrupted_import_leaves_nothing() -> None:
     def root() -> Iterator[bytes]:
         yield bytes(10240)
@@ -218,6 +221,7 @@ def test_interrupted_import_leaves_nothing() -> None:
 
 @pytest.mark.qemu
 @pytest.mark.slow
+@pytest.mark.usefixtures("container_engine")
 def test_suite_that_is_not_there_is_a_build_error(cache: Path) -> None:
     specs = {"n": BuildSpec("n", Provider.DEBIAN, suite="nosuchsuite")}
     with pytest.raises(BuildError, match="'mmdebstrap' failed"):
