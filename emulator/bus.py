@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from emulator.errors import DeviceError
+from migmatrix.emulator.errors import DeviceError
 
 if TYPE_CHECKING:
-    from emulator.device import Device
+    from migmatrix.emulator.device import Device
 
 __all__ = ["Bus"]
 

@@ -16,16 +16,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from emulator.errors import FatalError
-from emulator.keyvalue import flag
-from emulator.loop import READ, WRITE
-from emulator.sockets import Socket, accept, connect_tcp, listener, receive, unix_socket
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.loop import READ, WRITE
+from migmatrix.emulator.options.keyvalue import flag
+from migmatrix.emulator.sockets import Socket, accept, connect_tcp, listener, receive, unix_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emulator.loop import Loop
-    from emulator.optionrecords import Chardev
+    from migmatrix.emulator.loop import Loop
+    from migmatrix.emulator.options.records import Chardev
 
 __all__ = ["Backend", "open_chardev"]
 

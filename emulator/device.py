@@ -17,17 +17,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from emulator.bus import Bus
-from emulator.errors import DeviceError, PropertyError
-from emulator.properties import Form, Property
-from vmstate.description import VMState
-from vmstate.lifetime import lives, resolve
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.errors import DeviceError, PropertyError
+from migmatrix.emulator.properties import Form, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.lifetime import lives, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from emulator.machine import Machine
-    from vmstate.registry import Entry, LegacyHandlers
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.vmstate.device.registry import Entry, LegacyHandlers
 
 __all__ = ["Bus", "Device", "DeviceError", "PropertyError", "ancestors", "declared"]
 
@@ -47,7 +47,7 @@ class Device:
     description: ClassVar[str] = ""
     hotpluggable: ClassVar[bool] = True
     in_tree: ClassVar[bool] = True  # False: in QEMU it is no object, only a section
-    # how old streams name the section; see `vmstate.registry.Registry.register`
+    # how old streams name the section; see `vmstate.device.registry.Registry.register`
     instance_id: int | None = None
     alias_id: int = -1
     required_for_version: int = 0

@@ -9,13 +9,13 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any
 
-from emulator.errors import FatalError
-from vmstate.description import VMState
-from vmstate.lifetime import resolve
+from migmatrix.emulator.errors import FatalError
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.lifetime import resolve
 
 if TYPE_CHECKING:
-    from emulator.release import Release
-    from vmstate.description import Field
+    from migmatrix.emulator.release import Release
+    from migmatrix.vmstate.device.description import Field
 
 __all__ = ["dump"]
 

@@ -18,17 +18,17 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING, Final
 
-from emulator.errors import FatalError
-from emulator.memory import PAGE_SIZE
-from vmstate.description import VMState
-from vmstate.fields import uint64, uint64_equal
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint64, uint64_equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emulator.machine import Machine
-    from emulator.memory import RamBlock
-    from emulator.optionrecords import Workload
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.options.records import Workload
 
 __all__ = ["VMSTATE_WORKLOAD", "Heartbeat", "Walk", "WorkloadGuest", "start_guest"]
 

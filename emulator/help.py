@@ -8,16 +8,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from emulator.device import declared
-from emulator.errors import FatalError
-from emulator.qmp.server import PACKAGE, version_of
+from migmatrix.emulator.device import declared
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.qmp.server import PACKAGE, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from emulator.optionrecords import Options
-    from emulator.properties import Property
-    from emulator.release import Release
+    from migmatrix.emulator.options.records import Options
+    from migmatrix.emulator.properties import Property
+    from migmatrix.emulator.release import Release
 
 __all__ = ["answer"]
 
@@ -44,8 +44,8 @@ def _version(release: Release) -> Iterator[str]:
 
 
 def _usage(release: Release) -> Iterator[str]:
-    from emulator.optiontable import OPTIONS  # noqa: PLC0415 - the table is loaded, the name is short
-    from vmstate.lifetime import lives  # noqa: PLC0415
+    from migmatrix.emulator.options.table import OPTIONS  # noqa: PLC0415 - the table is loaded, the name is short
+    from migmatrix.vmstate.device.lifetime import lives  # noqa: PLC0415
 
     yield from _version(release)
     yield "usage: python -m emulator [--release X.Y] [options]"

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from emulator.clock import Clock
+from migmatrix.emulator.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,22 +12,22 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.bus import Bus
-from emulator.clock import Clock
-from emulator.device import Device, ancestors
-from emulator.errors import DeviceError, FatalError, PropertyError
-from emulator.optionrecords import Smp
-from emulator.properties import Form
-from vmstate.lifetime import lives
-from vmstate.registry import Registry
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.clock import Clock
+from migmatrix.emulator.device import Device, ancestors
+from migmatrix.emulator.errors import DeviceError, FatalError, PropertyError
+from migmatrix.emulator.options.records import Smp
+from migmatrix.emulator.properties import Form
+from migmatrix.vmstate.device.lifetime import lives
+from migmatrix.vmstate.device.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from emulator.memory import RamBlock
-    from emulator.migration import Migration
-    from emulator.optionrecords import DeviceOption, Options
-    from emulator.release import CompatEntry, MachineType, Release
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration import Migration
+    from migmatrix.emulator.options.records import DeviceOption, Options
+    from migmatrix.emulator.release import CompatEntry, MachineType, Release
 
 __all__ = ["Machine", "build_machine"]
 
@@ -86,7 +86,7 @@ class Machine:
     def migration(self) -> Migration:
         """The machine's migration; its code is loaded when it is first asked for."""
         if self._migration is None:
-            from emulator.migration import Migration  # noqa: PLC0415 - not needed to start
+            from migmatrix.emulator.migration import Migration  # noqa: PLC0415 - not needed to start
 
             self._migration = Migration(self)
         return self._migration
@@ -137,7 +137,7 @@ class Machine:
 
     def add_ram(self, name: str, size: int, *, max_size: int | None = None) -> RamBlock:
         """A RAM block, zero; with `max_size` it may be resized up to that. ValueError for a name that is taken."""
-        from emulator.memory import RamBlock  # noqa: PLC0415 - a device module may come here first
+        from migmatrix.emulator.memory import RamBlock  # noqa: PLC0415 - a device module may come here first
 
         if name in self.ram_blocks:
             raise ValueError(f"RAM block {name!r} exists")
@@ -319,7 +319,7 @@ def _topology(release: Release, type_: MachineType, given: Smp) -> Smp:
     """All numbers of `-smp`; FatalError."""
     if given == _NOT_GIVEN:
         return _ONE_CPU
-    from emulator.topology import check_limit, resolve_smp  # noqa: PLC0415 - few starts have more than one
+    from migmatrix.emulator.topology import check_limit, resolve_smp  # noqa: PLC0415 - few starts have more than one
 
     full = resolve_smp(given, release.name, prefer_sockets=type_.prefer_sockets)
     check_limit(full, type_.name, type_.max_cpus)
@@ -330,7 +330,7 @@ def build_machine(
     release: Release, options: Options, warn: Callable[[str], object] = lambda _: None
 ) -> Machine:
     """The machine that a command line asks for, stopped; FatalError with what QEMU prints, `warn` gets its warnings."""
-    from emulator.boards import complete, populate  # noqa: PLC0415 - boards import this module
+    from migmatrix.emulator.boards import complete, populate  # noqa: PLC0415 - boards import this module
 
     machine = Machine(release, _machine_type(release, options.machine), options)
     for line in _early_warnings(machine):
@@ -367,7 +367,7 @@ def _machine_type(release: Release, name: str) -> MachineType:
 def _check_migration(machine: Machine) -> None:
     """FatalError for a ``-global migration.NAME=`` that cannot be; without one the object can wait."""
     if any(driver == "migration" for driver, _, _ in machine.globals):
-        from emulator.migration.control import check_properties  # noqa: PLC0415 - as few starts as may be
+        from migmatrix.emulator.migration.control import check_properties  # noqa: PLC0415 - as few starts as may be
 
         check_properties(machine)
 

@@ -15,13 +15,13 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from emulator.chardev import Backend, open_chardev
-from emulator.errors import FatalError, QmpError
-from emulator.loop import Loop
-from emulator.machine import Machine, build_machine
-from emulator.options import Options, parse
-from emulator.qmp.server import Server
-from emulator.release import Release, open_release
+from migmatrix.emulator.chardev import Backend, open_chardev
+from migmatrix.emulator.errors import FatalError, QmpError
+from migmatrix.emulator.loop import Loop
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import Options, parse
+from migmatrix.emulator.qmp.server import Server
+from migmatrix.emulator.release import Release, open_release
 
 if TYPE_CHECKING:
     import signal
@@ -59,13 +59,13 @@ def _complain(line: str) -> None:
 
 
 def _answer(options: Options, release: Release) -> int:
-    from emulator.help import answer  # noqa: PLC0415 - only for those who ask
+    from migmatrix.emulator.help import answer  # noqa: PLC0415 - only for those who ask
 
     return answer(options, release)
 
 
 def _dump(options: Options, release: Release) -> int:
-    from emulator.dump import dump  # noqa: PLC0415 - as above
+    from migmatrix.emulator.dump import dump  # noqa: PLC0415 - as above
 
     machine = (release.machine_type(options.machine) if options.machine else None) or release.default_machine
     dump(release, machine.name, options.dump_vmstate)
@@ -136,7 +136,7 @@ class _Process:
         chardev = self._chardevs.get(str(consoles[0].props.get("chardev", ""))) if consoles else None
         if chardev is None and self._options.workload is None:
             return
-        from emulator.guest import start_guest  # noqa: PLC0415 - most guests never run
+        from migmatrix.emulator.guest import start_guest  # noqa: PLC0415 - most guests never run
 
         start_guest(machine, _nothing if chardev is None else chardev.write)
         if chardev is not None:

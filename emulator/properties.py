@@ -13,9 +13,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.errors import PropertyError
-from vmstate.lifetime import lives, release_key
-from vmstate.record import Record
+from migmatrix.emulator.errors import PropertyError
+from migmatrix.vmstate.device.lifetime import lives, release_key
+from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

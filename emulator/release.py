@@ -15,11 +15,11 @@ import marshal
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from emulator.errors import FatalError
-from vmstate.record import Record
+from migmatrix.emulator.errors import FatalError
+from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
-    from emulator.device import Device
+    from migmatrix.emulator.device import Device
 
 __all__ = ["CompatEntry", "MachineType", "Release", "data_root", "freeze", "load", "open_release", "thaw"]
 
@@ -116,12 +116,10 @@ class Release:
 
 
 def data_root() -> str:
-    """The directory that holds ``machines`` and ``compat``: the checkout, or the installed package's data."""
+    """The directory that holds ``machines`` and ``compat``: `migmatrix`'s own data."""
     from pathlib import Path  # noqa: PLC0415 - not needed to start from a frozen file
 
-    package = Path(__file__).resolve().parent
-    installed = package / "data"
-    return str(installed if installed.is_dir() else package.parent)
+    return str(Path(__file__).parents[1] / "data")
 
 
 def open_release(name: str, frozen: str | None = None) -> Release:
@@ -134,7 +132,7 @@ def open_release(name: str, frozen: str | None = None) -> Release:
 
 def load(name: str) -> Release:
     """`name` from the data files; FatalError for a release that they do not have."""
-    from emulator.release_data import read_facts  # noqa: PLC0415 - YAML only where it is needed
+    from migmatrix.emulator.release_data import read_facts  # noqa: PLC0415 - YAML only where it is needed
 
     return Release(read_facts(name, data_root()))
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import yaml
 
-from emulator.devices import index
-from emulator.errors import FatalError
-from vmstate.lifetime import lives, release_key
+from migmatrix.emulator.devices import index
+from migmatrix.emulator.errors import FatalError
+from migmatrix.vmstate.device.lifetime import lives, release_key
 
 __all__ = ["effective", "read_facts", "releases"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from emulator.errors import QmpError
-from emulator.texts import text
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
+    from migmatrix.emulator.machine import Machine
 
 __all__ = ["Snapshots"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vmstate.lifetime import lives
+from migmatrix.vmstate.device.lifetime import lives
 
 __all__ = ["text"]
 

@@ -9,9 +9,9 @@ Rules: "-smp" in QEMU's documentation of the command line; sentences: QEMU 5.2.0
 
 from __future__ import annotations
 
-from emulator.errors import FatalError
-from emulator.optionrecords import Smp
-from vmstate.lifetime import lives
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.options.records import Smp
+from migmatrix.vmstate.device.lifetime import lives
 
 __all__ = ["check_limit", "resolve_smp"]
 

@@ -1,6 +1,6 @@
-"""The compatibility-matrix harness. Start with `harness.session.execute`, which wires all stages.
+"""The compatibility-matrix harness. Start with `harness.run.pipeline.execute`, which wires all stages.
 
-`model` has the words, `config` and `plan` say what to run, `builds`, `engines` and `hops` run it, `judge` says what
+`model` has the words, `config` and `plan` say what to run, `builds`, `engines` and `legs` run it, `judge` says what
 happened, `known` whether that was expected, `store` keeps it, `report` shows it.
 """
 

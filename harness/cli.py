@@ -1,7 +1,7 @@
 """The door of `migmatrix`: finds the command, turns errors into one line and an exit code.
 
 Rule: what is imported here is paid by every command. `stream` reads files and needs little more than `vmstate`; it
-is told apart by its name alone. All other commands are in `harness.commands`, imported when one of them is asked for.
+is told apart by its name alone. All other commands are in `harness.commands.main`, imported when one of them is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, NoReturn, cast
 
-from harness.errors import ExitCode, InfrastructureError, UserError
+from migmatrix.harness.errors import ExitCode, InfrastructureError, UserError
 
 __all__ = ["main"]
 
@@ -35,12 +35,12 @@ def _command(arguments: list[str]) -> int:
     """Exit code of the command that `arguments` name; UserError for options that it does not have."""
     if arguments[:1] == ["stream"]:
         gc.disable()  # nothing that it imports or reads becomes garbage before its end
-        from harness.stream_cli import main as stream  # noqa: PLC0415 - see the rule above
+        from migmatrix.harness.commands.stream import main as stream  # noqa: PLC0415 - see the rule above
 
         _leave(stream(arguments[1:]))
     import typer  # noqa: PLC0415 - see the rule above
 
-    from harness.commands import app  # noqa: PLC0415
+    from migmatrix.harness.commands.main import app  # noqa: PLC0415
 
     usage_error = cast("type[Exception]", typer.BadParameter.__base__)  # click's, of whatever click typer has
     try:

@@ -7,7 +7,7 @@
     └── InfrastructureError  the harness or the host failed: verdict `error`, exit 3
         ├── EngineError      the container engine or a supervisor
         ├── BuildError       an emulator build cannot be prepared
-        └── StoreError       the hop store or a run directory
+        └── StoreError       the leg store or a run directory
 
 Everything else that escapes is a bug and ends in a traceback.
 """
@@ -89,4 +89,4 @@ class BuildError(InfrastructureError):
 
 
 class StoreError(InfrastructureError):
-    """The hop store or a run directory could not be read or written."""
+    """The leg store or a run directory could not be read or written."""

@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
 
-from harness.config.nodes import read_document
-from harness.config.records import validate
-from harness.config.schema import KnownIssueSpec
-from harness.errors import ConfigError, ExitCode, UserError
-from harness.model import Outcome, Verdict
-from harness.select import CELL_KEYS, Selection, Term, glob_match
+from migmatrix.harness.config.nodes import read_document
+from migmatrix.harness.config.records import validate
+from migmatrix.harness.config.schema import KnownIssueSpec
+from migmatrix.harness.errors import ConfigError, ExitCode, UserError
+from migmatrix.harness.model import Outcome, Verdict
+from migmatrix.harness.select import CELL_KEYS, Selection, Term, glob_match
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from harness.config.nodes import Document, Loc
-    from harness.errors import Position
-    from harness.model import Cell, CellResult
+    from migmatrix.harness.config.nodes import Document, Loc
+    from migmatrix.harness.errors import Position
+    from migmatrix.harness.model import Cell, CellResult
 
 __all__ = ["KnownIssue", "apply", "exit_code", "load_known", "unmatched"]
 

@@ -1,9 +1,9 @@
 """The words of the project as plain records; no I/O, no policy, imported by every other module.
 
-Verdicts and outcomes are defined in `docs/words.md`. A *hop* here is one emulator that is started
+Verdicts and outcomes are defined in `docs/words.md`. A *leg* here is one emulator that is started
 (with or without a stream in), checked, and perhaps saved: the build rule
-``hop(stream in, build, machine, profile, mode, guest) -> (evidence, stream out)``.
-A cell ``A>B>C`` is the chain of three such hops; its migrations are numbered 1 (A to B) and 2 (B to C).
+``leg(stream in, build, machine, profile, mode, guest) -> (evidence, stream out)``.
+A cell ``A>B>C`` is the chain of three such legs; its migrations are numbered 1 (A to B) and 2 (B to C).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "CellResult",
     "EmulatorEvidence",
     "Guest",
-    "HopEvidence",
+    "LegEvidence",
     "Mode",
     "Outcome",
     "Profile",
@@ -57,7 +57,7 @@ class Outcome(StrEnum):
 
 
 class Stage(StrEnum):
-    """The step of a hop in which something happened, in the order of time."""
+    """The step of a leg in which something happened, in the order of time."""
 
     START = "start"  # until the QMP greeting and the capabilities are set
     LOAD = "load"  # the incoming migration
@@ -84,7 +84,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a hop is done. `transport` is empty for `snapshot`, else tcp, unix, exec, fd or file.
+    """How a leg is done. `transport` is empty for `snapshot`, else tcp, unix, exec, fd or file.
 
     Capabilities are set to true on both sides (`source_*`/`destination_*` add to one side);
     parameters go to `migrate-set-parameters`.
@@ -108,7 +108,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each hop."""
+    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each leg."""
 
     name: str
     kind: str  # "paused" | "firmware"
@@ -148,7 +148,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class QmpMessage:
-    """One QMP object: `direction` is ``>`` sent, ``<`` received; `at` seconds since the hop began."""
+    """One QMP object: `direction` is ``>`` sent, ``<`` received; `at` seconds since the leg began."""
 
     at: float
     direction: str
@@ -174,7 +174,7 @@ class EmulatorEvidence:
 
 @dataclass(frozen=True, slots=True)
 class StageEvidence:
-    """One step of a hop; `problem` is empty when it went well, else what the harness saw.
+    """One step of a leg; `problem` is empty when it went well, else what the harness saw.
 
     ``exited`` an emulator ended; ``deadline`` not done in time; ``qmp-error`` a command was refused
     (`detail` is the error's text); ``migration-failed`` the status went to failed (`detail` is
@@ -192,15 +192,15 @@ class StageEvidence:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """The stream that a hop left: SHA-256 (hex) and length of the uncompressed bytes."""
+    """The stream that a leg left: SHA-256 (hex) and length of the uncompressed bytes."""
 
     sha256: str
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class HopEvidence:
-    """Everything recorded about one hop; a verdict can be computed from it again.
+class LegEvidence:
+    """Everything recorded about one leg; a verdict can be computed from it again.
 
     `infrastructure` is the text of a host or engine failure and empty otherwise; such evidence is
     never stored for reuse. `free_bytes` is the least free space seen where the stream was written.
@@ -232,9 +232,9 @@ class HopEvidence:
 class CellResult:
     """One line of `results.jsonl` (schema: docs/results.schema.json).
 
-    `hop` is the number of the migration that went wrong (1 = A to B). `reason` is plain text for
+    `leg` is the number of the migration that went wrong (1 = A to B). `reason` is plain text for
     cells that were not run or whose outcome needs a word; `known_issue` the id that matched.
-    `hops` are the keys of the hops that the verdict rests on, in the order of the path.
+    `legs` are the keys of the legs that the verdict rests on, in the order of the path.
     """
 
     cell: Cell
@@ -247,7 +247,7 @@ class CellResult:
     seconds: float = 0.0
     reason: str = ""
     known_issue: str | None = None
-    hops: tuple[str, ...] = ()
+    legs: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The published form, keys in the documented order."""
@@ -275,7 +275,7 @@ class CellResult:
             "seconds": round(self.seconds, 4),
             "reason": self.reason,
             "known_issue": self.known_issue,
-            "hops": list(self.hops),
+            "hops": list(self.legs),
         }
 
     @classmethod
@@ -293,5 +293,5 @@ class CellResult:
             seconds=data["seconds"],
             reason=data["reason"],
             known_issue=data["known_issue"],
-            hops=tuple(data["hops"]),
+            legs=tuple(data["hops"]),
         )

@@ -2,7 +2,7 @@
 
     pytest --matrix matrices/debian.yaml -n 2 --dist worksteal -k virtio
 
-Workers share hops through the store. `fail` fails with its cause, `unsupported` and `blocked` are skipped with the
+Workers share legs through the store. `fail` fails with its cause, `unsupported` and `blocked` are skipped with the
 reason, a known issue is an expected failure, a host failure is an error of the harness. A cell whose worker was
 killed is run again, once: what happened to the worker says nothing about the cell.
 """
@@ -10,7 +10,7 @@ killed is run again, once: what happened to the worker says nothing about the ce
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,10 +21,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.known import KnownIssue
-    from harness.model import Cell, CellResult, HopEvidence
-    from harness.runner import Judged, Runner
-    from harness.session import Prepared, RunOptions
+    from migmatrix.harness.known import KnownIssue
+    from migmatrix.harness.model import Cell, CellResult, LegEvidence
+    from migmatrix.harness.run.pipeline import Prepared, RunOptions
+    from migmatrix.harness.run.runner import Judged, Runner
 
 __all__ = ["CellFailure", "MatrixFile", "MatrixItem"]
 
@@ -94,7 +94,7 @@ class _MatrixRun:
     """Everything that runs cells in this process, opened when the first one runs."""
 
     def __init__(self, prepared: Prepared, options: RunOptions) -> None:
-        from harness.known import load_known  # noqa: PLC0415
+        from migmatrix.harness.known import load_known  # noqa: PLC0415
 
         self.prepared = prepared
         self.matrix = prepared.matrix
@@ -107,8 +107,8 @@ class _MatrixRun:
         self._loop: asyncio.Runner | None = None
 
     def judge(self, cell: Cell) -> tuple[Judged, CellResult]:
-        """Run a cell, unless its hops are stored, and give it an outcome."""
-        from harness.known import apply  # noqa: PLC0415
+        """Run a cell, unless its legs are stored, and give it an outcome."""
+        from migmatrix.harness.known import apply  # noqa: PLC0415
 
         if self._loop is None:
             self._loop = self._stack.enter_context(asyncio.Runner())
@@ -119,26 +119,22 @@ class _MatrixRun:
         return judged, apply(judged.result, self.known, today, self.matrix.policy.blocked)
 
     def _open(self, loop: asyncio.Runner) -> Runner:
-        from harness.engines import Engines, Workspace  # noqa: PLC0415
-        from harness.runner import Runner, Settings  # noqa: PLC0415
-        from harness.store import HopStore  # noqa: PLC0415
+        from migmatrix.harness.run.opening import opened  # noqa: PLC0415
+        from migmatrix.harness.run.runner import Settings  # noqa: PLC0415
 
-        workspace = self._stack.enter_context(Workspace())
-        loop.run(asyncio.sleep(0))  # the loop exists from here on
-        engines = Engines(workspace, print)
-        self._stack.callback(lambda: loop.run(engines.__aexit__(None, None, None)))
         policy = self.matrix.policy
-        settings = Settings(1, policy.deadlines, policy.retries)
-        store = HopStore(self._options.store, print)
+        closing = AsyncExitStack()
+        self._stack.callback(lambda: loop.run(closing.aclose()))
 
         async def make() -> Runner:
-            return Runner(
-                self.prepared.plan, self.prepared.builds, engines, store, workspace, settings, lambda *_: None
+            where = await closing.enter_async_context(
+                opened(self._options.store, Settings(1, policy.deadlines, policy.retries), print)
             )
+            runner = where.runner(self.prepared.plan, self.prepared.builds)
+            closing.push_async_callback(runner.close)
+            return runner
 
-        runner = loop.run(make())
-        self._stack.callback(lambda: loop.run(runner.close()))
-        return runner
+        return loop.run(make())
 
     def close(self) -> None:
         """End emulators and containers, last opened first."""
@@ -146,15 +142,14 @@ class _MatrixRun:
 
 
 def _run_of(config: pytest.Config) -> _MatrixRun:
-    from harness.errors import MigmatrixError  # noqa: PLC0415
-    from harness.session import RunOptions, prepare_plan  # noqa: PLC0415
-    from harness.store import default_store  # noqa: PLC0415
+    from migmatrix.harness.errors import MigmatrixError  # noqa: PLC0415
+    from migmatrix.harness.run.opening import store_directory  # noqa: PLC0415
+    from migmatrix.harness.run.pipeline import RunOptions, prepare_plan  # noqa: PLC0415
 
     if _RUNS not in config.stash:
-        store = config.getoption("matrix_store")
         options = RunOptions(
             file=Path(config.getoption("matrix")),
-            store=Path(store) if store else default_store(),
+            store=store_directory(config.getoption("matrix_store")),
             select=tuple(config.getoption("matrix_select")),
         )
         try:
@@ -182,8 +177,8 @@ class MatrixItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run the cell and turn its outcome into pytest's."""
-        from harness.errors import InfrastructureError  # noqa: PLC0415
-        from harness.model import Outcome  # noqa: PLC0415
+        from migmatrix.harness.errors import InfrastructureError  # noqa: PLC0415
+        from migmatrix.harness.model import Outcome  # noqa: PLC0415
 
         judged, result = _run_of(self.config).judge(self.cell)
         self.user_properties.append(("verdict", str(result.verdict)))
@@ -212,12 +207,12 @@ class MatrixItem(pytest.Item):
 
 
 def _failure(failure: CellFailure, matrix: Path) -> Iterator[str]:
-    from harness.report.data import repeat_command  # noqa: PLC0415
-    from harness.show import render_hop, render_verdict  # noqa: PLC0415
+    from migmatrix.harness.report.data import repeat_command  # noqa: PLC0415
+    from migmatrix.harness.stored.show import render_leg, render_verdict  # noqa: PLC0415
 
     yield from render_verdict(failure.result)
     yield f"repeat    {repeat_command(failure.result.cell, str(matrix))}"
-    hops: list[HopEvidence] = [hop for hop in failure.judged.basis.hops if hop is not None]
-    for hop in hops[-1:]:
-        quiet = [replace(emulator, qmp=()) for emulator in hop.emulators]
-        yield from render_hop(replace(hop, emulators=tuple(quiet)))
+    legs: list[LegEvidence] = [leg for leg in failure.judged.basis.legs if leg is not None]
+    for leg in legs[-1:]:
+        quiet = [replace(emulator, qmp=()) for emulator in leg.emulators]
+        yield from render_leg(replace(leg, emulators=tuple(quiet)))

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from migmatrix.harness.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from harness.model import Cell, CellResult
+    from migmatrix.harness.model import Cell, CellResult
 
 __all__ = ["CELL_KEYS", "RESULT_KEYS", "Selection", "Term", "glob_match"]
 

@@ -28,8 +28,8 @@ def container_engine() -> docker.DockerClient:
     """A client of a container engine."""
     from needs import missing
 
-    from harness.engines.docker import connect
-    from harness.errors import EngineError
+    from migmatrix.harness.engines.docker import connect
+    from migmatrix.harness.errors import EngineError
 
     try:
         return connect()

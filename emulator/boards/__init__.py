@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.bus import Bus
-from emulator.errors import DeviceError, FatalError
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.errors import DeviceError, FatalError
 
 if TYPE_CHECKING:
-    from emulator.device import Device
-    from emulator.machine import Machine
+    from migmatrix.emulator.device import Device
+    from migmatrix.emulator.machine import Machine
 
 __all__ = ["complete", "cpu_type", "populate"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emulator.device import Device
-from vmstate.lifetime import lives
+from migmatrix.emulator.device import Device
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.devices.state import Part, Timeline, clear
-from emulator.devices.system.ioapic import Apic
-from emulator.devices.system.x86_state import VMSTATE_CPU, VMSTATE_CPU_COMMON
-from emulator.properties import BOOL, INT64, STRING, UINT32, Property
-from vmstate.description import HookError
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.devices.state import Part, Timeline, clear
+from migmatrix.emulator.devices.system.ioapic import Apic
+from migmatrix.emulator.devices.system.x86_state import VMSTATE_CPU, VMSTATE_CPU_COMMON
+from migmatrix.emulator.properties import BOOL, INT64, STRING, UINT32, Property
+from migmatrix.vmstate.device.description import HookError
 
 __all__ = ["FEATURES", "X86Cpu"]
 

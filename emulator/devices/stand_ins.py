@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from emulator.device import Device
-from emulator.devices.state import clear
-from emulator.properties import BOOL, Property
-from vmstate.description import Bump, VMState
-from vmstate.fields import boolean, uint32, uint64
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.state import clear
+from migmatrix.emulator.properties import BOOL, Property
+from migmatrix.vmstate.device.description import Bump, VMState
+from migmatrix.vmstate.device.fields import boolean, uint32, uint64
 
 __all__ = ["PL011", "S390CSS", "GICv3ITS"]
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
-from vmstate.engine.common import nested
-from vmstate.lifetime import release_key
+from migmatrix.vmstate.device.common import nested
+from migmatrix.vmstate.device.lifetime import release_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmstate.description import Field, VMState
+    from migmatrix.vmstate.device.description import Field, VMState
 
 __all__ = ["Part", "Timeline", "any_set", "clear", "made"]
 

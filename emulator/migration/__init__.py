@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emulator.migration.control import Migration
+    from migmatrix.emulator.migration.control import Migration
 
 __all__ = ["Migration"]
 
@@ -19,6 +19,6 @@ def __getattr__(name: str) -> Any:
     """Load `Migration` when it is first asked for: a machine that starts only registers its sections."""
     if name != "Migration":
         raise AttributeError(name)
-    from emulator.migration.control import Migration  # noqa: PLC0415 - see above
+    from migmatrix.emulator.migration.control import Migration  # noqa: PLC0415 - see above
 
     return Migration

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.errors import QmpError
-from vmstate.record import Record
+from migmatrix.emulator.errors import QmpError
+from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emulator.migration.traits import Traits
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["Address", "from_channels", "parse_uri"]
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from emulator.migration.faults import LoadFault
-from emulator.migration.names import c_string
-from emulator.migration.streams import BytesChannel, Input
-from vmstate.wire import MAX_PACKAGED, CommandCode
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.names import c_string
+from migmatrix.emulator.migration.streams import BytesChannel, Input
+from migmatrix.vmstate.wire.constants import MAX_PACKAGED, CommandCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from emulator.migration.returnpath import ReplyPath
-    from emulator.migration.traits import Traits
+    from migmatrix.emulator.migration.returnpath import ReplyPath
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["CommandHandler"]
 

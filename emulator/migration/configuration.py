@@ -9,15 +9,15 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.migration.names import c_string
-from vmstate import fields as f
-from vmstate.description import HookError, Info, Slot, VMState
-from vmstate.wire import CAPABILITY_IGNORE_SHARED, CAPABILITY_MAPPED_RAM
+from migmatrix.emulator.migration.names import c_string
+from migmatrix.vmstate.device import fields as f
+from migmatrix.vmstate.device.description import HookError, Info, Slot, VMState
+from migmatrix.vmstate.wire.constants import CAPABILITY_IGNORE_SHARED, CAPABILITY_MAPPED_RAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["VMSTATE_CONFIGURATION", "Configuration", "Disagreement"]
 

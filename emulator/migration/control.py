@@ -11,32 +11,32 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from emulator.devices.system.migration import MigrationObject
-from emulator.errors import DeviceError, FatalError, QmpError
-from emulator.migration import snapshot
-from emulator.migration.address import Address, from_channels, parse_uri
-from emulator.migration.commands import CommandHandler
-from emulator.migration.configuration import Configuration
-from emulator.migration.globalstate import GlobalState
-from emulator.migration.incoming import Incoming
-from emulator.migration.loadstate import StateReader
-from emulator.migration.outgoing import Outgoing
-from emulator.migration.query import describe
-from emulator.migration.ram import RamSection
-from emulator.migration.savestate import Framing, StateWriter
-from emulator.migration.sections import complete_sections, find_state
-from emulator.migration.settings import Settings
-from emulator.migration.states import Event, Progress, Status
-from emulator.migration.traits import Traits
-from emulator.migration.transports import listen, opened
-from vmstate.interpret import style_of
+from migmatrix.emulator.devices.system.migration import MigrationObject
+from migmatrix.emulator.errors import DeviceError, FatalError, QmpError
+from migmatrix.emulator.migration import snapshot
+from migmatrix.emulator.migration.address import Address, from_channels, parse_uri
+from migmatrix.emulator.migration.commands import CommandHandler
+from migmatrix.emulator.migration.configuration import Configuration
+from migmatrix.emulator.migration.globalstate import GlobalState
+from migmatrix.emulator.migration.incoming import Incoming
+from migmatrix.emulator.migration.loadstate import StateReader
+from migmatrix.emulator.migration.outgoing import Outgoing
+from migmatrix.emulator.migration.query import describe
+from migmatrix.emulator.migration.ram import RamSection
+from migmatrix.emulator.migration.savestate import Framing, StateWriter
+from migmatrix.emulator.migration.sections import complete_sections, find_state
+from migmatrix.emulator.migration.settings import Settings
+from migmatrix.emulator.migration.states import Event, Progress, Status
+from migmatrix.emulator.migration.traits import Traits
+from migmatrix.emulator.migration.transports import listen, opened
+from migmatrix.vmstate.device.interpret import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from emulator.machine import Machine
-    from emulator.migration.returnpath import ReplyPath, ReturnPath
-    from emulator.migration.streams import Input, Output
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.migration.returnpath import ReplyPath, ReturnPath
+    from migmatrix.emulator.migration.streams import Input, Output
 
 __all__ = ["Migration"]
 

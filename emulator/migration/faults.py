@@ -10,7 +10,7 @@ import errno as numbers
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from vmstate.engine.errors import VMStateError
+    from migmatrix.vmstate.device.errors import VMStateError
 
 __all__ = ["LoadError", "LoadFault", "Where"]
 

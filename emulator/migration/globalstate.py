@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from emulator.migration.names import c_string
-from vmstate import fields as f
-from vmstate.description import Field, HookError, VMState
+from migmatrix.emulator.migration.names import c_string
+from migmatrix.vmstate.device import fields as f
+from migmatrix.vmstate.device.description import Field, HookError, VMState
 
 __all__ = ["RUN_STATES", "VMSTATE_GLOBALSTATE", "GlobalState"]
 

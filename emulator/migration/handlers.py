@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from vmstate.registry import LegacyHandlers
+from migmatrix.vmstate.device.registry import LegacyHandlers
 
 if TYPE_CHECKING:
-    from emulator.migration.streams import Input, Output
-    from vmstate.registry import Entry, Registry
+    from migmatrix.emulator.migration.streams import Input, Output
+    from migmatrix.vmstate.device.registry import Entry, Registry
 
 __all__ = ["IterativeDevice", "Pending", "iterative", "register_iterative"]
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from emulator.migration.channel import Wake
-from emulator.migration.faults import LoadError
-from emulator.migration.messages import explain
-from emulator.migration.returnpath import ReplyPath
-from emulator.migration.states import Event
-from emulator.migration.streams import Input
+from migmatrix.emulator.migration.channel import Wake
+from migmatrix.emulator.migration.faults import LoadError
+from migmatrix.emulator.migration.messages import explain
+from migmatrix.emulator.migration.returnpath import ReplyPath
+from migmatrix.emulator.migration.states import Event
+from migmatrix.emulator.migration.streams import Input
 
 if TYPE_CHECKING:
-    from emulator.migration.channel import Channel
-    from emulator.migration.control import Migration
-    from emulator.migration.transports import Arrival
+    from migmatrix.emulator.migration.channel import Channel
+    from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.transports import Arrival
 
 __all__ = ["Incoming"]
 

@@ -12,21 +12,21 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
-from emulator.migration.faults import LoadError, LoadFault, Where
-from emulator.migration.handlers import iterative
-from emulator.migration.names import c_string
-from vmstate.engine.errors import Kind, VMStateError
-from vmstate.interpret import load_from
-from vmstate.wire import FILE_MAGIC, FILE_VERSION, SectionType
+from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
+from migmatrix.emulator.migration.faults import LoadError, LoadFault, Where
+from migmatrix.emulator.migration.handlers import iterative
+from migmatrix.emulator.migration.names import c_string
+from migmatrix.vmstate.device.errors import Kind, VMStateError
+from migmatrix.vmstate.device.interpret import load_from
+from migmatrix.vmstate.wire.constants import FILE_MAGIC, FILE_VERSION, SectionType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emulator.migration.commands import CommandHandler
-    from emulator.migration.savestate import Framing
-    from emulator.migration.streams import Input
-    from vmstate.registry import Entry, Registry
+    from migmatrix.emulator.migration.commands import CommandHandler
+    from migmatrix.emulator.migration.savestate import Framing
+    from migmatrix.emulator.migration.streams import Input
+    from migmatrix.vmstate.device.registry import Entry, Registry
 
 __all__ = ["StateReader"]
 

@@ -11,15 +11,15 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from emulator.migration.configuration import Disagreement
-from emulator.migration.faults import LoadFault
-from vmstate.engine.errors import Kind, VMStateError
+from migmatrix.emulator.migration.configuration import Disagreement
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.vmstate.device.errors import Kind, VMStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emulator.migration.faults import LoadError, Where
-    from emulator.migration.traits import Traits
+    from migmatrix.emulator.migration.faults import LoadError, Where
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["explain"]
 

@@ -13,21 +13,21 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from emulator.migration.channel import ChannelError, Wake
-from emulator.migration.pace import Pace
-from emulator.migration.returnpath import ReturnPath
-from emulator.migration.states import Event, Status
-from emulator.migration.streams import Output
-from emulator.migration.transports import connect
-from vmstate.commands import ping
-from vmstate.engine.errors import VMStateError
-from vmstate.wire import CommandCode
+from migmatrix.emulator.migration.channel import ChannelError, Wake
+from migmatrix.emulator.migration.pace import Pace
+from migmatrix.emulator.migration.returnpath import ReturnPath
+from migmatrix.emulator.migration.states import Event, Status
+from migmatrix.emulator.migration.streams import Output
+from migmatrix.emulator.migration.transports import connect
+from migmatrix.vmstate.device.errors import VMStateError
+from migmatrix.vmstate.wire.commands import ping
+from migmatrix.vmstate.wire.constants import CommandCode
 
 if TYPE_CHECKING:
-    from emulator.migration.address import Address
-    from emulator.migration.channel import Channel
-    from emulator.migration.control import Migration
-    from emulator.migration.savestate import StateWriter
+    from migmatrix.emulator.migration.address import Address
+    from migmatrix.emulator.migration.channel import Channel
+    from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.savestate import StateWriter
 
 __all__ = ["Outgoing"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emulator.migration.channel import Wake
-    from emulator.migration.streams import Output
+    from migmatrix.emulator.migration.channel import Wake
+    from migmatrix.emulator.migration.streams import Output
 
 __all__ = ["Pace"]
 

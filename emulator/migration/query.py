@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.memory import PAGE_SIZE
-from emulator.migration.states import Status
-from emulator.migration.traits import Span
+from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.states import Status
+from migmatrix.emulator.migration.traits import Span
 
 if TYPE_CHECKING:
-    from emulator.migration.control import Migration
-    from emulator.migration.outgoing import Outgoing
+    from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.outgoing import Outgoing
 
 __all__ = ["describe"]
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emulator.migration.handlers import IterativeDevice, Pending
-from vmstate.wire import RAM_SECTION, RAM_VERSION
+from migmatrix.emulator.migration.handlers import IterativeDevice, Pending
+from migmatrix.vmstate.wire.constants import RAM_SECTION, RAM_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from emulator.memory import RamBlock
-    from emulator.migration.ram_load import RamLoader
-    from emulator.migration.ram_save import RamSaver, RamStats
-    from emulator.migration.streams import Input, Output
-    from emulator.migration.traits import Traits
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.ram_load import RamLoader
+    from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
+    from migmatrix.emulator.migration.streams import Input, Output
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["RamSection"]
 
@@ -49,7 +49,7 @@ class RamSection(IterativeDevice):
 
     def save_setup(self, out: Output) -> None:
         """All pages are to be sent; the log of writes begins."""
-        from emulator.migration.ram_save import RamSaver  # noqa: PLC0415 - not needed to start
+        from migmatrix.emulator.migration.ram_save import RamSaver  # noqa: PLC0415 - not needed to start
 
         self._saver = RamSaver(list(self._blocks.values()), self._tell)
         self._saver.begin(out)
@@ -79,7 +79,7 @@ class RamSection(IterativeDevice):
 
     def load_setup(self) -> None:
         """No page came yet."""
-        from emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
+        from migmatrix.emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
 
         self._loader = RamLoader(self._blocks, self._traits)
 

@@ -12,19 +12,19 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from emulator.memory import PAGE_SIZE
-from emulator.migration.faults import LoadFault
-from emulator.migration.names import c_string
-from emulator.migration.xbzrle import decode_page
-from emulator.migration.zeros import MOST, RECORD, ZERO, zero_records
-from vmstate.wire import RAM_VERSION, RamFlag
+from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.names import c_string
+from migmatrix.emulator.migration.xbzrle import decode_page
+from migmatrix.emulator.migration.zeros import MOST, RECORD, ZERO, zero_records
+from migmatrix.vmstate.wire.constants import RAM_VERSION, RamFlag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emulator.memory import RamBlock
-    from emulator.migration.streams import Input
-    from emulator.migration.traits import Traits
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.streams import Input
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["RamLoader"]
 

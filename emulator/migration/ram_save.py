@@ -5,7 +5,7 @@
 3. A record names its block unless the record before it, in any section, had the same one.
 4. Memory: one byte per page, and what the output collects.
 
-Format: `stream-format`, RAM section; wire words in `vmstate.wire`.
+Format: `stream-format`, RAM section; wire words in `vmstate.wire.constants`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.memory import PAGE_SIZE
-from emulator.migration.zeros import MOST, ZERO, zero_records
-from vmstate.wire import RamFlag
+from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.zeros import MOST, ZERO, zero_records
+from migmatrix.vmstate.wire.constants import RamFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from emulator.memory import RamBlock
-    from emulator.migration.streams import Output
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.streams import Output
 
 __all__ = ["RamSaver", "RamStats"]
 

@@ -10,12 +10,12 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Final
 
-from emulator.migration.channel import ChannelError
-from emulator.migration.streams import Input
-from vmstate.wire import ReturnCode
+from migmatrix.emulator.migration.channel import ChannelError
+from migmatrix.emulator.migration.streams import Input
+from migmatrix.vmstate.wire.constants import ReturnCode
 
 if TYPE_CHECKING:
-    from emulator.migration.channel import Channel
+    from migmatrix.emulator.migration.channel import Channel
 
 __all__ = ["ReplyPath", "ReturnPath"]
 

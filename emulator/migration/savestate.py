@@ -6,7 +6,7 @@
 3. Device state is read under the machine's lock, which the caller holds for everything but the PARTs.
 4. What depends on release and machine type comes as `Framing`; nothing here compares releases.
 
-Format: `vmstate.wire`; the same code writes snapshots.
+Format: `vmstate.wire.constants`; the same code writes snapshots.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from emulator.jsontext import dumps
-from emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
-from emulator.migration.handlers import Pending, iterative
-from vmstate.interpret import save_state
-from vmstate.record import Record
-from vmstate.wire import FILE_MAGIC, FILE_VERSION, PAGE_SIZE, CommandCode, SectionType
+from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
+from migmatrix.emulator.migration.handlers import Pending, iterative
+from migmatrix.emulator.start.jsontext import dumps
+from migmatrix.vmstate.device.interpret import save_state
+from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.wire.constants import FILE_MAGIC, FILE_VERSION, PAGE_SIZE, CommandCode, SectionType
 
 if TYPE_CHECKING:
-    from emulator.migration.handlers import IterativeDevice
-    from emulator.migration.streams import Output
-    from vmstate.engine.save import Style
-    from vmstate.registry import Entry, Registry
+    from migmatrix.emulator.migration.handlers import IterativeDevice
+    from migmatrix.emulator.migration.streams import Output
+    from migmatrix.vmstate.device.registry import Entry, Registry
+    from migmatrix.vmstate.device.save import Style
 
 __all__ = ["Framing", "StateWriter"]
 

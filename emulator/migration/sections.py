@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from emulator.migration.faults import LoadFault
-from emulator.migration.globalstate import VMSTATE_GLOBALSTATE, GlobalState
-from emulator.migration.handlers import IterativeDevice, register_iterative
-from emulator.migration.ram import RamSection
-from emulator.migration.traits import Span, Traits
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.globalstate import VMSTATE_GLOBALSTATE, GlobalState
+from migmatrix.emulator.migration.handlers import IterativeDevice, register_iterative
+from migmatrix.emulator.migration.ram import RamSection
+from migmatrix.emulator.migration.traits import Span, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emulator.memory import RamBlock
-    from emulator.migration.streams import Input
-    from vmstate.registry import Registry
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.streams import Input
+    from migmatrix.vmstate.device.registry import Registry
 
 __all__ = ["complete_sections", "find_state", "register_first", "register_last"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from emulator.errors import QmpError
-from emulator.migration.traits import Span
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.traits import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from emulator.release import Release
+    from migmatrix.emulator.release import Release
 
 __all__ = ["Settings"]
 

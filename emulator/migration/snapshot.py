@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from emulator.errors import QmpError
-from emulator.migration.channel import Channel, ChannelError
-from emulator.migration.faults import LoadError
-from emulator.migration.messages import explain
-from emulator.migration.returnpath import ReplyPath
-from emulator.migration.streams import Input, Output
-from vmstate.engine.errors import VMStateError
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.channel import Channel, ChannelError
+from migmatrix.emulator.migration.faults import LoadError
+from migmatrix.emulator.migration.messages import explain
+from migmatrix.emulator.migration.returnpath import ReplyPath
+from migmatrix.emulator.migration.streams import Input, Output
+from migmatrix.vmstate.device.errors import VMStateError
 
 if TYPE_CHECKING:
-    from emulator.migration.control import Migration
+    from migmatrix.emulator.migration.control import Migration
 
 __all__ = ["delete", "load", "save"]
 

@@ -11,12 +11,12 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from emulator.errors import QmpError
-from emulator.migration.channel import Channel, ChannelError, Wake
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.channel import Channel, ChannelError, Wake
 
 if TYPE_CHECKING:
-    from emulator.migration.address import Address
-    from emulator.migration.transports import Arrival
+    from migmatrix.emulator.migration.address import Address
+    from migmatrix.emulator.migration.transports import Arrival
 
 __all__ = ["bound", "connected"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from emulator.migration.channel import ChannelError
+from migmatrix.emulator.migration.channel import ChannelError
 
 if TYPE_CHECKING:
     import threading

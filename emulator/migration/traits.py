@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from vmstate.lifetime import release_key
+from migmatrix.vmstate.device.lifetime import release_key
 
 __all__ = ["TRAITS", "Span", "Traits"]
 

@@ -11,15 +11,15 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from emulator.errors import QmpError
-from emulator.migration.channel import Channel
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.channel import Channel
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
 
-    from emulator.migration.address import Address
-    from emulator.migration.channel import Wake
+    from migmatrix.emulator.migration.address import Address
+    from migmatrix.emulator.migration.channel import Wake
 else:
     import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
 
@@ -46,7 +46,7 @@ def opened(address: Address, fds: Callable[[str], int | None]) -> Channel | None
 
 def connect(address: Address, wake: Wake) -> Channel:
     """Connect; ChannelError, also when `wake` ends the wait."""
-    from emulator.migration.sockets import connected  # noqa: PLC0415 - most streams go to a command or a file
+    from migmatrix.emulator.migration.sockets import connected  # noqa: PLC0415 - most streams go to a command or a file
 
     return connected(address, wake)
 
@@ -154,6 +154,6 @@ def listen(address: Address, fds: Callable[[str], int | None]) -> Arrival:
         return _Ready(_descriptor(address, fds))
     if address.kind == "file":
         return _Ready(_file(address, writing=False))
-    from emulator.migration.sockets import bound  # noqa: PLC0415 - as above
+    from migmatrix.emulator.migration.sockets import bound  # noqa: PLC0415 - as above
 
     return bound(address)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from emulator.memory import PAGE_SIZE
-from vmstate.wire import RamFlag
+from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.vmstate.wire.constants import RamFlag
 
 __all__ = ["MOST", "RECORD", "ZERO", "zero_records"]
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.errors import QmpError
-from emulator.qmp.monitor import Monitor
-from emulator.qmp.table import Call
-from emulator.texts import text
-from vmstate.lifetime import lives
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.qmp.monitor import Monitor
+from migmatrix.emulator.qmp.table import Call
+from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from emulator.chardev import Backend
-    from emulator.qmp.server import Server
+    from migmatrix.emulator.chardev import Backend
+    from migmatrix.emulator.qmp.server import Server
 
 __all__ = ["HumanSession", "run"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.jsontext import NotPlain, read_object
+from migmatrix.emulator.start.jsontext import NotPlain, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from emulator.qmp.syntax import Reader
+    from migmatrix.emulator.qmp.syntax import Reader
 
 __all__ = ["Input"]
 
@@ -44,7 +44,7 @@ class Input:
         yield from self._reader.feed(data)
 
     def _careful(self) -> Reader:
-        from emulator.qmp.syntax import Reader  # noqa: PLC0415 - few connections need it
+        from migmatrix.emulator.qmp.syntax import Reader  # noqa: PLC0415 - few connections need it
 
         return Reader(self._release, self._line, self._column)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.errors import QmpError
+from migmatrix.emulator.errors import QmpError
 
 __all__ = ["Monitor"]
 

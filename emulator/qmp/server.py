@@ -11,17 +11,17 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.qmp.session import Session
-from emulator.qmp.table import find_command
-from vmstate.lifetime import release_key
+from migmatrix.emulator.qmp.session import Session
+from migmatrix.emulator.qmp.table import find_command
+from migmatrix.vmstate.device.lifetime import release_key
 
 if TYPE_CHECKING:
-    from emulator.chardev import Backend
-    from emulator.loop import Loop
-    from emulator.machine import Machine
-    from emulator.qmp.monitor import Monitor
-    from emulator.qmp.table import Command
-    from emulator.snapshots import Snapshots
+    from migmatrix.emulator.chardev import Backend
+    from migmatrix.emulator.loop import Loop
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.qmp.monitor import Monitor
+    from migmatrix.emulator.qmp.table import Command
+    from migmatrix.emulator.snapshots import Snapshots
 
 __all__ = ["PACKAGE", "Server", "version_of"]
 
@@ -58,7 +58,7 @@ class Server:
     @cached_property
     def snapshots(self) -> Snapshots:
         """Where savevm puts what it saves."""
-        from emulator.snapshots import Snapshots  # noqa: PLC0415 - few machines have any
+        from migmatrix.emulator.snapshots import Snapshots  # noqa: PLC0415 - few machines have any
 
         return Snapshots(self.machine)
 
@@ -67,7 +67,7 @@ class Server:
         if control:
             self.sessions.append(Session(self, backend, pretty=pretty))
         else:
-            from emulator.qmp.human import HumanSession  # noqa: PLC0415 - few have one
+            from migmatrix.emulator.qmp.human import HumanSession  # noqa: PLC0415 - few have one
 
             self.sessions.append(HumanSession(self, backend))
         backend.start()

@@ -11,17 +11,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.errors import QmpError
-from emulator.jsontext import dumps
-from emulator.qmp.input import Input
-from emulator.qmp.monitor import Monitor
-from emulator.qmp.table import Call
-from emulator.qmp.types import generic
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.qmp.input import Input
+from migmatrix.emulator.qmp.monitor import Monitor
+from migmatrix.emulator.qmp.table import Call
+from migmatrix.emulator.qmp.types import generic
+from migmatrix.emulator.start.jsontext import dumps
 
 if TYPE_CHECKING:
-    from emulator.chardev import Backend
-    from emulator.qmp.server import Server
-    from emulator.qmp.table import Command
+    from migmatrix.emulator.chardev import Backend
+    from migmatrix.emulator.qmp.server import Server
+    from migmatrix.emulator.qmp.table import Command
 
 __all__ = ["Session"]
 

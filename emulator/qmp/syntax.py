@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from emulator.texts import text
+from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from emulator.qmp.types import ANY, Struct
-from vmstate.lifetime import lives
+from migmatrix.emulator.qmp.types import ANY, Struct
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emulator.machine import Machine
-    from emulator.qmp.monitor import Monitor
-    from emulator.qmp.server import Server
-    from emulator.qmp.types import Member
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.qmp.monitor import Monitor
+    from migmatrix.emulator.qmp.server import Server
+    from migmatrix.emulator.qmp.types import Member
 
 __all__ = ["COMMANDS", "EVENTS", "Arguments", "Call", "Command", "command", "commands_of", "find_command"]
 
@@ -83,7 +83,7 @@ def command(
 
 def commands_of(release: str) -> dict[str, Command]:
     """The commands that a release has, by name."""
-    from emulator.qmp.commands import load  # noqa: PLC0415 - they import this module
+    from migmatrix.emulator.qmp.commands import load  # noqa: PLC0415 - they import this module
 
     for _ in load():
         pass
@@ -92,7 +92,7 @@ def commands_of(release: str) -> dict[str, Command]:
 
 def find_command(name: str, release: str) -> Command | None:
     """One of them, without loading the topics that come after its own."""
-    from emulator.qmp.commands import load  # noqa: PLC0415 - as above
+    from migmatrix.emulator.qmp.commands import load  # noqa: PLC0415 - as above
 
     if name not in COMMANDS:
         for _ in load():

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from emulator.errors import QmpError
-from emulator.texts import text
-from vmstate.lifetime import lives
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,8 +4,8 @@
 `path` answers for one guest, `fleet` for all builds in service, `features` for two sides of one migration.
 """
 
-from harness.advise.known import Known
-from harness.advise.path import PathAdvice, advise_path
-from harness.advise.search import Blocker, Guide, Route
+from migmatrix.harness.advise.known import Known
+from migmatrix.harness.advise.path import PathAdvice, advise_path
+from migmatrix.harness.advise.search import Blocker, Guide, Route
 
 __all__ = ["Blocker", "Guide", "Known", "PathAdvice", "Route", "advise_path"]

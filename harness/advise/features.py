@@ -16,20 +16,20 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
-from harness.explain.bench import Bench
-from harness.explain.machine import look_at
-from harness.explain.records import Setting, Step, plain
-from harness.hops.ask import ask
-from harness.hops.task import Problem
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.hops.ask import ask
+from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.trials.qom import look_at
+from migmatrix.harness.trials.records import Setting, Step, plain
+from migmatrix.harness.trials.runner import TrialRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from harness.builds import PreparedBuild
-    from harness.explain.machine import MachineView
-    from harness.explain.records import Trial
-    from harness.hops.qmp import QmpSession
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.hops.qmp import QmpSession
+    from migmatrix.harness.trials.qom import MachineView
+    from migmatrix.harness.trials.records import Trial
 
 __all__ = ["FeatureAdvice", "SideAdvice", "advise_features", "common_cpu", "common_devices"]
 
@@ -152,17 +152,17 @@ def _line(model: str, off: Sequence[str]) -> str:
     return ",".join((model, *(f"{name}=off" for name in off)))
 
 
-async def advise_features(bench: Bench, trial: Trial, model: str) -> FeatureAdvice:
+async def advise_features(runner: TrialRunner, trial: Trial, model: str) -> FeatureAdvice:
     """The intersection for the two builds of a trial; UserError when a side has no such model."""
-    sides = [_Side.of(bench.builds[step.build], trial.arguments, model) for step in trial.path]
+    sides = [_Side.of(runner.builds[step.build], trial.arguments, model) for step in trial.path]
     bare = replace(trial, arguments=_without_cpu(trial.arguments))
     plain_ones = [side.started_with((), (), "") for side in sides]
     flags = [
-        await _flags(bench, bare, build, side.cpu) for build, side in zip(plain_ones, sides, strict=True)
+        await _flags(runner, bare, build, side.cpu) for build, side in zip(plain_ones, sides, strict=True)
     ]
     off = common_cpu(*flags)
     views = [
-        await look_at(bench.engine, b, bare.machine, bare.arguments, bench.settings.deadlines)
+        await look_at(runner.opened.engine, b, bare.machine, bare.arguments, runner.opened.settings.deadlines)
         for b in plain_ones
     ]
     settings = common_devices(*views)
@@ -179,29 +179,22 @@ async def advise_features(bench: Bench, trial: Trial, model: str) -> FeatureAdvi
         source=one,
         destination=two,
         common=len({n for n, on in flags[0].items() if on} & {n for n, on in flags[1].items() if on}),
-        before=await _both_ways(bench, bare, plain_ones),
-        proof=await _both_ways(bench, bare, advised),
+        before=await _both_ways(runner, bare, plain_ones),
+        proof=await _both_ways(runner, bare, advised),
     )
 
 
 async def _both_ways(
-    bench: Bench, trial: Trial, builds: Sequence[PreparedBuild]
+    runner: TrialRunner, trial: Trial, builds: Sequence[PreparedBuild]
 ) -> tuple[tuple[str, str, str], ...]:
     """Route, verdict and signature of there and back."""
-    mine = Bench(
-        {build.id: build for build in builds},
-        bench.engine,
-        bench.store,
-        bench.workspace,
-        bench.settings,
-        bench.log,
-    )
+    mine = TrialRunner({build.id: build for build in builds}, runner.opened, runner.log)
     steps = tuple(Step(build.id) for build in builds)
     done = await mine.run("features", [replace(trial, path=steps), replace(trial, path=steps[::-1])])
     return tuple((a.trial.route, a.result.verdict.value, a.result.signature or "") for a in done)
 
 
-async def _flags(bench: Bench, trial: Trial, build: PreparedBuild, cpu: str) -> dict[str, bool]:
+async def _flags(runner: TrialRunner, trial: Trial, build: PreparedBuild, cpu: str) -> dict[str, bool]:
     """The switches of a side's processor as the machine makes it, by name."""
     name = cpu.partition(",")[0]
 
@@ -212,7 +205,12 @@ async def _flags(bench: Bench, trial: Trial, build: PreparedBuild, cpu: str) -> 
 
     try:
         return await ask(
-            bench.engine, build, trial.machine, trial.arguments, bench.settings.deadlines, expand
+            runner.opened.engine,
+            build,
+            trial.machine,
+            trial.arguments,
+            runner.opened.settings.deadlines,
+            expand,
         )
     except Problem as problem:
         raise UserError(

@@ -10,7 +10,7 @@
 3. A cohort is all guests of one kind that were started on one build of the fleet, also on one that is no rung. It is
    `free` when it climbs without marks, `marked` when it needs some, `stranded` when nothing that was tried takes it;
    then the other builds that take it as it is are its refuge.
-4. A machine type dies at a hop when the next rung does not know it; it is dying when the rung calls it deprecated.
+4. A machine type dies at a leg when the next rung does not know it; it is dying when the rung calls it deprecated.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.advise.path import UNTIL, PathAdvice, advise_path, proved
-from harness.explain.records import Step, plain
-from harness.model import Verdict
+from migmatrix.harness.advise.path import UNTIL, PathAdvice, advise_path, proved
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.trials.records import Step, plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from harness.advise.fleet_file import Fleet
-    from harness.advise.search import Guide
-    from harness.advise.session import Desk
+    from migmatrix.harness.advise.advisor import Desk
+    from migmatrix.harness.advise.fleet_file import Fleet
+    from migmatrix.harness.advise.search import Guide
 
     Guides = dict[tuple[str, str], Guide]
 

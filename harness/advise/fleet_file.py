@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from harness.config.nodes import read_document
-from harness.config.records import Name, Record, Text, did_you_mean, validate
-from harness.errors import ConfigError
-from harness.explain.contrast import version_key
-from harness.select import glob_match
+from migmatrix.harness.config.nodes import read_document
+from migmatrix.harness.config.records import Name, Record, Text, did_you_mean, validate
+from migmatrix.harness.errors import ConfigError
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from harness.advise.known import Known
+    from migmatrix.harness.advise.known import Known
 
 __all__ = ["Fleet", "load_fleet"]
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.explain.contrast import version_key
-from harness.explain.records import Setting, Side, Step
-from harness.model import Verdict
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.records import Setting, Side, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.builds import PreparedBuild
-    from harness.explain.records import Explanation
-    from harness.model import CellResult
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.explain.records import Explanation
+    from migmatrix.harness.model import CellResult
 
 __all__ = ["Known"]
 

@@ -1,6 +1,6 @@
 """`migmatrix advise path`: the shortest way for one guest, with its marks, proved by running exactly that chain now.
 
-A mark belongs to the guest, not to the hop: every step after the one that needed it keeps it until the guest is
+A mark belongs to the guest, not to the leg: every step after the one that needed it keeps it until the guest is
 powered off. That a step really needs it is shown by running the same route without it at that step.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.explain.records import Step, plain, texts
-from harness.model import Verdict
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.trials.records import Step, plain, texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from harness.advise.search import Blocker, Guide, Route
-    from harness.explain.bench import Bench
-    from harness.explain.records import Setting
+    from migmatrix.harness.advise.search import Blocker, Guide, Route
+    from migmatrix.harness.trials.records import Setting
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["UNTIL", "Mark", "PathAdvice", "advise_path", "proved"]
 
@@ -101,9 +101,15 @@ def _blocked(blockers: Sequence[Blocker]) -> Iterator[str]:
 
 
 async def advise_path(
-    guide: Guide, prove: Bench | None, born_on: str, goal: str, *, via: Sequence[str] = (), longest: int = 3
+    guide: Guide,
+    prove: TrialRunner | None,
+    born_on: str,
+    goal: str,
+    *,
+    via: Sequence[str] = (),
+    longest: int = 3,
 ) -> PathAdvice:
-    """Look for the path, or take the way `via` gives; `prove` is a bench that has nothing stored.
+    """Look for the path, or take the way `via` gives; `prove` is a runner that has nothing stored.
 
     Without one the verdict is that of the run, or of the same chain run while looking.
     """
@@ -128,7 +134,7 @@ async def advise_path(
     return await proved(advice, guide, prove) if prove is not None else advice
 
 
-async def proved(advice: PathAdvice, guide: Guide, prove: Bench) -> PathAdvice:
+async def proved(advice: PathAdvice, guide: Guide, prove: TrialRunner) -> PathAdvice:
     """The advice with its route run anew as exactly that chain."""
     if not advice.route:
         return advice

@@ -3,7 +3,7 @@
 1. A route is a chain and is judged as that chain: what the run has not run is run now. Pairs imply nothing.
 2. A mark that a step needed is set on every later step too: it is the guest's, until that guest is powered off. A
    build that does not know the property cannot have it; it is then tried without.
-3. A mark is first looked for in the run's explanations, then searched for on the hop that fails, as `explain` does.
+3. A mark is first looked for in the run's explanations, then searched for on the leg that fails, as `explain` does.
    Only the destination is changed: the guest runs already.
 4. What was tried and did not pass is kept as a `Blocker`, with the failure's own words.
 """
@@ -13,24 +13,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness.explain.candidates import candidates
-from harness.explain.records import Side, Step, Trial
-from harness.explain.search import find_remedies
-from harness.explain.where import compare_sides
-from harness.model import Stage, Verdict
-from vmstate.errors import StreamError
+from migmatrix.harness.explain.candidates import candidates
+from migmatrix.harness.explain.search import find_remedies
+from migmatrix.harness.explain.where import compare_sides
+from migmatrix.harness.model import Stage, Verdict
+from migmatrix.harness.trials.records import Side, Step, Trial
+from migmatrix.vmstate.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
-    from harness.advise.known import Known
-    from harness.explain.bench import Bench
-    from harness.explain.records import Difference, Setting
-    from harness.model import Cell, CellResult
+    from migmatrix.harness.advise.known import Known
+    from migmatrix.harness.explain.records import Difference
+    from migmatrix.harness.model import Cell, CellResult
+    from migmatrix.harness.trials.records import Setting
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["Blocker", "Guide", "Route"]
 
-_SINGLES = 8  # properties that are tried alone for a hop that no explanation covers
+_SINGLES = 8  # properties that are tried alone for a leg that no explanation covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Guide:
     """Guides guests of one machine, profile, mode and guest; `start` is the cell as something that can be run."""
 
     known: Known
-    bench: Bench
+    runner: TrialRunner
     cell: Cell
     start: Trial
     blockers: list[Blocker] = field(default_factory=list)
@@ -106,7 +107,7 @@ class Guide:
         if stored is not None:
             return stored, True
         self.ran += 1
-        return (await self.bench.one("advise", self.trial(steps))).result, False
+        return (await self.runner.one("advise", self.trial(steps))).result, False
 
     async def extend(self, route: Route, build: str) -> Route | None:
         """The route with one more build, marked if need be; None when nothing makes it pass."""
@@ -159,33 +160,33 @@ class Guide:
 
     async def _searched(self, route: Route, step: Step) -> tuple[tuple[Setting, ...], ...]:
         trial = self.trial((*route.steps, step))
-        attempt = await self.bench.one("advise", trial)
+        attempt = await self.runner.one("advise", trial)
         if attempt.result.cause is None or attempt.result.stage is not Stage.LOAD:
             return ()
-        source = await self.bench.view(trial.path[-2], trial.machine, trial.arguments)
-        destination = await self.bench.view(step, trial.machine, trial.arguments)
+        source = await self.runner.view(trial.path[-2], trial.machine, trial.arguments)
+        destination = await self.runner.view(step, trial.machine, trial.arguments)
         where = await self._where(trial, attempt.result)
         found = candidates(source, destination, attempt.result.cause, where, trial.machine)
         mine = [c for c in found if c.side is Side.DESTINATION]
-        remedies = await find_remedies(self.bench, trial, mine, _SINGLES)
+        remedies = await find_remedies(self.runner, trial, mine, _SINGLES)
         return tuple(remedy.settings for remedy in remedies)
 
     async def _where(self, trial: Trial, result: CellResult) -> tuple[Difference, ...]:
         """What differs at the failing place, for the numbers that it shows."""
         last = trial.path[-1]
-        own = await self.bench.one("own values of the destination", replace(trial, path=(last, last)))
-        sent = self.bench.stream(result.hops[-2]) if len(result.hops) > 1 else None
-        here = self.bench.stream(own.result.hops[0]) if own.result.hops else None
+        own = await self.runner.one("own values of the destination", replace(trial, path=(last, last)))
+        sent = self.runner.stream(result.legs[-2]) if len(result.legs) > 1 else None
+        here = self.runner.stream(own.result.legs[0]) if own.result.legs else None
         if sent is None or here is None or result.cause is None:
             return ()
         try:
             return compare_sides(sent, here, result.cause)
         except StreamError as err:
-            self.bench.log(f"cannot compare the streams: {err}")
+            self.runner.log(f"cannot compare the streams: {err}")
             return ()
 
     async def shortest(self, start: Step, goal: str, longest: int) -> Route | None:
-        """A route of as few hops as possible, at most `longest`; of those the one with fewest marks."""
+        """A route of as few legs as possible, at most `longest`; of those the one with fewest marks."""
         level = [Route((start,), stored=True)]
         for _ in range(longest):
             done = [found for route in level if (found := await self.extend(route, goal)) is not None]

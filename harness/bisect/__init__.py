@@ -5,10 +5,10 @@ what `decide` wants and writes it to a `Journal`; `CellProber` and `CommandProbe
 is to blame - device, property - is `harness.explain`'s to say.
 """
 
-from harness.bisect.answer import Answer, exit_code, published, render, sides
-from harness.bisect.decide import decide
-from harness.bisect.records import Finding, Kind, Rules, Run, Shown, Want
-from harness.bisect.session import (
+from migmatrix.harness.bisect.answer import Answer, exit_code, published, render, sides
+from migmatrix.harness.bisect.decide import decide
+from migmatrix.harness.bisect.records import Finding, Kind, Rules, Run, Shown, Want
+from migmatrix.harness.bisect.searches import (
     CellOptions,
     CommitOptions,
     bisect_builds,

@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.bisect.points import stretches
-from harness.bisect.records import Kind, Shown
-from harness.errors import ExitCode
+from migmatrix.harness.bisect.points import stretches
+from migmatrix.harness.bisect.records import Kind, Shown
+from migmatrix.harness.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from harness.bisect.records import Finding, Run
+    from migmatrix.harness.bisect.records import Finding, Run
 
 __all__ = ["Answer", "exit_code", "published", "render", "sides"]
 

@@ -1,6 +1,6 @@
 """Runs a cell whose path has one open step, `@`, with a build for it per point.
 
-1. Every run is made anew, in a store that lives as long as the run: a stored hop says nothing about flakiness.
+1. Every run is made anew, in a store that lives as long as the run: a stored leg says nothing about flakiness.
 2. A failure has the judge's signature; what does not start, or is refused, is untestable.
 3. A failure of the host is an InfrastructureError, and the search stops where its journal stands.
 """
@@ -8,23 +8,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-from harness.bisect.records import Run, Shown
-from harness.errors import UnusableBuild
-from harness.explain import Bench
-from harness.model import Verdict
-from harness.store import HopStore
+from migmatrix.harness.bisect.records import Run, Shown
+from migmatrix.harness.errors import UnusableBuild
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.trials.runner import TrialRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from harness.builds import PreparedBuild
-    from harness.engines import Engine, Workspace
-    from harness.explain import Trial
-    from harness.runner import Settings
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.run.opening import Opened
+    from migmatrix.harness.trials.records import Trial
 
 __all__ = ["OPEN", "Builder", "CellProber", "Unbuildable"]
 
@@ -50,10 +46,7 @@ class CellProber:
     trial: Trial
     fixed: Mapping[str, PreparedBuild]
     builder: Builder
-    engine: Engine
-    workspace: Workspace
-    settings: Settings
-    log: Callable[[str], None]
+    opened: Opened
     _ready: dict[int, PreparedBuild] = field(default_factory=dict)
     _refused: dict[int, str] = field(default_factory=dict)
 
@@ -69,14 +62,13 @@ class CellProber:
     async def run(self, point: int) -> Run:
         """Run the cell with the build of a point."""
         builds = {**self.fixed, OPEN: self._ready[point]}
-        with TemporaryDirectory(prefix="migmatrix-bisect-") as directory:
-            store = HopStore(Path(directory), self.log)
-            bench = Bench(builds, self.engine, store, self.workspace, self.settings, _nothing)
-            attempt = await bench.one(f"point {point}", self.trial)
+        with self.opened.with_empty_store() as fresh:
+            runner = TrialRunner(builds, fresh, _nothing)
+            attempt = await runner.one(f"point {point}", self.trial)
         result = attempt.result
         shown = _SHOWN.get(result.verdict, Shown.UNTESTABLE)
         said = result.cause.message if result.cause else ""
-        return Run(point, shown, result.signature or "", said or result.reason, hops=bench.hops)
+        return Run(point, shown, result.signature or "", said or result.reason, hops=runner.legs)
 
 
 def _nothing(_: str) -> None:

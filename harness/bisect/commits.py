@@ -20,18 +20,18 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness.bisect.cells import Unbuildable
-from harness.bisect.records import Run, Shown
-from harness.builds import BuildSpec, Provider, prepare
-from harness.builds.cachefiles import new_directory, write_atomically
-from harness.errors import BuildError, UserError
-from harness.store.hops import Claim
+from migmatrix.harness.bisect.cells import Unbuildable
+from migmatrix.harness.bisect.records import Run, Shown
+from migmatrix.harness.builds import BuildSpec, Provider, prepare
+from migmatrix.harness.builds.cachefiles import new_directory, write_atomically
+from migmatrix.harness.errors import BuildError, UserError
+from migmatrix.harness.store.legs import Claim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from harness.builds import PreparedBuild
+    from migmatrix.harness.builds import PreparedBuild
 
 __all__ = ["CommandProber", "Commit", "CommitBuilds", "history"]
 

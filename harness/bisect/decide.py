@@ -17,15 +17,15 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.bisect.records import Finding, Kind, Run, Shown, Want
-from harness.bisect.search import Certain, Noisy, Seen, Tally, look
-from harness.bisect.theory import minimum_runs
+from migmatrix.harness.bisect.records import Finding, Kind, Run, Shown, Want
+from migmatrix.harness.bisect.search import Certain, Noisy, Seen, Tally, look
+from migmatrix.harness.bisect.theory import minimum_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.bisect.records import Rules
-    from harness.bisect.search import Belief, Model
+    from migmatrix.harness.bisect.records import Rules
+    from migmatrix.harness.bisect.search import Belief, Model
 
 __all__ = ["ahead", "decide"]
 

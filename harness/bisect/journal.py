@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from harness.bisect.records import Run
-from harness.errors import StoreError, UserError
+from migmatrix.harness.bisect.records import Run
+from migmatrix.harness.errors import StoreError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

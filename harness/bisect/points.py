@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.bisect.cells import OPEN
-from harness.config.records import did_you_mean
-from harness.errors import UserError
+from migmatrix.harness.bisect.cells import OPEN
+from migmatrix.harness.config.records import did_you_mean
+from migmatrix.harness.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ class Line:
 def parse_path(text: str) -> tuple[str, ...]:
     """The steps of ``A..B>C``; UserError for fewer than two or an empty one."""
     steps = tuple(step.strip() for step in text.split(">"))
-    if len(steps) < 2 or not all(steps):  # noqa: PLR2004 - a hop has two ends
+    if len(steps) < 2 or not all(steps):  # noqa: PLR2004 - a leg has two ends
         raise UserError(f"{text!r} is not a path: write A..B>C, with at least two steps")
     return steps
 

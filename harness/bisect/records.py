@@ -27,7 +27,7 @@ class Run:
     reason: str = ""
     why: str = ""
     seconds: float = 0.0
-    hops: int = 0
+    hops: int = 0  # legs, by their published name
 
     def to_json(self) -> dict[str, Any]:
         """A line of the journal."""

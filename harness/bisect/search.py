@@ -21,7 +21,7 @@ from itertools import accumulate
 from math import exp, inf, lgamma, log, log2
 from typing import TYPE_CHECKING, Protocol
 
-from harness.bisect.theory import bits
+from migmatrix.harness.bisect.theory import bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,14 +12,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from harness.bisect.decide import ahead, decide
-from harness.bisect.records import Finding, Run, Shown
+from migmatrix.harness.bisect.decide import ahead, decide
+from migmatrix.harness.bisect.records import Finding, Run, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from harness.bisect.journal import Journal
-    from harness.bisect.records import Rules, Want
+    from migmatrix.harness.bisect.journal import Journal
+    from migmatrix.harness.bisect.records import Rules, Want
 
 __all__ = ["Prober", "walk"]
 

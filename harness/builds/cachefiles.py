@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.errors import StoreError, UserError
+from migmatrix.harness.errors import StoreError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

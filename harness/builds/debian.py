@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from shutil import which
 from typing import IO, TYPE_CHECKING
 
-from harness.errors import BuildError, EngineError, UserError
+from migmatrix.harness.errors import BuildError, EngineError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.builds.images import Images, StoredImage
-    from harness.builds.recipe import DebianRecipe
+    from migmatrix.harness.builds.images import Images, StoredImage
+    from migmatrix.harness.builds.recipe import DebianRecipe
 
 __all__ = ["REPOSITORY", "DebianImages", "Labels"]
 

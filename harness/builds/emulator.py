@@ -4,10 +4,10 @@
    and may be moved: nothing in it knows where it is.
 2. The harness never imports the emulator: it copies its files, and calls it to freeze its data.
 3. The digest of a release covers the code and the frozen data of that release and nothing else, so that another
-   checkout, another interpreter or a container with the same content has the same hop keys.
+   checkout, another interpreter or a container with the same content has the same leg keys.
 
 A bundle is `code/` (the packages, with byte code that is not checked at start, so that it works on a read-only file
-system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started), `bin/nursery` (starts many of them) and
+system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started), `bin/forkserver` (starts many of them) and
 `manifest.json` (release -> digest).
 """
 
@@ -29,19 +29,20 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import TYPE_CHECKING
 
-from harness.builds.cachefiles import locked, new_directory
-from harness.errors import BuildError
+from migmatrix.harness.builds.cachefiles import locked, new_directory
+from migmatrix.harness.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Bundle", "Bundles", "Sources", "launcher"]
 
-_PACKAGES = ("emulator", "vmstate")
-_DATA = ("machines", "compat")  # beside the packages: what the emulator freezes
+_PACKAGE = "migmatrix"
+_CODE = ("migmatrix/__init__.py", "migmatrix/emulator", "migmatrix/vmstate")
+_DATA = ("migmatrix/data/machines", "migmatrix/data/compat")  # what the emulator freezes
 _FREEZE_SECONDS = 120
 _KEPT_SECONDS = 7 * 24 * 3600  # since its last use
-_NURSERY = "nursery"
+_FORKSERVER = "forkserver"
 _PARTS = ("code", "releases", "start.py")
 # No site module, no environment: the interpreter starts in half the time, and nothing of the user's gets in.
 _FLAGS = "-I -S"
@@ -57,15 +58,15 @@ except FileNotFoundError:
 else:
     size = int.from_bytes(os.read(fd, 8), "big")
     index = marshal.loads(os.read(fd, size))
-    _, _, offset, length = index["emulator.packed"]
-    names = {"__name__": "emulator.packed"}
+    _, _, offset, length = index["migmatrix.emulator.start.packed"]
+    names = {"__name__": "migmatrix.emulator.start.packed"}
     exec(marshal.loads(os.pread(fd, length, 8 + size + offset)), names)
     names["install"](fd, 8 + size, index, root + "/code")
-from emulator.main import main
+from migmatrix.emulator.main import main
 
 release, *arguments = sys.argv[1:]
-if release == "nursery":
-    from emulator.nursery import serve
+if release == "forkserver":
+    from migmatrix.emulator.start.forkserver import serve
 
     release, *arguments = serve(root, *arguments)
 status = main(["-release", release, "-release-file", f"{root}/releases/{release}", *arguments])
@@ -76,7 +77,7 @@ os._exit(status)  # there is nothing left to take apart
 
 
 def launcher(interpreter: str, what: str) -> str:
-    """The text of `bin/qemu-RELEASE`, or of `bin/nursery`: a shell script that becomes the emulator."""
+    """The text of `bin/qemu-RELEASE`, or of `bin/forkserver`: a shell script that becomes the emulator."""
     return f'#!/bin/sh\nexec {shlex.quote(interpreter)} {_FLAGS} "${{0%/*}}/../start.py" {what} "$@"\n'
 
 
@@ -89,23 +90,23 @@ class Sources:
     @classmethod
     def installed(cls) -> Sources:
         """Those that this Python would import; BuildError when there are none."""
-        found = find_spec("emulator")
+        found = find_spec(f"{_PACKAGE}.emulator")
         if found is None or found.origin is None:
             raise BuildError("the reference emulator is not installed beside the harness")
-        return cls(Path(found.origin).parents[1])
+        return cls(Path(found.origin).parents[2])
 
     def code(self) -> Iterator[Path]:
         """The modules of the packages, relative to `root`, in order; their data is in what they freeze."""
-        return (path for path in self._files(_PACKAGES) if path.suffix == ".py")
+        return (path for path in self._files(_CODE) if path.suffix == ".py")
 
     def digest(self) -> str:
         """Hex SHA-256 over all that a bundle is made from, the interpreter included."""
         interpreter = f"{_interpreter()} {sys.version} {MAGIC_NUMBER.hex()}\n{_FLAGS}\n{_START}"
-        return _tree_digest(self.root, self._files((*_PACKAGES, *_DATA)), interpreter)
+        return _tree_digest(self.root, self._files((*_CODE, *_DATA)), interpreter)
 
-    def _files(self, directories: Iterable[str]) -> Iterator[Path]:
-        for directory in directories:
-            for path in sorted((self.root / directory).rglob("*")):
+    def _files(self, tops: Iterable[str]) -> Iterator[Path]:
+        for top in (self.root / name for name in tops):
+            for path in [top] if top.is_file() else sorted(top.rglob("*")):
                 if path.is_file() and path.suffix != ".pyc":
                     yield path.relative_to(self.root)
 
@@ -143,9 +144,9 @@ class Bundle:
         return self.root / "bin" / f"qemu-{release}"
 
     @property
-    def nursery(self) -> Path:
-        """What starts emulators of all releases by fork; a supervisor, see `emulator.nursery`."""
-        return self.root / "bin" / _NURSERY
+    def forkserver(self) -> Path:
+        """What starts emulators of all releases by fork; a supervisor, see `emulator.start.forkserver`."""
+        return self.root / "bin" / _FORKSERVER
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of what a copy for another interpreter needs: all but byte code and launchers."""
@@ -206,7 +207,7 @@ def _fill(root: Path, sources: Sources) -> None:
     _freeze(sources, root / "releases")
     digests = dict(_digests(root, list(sources.code())))
     (root / "bin").mkdir()
-    for name, what in [(_NURSERY, _NURSERY), *((f"qemu-{release}", release) for release in digests)]:
+    for name, what in [(_FORKSERVER, _FORKSERVER), *((f"qemu-{release}", release) for release in digests)]:
         path = root / "bin" / name
         path.write_text(launcher(_interpreter(), what))
         path.chmod(0o755)
@@ -231,7 +232,7 @@ def _freeze(sources: Sources, directory: Path) -> None:
 
 def _run_emulator(path: Path, module: str, *arguments: str, what: str) -> None:
     """Run one of the emulator's tools; BuildError when it does not do `what` it is for."""
-    argv = [sys.executable, "-P", "-m", f"emulator.{module}", *arguments]
+    argv = [sys.executable, "-P", "-m", f"{_PACKAGE}.emulator.start.{module}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(

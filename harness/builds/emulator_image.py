@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.builds.apt import debian_mirror
-from harness.builds.cachefiles import locked
-from harness.builds.debian import DebianImages, Labels
-from harness.builds.emulator import launcher
-from harness.builds.recipe import DebianRecipe
+from migmatrix.harness.builds.apt import debian_mirror
+from migmatrix.harness.builds.cachefiles import locked
+from migmatrix.harness.builds.debian import DebianImages, Labels
+from migmatrix.harness.builds.emulator import launcher
+from migmatrix.harness.builds.recipe import DebianRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from harness.builds.emulator import Bundle
-    from harness.builds.images import Images, StoredImage
+    from migmatrix.harness.builds.emulator import Bundle
+    from migmatrix.harness.builds.images import Images, StoredImage
 
 __all__ = ["EmulatorImages"]
 

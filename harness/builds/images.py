@@ -21,7 +21,7 @@ import requests.exceptions
 from docker.types import LogConfig
 from docker.utils import parse_repository_tag
 
-from harness.errors import EngineError
+from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

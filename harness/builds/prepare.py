@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.builds.apt import debian_mirror
-from harness.builds.cachefiles import locked, write_atomically
-from harness.builds.debian import DebianImages
-from harness.builds.emulator import Bundle, Bundles, Sources
-from harness.builds.emulator_image import EmulatorImages
-from harness.builds.facts import BuildFacts, PreparedBuild
-from harness.builds.probe import NO_HASH, ProbeCache, ProbeOutput, files_digest, parse, script
-from harness.builds.recipe import DebianRecipe
-from harness.builds.spec import BuildSpec, Provider
-from harness.errors import BuildError, UnusableBuild
+from migmatrix.harness.builds.apt import debian_mirror
+from migmatrix.harness.builds.cachefiles import locked, write_atomically
+from migmatrix.harness.builds.debian import DebianImages
+from migmatrix.harness.builds.emulator import Bundle, Bundles, Sources
+from migmatrix.harness.builds.emulator_image import EmulatorImages
+from migmatrix.harness.builds.facts import BuildFacts, PreparedBuild
+from migmatrix.harness.builds.probe import NO_HASH, ProbeCache, ProbeOutput, files_digest, parse, script
+from migmatrix.harness.builds.recipe import DebianRecipe
+from migmatrix.harness.builds.spec import BuildSpec, Provider
+from migmatrix.harness.errors import BuildError, UnusableBuild
 
 if TYPE_CHECKING:
-    from harness.builds.images import Images, StoredImage
+    from migmatrix.harness.builds.images import Images, StoredImage
 
 __all__ = ["lookup", "prepare"]
 
@@ -190,8 +190,8 @@ class _Session:
             facts = parse(_run_here(binary), spec.id, str(binary)).facts(digest)
             self._probes.put(facts)
         origin = f"reference emulator {spec.release}"
-        nursery = str(bundle.nursery)
-        build = PreparedBuild(spec.id, spec.provider, origin, facts, str(binary), supervisor=nursery)
+        forkserver = str(bundle.forkserver)
+        build = PreparedBuild(spec.id, spec.provider, origin, facts, str(binary), supervisor=forkserver)
         return self._contained(build, spec, bundle) if spec.contained else build
 
     def _contained(self, build: PreparedBuild, spec: BuildSpec, bundle: Bundle) -> PreparedBuild:
@@ -279,6 +279,6 @@ def _run_here(emulator: Path) -> str:
 
 def _images() -> Images:
     """The container engine's images; its SDK takes a fifth of a second to import, and not every matrix needs it."""
-    from harness.builds.images import Images  # noqa: PLC0415 - see above
+    from migmatrix.harness.builds.images import Images  # noqa: PLC0415 - see above
 
     return Images()

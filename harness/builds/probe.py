@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.builds.cachefiles import write_atomically
-from harness.builds.facts import BuildFacts, MachineType
-from harness.errors import UnusableBuild
+from migmatrix.harness.builds.cachefiles import write_atomically
+from migmatrix.harness.builds.facts import BuildFacts, MachineType
+from migmatrix.harness.errors import UnusableBuild
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ class ProbeOutput:
 
 def script() -> str:
     """The text of the probe's shell script; its one argument is the emulator."""
-    return files("harness.builds").joinpath("probe.sh").read_text(encoding="utf-8")
+    return files("migmatrix.harness.builds").joinpath("probe.sh").read_text(encoding="utf-8")
 
 
 def parse(text: str, build: str, emulator: str) -> ProbeOutput:

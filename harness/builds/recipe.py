@@ -11,7 +11,7 @@ import hashlib
 import shlex
 from dataclasses import dataclass
 
-from harness.builds.spec import DEFAULT_PACKAGE
+from migmatrix.harness.builds.spec import DEFAULT_PACKAGE
 
 __all__ = ["DebianRecipe"]
 

@@ -4,9 +4,9 @@
 the frozen `Matrix` that the rest of the harness uses.
 """
 
-from harness.config.matrix import ChainRule, MachineRule, Matrix, PathRule, Policy, load_matrix
-from harness.config.nodes import Document, read_document
-from harness.config.records import Record, validate
+from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix, PathRule, Policy, load_matrix
+from migmatrix.harness.config.nodes import Document, read_document
+from migmatrix.harness.config.records import Record, validate
 
 __all__ = [  # noqa: RUF022 - the most important first
     "load_matrix",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from harness.builds.spec import BuildSpec, Provider
-from harness.config.nodes import Document, Loc, read_document
-from harness.config.records import Name, did_you_mean, validate
-from harness.config.schema import (
+from migmatrix.harness.builds.spec import BuildSpec, Provider
+from migmatrix.harness.config.nodes import Document, Loc, read_document
+from migmatrix.harness.config.records import Name, did_you_mean, validate
+from migmatrix.harness.config.schema import (
     Chains,
     Common,
     GuestSpec,
@@ -24,9 +24,9 @@ from harness.config.schema import (
     ProfileSpec,
     split_path,
 )
-from harness.errors import ConfigError, Position, UserError
-from harness.model import Guest, Mode, Profile, Stage
-from harness.select import glob_match
+from migmatrix.harness.errors import ConfigError, Position, UserError
+from migmatrix.harness.model import Guest, Mode, Profile, Stage
+from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
-from harness.errors import ConfigError, Position, UserError
+from migmatrix.harness.errors import ConfigError, Position, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from harness.config.nodes import Document, Loc, describe_plain
-from harness.errors import ConfigError, Position
+from migmatrix.harness.config.nodes import Document, Loc, describe_plain
+from migmatrix.harness.errors import ConfigError, Position
 
 __all__ = [
     "Count",

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
 
-from harness.builds.spec import DEFAULT_PACKAGE
-from harness.config.records import Count, Date, Flag, Name, Record, Seconds, Text, mistake
-from harness.model import Stage  # noqa: TC001 - pydantic reads the annotations
+from migmatrix.harness.builds.spec import DEFAULT_PACKAGE
+from migmatrix.harness.config.records import Count, Date, Flag, Name, Record, Seconds, Text, mistake
+from migmatrix.harness.model import Stage  # noqa: TC001 - pydantic reads the annotations
 
 __all__ = [
     "Build",
@@ -211,7 +211,7 @@ class Side(Record):
 
 
 class ModeSpec(Side):
-    """How a hop is done; without a transport a snapshot."""
+    """How a leg is done; without a transport a snapshot."""
 
     name: Name
     transport: Literal["tcp", "unix", "exec", "fd", "file"] | None = None
@@ -258,7 +258,7 @@ def _named_guest(value: Any) -> Any:
 
 
 class PolicySpec(Record):
-    """Seconds per stage, how often a hop is repeated after a host failure, and what `blocked` counts as."""
+    """Seconds per stage, how often a leg is repeated after a host failure, and what `blocked` counts as."""
 
     deadline: Mapping[Stage, Seconds] = Field(default_factory=dict)
     retries: Annotated[Count, Field(le=20)] = 2

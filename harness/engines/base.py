@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from harness.builds.facts import PreparedBuild
+    from migmatrix.harness.builds.facts import PreparedBuild
 
 __all__ = ["Engine", "Job", "Needs", "Place", "Role"]
 

@@ -20,10 +20,10 @@ import docker
 import docker.errors
 import requests
 
-from harness.engines.base import Needs, Role
-from harness.engines.supervised import SUPERVISOR, SupervisedPlace
-from harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned
-from harness.errors import EngineError
+from migmatrix.harness.engines.base import Needs, Role
+from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedPlace
+from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned
+from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.networks import Network
 
-    from harness.builds.facts import PreparedBuild
-    from harness.engines.workspace import Workspace
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.engines.workspace import Workspace
 
 __all__ = ["DockerEngine", "connect", "engine_errors", "remove_abandoned"]
 

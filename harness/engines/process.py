@@ -14,16 +14,16 @@ import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.engines.supervised import SUPERVISOR, SupervisedPlace
-from harness.errors import EngineError
+from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedPlace
+from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from harness.builds.facts import PreparedBuild
-    from harness.engines.base import Needs, Role
-    from harness.engines.workspace import Workspace
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.engines.base import Needs, Role
+    from migmatrix.harness.engines.workspace import Workspace
 
 __all__ = ["ProcessEngine"]
 

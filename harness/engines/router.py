@@ -6,16 +6,16 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.engines.process import ProcessEngine
+from migmatrix.harness.engines.process import ProcessEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from harness.builds.facts import PreparedBuild
-    from harness.engines.base import Engine, Needs, Place, Role
-    from harness.engines.docker import DockerEngine
-    from harness.engines.workspace import Workspace
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.engines.base import Engine, Needs, Place, Role
+    from migmatrix.harness.engines.docker import DockerEngine
+    from migmatrix.harness.engines.workspace import Workspace
 
 __all__ = ["Engines"]
 
@@ -64,6 +64,6 @@ class Engines:
 
 def _docker_engine() -> type[DockerEngine]:
     """Imported when a build asks for it: the SDK takes a fifth of a second."""
-    from harness.engines.docker import DockerEngine  # noqa: PLC0415 - see above
+    from migmatrix.harness.engines.docker import DockerEngine  # noqa: PLC0415 - see above
 
     return DockerEngine

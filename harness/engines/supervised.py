@@ -18,13 +18,13 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engines.workspace import SANDBOX_ID, give
-from harness.errors import EngineError
+from migmatrix.harness.engines.workspace import SANDBOX_ID, give
+from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.engines.workspace import Workspace
+    from migmatrix.harness.engines.workspace import Workspace
 
 __all__ = ["SUPERVISOR", "SupervisedJob", "SupervisedPlace"]
 

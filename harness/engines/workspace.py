@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from harness.errors import StoreError, UserError
+from migmatrix.harness.errors import StoreError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ class Workspace:
 
     @property
     def streams(self) -> Path:
-        """Uncompressed streams, one file per hop key."""
+        """Uncompressed streams, one file per leg key."""
         return self.root / "streams"
 
     @property

@@ -20,16 +20,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.explain.records import Setting, Side
-from harness.explain.tables import same, table_entries
-from harness.explain.where import numbers
+from migmatrix.harness.compat.known import same, table_entries
+from migmatrix.harness.explain.where import numbers
+from migmatrix.harness.trials.records import Setting, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from harness.explain.machine import MachineView, Object, Value
-    from harness.explain.records import Difference
-    from harness.model import Cause
+    from migmatrix.harness.explain.records import Difference
+    from migmatrix.harness.model import Cause
+    from migmatrix.harness.trials.qom import MachineView, Object, Value
 
 __all__ = ["Candidate", "candidates"]
 

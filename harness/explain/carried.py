@@ -9,32 +9,35 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.explain.where import compare_sides
-from harness.model import Stage
-from vmstate.errors import StreamError
+from migmatrix.harness.explain.where import compare_sides
+from migmatrix.harness.model import Stage
+from migmatrix.vmstate.errors import StreamError
 
 if TYPE_CHECKING:
-    from harness.explain.bench import Bench
-    from harness.explain.records import Attempt
+    from migmatrix.harness.trials.records import Attempt
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["carried"]
 
 
-async def carried(bench: Bench, first: Attempt) -> str:
+async def carried(runner: TrialRunner, first: Attempt) -> str:
     """A sentence on what the last build before the failing one carries; empty for a pair or when nothing is seen."""
     result, trial = first.result, first.trial
     at = result.hop or 1
     if at < 2 or trial.mode.live or result.stage is not Stage.LOAD or result.cause is None:  # noqa: PLR2004
         return ""
     via = trial.path[at - 1]
-    own = await bench.one("own values of the build between", replace(trial, path=(via, via)))
-    sent, here = bench.stream(result.hops[-2]), bench.stream(own.result.hops[0]) if own.result.hops else None
+    own = await runner.one("own values of the build between", replace(trial, path=(via, via)))
+    sent, here = (
+        runner.stream(result.legs[-2]),
+        runner.stream(own.result.legs[0]) if own.result.legs else None,
+    )
     if sent is None or here is None:
         return ""
     try:
         blamed = [d for d in compare_sides(sent, here, result.cause) if d.blamed]
     except StreamError as err:
-        bench.log(f"cannot compare the streams: {err}")
+        runner.log(f"cannot compare the streams: {err}")
         return ""
     if not blamed:
         return ""

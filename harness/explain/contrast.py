@@ -9,18 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.explain.records import Neighbour, Step
-from harness.model import Verdict
+from migmatrix.harness.explain.records import Neighbour
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.records import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.builds import PreparedBuild
-    from harness.explain.bench import Bench
-    from harness.explain.records import Trial
-    from harness.model import Cell, CellResult
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.model import Cell, CellResult
+    from migmatrix.harness.trials.records import Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
-__all__ = ["SAVER", "Stored", "contrast", "version_key"]
+__all__ = ["SAVER", "Stored", "contrast"]
 
 SAVER = "save of another build"
 
@@ -77,13 +79,8 @@ class Stored:
         return version_key(self.builds[build].facts.version), build
 
 
-def version_key(version: str) -> tuple[int, ...]:
-    """``10.0.13`` as numbers."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
 async def contrast(
-    bench: Bench, stored: Stored, cell: Cell, trial: Trial, *, saving: bool = False
+    runner: TrialRunner, stored: Stored, cell: Cell, trial: Trial, *, saving: bool = False
 ) -> tuple[Neighbour, ...]:
     """Neighbours of `cell`; `trial` is what reproduces its failure and is run where the run has no result.
 
@@ -97,7 +94,7 @@ async def contrast(
     missing = [(how, near) for how, near in wanted if near not in stored.results]
     runnable = [(how, near) for how, near in missing if _known(stored, near)]
     trials = [replace(trial, machine=near.machine, path=_steps(trial, near)) for _, near in runnable]
-    attempts = await bench.run("neighbour", trials)
+    attempts = await runner.run("neighbour", trials)
     ran = {near: a.result for (_, near), a in zip(runnable, attempts, strict=True)}
     found = [
         _neighbour(how, near, stored.results.get(near) or ran.get(near), near in ran) for how, near in wanted

@@ -9,18 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.explain.candidates import candidates
-from harness.explain.records import Cure, Side, Step
-from harness.explain.reduce import same_failure
-from harness.explain.search import with_settings
+from migmatrix.harness.explain.candidates import candidates
+from migmatrix.harness.explain.records import Cure
+from migmatrix.harness.explain.reduce import same_failure
+from migmatrix.harness.explain.search import with_settings
+from migmatrix.harness.trials.records import Side, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from harness.explain.bench import Bench
-    from harness.explain.candidates import Candidate
-    from harness.explain.machine import MachineView
-    from harness.explain.records import Attempt, Difference, Neighbour, Trial
+    from migmatrix.harness.explain.candidates import Candidate
+    from migmatrix.harness.explain.records import Difference, Neighbour
+    from migmatrix.harness.trials.qom import MachineView
+    from migmatrix.harness.trials.records import Attempt, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["find_cures"]
 
@@ -39,7 +41,7 @@ class _Better:
 
 
 async def find_cures(
-    bench: Bench,
+    runner: TrialRunner,
     failing: Attempt,
     views: tuple[MachineView, MachineView],
     neighbours: Sequence[Neighbour],
@@ -47,7 +49,7 @@ async def find_cures(
 ) -> tuple[Cure, ...]:
     """At most one cure per adjacent build that passes; `views` are of the source and the destination."""
     found = [
-        await _cure(bench, failing, better, views, where) for better in _better(failing.trial, neighbours)
+        await _cure(runner, failing, better, views, where) for better in _better(failing.trial, neighbours)
     ]
     return tuple(cure for cure in found if cure is not None)
 
@@ -64,7 +66,7 @@ def _better(trial: Trial, neighbours: Iterable[Neighbour]) -> Iterator[_Better]:
 
 
 async def _cure(
-    bench: Bench,
+    runner: TrialRunner,
     failing: Attempt,
     better: _Better,
     views: tuple[MachineView, MachineView],
@@ -72,9 +74,9 @@ async def _cure(
 ) -> Cure | None:
     at_end = better.side is Side.DESTINATION
     step = better.trial.path[-1 if at_end else 0]
-    here = await bench.view(step, better.trial.machine, better.trial.arguments)
+    here = await runner.view(step, better.trial.machine, better.trial.arguments)
     for candidate in _suspects(here, views[at_end], failing, where)[:_TRIED]:
-        attempt = await bench.one(
+        attempt = await runner.one(
             "cure taken away", with_settings(better.trial, better.side, [candidate.setting])
         )
         if same_failure(attempt, failing):

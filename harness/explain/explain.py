@@ -10,57 +10,59 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.explain.candidates import candidates
-from harness.explain.carried import carried
-from harness.explain.contrast import contrast
-from harness.explain.cure import find_cures
-from harness.explain.fix import Findings, make_fix
-from harness.explain.machine import MachineView
-from harness.explain.records import Explanation, Fix, Reproducer, Side
-from harness.explain.reduce import reduce
-from harness.explain.rescue import find_rescues
-from harness.explain.row import verified
-from harness.explain.search import PURPOSE, find_remedies
-from harness.explain.where import compare_sides
-from harness.model import Stage, Verdict
-from vmstate.errors import StreamError
+from migmatrix.harness.explain.candidates import candidates
+from migmatrix.harness.explain.carried import carried
+from migmatrix.harness.explain.contrast import contrast
+from migmatrix.harness.explain.cure import find_cures
+from migmatrix.harness.explain.fix import Findings, make_fix
+from migmatrix.harness.explain.records import Explanation, Fix, Reproducer
+from migmatrix.harness.explain.reduce import reduce
+from migmatrix.harness.explain.rescue import find_rescues
+from migmatrix.harness.explain.row import verified
+from migmatrix.harness.explain.search import PURPOSE, find_remedies
+from migmatrix.harness.explain.where import compare_sides
+from migmatrix.harness.model import Stage, Verdict
+from migmatrix.harness.trials.qom import MachineView
+from migmatrix.harness.trials.records import Side
+from migmatrix.vmstate.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.explain.bench import Bench
-    from harness.explain.contrast import Stored
-    from harness.explain.records import Attempt, Cure, Difference, Remedy, Rescue, Setting, Trial
-    from harness.explain.reduce import Reduced
-    from harness.explain.row import Case
-    from harness.model import CellResult
+    from migmatrix.harness.explain.contrast import Stored
+    from migmatrix.harness.explain.records import Cure, Difference, Remedy, Rescue
+    from migmatrix.harness.explain.reduce import Reduced
+    from migmatrix.harness.explain.row import Case
+    from migmatrix.harness.model import CellResult
+    from migmatrix.harness.trials.records import Attempt, Setting, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["explain_cell"]
 
 _SHOWN = 16  # differences that are kept beside the blamed ones
 
 
-async def explain_cell(bench: Bench, stored: Stored, case: Case) -> Explanation:
+async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Explanation:
     """Explain a case; InfrastructureError when the host fails meanwhile."""
     result = case.result
-    first = await bench.one("again", case.whole)
+    first = await runner.one("again", case.whole)
     if not _reproduces(first, result):
-        return _not_reproduced(bench, case, first)
-    reduced = await reduce(bench, first)
-    reduced = reduced.with_note(await carried(bench, first))
+        return _not_reproduced(runner, case, first)
+    reduced = await reduce(runner, first)
+    reduced = reduced.with_note(await carried(runner, first))
     if twin := case.twin(reduced.trial):
-        return await _like(bench, stored, case, reduced, twin)
+        return await _like(runner, stored, case, reduced, twin)
     attempt = reduced.attempt
     cause = attempt.result.cause
     assert cause is not None  # noqa: S101 - it failed
-    where = await _where(bench, attempt)
+    where = await _where(runner, attempt)
     saving = attempt.result.stage is Stage.SAVE
-    neighbours = await contrast(bench, stored, result.cell, reduced.trial, saving=saving)
-    views = await _views(bench, attempt)
+    neighbours = await contrast(runner, stored, result.cell, reduced.trial, saving=saving)
+    views = await _views(runner, attempt)
     found = candidates(*views, cause, where, reduced.trial.machine)
-    remedies = await find_remedies(bench, reduced.trial, found, case.budget.singles)
-    checked = [await verified(bench, stored, case, reduced.trial, remedy) for remedy in remedies]
-    cures = () if checked else await find_cures(bench, attempt, views, neighbours, where)
+    remedies = await find_remedies(runner, reduced.trial, found, case.budget.singles)
+    checked = [await verified(runner, stored, case, reduced.trial, remedy) for remedy in remedies]
+    cures = () if checked else await find_cures(runner, attempt, views, neighbours, where)
     findings = Findings(
         cell=result.cell,
         cause=cause,
@@ -70,21 +72,25 @@ async def explain_cell(bench: Bench, stored: Stored, case: Case) -> Explanation:
         neighbours=neighbours,
         remedies=checked,
         cures=cures,
-        rescues=await _rescues(bench, stored, reduced.trial, checked, cures),
+        rescues=await _rescues(runner, stored, reduced.trial, checked, cures),
         kin=_kin(views, checked, cures),
-        tried=_tried(bench),
+        tried=_tried(runner),
         stage=str(attempt.result.stage or ""),
         unseen=views[0].problem or views[1].problem,
     )
-    return _explained(bench, case, reduced, findings, len(found))
+    return _explained(runner, case, reduced, findings, len(found))
 
 
-async def _like(bench: Bench, stored: Stored, case: Case, reduced: Reduced, twin: Explanation) -> Explanation:
+async def _like(
+    runner: TrialRunner, stored: Stored, case: Case, reduced: Reduced, twin: Explanation
+) -> Explanation:
     """The explanation of another cell with the same reproducer; only its remedies are verified for this cell too."""
-    checked = [await verified(bench, stored, case, reduced.trial, replace(r, rows=())) for r in twin.remedies]
+    checked = [
+        await verified(runner, stored, case, reduced.trial, replace(r, rows=())) for r in twin.remedies
+    ]
     more = f"the reproducer is that of {twin.cell}: what was tried there was not tried again"
     return replace(
-        _explanation(bench, case, reduced.record, reproduced=True),
+        _explanation(runner, case, reduced.record, reproduced=True),
         where=twin.where,
         neighbours=twin.neighbours,
         candidates=twin.candidates,
@@ -92,7 +98,7 @@ async def _like(bench: Bench, stored: Stored, case: Case, reduced: Reduced, twin
         cures=twin.cures,
         rescues=twin.rescues,
         fix=replace(twin.fix, caveats=(*twin.fix.caveats, more)),
-        commands=tuple(_commands(bench, reduced.attempt)),
+        commands=tuple(_commands(runner, reduced.attempt)),
     )
 
 
@@ -105,10 +111,10 @@ def _kin(
 
 
 def _explained(
-    bench: Bench, case: Case, reduced: Reduced, findings: Findings, candidates: int
+    runner: TrialRunner, case: Case, reduced: Reduced, findings: Findings, candidates: int
 ) -> Explanation:
     return replace(
-        _explanation(bench, case, reduced.record, reproduced=True),
+        _explanation(runner, case, reduced.record, reproduced=True),
         where=tuple(findings.where),
         neighbours=tuple(findings.neighbours),
         candidates=candidates,
@@ -116,13 +122,13 @@ def _explained(
         cures=tuple(findings.cures),
         rescues=tuple(findings.rescues),
         fix=make_fix(findings),
-        commands=tuple(_commands(bench, reduced.attempt)),
+        commands=tuple(_commands(runner, reduced.attempt)),
     )
 
 
-def _tried(bench: Bench) -> int:
+def _tried(runner: TrialRunner) -> int:
     """Settings that were run, those that the build did not start with aside."""
-    tried = (a for a in bench.journal if a.purpose == PURPOSE)
+    tried = (a for a in runner.journal if a.purpose == PURPOSE)
     return sum(a.result.verdict is not Verdict.UNSUPPORTED for a in tried)
 
 
@@ -130,7 +136,7 @@ def _reproduces(attempt: Attempt, result: CellResult) -> bool:
     return (attempt.result.verdict, attempt.result.signature) == (result.verdict, result.signature)
 
 
-def _not_reproduced(bench: Bench, case: Case, first: Attempt) -> Explanation:
+def _not_reproduced(runner: TrialRunner, case: Case, first: Attempt) -> Explanation:
     """The failure did not come again: nothing else is claimed."""
     again = f"{first.result.verdict} {first.result.signature or ''}".strip()
     record = Reproducer(
@@ -142,10 +148,10 @@ def _not_reproduced(bench: Bench, case: Case, first: Attempt) -> Explanation:
         note=f"run again it is: {again}; the failure is not deterministic, or the host differs",
     )
     fix = Fix(repairable=False, reason="not reproduced", summary=record.note)
-    return replace(_explanation(bench, case, record, reproduced=False), fix=fix)
+    return replace(_explanation(runner, case, record, reproduced=False), fix=fix)
 
 
-def _explanation(bench: Bench, case: Case, record: Reproducer, *, reproduced: bool) -> Explanation:
+def _explanation(runner: TrialRunner, case: Case, record: Reproducer, *, reproduced: bool) -> Explanation:
     result = case.result
     hop = result.hop or 1
     return Explanation(
@@ -159,48 +165,48 @@ def _explanation(bench: Bench, case: Case, record: Reproducer, *, reproduced: bo
         migration=result.cell.path[hop - 1 : hop + 1],
         reproduced=reproduced,
         reproducer=record,
-        hops=bench.hops,
-        emulators=bench.emulators,
+        hops=runner.legs,
+        emulators=runner.emulators,
         journal=tuple(
             f"{a.purpose}: {a.trial.machine} {a.trial.route}: {a.result.verdict}"
             f" {a.result.signature or ''}".rstrip()
-            + f" ({a.hops} hops)"
-            for a in bench.journal
+            + f" ({a.hops} legs)"
+            for a in runner.journal
         ),
     )
 
 
-async def _where(bench: Bench, attempt: Attempt) -> tuple[Difference, ...]:
+async def _where(runner: TrialRunner, attempt: Attempt) -> tuple[Difference, ...]:
     """Both sides' values; empty when nothing was loaded or a stream cannot be had."""
     result, trial = attempt.result, attempt.trial
     if result.stage is not Stage.LOAD or result.cause is None or trial.mode.live:
         return ()
     last = trial.path[-1]
-    own = await bench.one("own values of the destination", replace(trial, path=(last, last)))
-    sent = bench.stream(result.hops[-2])
-    here = bench.stream(own.result.hops[0]) if own.result.hops else None
+    own = await runner.one("own values of the destination", replace(trial, path=(last, last)))
+    sent = runner.stream(result.legs[-2])
+    here = runner.stream(own.result.legs[0]) if own.result.legs else None
     if sent is None or here is None:
         return ()
     try:
         found = compare_sides(sent, here, result.cause)
     except StreamError as err:
-        bench.log(f"cannot compare the streams: {err}")
+        runner.log(f"cannot compare the streams: {err}")
         return ()
     blamed = [d for d in found if d.blamed]
     return (*blamed, *[d for d in found if not d.blamed][:_SHOWN])
 
 
-async def _views(bench: Bench, attempt: Attempt) -> tuple[MachineView, MachineView]:
+async def _views(runner: TrialRunner, attempt: Attempt) -> tuple[MachineView, MachineView]:
     """The two sides' machines; empty ones for a device that says itself that no migration is possible."""
     trial, cause = attempt.trial, attempt.result.cause
     if attempt.result.verdict is Verdict.BLOCKED or (cause is not None and cause.kind == "blocked"):
         return MachineView(), MachineView()
-    source = await bench.view(trial.path[0], trial.machine, trial.arguments)
-    return source, await bench.view(trial.path[-1], trial.machine, trial.arguments)
+    source = await runner.view(trial.path[0], trial.machine, trial.arguments)
+    return source, await runner.view(trial.path[-1], trial.machine, trial.arguments)
 
 
 async def _rescues(
-    bench: Bench, stored: Stored, trial: Trial, remedies: Sequence[Remedy], cures: Sequence[Cure]
+    runner: TrialRunner, stored: Stored, trial: Trial, remedies: Sequence[Remedy], cures: Sequence[Cure]
 ) -> tuple[Rescue, ...]:
     """Other ways for a guest that no setting of its destination helps, if the source's settings are known.
 
@@ -210,12 +216,12 @@ async def _rescues(
         return ()
     born: list[tuple[Setting, ...]] = [(c.broken,) for c in cures if c.side is Side.SOURCE]
     settings = remedies[0].instead_of if remedies else next(iter(born), ())
-    return await find_rescues(bench, trial, settings, stored.build_ids)
+    return await find_rescues(runner, trial, settings, stored.build_ids)
 
 
-def _commands(bench: Bench, attempt: Attempt) -> Iterator[str]:
-    """The emulators' own command lines, in the order of the hops."""
-    for key in attempt.result.hops:
-        evidence = bench.evidence(key)
+def _commands(runner: TrialRunner, attempt: Attempt) -> Iterator[str]:
+    """The emulators' own command lines, in the order of the legs."""
+    for key in attempt.result.legs:
+        evidence = runner.evidence(key)
         for emulator in evidence.emulators if evidence else ():
             yield shlex.join(emulator.argv)

@@ -11,16 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.explain.contrast import SAVER, version_key
-from harness.explain.records import Fix, Side, texts
-from harness.explain.tableline import of_cure, of_remedies, release_of
+from migmatrix.harness.explain.contrast import SAVER
+from migmatrix.harness.explain.records import Fix
+from migmatrix.harness.explain.tableline import of_cure, of_remedies, release_of
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.records import Side, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.builds import PreparedBuild
-    from harness.explain.records import Cure, Difference, Neighbour, Remedy, Rescue
-    from harness.model import Cause, Cell
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.explain.records import Cure, Difference, Neighbour, Remedy, Rescue
+    from migmatrix.harness.model import Cause, Cell
 
 __all__ = ["Findings", "make_fix"]
 

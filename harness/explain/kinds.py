@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.model import Stage, Verdict
+from migmatrix.harness.model import Stage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.model import Cell, CellResult
+    from migmatrix.harness.model import Cell, CellResult
 
 __all__ = ["Problem", "problems"]
 

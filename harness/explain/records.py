@@ -1,22 +1,13 @@
-"""What an explanation is made of, as plain records; `to_json` is the published form (docs/explain.schema.json).
-
-A `Trial` is something that can be run and need not be a cell of any matrix: a machine, arguments, and a path
-whose every step may have settings of its own. An `Attempt` is a trial that was run.
-"""
+"""What an explanation is made of, as plain records; `to_json` is the published form (docs/explain.schema.json)."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.model import CellResult, Guest, Mode, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from migmatrix.harness.trials.records import Setting, Side, plain
 
 __all__ = [
-    "Attempt",
     "Cure",
     "Difference",
     "Explanation",
@@ -26,84 +17,9 @@ __all__ = [
     "Reproducer",
     "Rescue",
     "RowCheck",
-    "Setting",
-    "Side",
-    "Step",
-    "Trial",
 ]
 
 FORMAT = 2
-
-
-class Side(StrEnum):
-    """The emulators of the failing migration that a remedy is set on."""
-
-    DESTINATION = "destination"
-    SOURCE = "source"
-    BOTH = "both"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Setting:
-    """A property set for every device of a type: ``-global type.name=value``."""
-
-    type: str
-    name: str
-    value: str
-
-    @property
-    def text(self) -> str:
-        """``virtio-blk-device.queue-size=1024``."""
-        return f"{self.type}.{self.name}={self.value}"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One build of a path, and what is set on it."""
-
-    build: str
-    settings: tuple[Setting, ...] = ()
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The settings as emulator arguments."""
-        return tuple(word for setting in self.settings for word in ("-global", setting.text))
-
-    @property
-    def text(self) -> str:
-        """``qemu-7.2`` or ``qemu-7.2(a.b=c)``."""
-        return f"{self.build}({', '.join(s.text for s in self.settings)})" if self.settings else self.build
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """Something that can be run: every field says all of it, no name of a matrix is needed but those of builds."""
-
-    machine: str
-    arguments: tuple[str, ...]
-    path: tuple[Step, ...]
-    mode: Mode
-    guest: Guest
-
-    @property
-    def route(self) -> str:
-        """``A>B(x.y=z)``."""
-        return ">".join(step.text for step in self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A trial and what came of it; `hops` are those that no earlier trial of this explanation had needed."""
-
-    purpose: str
-    trial: Trial
-    result: CellResult
-    hops: int
-
-    @property
-    def passed(self) -> bool:
-        """Whether every hop completed."""
-        return self.result.verdict is Verdict.PASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,15 +178,6 @@ class Explanation:
         return {"format": FORMAT, **plain(asdict(self))}
 
 
-def plain(value: Any) -> Any:
-    """Tuples as lists and enums as their values, all the way down."""
-    if isinstance(value, dict):
-        return {key: plain(below) for key, below in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(below) for below in value]
-    return value.value if isinstance(value, StrEnum) else value
-
-
 def from_json(data: dict[str, Any]) -> Explanation:
     """Inverse of `to_json`; KeyError, TypeError or ValueError when `data` is not of that form."""
     if data["format"] != FORMAT:
@@ -309,8 +216,3 @@ def _remedy(row: dict[str, Any]) -> Remedy:
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-
-
-def texts(settings: Iterable[Setting]) -> str:
-    """Settings as the arguments of a command line."""
-    return " ".join(f"-global {setting.text}" for setting in settings)

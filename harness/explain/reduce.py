@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from harness.explain.ddmin import minimise
-from harness.explain.options import (
+from migmatrix.harness.explain.ddmin import minimise
+from migmatrix.harness.explain.options import (
     arguments_of,
     closed,
     closure,
@@ -21,15 +21,15 @@ from harness.explain.options import (
     removable_parts,
     without_part,
 )
-from harness.explain.records import Reproducer
-from harness.model import Guest, Mode
+from migmatrix.harness.explain.records import Reproducer
+from migmatrix.harness.model import Guest, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.explain.bench import Bench
-    from harness.explain.options import Group
-    from harness.explain.records import Attempt, Step, Trial
+    from migmatrix.harness.explain.options import Group
+    from migmatrix.harness.trials.records import Attempt, Step, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["Reduced", "reduce"]
 
@@ -55,9 +55,9 @@ class Reduced:
         return replace(self, record=replace(self.record, note="; ".join(notes)))
 
 
-async def reduce(bench: Bench, first: Attempt) -> Reduced:
+async def reduce(runner: TrialRunner, first: Attempt) -> Reduced:
     """Reduce an attempt that showed the failure."""
-    reducer = _Reducer(bench, first)
+    reducer = _Reducer(runner, first)
     await reducer.mode_and_guest()
     await reducer.path()
     await reducer.groups()
@@ -69,8 +69,8 @@ async def reduce(bench: Bench, first: Attempt) -> Reduced:
 class _Reducer:
     """Holds the best attempt so far; each method makes it smaller or leaves it."""
 
-    def __init__(self, bench: Bench, first: Attempt) -> None:
-        self._bench = bench
+    def __init__(self, runner: TrialRunner, first: Attempt) -> None:
+        self._bench = runner
         self._first = first
         self._signature = first.result.signature
         self.best = first

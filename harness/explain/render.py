@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.explain.records import Difference, Explanation, Neighbour, Remedy
+    from migmatrix.harness.explain.records import Difference, Explanation, Neighbour, Remedy
 
 __all__ = ["render"]
 
@@ -35,7 +35,7 @@ def render(found: Explanation) -> Iterator[str]:
         yield _row("static", found.static)
     yield from (_row("near", _near(n)) for n in found.neighbours)
     yield from _remedies(found)
-    yield _row("cost", f"{found.hops} hops, {found.emulators} machines looked at")
+    yield _row("cost", f"{found.hops} legs, {found.emulators} machines looked at")
 
 
 def _row(name: str, text: str) -> str:

@@ -10,32 +10,33 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.explain.records import Rescue, Step
+from migmatrix.harness.explain.records import Rescue
+from migmatrix.harness.trials.records import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.builds import PreparedBuild
-    from harness.explain.bench import Bench
-    from harness.explain.records import Setting, Trial
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.trials.records import Setting, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["distinct", "find_rescues"]
 
 
 async def find_rescues(
-    bench: Bench, trial: Trial, settings: tuple[Setting, ...], builds: Iterable[str]
+    runner: TrialRunner, trial: Trial, settings: tuple[Setting, ...], builds: Iterable[str]
 ) -> tuple[Rescue, ...]:
     """Builds that take the guest that `trial` cannot bring to its destination; both ways are run."""
     known = {step.build for step in trial.path}
     others = [
         build
-        for build in distinct(bench.builds, builds)
-        if build not in known and _has_machine(bench, build, trial.machine)
+        for build in distinct(runner.builds, builds)
+        if build not in known and _has_machine(runner, build, trial.machine)
     ]
-    plain = await bench.run("rescue", [_to(trial, build, ()) for build in others])
+    plain = await runner.run("rescue", [_to(trial, build, ()) for build in others])
     refused = [build for build, attempt in zip(others, plain, strict=True) if not attempt.passed]
     again = refused if settings else []
-    marked = await bench.run("rescue with mark", [_to(trial, build, settings) for build in again])
+    marked = await runner.run("rescue with mark", [_to(trial, build, settings) for build in again])
     healed = {build for build, attempt in zip(again, marked, strict=True) if attempt.passed}
     return tuple(
         Rescue(build, settings if build in healed else ())
@@ -53,8 +54,8 @@ def distinct(builds: Mapping[str, PreparedBuild], ids: Iterable[str]) -> list[st
     return [id_ for id_ in every if plainest[builds[id_].facts.digest] == id_]
 
 
-def _has_machine(bench: Bench, build: str, machine: str) -> bool:
-    return bench.builds[build].facts.knows_machine(machine)
+def _has_machine(runner: TrialRunner, build: str, machine: str) -> bool:
+    return runner.builds[build].facts.knows_machine(machine)
 
 
 def _to(trial: Trial, build: str, settings: tuple[Setting, ...]) -> Trial:

@@ -11,18 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.explain.records import RowCheck, Side, Step
-from harness.explain.search import with_settings
-from harness.explain.verify import verify
+from migmatrix.harness.explain.records import RowCheck
+from migmatrix.harness.explain.search import with_settings
+from migmatrix.harness.explain.verify import verify
+from migmatrix.harness.trials.records import Side, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.explain.bench import Bench
-    from harness.explain.contrast import Stored
-    from harness.explain.kinds import Problem
-    from harness.explain.records import Explanation, Remedy, Trial
-    from harness.model import Cell, CellResult
+    from migmatrix.harness.explain.contrast import Stored
+    from migmatrix.harness.explain.kinds import Problem
+    from migmatrix.harness.explain.records import Explanation, Remedy
+    from migmatrix.harness.model import Cell, CellResult
+    from migmatrix.harness.trials.records import Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["Budget", "Case", "verified"]
 
@@ -85,7 +87,7 @@ def _key(trial: Trial) -> tuple[str, tuple[str, ...], tuple[str, ...], str, str]
     return trial.machine, trial.arguments, path, trial.mode.name, trial.guest.name
 
 
-async def verified(bench: Bench, stored: Stored, case: Case, reduced: Trial, remedy: Remedy) -> Remedy:
+async def verified(runner: TrialRunner, stored: Stored, case: Case, reduced: Trial, remedy: Remedy) -> Remedy:
     """The remedy with its row, its scope, and the base types that its properties come from."""
     route = [step.build for step in reduced.path]
     machines, scope = _machines(stored, case, route)
@@ -94,16 +96,16 @@ async def verified(bench: Bench, stored: Stored, case: Case, reduced: Trial, rem
     def before(machine: str, path: tuple[str, ...]) -> CellResult | None:
         return stored.results.get(replace(case.cell, machine=machine, path=path))
 
-    checked = await verify(bench, trial, remedy, machines, before)
+    checked = await verify(runner, trial, remedy, machines, before)
     more = [*_others(case, route), *_chain(case, reduced)]
     marked = [with_settings(other, remedy.side, remedy.settings) for other in more]
-    attempts = await bench.run("same problem with remedy", marked)
+    attempts = await runner.run("same problem with remedy", marked)
     rows = [
         RowCheck(a.trial.machine, a.trial.route, case.result.verdict.value, a.result.verdict.value)
         for a in attempts
     ]
     step = reduced.path[-1 if remedy.side is Side.DESTINATION else 0]
-    view = await bench.view(step, reduced.machine, reduced.arguments)
+    view = await runner.view(step, reduced.machine, reduced.arguments)
     owners = tuple(view.owner(setting.type, setting.name) for setting in remedy.settings)
     return replace(checked, rows=(*checked.rows, *rows), owners=owners, scope=scope)
 

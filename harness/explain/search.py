@@ -11,17 +11,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.explain.candidates import compatible
-from harness.explain.ddmin import minimise
-from harness.explain.records import Remedy, Side, Step
-from harness.model import Verdict
+from migmatrix.harness.explain.candidates import compatible
+from migmatrix.harness.explain.ddmin import minimise
+from migmatrix.harness.explain.records import Remedy
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.trials.records import Side, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.explain.bench import Bench
-    from harness.explain.candidates import Candidate
-    from harness.explain.records import Setting, Trial
+    from migmatrix.harness.explain.candidates import Candidate
+    from migmatrix.harness.trials.records import Setting, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["find_remedies", "with_settings"]
 
@@ -31,17 +32,17 @@ _AT_ONCE = 4  # candidates that are tried side by side
 
 
 async def find_remedies(
-    bench: Bench, trial: Trial, candidates: Sequence[Candidate], singles: int
+    runner: TrialRunner, trial: Trial, candidates: Sequence[Candidate], singles: int
 ) -> tuple[Remedy, ...]:
     """At most one remedy per side; `singles` bounds the candidates that are tried alone on each side."""
     found: list[Remedy] = []
     for side in (Side.DESTINATION, Side.SOURCE):
         mine = compatible_values([c for c in candidates if c.side is side])
-        remedy = await _one_side(bench, trial, side, mine, singles)
+        remedy = await _one_side(runner, trial, side, mine, singles)
         if remedy is not None:
             found.append(remedy)
     if not found:
-        return await _both(bench, trial, candidates, singles)
+        return await _both(runner, trial, candidates, singles)
     return tuple(found)
 
 
@@ -51,31 +52,31 @@ def compatible_values(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 async def _one_side(
-    bench: Bench, trial: Trial, side: Side, candidates: Sequence[Candidate], singles: int
+    runner: TrialRunner, trial: Trial, side: Side, candidates: Sequence[Candidate], singles: int
 ) -> Remedy | None:
     refused: set[Setting] = set()
     for start in range(0, min(len(candidates), singles), _AT_ONCE):
         some = candidates[start : min(start + _AT_ONCE, singles)]
-        attempts = await bench.run(PURPOSE, [with_settings(trial, side, [c.setting]) for c in some])
+        attempts = await runner.run(PURPOSE, [with_settings(trial, side, [c.setting]) for c in some])
         for candidate, attempt in zip(some, attempts, strict=True):
             if attempt.passed:
                 return _remedy(side, (candidate,))
             if attempt.result.verdict is Verdict.UNSUPPORTED:
                 refused.add(candidate.setting)
     left = compatible([c for c in candidates if c.setting not in refused and c.basis != "default"])
-    left = await _startable(bench, trial, side, left)
-    return await _together(bench, trial, side, left) if len(left) > 1 else None
+    left = await _startable(runner, trial, side, left)
+    return await _together(runner, trial, side, left) if len(left) > 1 else None
 
 
 async def _startable(
-    bench: Bench, trial: Trial, side: Side, candidates: tuple[Candidate, ...]
+    runner: TrialRunner, trial: Trial, side: Side, candidates: tuple[Candidate, ...]
 ) -> tuple[Candidate, ...]:
     """The candidates without those that the build does not start with, alone or beside the ones before them."""
     kept: tuple[Candidate, ...] = ()
     todo = [candidates]
     while todo:
         some = todo.pop(0)
-        attempt = await bench.one(TOGETHER, with_settings(trial, side, [c.setting for c in (*kept, *some)]))
+        attempt = await runner.one(TOGETHER, with_settings(trial, side, [c.setting for c in (*kept, *some)]))
         if attempt.result.verdict is not Verdict.UNSUPPORTED:
             kept = (*kept, *some)
         elif len(some) > 1:
@@ -84,12 +85,14 @@ async def _startable(
     return kept
 
 
-async def _together(bench: Bench, trial: Trial, side: Side, candidates: Sequence[Candidate]) -> Remedy | None:
+async def _together(
+    runner: TrialRunner, trial: Trial, side: Side, candidates: Sequence[Candidate]
+) -> Remedy | None:
     """All settings of one side, made small if they pass."""
 
     async def passes(chosen: tuple[Candidate, ...]) -> bool:
         settings = [c.setting for c in chosen]
-        return (await bench.one(TOGETHER, with_settings(trial, side, settings))).passed
+        return (await runner.one(TOGETHER, with_settings(trial, side, settings))).passed
 
     if not await passes(tuple(candidates)):
         return None
@@ -111,13 +114,13 @@ def _remedy(side: Side, chosen: tuple[Candidate, ...]) -> Remedy:
 
 
 async def _both(
-    bench: Bench, trial: Trial, candidates: Sequence[Candidate], singles: int
+    runner: TrialRunner, trial: Trial, candidates: Sequence[Candidate], singles: int
 ) -> tuple[Remedy, ...]:
     """The same setting on both sides, for properties that both have."""
     everywhere = {c.setting: c for c in candidates if _either_side(c, candidates)}
     chosen = list(everywhere.values())[:singles]
     trials = [with_settings(trial, Side.BOTH, [c.setting]) for c in chosen]
-    for candidate, attempt in zip(chosen, await bench.run(PURPOSE, trials), strict=True):
+    for candidate, attempt in zip(chosen, await runner.run(PURPOSE, trials), strict=True):
         if attempt.passed:
             return (_remedy(Side.BOTH, (candidate,)),)
     return ()

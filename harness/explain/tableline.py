@@ -14,15 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.explain.contrast import version_key
-from harness.explain.records import Side
-from harness.explain.tables import known_entry, same, table_entries
+from migmatrix.harness.compat.known import known_entry, same, table_entries
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.builds import PreparedBuild
-    from harness.explain.records import Cure, Remedy, Setting
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.explain.records import Cure, Remedy
+    from migmatrix.harness.trials.records import Setting
 
 __all__ = ["of_cure", "of_remedies", "release_of"]
 

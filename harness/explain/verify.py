@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.explain.records import RowCheck, Step
-from harness.explain.search import with_settings
+from migmatrix.harness.explain.records import RowCheck
+from migmatrix.harness.explain.search import with_settings
+from migmatrix.harness.trials.records import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.explain.bench import Bench
-    from harness.explain.records import Remedy, Trial
-    from harness.model import CellResult
+    from migmatrix.harness.explain.records import Remedy
+    from migmatrix.harness.model import CellResult
+    from migmatrix.harness.trials.records import Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
     Before = Callable[[str, tuple[str, ...]], CellResult | None]
 
@@ -36,7 +38,7 @@ class _Row:
 
 
 async def verify(
-    bench: Bench, trial: Trial, remedy: Remedy, machines: Sequence[str], before: Before
+    runner: TrialRunner, trial: Trial, remedy: Remedy, machines: Sequence[str], before: Before
 ) -> Remedy:
     """The remedy with its row: verdicts without and with it, for each machine and both directions.
 
@@ -44,8 +46,8 @@ async def verify(
     """
     rows = [row for machine in machines for row in _rows(replace(trial, machine=machine), remedy)]
     missing = [row.plain for row in rows if before(row.plain.machine, row.builds) is None]
-    ran = dict(zip(missing, await bench.run("row without", missing), strict=True))
-    after = await bench.run("row with remedy", [row.marked for row in rows])
+    ran = dict(zip(missing, await runner.run("row without", missing), strict=True))
+    after = await runner.run("row with remedy", [row.marked for row in rows])
     checks = []
     for row, new in zip(rows, after, strict=True):
         old = before(row.plain.machine, row.builds) or ran[row.plain].result

@@ -10,18 +10,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.explain.records import Difference
-from vmstate.compare import diff, label
-from vmstate.decode import decode, leaves
-from vmstate.pci import ConfigSpace
-from vmstate.stream import read_stream
+from migmatrix.harness.explain.records import Difference
+from migmatrix.vmstate.view.compare import diff, label
+from migmatrix.vmstate.view.decode import decode, leaves
+from migmatrix.vmstate.view.pci import ConfigSpace
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.model import Cause
-    from vmstate.compare import Change
-    from vmstate.stream import Stream
+    from migmatrix.harness.model import Cause
+    from migmatrix.vmstate.view.compare import Change
+    from migmatrix.vmstate.view.stream import Stream
 
 __all__ = ["compare_sides", "numbers"]
 

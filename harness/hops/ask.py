@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.engines.base import Needs, Role
-from harness.hops.emulator import Emulator
-from harness.model import Guest, Stage
+from migmatrix.harness.engines.base import Needs, Role
+from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.model import Guest, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from typing import Any
 
-    from harness.builds import PreparedBuild
-    from harness.engines import Engine
-    from harness.hops.qmp import QmpSession
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.engines import Engine
+    from migmatrix.harness.hops.qmp import QmpSession
 
 __all__ = ["ask"]
 

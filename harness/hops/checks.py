@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from harness.hops.task import Problem
+from migmatrix.harness.hops.task import Problem
 
 if TYPE_CHECKING:
-    from harness.hops.emulator import Emulator
-    from harness.model import Guest
+    from migmatrix.harness.hops.emulator import Emulator
+    from migmatrix.harness.model import Guest
 
 __all__ = ["check_guest", "let_run", "release"]
 

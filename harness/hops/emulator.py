@@ -1,4 +1,4 @@
-"""One emulator during a hop: process, QMP session, guest console, and the ladder that ends it.
+"""One emulator during a leg: process, QMP session, guest console, and the ladder that ends it.
 
 Every wait is a race between the work, the emulator's end and a deadline; the loser is named in a `Problem`.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.engines.base import Role
-from harness.hops.guests import Console, firmware_arguments
-from harness.hops.qmp import Disconnected, QmpSession, Refused
-from harness.hops.race import Interrupted, Until
-from harness.hops.task import Problem
-from harness.model import EmulatorEvidence
+from migmatrix.harness.engines.base import Role
+from migmatrix.harness.hops.guests import Console, firmware_arguments
+from migmatrix.harness.hops.qmp import Disconnected, QmpSession, Refused
+from migmatrix.harness.hops.race import Interrupted, Until
+from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.model import EmulatorEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from harness.builds.facts import PreparedBuild
-    from harness.engines.base import Place
-    from harness.model import Guest, Mode
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.engines.base import Place
+    from migmatrix.harness.model import Guest, Mode
 
 __all__ = ["Emulator", "MigrationFailed"]
 
@@ -162,7 +162,7 @@ class Emulator:
         self._statuses.clear()
 
     def become_source(self) -> None:
-        """A destination that has loaded goes on as the source of the next hop."""
+        """A destination that has loaded goes on as the source of the next leg."""
         self.role = Role.SOURCE
         self.forget_migration()
 

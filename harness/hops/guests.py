@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.model import Guest
+    from migmatrix.harness.model import Guest
 
 __all__ = ["Console", "firmware_arguments"]
 

@@ -1,4 +1,4 @@
-"""Live hops: both sides run at the same time, and a chain is one guest that is never put down.
+"""Live legs: both sides run at the same time, and a chain is one guest that is never put down.
 
 A running guest cannot be copied, so a live path is run as a whole; every migration of it leaves evidence under its
 own key, and a path that is a beginning of a longer one costs nothing extra.
@@ -9,38 +9,38 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from harness.engines.base import Role
-from harness.hops.checks import check_guest, let_run, release
-from harness.hops.emulator import Emulator
-from harness.hops.task import Problem, Recorder
-from harness.hops.transports import Link, needs_of
-from harness.model import EmulatorEvidence, HopEvidence, Stage
+from migmatrix.harness.engines.base import Role
+from migmatrix.harness.hops.checks import check_guest, let_run, release
+from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.task import Problem, Recorder
+from migmatrix.harness.hops.transports import Link, needs_of
+from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
     from typing import Any
 
-    from harness.builds.facts import PreparedBuild
-    from harness.engines.base import Engine
-    from harness.hops.task import LiveTask
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.engines.base import Engine
+    from migmatrix.harness.hops.task import LiveTask
 
 __all__ = ["run_live_path"]
 
 # Seconds that a destination gets to tell why, after its source has failed.
 _LAST_WORDS = 10.0
-# Bytes per second of precopy in a postcopy hop.
+# Bytes per second of precopy in a postcopy leg.
 _HELD_BACK = 4096
 
 
-async def run_live_path(engine: Engine, task: LiveTask, link_directory: Path) -> list[HopEvidence]:
+async def run_live_path(engine: Engine, task: LiveTask, link_directory: Path) -> list[LegEvidence]:
     """Evidence of each migration, up to and with the first that failed; InfrastructureError on a host failure."""
-    found: list[HopEvidence] = []
+    found: list[LegEvidence] = []
     source: Emulator | None = None
     try:
         for index in range(len(task.keys)):
-            hop = _LiveHop(engine, task, index, link_directory)
-            source, evidence = await hop.run(source)
+            leg = _LiveLeg(engine, task, index, link_directory)
+            source, evidence = await leg.run(source)
             found.append(evidence)
             if source is None:
                 break
@@ -50,7 +50,7 @@ async def run_live_path(engine: Engine, task: LiveTask, link_directory: Path) ->
     return found
 
 
-class _LiveHop:
+class _LiveLeg:
     """One migration of a live path."""
 
     def __init__(self, engine: Engine, task: LiveTask, index: int, link_directory: Path) -> None:
@@ -58,7 +58,7 @@ class _LiveHop:
         self._links = link_directory
         self._recorder = Recorder()
 
-    async def run(self, source: Emulator | None) -> tuple[Emulator | None, HopEvidence]:
+    async def run(self, source: Emulator | None) -> tuple[Emulator | None, LegEvidence]:
         """Migrate `source` (None: start one first); returns the destination if all went well."""
         sides: list[Emulator] = [] if source is None else [source]
         ok = False
@@ -74,7 +74,7 @@ class _LiveHop:
         if survivor is not None:
             ended.append(survivor.evidence())
         key = self._task.keys[self._index]
-        return survivor, HopEvidence(key, tuple(self._recorder.stages), tuple(ended))
+        return survivor, LegEvidence(key, tuple(self._recorder.stages), tuple(ended))
 
     async def _stages(self, sides: list[Emulator]) -> None:
         task, recorder = self._task, self._recorder

@@ -20,7 +20,7 @@ from qemu.qmp import (
     StateError,
 )
 
-from harness.model import QmpMessage
+from migmatrix.harness.model import QmpMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class _QuietClient(QMPClient):
 
 
 class QmpSession:
-    """Commands and events of one emulator; `clock` gives seconds since the hop began."""
+    """Commands and events of one emulator; `clock` gives seconds since the leg began."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

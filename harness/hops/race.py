@@ -1,6 +1,6 @@
 """A body that something else may end: `async with Until(future)` cancels it when the future is done.
 
-`asyncio.timeout` with an event in place of a clock, without a task for either side: a hop does this a dozen times.
+`asyncio.timeout` with an event in place of a clock, without a task for either side: a leg does this a dozen times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The snapshot hop: start an emulator, load the stream in, check the guest, save the stream out.
+"""The snapshot leg: start an emulator, load the stream in, check the guest, save the stream out.
 
 One emulator does both halves, so that the state of A really travels through B. The stream goes through `exec:`,
 which every version has; the saving helper reports its own end, because QEMU calls a migration completed while the
@@ -14,27 +14,27 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from harness.engines.base import Needs, Role
-from harness.errors import InfrastructureError
-from harness.hops.checks import check_guest, let_run, release
-from harness.hops.emulator import Emulator
-from harness.hops.task import Problem, Recorder
-from harness.model import HopEvidence, Stage, StreamInfo
+from migmatrix.harness.engines.base import Needs, Role
+from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.hops.checks import check_guest, let_run, release
+from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.task import Problem, Recorder
+from migmatrix.harness.model import LegEvidence, Stage, StreamInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.engines.base import Engine, Place
-    from harness.hops.task import HopTask
+    from migmatrix.harness.engines.base import Engine, Place
+    from migmatrix.harness.hops.task import LegTask
 
-__all__ = ["run_snapshot_hop"]
+__all__ = ["run_snapshot_leg"]
 
 _OUT = "stream"
 _CHUNK = 1 << 20
 
 
-async def run_snapshot_hop(engine: Engine, task: HopTask) -> HopEvidence:
-    """Run one hop; evidence whatever happens to the emulator, InfrastructureError when the host fails."""
+async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
+    """Run one leg; evidence whatever happens to the emulator, InfrastructureError when the host fails."""
     role = Role.DESTINATION if task.incoming is not None else Role.SOURCE
     place = await engine.place(task.build, role, Needs())
     recorder = Recorder()
@@ -47,10 +47,10 @@ async def run_snapshot_hop(engine: Engine, task: HopTask) -> HopEvidence:
     finally:
         free = shutil.disk_usage(emulator.job.directory).free
         evidence = await emulator.end()
-    return HopEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
+    return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
 
 
-async def _stages(task: HopTask, place: Place, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:
+async def _stages(task: LegTask, place: Place, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:
     deadlines = task.deadlines
     with recorder.stage(Stage.START):
         start = emulator.start(task.machine, task.arguments, incoming=task.incoming is not None)
@@ -70,7 +70,7 @@ async def _stages(task: HopTask, place: Place, emulator: Emulator, recorder: Rec
     return stream
 
 
-async def _run_and_save(task: HopTask, emulator: Emulator, recorder: Recorder, target: Path) -> StreamInfo:
+async def _run_and_save(task: LegTask, emulator: Emulator, recorder: Recorder, target: Path) -> StreamInfo:
     if task.guest.kind == "firmware":
         with recorder.stage(Stage.RUN):
             await emulator.race(let_run(emulator, task.guest), task.deadlines[Stage.RUN])

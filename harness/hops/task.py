@@ -1,6 +1,6 @@
-"""What a hop is asked to do, and the record it leaves.
+"""What a leg is asked to do, and the record it leaves.
 
-A stage of a hop either goes well or raises `Problem`; the recorder notes which, with its time, and lets the hop
+A stage of a leg either goes well or raises `Problem`; the recorder notes which, with its time, and lets the leg
 end. Infrastructure errors pass through: they are not evidence about the product.
 """
 
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.model import StageEvidence
+from migmatrix.harness.model import StageEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from harness.builds.facts import PreparedBuild
-    from harness.model import Guest, Mode, Stage
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.model import Guest, Mode, Stage
 
-__all__ = ["HopTask", "LiveTask", "Problem", "Recorder"]
+__all__ = ["LegTask", "LiveTask", "Problem", "Recorder"]
 
 
 class Problem(Exception):
@@ -32,8 +32,8 @@ class Problem(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class HopTask:
-    """One snapshot hop: start, perhaps load `incoming`, perhaps save to `save_to`."""
+class LegTask:
+    """One snapshot leg: start, perhaps load `incoming`, perhaps save to `save_to`."""
 
     key: str
     build: PreparedBuild
@@ -61,18 +61,18 @@ class LiveTask:
 
 @dataclass
 class Recorder:
-    """Collects the stages of one hop; `clock` gives seconds since it began."""
+    """Collects the stages of one leg; `clock` gives seconds since it began."""
 
     stages: list[StageEvidence] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     def clock(self) -> float:
-        """Seconds since the hop began."""
+        """Seconds since the leg began."""
         return time.monotonic() - self.began
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Record one stage; a Problem is noted and raised again, to end the hop."""
+        """Record one stage; a Problem is noted and raised again, to end the leg."""
         start = self.clock()
         try:
             yield

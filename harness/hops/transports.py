@@ -1,4 +1,4 @@
-"""How the two sides of a live hop reach each other: a URI for each, and what has to exist before.
+"""How the two sides of a live leg reach each other: a URI for each, and what has to exist before.
 
 `tcp` needs a network; the destination picks its port and tells it. `unix` and `exec` go through files of the
 directory that all places of a run share. `fd` hands both sides one end of a socket pair over QMP. `file` is written
@@ -13,15 +13,15 @@ import shlex
 import socket
 from typing import TYPE_CHECKING
 
-from harness.engines.base import Needs
-from harness.hops.task import Problem
+from migmatrix.harness.engines.base import Needs
+from migmatrix.harness.hops.task import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from harness.hops.emulator import Emulator
-    from harness.model import Mode
+    from migmatrix.harness.hops.emulator import Emulator
+    from migmatrix.harness.model import Mode
 
 __all__ = ["TRANSPORTS", "Link", "needs_of"]
 
@@ -35,7 +35,7 @@ def needs_of(mode: Mode) -> Needs:
 
 
 class Link:
-    """The connection of one live hop; a context manager that removes its files."""
+    """The connection of one live leg; a context manager that removes its files."""
 
     def __init__(self, mode: Mode, directory: Path, name: str) -> None:
         self._transport = mode.transport
@@ -93,7 +93,7 @@ class Link:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Link]:
-        """Create what the transport needs, and remove it after the hop."""
+        """Create what the transport needs, and remove it after the leg."""
         if self._transport == "fd":
             self._ends = socket.socketpair()
         if self._transport == "exec":

@@ -1,14 +1,14 @@
-"""The judgement of a cell from the judgements of its hops.
+"""The judgement of a cell from the judgements of its legs.
 
 Rules, in order:
 1. A build whose plain start (probe) failed makes the cell `unsupported`; a probe that met a deadline makes it
    fail, one that met a fault of the host makes it an error.
-2. The first hop that did not pass decides. Hops after it may be missing; a hop missing before it is a bug.
-3. A problem at the start of a hop is `unsupported` too, unless a probe shows that the build starts.
+2. The first leg that did not pass decides. Legs after it may be missing; a leg missing before it is a bug.
+3. A problem at the start of a leg is `unsupported` too, unless a probe shows that the build starts.
 4. What the last build does after its load, for the sake of a longer chain, is no concern of this cell.
 
-Migrations count from 1. In a snapshot cell hop k is build k: its start, load and check belong to migration k (the
-first build's to migration 1), its run and save to migration k + 1. In a live cell there is a hop per migration.
+Migrations count from 1. In a snapshot cell leg k is build k: its start, load and check belong to migration k (the
+first build's to migration 1), its run and save to migration k + 1. In a live cell there is a leg per migration.
 
 The outcome set here is the one that nothing was expected for: `blocked` is ok, because an emulator that says
 that it cannot migrate keeps its word; `harness/known.py` replaces outcomes by what was expected.
@@ -19,14 +19,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.judge.hop import HopJudgement, judge_hop
-from harness.judge.signature import signature
-from harness.model import CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.judge.leg import LegJudgement, judge_leg
+from migmatrix.harness.judge.signature import signature
+from migmatrix.harness.model import CellResult, Outcome, Stage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.model import Cell, HopEvidence
+    from migmatrix.harness.model import Cell, LegEvidence
 
 __all__ = ["judge_cell"]
 
@@ -41,7 +41,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Which migration a stage of a hop belongs to."""
+    """Which migration a stage of a leg belongs to."""
 
     builds: tuple[str, ...]
     live: bool
@@ -57,53 +57,53 @@ class _Path:
 
 
 def judge_cell(
-    cell: Cell, hops: Sequence[HopEvidence | None], probes: Mapping[str, HopEvidence]
+    cell: Cell, legs: Sequence[LegEvidence | None], probes: Mapping[str, LegEvidence]
 ) -> CellResult:
     """The cell's result, its outcome as if nothing special was expected.
 
-    `hops`: for a snapshot cell one evidence per build of the path, for a live cell one per migration; None for
+    `legs`: for a snapshot cell one evidence per build of the path, for a live cell one per migration; None for
     what was not run because something before it failed. `probes`: by build id, that build's plain start.
     ValueError when evidence is missing that should be there.
     """
     if decided := _judge_probes(cell, probes):
         return decided
-    path = _path(cell, hops)
-    used: list[HopEvidence] = []
-    for index, evidence in enumerate(hops):
+    path = _path(cell, legs)
+    used: list[LegEvidence] = []
+    for index, evidence in enumerate(legs):
         if evidence is None:
             raise ValueError(f"hop {index} of {cell.id} is missing, and nothing before it failed")
         used.append(evidence)
-        judgement = _started(judge_hop(evidence), probes)
+        judgement = _started(judge_leg(evidence), probes)
         migration = path.migration(index, judgement.stage)
         if judgement.verdict is not Verdict.PASS and migration <= path.migrations:
             return _result(cell, judgement, migration, used)
-    return _result(cell, HopJudgement(Verdict.PASS), None, used)
+    return _result(cell, LegJudgement(Verdict.PASS), None, used)
 
 
-def _path(cell: Cell, hops: Sequence[HopEvidence | None]) -> _Path:
-    missing = len(cell.path) - len(hops)
+def _path(cell: Cell, legs: Sequence[LegEvidence | None]) -> _Path:
+    missing = len(cell.path) - len(legs)
     if missing not in (0, 1):
-        raise ValueError(f"{len(hops)} hops for {cell.id}: neither one a build nor one a migration")
+        raise ValueError(f"{len(legs)} legs for {cell.id}: neither one a build nor one a migration")
     return _Path(cell.path, live=missing == 1)
 
 
-def _judge_probes(cell: Cell, probes: Mapping[str, HopEvidence]) -> CellResult | None:
+def _judge_probes(cell: Cell, probes: Mapping[str, LegEvidence]) -> CellResult | None:
     for index, build in enumerate(cell.path):
         if build in probes:
-            judgement = judge_hop(probes[build])
+            judgement = judge_leg(probes[build])
             if judgement.verdict is not Verdict.PASS and _about_start(judgement):
                 named = replace(judgement, build=build)
                 return _result(cell, named, max(index, 1), [probes[build]])
     return None
 
 
-def _about_start(judgement: HopJudgement) -> bool:
+def _about_start(judgement: LegJudgement) -> bool:
     """Whether a probe tells against its build; what a probe did after its start is not asked of it."""
     return judgement.verdict is Verdict.ERROR or judgement.stage is Stage.START
 
 
-def _started(judgement: HopJudgement, probes: Mapping[str, HopEvidence]) -> HopJudgement:
-    """A build that starts by itself and not in a hop fails; that it refuses the mode is another matter."""
+def _started(judgement: LegJudgement, probes: Mapping[str, LegEvidence]) -> LegJudgement:
+    """A build that starts by itself and not in a leg fails; that it refuses the mode is another matter."""
     ended = judgement.stage is Stage.START and judgement.problem != "qmp-error"
     if ended and judgement.verdict is Verdict.UNSUPPORTED and judgement.build in probes:
         return replace(judgement, verdict=Verdict.FAIL)
@@ -111,7 +111,7 @@ def _started(judgement: HopJudgement, probes: Mapping[str, HopEvidence]) -> HopJ
 
 
 def _result(
-    cell: Cell, judgement: HopJudgement, migration: int | None, used: Sequence[HopEvidence]
+    cell: Cell, judgement: LegJudgement, migration: int | None, used: Sequence[LegEvidence]
 ) -> CellResult:
     cause = judgement.cause
     return CellResult(
@@ -124,15 +124,15 @@ def _result(
         signature=signature(cause) if cause else None,
         seconds=sum(_seconds(used)),
         reason=_reason(judgement),
-        hops=tuple(evidence.key for evidence in used),
+        legs=tuple(evidence.key for evidence in used),
     )
 
 
-def _seconds(used: Sequence[HopEvidence]) -> Iterator[float]:
+def _seconds(used: Sequence[LegEvidence]) -> Iterator[float]:
     return (stage.seconds for evidence in used for stage in evidence.stages)
 
 
-def _reason(judgement: HopJudgement) -> str:
+def _reason(judgement: LegJudgement) -> str:
     """Why a cell was not run, or could not be judged; empty for the others."""
     cause = judgement.cause
     if cause is None or judgement.verdict not in (Verdict.UNSUPPORTED, Verdict.ERROR):

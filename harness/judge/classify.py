@@ -13,15 +13,15 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.judge.table import Role, load_table
-from harness.judge.text import clean, parse_version
-from harness.model import Cause
+from migmatrix.harness.judge.table import Role, load_table
+from migmatrix.harness.judge.text import clean, parse_version
+from migmatrix.harness.model import Cause
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
 
-    from harness.judge.table import Pattern, Table
+    from migmatrix.harness.judge.table import Pattern, Table
 
 __all__ = ["classify", "signal_name"]
 

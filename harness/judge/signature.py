@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.judge.table import load_table
+from migmatrix.harness.judge.table import load_table
 
 if TYPE_CHECKING:
-    from harness.model import Cause
+    from migmatrix.harness.model import Cause
 
 __all__ = ["signature"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from harness.model import Verdict
+from migmatrix.harness.model import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -101,7 +101,7 @@ class Table:
 @cache
 def load_table() -> Table:
     """The table that comes with the package, read and compiled on first use."""
-    text = files("harness.judge").joinpath("patterns.yaml").read_text(encoding="utf-8")
+    text = files("migmatrix.harness.judge").joinpath("patterns.yaml").read_text(encoding="utf-8")
     return parse_table(text)
 
 

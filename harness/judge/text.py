@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.judge.table import Role, load_table
+from migmatrix.harness.judge.table import Role, load_table
 
 if TYPE_CHECKING:
-    from harness.judge.table import Table
+    from migmatrix.harness.judge.table import Table
 
 __all__ = ["clean", "parse_version"]
 

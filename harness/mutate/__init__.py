@@ -4,7 +4,7 @@ Start at `session.mutate`. `survey` finds out what can be knocked out and which 
 the pairs, `records` says what came of it.
 """
 
-from harness.mutate.records import Fate, Mutant, Scorecard
-from harness.mutate.session import MutateOptions, mutate
+from migmatrix.harness.mutate.mutate import MutateOptions, mutate
+from migmatrix.harness.mutate.records import Fate, Mutant, Scorecard
 
 __all__ = ["Fate", "Mutant", "MutateOptions", "Scorecard", "mutate"]

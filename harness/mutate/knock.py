@@ -13,21 +13,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.explain.contrast import version_key
-from harness.explain.records import Setting, Step
-from harness.model import Verdict
-from harness.mutate.records import Fate
-from vmstate.compare import diff
-from vmstate.errors import StreamError
-from vmstate.stream import read_stream
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.mutate.records import Fate
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.records import Setting, Step
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.compare import diff
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.explain.bench import Bench
-    from harness.explain.records import Attempt, Trial
-    from harness.mutate.records import Mutant
-    from harness.mutate.survey import Suspect
+    from migmatrix.harness.mutate.records import Mutant
+    from migmatrix.harness.mutate.survey import Suspect
+    from migmatrix.harness.trials.records import Attempt, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["knock_out"]
 
@@ -39,7 +39,7 @@ _FAMILIES = ("virtio", "vhost")
 class _Bout:
     """One entry in one profile; `common` is set on all sides."""
 
-    bench: Bench
+    runner: TrialRunner
     suspect: Suspect
     trial: Trial
     common: tuple[Setting, ...] = ()
@@ -50,7 +50,7 @@ class _Bout:
 
     async def run(self, *routes: tuple[Step, Step]) -> list[Attempt]:
         trials = [replace(self.trial, path=route) for route in routes]
-        return await self.bench.run(f"knock out {self.suspect.row.text}", trials)
+        return await self.runner.run(f"knock out {self.suspect.row.text}", trials)
 
     async def screen(self) -> Fate | None:
         """Rule 1; None when the pairs have to be run."""
@@ -64,14 +64,14 @@ class _Bout:
 
     def _same(self, one: Attempt, other: Attempt) -> bool:
         """Whether the streams of two sources say the same, but for what changes by itself."""
-        first, second = (self.bench.stream(a.result.hops[0]) for a in (one, other))
+        first, second = (self.runner.stream(a.result.legs[0]) for a in (one, other))
         if first is None or second is None:
             return False
         try:
             a, b = (read_stream(memoryview(raw), strict=False) for raw in (first, second))
             return not any(not change.volatile for change in diff(a, b, ram=False))
         except StreamError as err:
-            self.bench.log(f"cannot compare the streams: {err}")
+            self.runner.log(f"cannot compare the streams: {err}")
             return False
 
     async def noticed(self) -> Attempt | None:
@@ -87,7 +87,7 @@ class _Bout:
 
     def _others(self) -> Iterator[str]:
         """Builds that know the machine, oldest first: they are the least like one that has the entry."""
-        builds = self.bench.builds
+        builds = self.runner.builds
         knowing = [b for b in builds.values() if b.facts.knows_machine(self.suspect.machine)]
         mine = builds[self.suspect.build].facts.digest
         others = [b for b in knowing if b.facts.digest != mine and not b.args]
@@ -98,11 +98,11 @@ def _both(one: Step, other: Step) -> tuple[tuple[Step, Step], tuple[Step, Step]]
     return (one, other), (other, one)
 
 
-async def knock_out(bench: Bench, suspect: Suspect, starts: Mapping[str, Trial]) -> Mutant:
+async def knock_out(runner: TrialRunner, suspect: Suspect, starts: Mapping[str, Trial]) -> Mutant:
     """What became of an entry; `starts` are the machine's profiles as trials."""
     fates: list[Fate] = []
     for at, profile in enumerate(suspect.profiles):
-        bout = _Bout(bench, suspect, starts[profile])
+        bout = _Bout(runner, suspect, starts[profile])
         fate = await bout.screen()
         caught = await bout.noticed() if fate is None else None
         if caught is not None:
@@ -110,7 +110,7 @@ async def knock_out(bench: Bench, suspect: Suspect, starts: Mapping[str, Trial])
             return _told(suspect.mutant(Fate.CAUGHT), profile, caught, tried)
         fates.append(fate or Fate.TOLERATED)
     mutant = replace(suspect.mutant(_summed(fates)), tried=suspect.profiles)
-    return await _with_driver(bench, suspect, starts, mutant)
+    return await _with_driver(runner, suspect, starts, mutant)
 
 
 def _summed(fates: list[Fate]) -> Fate:
@@ -128,15 +128,17 @@ def _told(mutant: Mutant, profile: str, attempt: Attempt, tried: tuple[str, ...]
     )
 
 
-async def _with_driver(bench: Bench, suspect: Suspect, starts: Mapping[str, Trial], mutant: Mutant) -> Mutant:
+async def _with_driver(
+    runner: TrialRunner, suspect: Suspect, starts: Mapping[str, Trial], mutant: Mutant
+) -> Mutant:
     """Rule 3; on real QEMU, which cannot pretend a driver, it is only said of device families that have one."""
     if mutant.fate is Fate.NOT_SETTABLE:
         return mutant
     if suspect.row.device == "migration":
         return replace(mutant, hint="only a live mode with the capability that it is about can show it")
     for profile in suspect.profiles:
-        bout = _Bout(bench, suspect, starts[profile], (_DRIVER,))
-        if bench.builds[suspect.build].provider != "emulator":
+        bout = _Bout(runner, suspect, starts[profile], (_DRIVER,))
+        if runner.builds[suspect.build].provider != "emulator":
             break
         caught = await bout.noticed()
         if caught is not None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from harness.explain.records import plain
+from migmatrix.harness.trials.records import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,10 +65,10 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """All mutants; `hops` that were needed, `left` that the limit left out."""
+    """All mutants; `legs` that were needed, `left` that the limit left out."""
 
     mutants: tuple[Mutant, ...]
-    hops: int = 0
+    legs: int = 0
     left: int = 0
 
     @property
@@ -101,13 +101,13 @@ class Scorecard:
         """Plain data."""
         score = {"caught": self.caught, "shown": self.shown, "reachable": self.reachable, "here": self.here}
         rows = [plain(asdict(m)) for m in self.mutants]
-        return {"score": score, "counts": self.counts, "hops": self.hops, "left": self.left, "mutants": rows}
+        return {"score": score, "counts": self.counts, "hops": self.legs, "left": self.left, "mutants": rows}
 
     def render(self) -> Iterator[str]:
         """For people: the score, then what was not caught, then what was."""
         yield (
             f"score: {self.caught} caught of {self.shown} that a paused guest shows;"
-            f" a profile has the device of {self.reachable}, the binary that of {self.here}; {self.hops} hops"
+            f" a profile has the device of {self.reachable}, the binary that of {self.here}; {self.legs} legs"
         )
         if self.left:
             yield f"{self.left} entries not run (--limit or --dry-run); what was done is kept in the store"

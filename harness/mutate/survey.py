@@ -12,22 +12,22 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.compat_of import Row, TypeFacts, normal, rows_of, tables_of, types_of
-from harness.explain.contrast import version_key
-from harness.explain.records import Setting, Step
-from harness.hops.ask import ask
-from harness.hops.task import Problem
-from harness.model import Verdict
-from harness.mutate.records import Fate, Mutant
+from migmatrix.harness.compat.effective import Row, TypeFacts, normal, rows_of, tables_of, types_of
+from migmatrix.harness.hops.ask import ask
+from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.mutate.records import Fate, Mutant
+from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.records import Setting, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from harness.builds import PreparedBuild
-    from harness.explain.bench import Bench
-    from harness.explain.records import Attempt, Trial
-    from harness.hops.qmp import QmpSession
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.hops.qmp import QmpSession
+    from migmatrix.harness.trials.records import Attempt, Trial
+    from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["Survey", "Suspect", "survey"]
 
@@ -69,7 +69,7 @@ class Survey:
 
 
 async def survey(
-    bench: Bench,
+    runner: TrialRunner,
     starts: Mapping[str, Sequence[tuple[str, Trial]]],
     tables: Path,
     at_most: int,
@@ -82,40 +82,42 @@ async def survey(
     suspects: list[Suspect] = []
     settled: list[Mutant] = []
     for machine, profiles in starts.items():
-        build = _newest(bench, machine)
+        build = _newest(runner, machine)
         every = rows_of(tables_of(build, tables), machine, build.facts.version)
         rows = [row for row in every if wanted(row.text)]
-        facts = await types_of(bench.engine, build, (r.device for r in rows), bench.settings.deadlines)
-        present = await _present(bench, build, profiles)
+        facts = await types_of(
+            runner.opened.engine, build, (r.device for r in rows), runner.opened.settings.deadlines
+        )
+        present = await _present(runner, build, profiles)
         found = [_judge(machine, row, build.id, facts[row.device], present, at_most) for row in rows]
         suspects += [one for one in found if isinstance(one, Suspect)]
         bare = replace(profiles[0][1], arguments=_BARE, path=(Step(build.id), Step(build.id)))
-        settled += await _reasoned(bench, bare, [one for one in found if isinstance(one, Mutant)], facts)
+        settled += await _reasoned(runner, bare, [one for one in found if isinstance(one, Mutant)], facts)
     return Survey(tuple(suspects), tuple(settled))
 
 
 async def _present(
-    bench: Bench, build: PreparedBuild, profiles: Sequence[tuple[str, Trial]]
+    runner: TrialRunner, build: PreparedBuild, profiles: Sequence[tuple[str, Trial]]
 ) -> dict[str, frozenset[str]]:
     """The types that each profile has, several machines looked at side by side."""
-    slots = asyncio.Semaphore(bench.settings.jobs)
+    slots = asyncio.Semaphore(runner.opened.settings.jobs)
 
     async def types_in(trial: Trial) -> frozenset[str]:
         async with slots:
-            return await _types_in(bench, build, trial)
+            return await _types_in(runner, build, trial)
 
     found = await asyncio.gather(*(types_in(trial) for _, trial in profiles))
     return {name: types for (name, _), types in zip(profiles, found, strict=True)}
 
 
 async def _reasoned(
-    bench: Bench, bare: Trial, mutants: Sequence[Mutant], facts: Mapping[str, TypeFacts]
+    runner: TrialRunner, bare: Trial, mutants: Sequence[Mutant], facts: Mapping[str, TypeFacts]
 ) -> list[Mutant]:
     """The mutants, those without a profile with what the machine says to one of the device's types."""
-    known = bench.builds[bare.path[0].build].facts.devices
+    known = runner.builds[bare.path[0].build].facts.devices
     lacking = {m: _first_type(facts[m.device], known) for m in mutants if m.fate is Fate.NO_PROFILE}
     trials = [replace(bare, arguments=(*bare.arguments, "-device", type_)) for type_ in lacking.values()]
-    attempts = await bench.run("a device that no profile has", trials)
+    attempts = await runner.run("a device that no profile has", trials)
     said = {
         mutant: _why_not(type_, attempt)
         for (mutant, type_), attempt in zip(lacking.items(), attempts, strict=True)
@@ -139,19 +141,26 @@ def _why_not(type_: str, attempt: Attempt) -> str:
     return f"a profile with {type_}, to which this machine says: {said}"
 
 
-def _newest(bench: Bench, machine: str) -> PreparedBuild:
-    knowing = [b for b in bench.builds.values() if b.facts.knows_machine(machine)]
+def _newest(runner: TrialRunner, machine: str) -> PreparedBuild:
+    knowing = [b for b in runner.builds.values() if b.facts.knows_machine(machine)]
     return max(knowing, key=lambda b: (version_key(b.facts.version), -len(b.args)))
 
 
-async def _types_in(bench: Bench, build: PreparedBuild, trial: Trial) -> frozenset[str]:
+async def _types_in(runner: TrialRunner, build: PreparedBuild, trial: Trial) -> frozenset[str]:
     """The types of all objects of a machine; empty when it does not start."""
 
     async def walk(qmp: QmpSession) -> frozenset[str]:
         return frozenset([kind async for kind in _children(qmp, "/machine")])
 
     try:
-        return await ask(bench.engine, build, trial.machine, trial.arguments, bench.settings.deadlines, walk)
+        return await ask(
+            runner.opened.engine,
+            build,
+            trial.machine,
+            trial.arguments,
+            runner.opened.settings.deadlines,
+            walk,
+        )
     except Problem:
         return frozenset()
 

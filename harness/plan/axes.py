@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from itertools import permutations, product
 from typing import TYPE_CHECKING
 
-from harness.config.matrix import PathRule
-from harness.select import glob_match
+from migmatrix.harness.config.matrix import PathRule
+from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from harness.builds.facts import PreparedBuild
-    from harness.config.matrix import ChainRule, MachineRule, Matrix
-    from harness.model import Mode, Profile
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
+    from migmatrix.harness.model import Mode, Profile
 
 __all__ = ["Candidate", "PathSet", "applies", "candidate_paths", "check_known", "machines_of", "paths_for"]
 

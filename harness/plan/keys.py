@@ -1,11 +1,11 @@
-"""Hop keys: the name of a hop's result in the store.
+"""Leg keys: the name of a leg's result in the store.
 
-1. A key is the hex SHA-256 over everything that can change what a hop does, and over nothing else: the
+1. A key is the hex SHA-256 over everything that can change what a leg does, and over nothing else: the
    emulator's content and extra arguments, the machine, all arguments, the mode and the guest without their
-   names, the key of the hop that made the stream in, and for live hops the source's content and arguments.
+   names, the key of the leg that made the stream in, and for live legs the source's content and arguments.
 2. It is a hash of fixed-length hashes, each of canonical JSON, so that an argument list is hashed once per
-   machine and profile and not once per hop.
-3. Changing what a hop does or records calls for a new `HOP_FORMAT`, which invalidates every stored hop.
+   machine and profile and not once per leg.
+3. Changing what a leg does or records calls for a new `LEG_FORMAT`, which invalidates every stored leg.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.builds.facts import PreparedBuild
-    from harness.model import Guest, Mode
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.model import Guest, Mode
 
-__all__ = ["HOP_FORMAT", "GroupKeys", "build_digest"]
+__all__ = ["LEG_FORMAT", "GroupKeys", "build_digest"]
 
-HOP_FORMAT = 1
+LEG_FORMAT = 1
 _NOTHING = bytes(32)
 
 
@@ -54,18 +54,18 @@ def _guest_digest(guest: Guest) -> bytes:
 
 @cache
 def _arguments_digest(machine: str, arguments: Sequence[str]) -> bytes:
-    return _digest([HOP_FORMAT, machine, arguments])
+    return _digest([LEG_FORMAT, machine, arguments])
 
 
 class GroupKeys:
-    """Makes the keys of the hops of one machine, argument list, mode and guest."""
+    """Makes the keys of the legs of one machine, argument list, mode and guest."""
 
     def __init__(self, machine: str, arguments: tuple[str, ...], mode: Mode, guest: Guest) -> None:
         parts = _arguments_digest(machine, arguments), _mode_digest(mode), _guest_digest(guest)
         self._common = hashlib.sha256(b"".join(parts))
 
     def key(self, build: bytes, incoming: str | None = None, source: bytes | None = None) -> str:
-        """The key of a hop on `build`; `build` and `source` are `build_digest`s."""
+        """The key of a leg on `build`; `build` and `source` are `build_digest`s."""
         hasher = self._common.copy()
         hasher.update(build)
         hasher.update(bytes.fromhex(incoming) if incoming else _NOTHING)

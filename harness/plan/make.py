@@ -15,22 +15,22 @@ from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from harness.config.records import did_you_mean
-from harness.config.schema import split_path
-from harness.errors import UserError
-from harness.model import Cell, Guest, Mode
-from harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
-from harness.plan.keys import GroupKeys, build_digest
-from harness.plan.records import Dropped, Hop, Plan
-from harness.select import Selection, glob_match
+from migmatrix.harness.config.records import did_you_mean
+from migmatrix.harness.config.schema import split_path
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.model import Cell, Guest, Mode
+from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
+from migmatrix.harness.plan.keys import GroupKeys, build_digest
+from migmatrix.harness.plan.records import Dropped, Leg, Plan
+from migmatrix.harness.select import Selection, glob_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.builds.facts import PreparedBuild
-    from harness.config.matrix import Matrix
-    from harness.model import Profile
-    from harness.plan.axes import Candidate, PathSet
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.config.matrix import Matrix
+    from migmatrix.harness.model import Profile
+    from migmatrix.harness.plan.axes import Candidate, PathSet
 
 __all__ = ["PROBE_GUEST", "PROBE_MODE", "make_plan", "parse_paths", "parse_shard"]
 
@@ -47,7 +47,7 @@ def make_plan(
     seed: int | None = None,
     paths: Sequence[str] = (),
 ) -> Plan:
-    """Plan the cells of a matrix and the distinct hops that they need.
+    """Plan the cells of a matrix and the distinct legs that they need.
 
     `builds` holds every build of the matrix, prepared. `select` are `--select` terms on cells, `shard` is (i, n)
     with i from 1, `seed` replaces the one of the matrix, `paths` ("A>B>C") replace the paths of the matrix.
@@ -61,7 +61,7 @@ def make_plan(
     axes = _Axes(matrix, builds, parse_paths(paths, matrix))
     chosen = axes.drawn(matrix.chains.sample if matrix.chains else None, seed)
     cells = _narrow(axes, chosen, selection, shard)
-    return _Hops(matrix, builds).plan(cells, axes.dropped(), seed)
+    return _Legs(matrix, builds).plan(cells, axes.dropped(), seed)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -198,29 +198,29 @@ def _cut(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
     return [cell for cell in cells if int(cell.digest, 16) % count == index - 1]
 
 
-class _Hops:
-    """Collects the distinct hops of cells."""
+class _Legs:
+    """Collects the distinct legs of cells."""
 
     def __init__(self, matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> None:
         self._arguments = {p.name: (*matrix.default_args, *p.args) for p in matrix.profiles}
         self._modes = {mode.name: mode for mode in matrix.modes}
         self._guests = {guest.name: guest for guest in matrix.guests}
         self._builds = {id_: build_digest(build) for id_, build in builds.items()}
-        self._hops: dict[str, Hop] = {}
+        self._legs: dict[str, Leg] = {}
         self._probes: dict[tuple[str, str, str], str] = {}
 
     def plan(self, cells: tuple[Cell, ...], dropped: tuple[Dropped, ...], seed: int) -> Plan:
         groups: dict[tuple[str, str, str, str], _Group] = {}
-        cell_hops = {}
+        cell_legs = {}
         for cell in cells:
             name = cell.machine, cell.profile, cell.mode, cell.guest
             group = groups.get(name) or groups.setdefault(name, self._group(*name))
             self._probe(cell)
-            cell_hops[cell] = group.path(cell.path)
+            cell_legs[cell] = group.path(cell.path)
         return Plan(
             cells,
-            MappingProxyType(self._hops),
-            MappingProxyType(cell_hops),
+            MappingProxyType(self._legs),
+            MappingProxyType(cell_legs),
             MappingProxyType(self._probes),
             dropped,
             seed,
@@ -230,7 +230,7 @@ class _Hops:
         return self._new(machine, profile, self._modes[mode], self._guests[guest])
 
     def _new(self, machine: str, profile: str, mode: Mode, guest: Guest) -> _Group:
-        return _Group(machine, profile, self._arguments[profile], mode, guest, self._builds, self._hops)
+        return _Group(machine, profile, self._arguments[profile], mode, guest, self._builds, self._legs)
 
     def _probe(self, cell: Cell) -> None:
         missing = [b for b in cell.path if (cell.machine, cell.profile, b) not in self._probes]
@@ -241,7 +241,7 @@ class _Hops:
 
 
 class _Group:
-    """The hops of one machine, profile, mode and guest; paths share those of their common beginning."""
+    """The legs of one machine, profile, mode and guest; paths share those of their common beginning."""
 
     def __init__(
         self,
@@ -251,17 +251,17 @@ class _Group:
         mode: Mode,
         guest: Guest,
         builds: Mapping[str, bytes],
-        hops: dict[str, Hop],
+        legs: dict[str, Leg],
     ) -> None:
         self._fields = machine, profile, arguments, mode, guest
         self._live = mode.live
         self._builds = builds
-        self._hops = hops
+        self._legs = legs
         self._keys = GroupKeys(machine, arguments, mode, guest)
         self._by_prefix: dict[tuple[str, ...], str] = {}
 
     def path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """The keys of the hops of a path, which are added to the plan when they are new."""
+        """The keys of the legs of a path, which are added to the plan when they are new."""
         keys: list[str] = []
         for index in range(self._live, len(path)):
             incoming = keys[-1] if keys else None
@@ -276,6 +276,6 @@ class _Group:
         build = path[index]
         source = path[index - 1] if self._live else None
         key = self._keys.key(self._builds[build], incoming, self._builds[source] if source else None)
-        if key not in self._hops:
-            self._hops[key] = Hop(key, build, *self._fields, incoming=incoming, source=source, index=index)
+        if key not in self._legs:
+            self._legs[key] = Leg(key, build, *self._fields, incoming=incoming, source=source, index=index)
         return key

@@ -1,8 +1,8 @@
-"""The plan as plain records: cells, the distinct hops that they need, and what was left out.
+"""The plan as plain records: cells, the distinct legs that they need, and what was left out.
 
-1. `hops` is ordered so that a hop stands after the one whose stream it loads.
-2. A hop is named by its key; cells with a common prefix of their paths share hops.
-3. Every cell also rests on one probe per build of its path: the paused snapshot hop without a stream in.
+1. `legs` is ordered so that a leg stands after the one whose stream it loads.
+2. A leg is named by its key; cells with a common prefix of their paths share legs.
+3. Every cell also rests on one probe per build of its path: the paused snapshot leg without a stream in.
 4. `to_json` and `from_json` are inverses; equal plans give equal JSON.
 """
 
@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.model import Cell, Guest, Mode
+    from migmatrix.harness.model import Cell, Guest, Mode
 
-__all__ = ["Dropped", "Hop", "Plan"]
+__all__ = ["Dropped", "Leg", "Plan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
-    """One distinct hop: `build` is started with `arguments`, loads what `incoming` left, is checked.
+class Leg:
+    """One distinct leg: `build` is started with `arguments`, loads what `incoming` left, is checked.
 
-    `incoming` is the key of the hop before it or None. In a live hop the stream comes from a running `source`
+    `incoming` is the key of the leg before it or None. In a live leg the stream comes from a running `source`
     build (its id); `source` is None in snapshots. `index` is the place of `build` in the path, from 0.
     `profile` is the name under which the arguments were first met.
     """
@@ -54,37 +54,37 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be run; use the accessors, which take and give hop keys."""
+    """What will be run; use the accessors, which take and give leg keys."""
 
     cells: tuple[Cell, ...]
-    hops: Mapping[str, Hop]
-    cell_hops: Mapping[Cell, tuple[str, ...]]
+    legs: Mapping[str, Leg]
+    cell_legs: Mapping[Cell, tuple[str, ...]]
     probes: Mapping[tuple[str, str, str], str]  # (machine, profile, build) -> key
     dropped: tuple[Dropped, ...] = ()
     seed: int = 0
 
-    def hop(self, key: str) -> Hop:
-        """The hop of a key; KeyError when it is not planned."""
-        return self.hops[key]
+    def leg(self, key: str) -> Leg:
+        """The leg of a key; KeyError when it is not planned."""
+        return self.legs[key]
 
-    def hops_of(self, cell: Cell) -> tuple[str, ...]:
-        """The keys of a cell's hops in order: n for a snapshot path of n builds, n - 1 for a live one."""
-        return self.cell_hops[cell]
+    def legs_of(self, cell: Cell) -> tuple[str, ...]:
+        """The keys of a cell's legs in order: n for a snapshot path of n builds, n - 1 for a live one."""
+        return self.cell_legs[cell]
 
     def probes_of(self, cell: Cell) -> dict[str, str]:
         """Build id to the key of its probe, for the distinct builds of the path in order."""
         return {build: self.probes[cell.machine, cell.profile, build] for build in cell.path}
 
     def consumers(self, key: str) -> tuple[str, ...]:
-        """The planned hops that load what this one leaves."""
+        """The planned legs that load what this one leaves."""
         return self._consumers.get(key, ())
 
     def needs_out(self, key: str) -> bool:
-        """Whether the hop has to save its state: some planned hop loads it."""
+        """Whether the leg has to save its state: some planned leg loads it."""
         return key in self._consumers
 
     def cells_of(self, key: str) -> tuple[Cell, ...]:
-        """The cells that rest on a hop, as a step of their path or as a probe."""
+        """The cells that rest on a leg, as a step of their path or as a probe."""
         return self._cells.get(key, ())
 
     @property
@@ -94,7 +94,7 @@ class Plan:
 
     @property
     def saves(self) -> int:
-        """How many hops save their state."""
+        """How many legs save their state."""
         return len(self._consumers)
 
     @cached_property
@@ -102,22 +102,22 @@ class Plan:
         """Hex SHA-256 over the cells and the keys of what they rest on: equal plans do equal work."""
         hasher = hashlib.sha256()
         for cell in self.cells:
-            keys = (*self.hops_of(cell), *self.probes_of(cell).values())
+            keys = (*self.legs_of(cell), *self.probes_of(cell).values())
             hasher.update("\0".join((cell.id, *keys, "")).encode())
         return hasher.hexdigest()
 
     @cached_property
     def _consumers(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, list[str]] = {}
-        for hop in self.hops.values():
-            if hop.incoming is not None:
-                found.setdefault(hop.incoming, []).append(hop.key)
+        for leg in self.legs.values():
+            if leg.incoming is not None:
+                found.setdefault(leg.incoming, []).append(leg.key)
         return MappingProxyType({key: tuple(keys) for key, keys in found.items()})
 
     @cached_property
     def _cells(self) -> Mapping[str, tuple[Cell, ...]]:
         found: dict[str, list[Cell]] = {}
         for cell in self.cells:
-            for key in {*self.hops_of(cell), *self.probes_of(cell).values()}:
+            for key in {*self.legs_of(cell), *self.probes_of(cell).values()}:
                 found.setdefault(key, []).append(cell)
         return MappingProxyType({key: tuple(cells) for key, cells in found.items()})

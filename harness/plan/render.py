@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.model import Cell
-    from harness.plan.records import Plan
+    from migmatrix.harness.model import Cell
+    from migmatrix.harness.plan.records import Plan
 
 __all__ = ["render_plan"]
 
@@ -71,7 +71,7 @@ def _dropped(plan: Plan) -> Iterator[str]:
 def _totals(plan: Plan) -> str:
     probes = len(set(plan.probes.values()))
     return (
-        f"{_count(len(plan.cells), 'cell')}, {_count(len(plan.hops), 'distinct hop')}"
+        f"{_count(len(plan.cells), 'cell')}, {_count(len(plan.legs), 'distinct leg')}"
         f" ({_count(probes, 'probe')}, {_count(plan.saves, 'saved state')})"
     )
 

@@ -1,6 +1,6 @@
 """A plan as JSON and back, for `--json`, for golden tests and for shards that are run elsewhere.
 
-Hops are named by their place in the list where that saves room; argument lists, modes and guests stand once.
+Legs are named by their place in the list where that saves room; argument lists, modes and guests stand once.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.model import Cell, Guest, Mode
-from harness.plan.keys import HOP_FORMAT
-from harness.plan.records import Dropped, Hop, Plan
+from migmatrix.harness.model import Cell, Guest, Mode
+from migmatrix.harness.plan.keys import LEG_FORMAT
+from migmatrix.harness.plan.records import Dropped, Leg, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -31,31 +31,31 @@ class _Table(dict[_T, int]):
 def to_json(plan: Plan) -> dict[str, Any]:
     """The plan as plain JSON data."""
     modes, guests, arguments = _Table[Mode](), _Table[Guest](), _Table[tuple[str, ...]]()
-    hops = [
+    legs = [
         {
-            "key": hop.key,
-            "build": hop.build,
-            "machine": hop.machine,
-            "profile": hop.profile,
-            "arguments": arguments.number(hop.arguments),
-            "mode": modes.number(hop.mode),
-            "guest": guests.number(hop.guest),
-            "incoming": hop.incoming,
-            "source": hop.source,
-            "index": hop.index,
+            "key": leg.key,
+            "build": leg.build,
+            "machine": leg.machine,
+            "profile": leg.profile,
+            "arguments": arguments.number(leg.arguments),
+            "mode": modes.number(leg.mode),
+            "guest": guests.number(leg.guest),
+            "incoming": leg.incoming,
+            "source": leg.source,
+            "index": leg.index,
         }
-        for hop in plan.hops.values()
+        for leg in plan.legs.values()
     ]
-    places = {key: place for place, key in enumerate(plan.hops)}
+    places = {key: place for place, key in enumerate(plan.legs)}
     return {
-        "format": HOP_FORMAT,
+        "format": LEG_FORMAT,
         "seed": plan.seed,
         "arguments": [list(args) for args in arguments],
         "modes": [_lists(asdict(mode)) for mode in modes],
         "guests": [asdict(guest) for guest in guests],
-        "hops": hops,
+        "hops": legs,
         "cells": [
-            [c.machine, c.profile, list(c.path), c.mode, c.guest, [places[k] for k in plan.hops_of(c)]]
+            [c.machine, c.profile, list(c.path), c.mode, c.guest, [places[k] for k in plan.legs_of(c)]]
             for c in plan.cells
         ],
         "probes": [[*name, places[key]] for name, key in plan.probes.items()],
@@ -65,31 +65,31 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def from_json(data: dict[str, Any]) -> Plan:
     """Inverse of `to_json`; KeyError, TypeError or ValueError when `data` is not of that form."""
-    if data["format"] != HOP_FORMAT:
-        raise ValueError(f"a plan of format {data['format']!r}, not {HOP_FORMAT}")
+    if data["format"] != LEG_FORMAT:
+        raise ValueError(f"a plan of format {data['format']!r}, not {LEG_FORMAT}")
     arguments = [tuple(args) for args in data["arguments"]]
     modes = [Mode(**{key: _tuples(value) for key, value in mode.items()}) for mode in data["modes"]]
     guests = [Guest(**guest) for guest in data["guests"]]
-    hops = [
-        Hop(
+    legs = [
+        Leg(
             **{
-                **hop,
-                "arguments": arguments[hop["arguments"]],
-                "mode": modes[hop["mode"]],
-                "guest": guests[hop["guest"]],
+                **leg,
+                "arguments": arguments[leg["arguments"]],
+                "mode": modes[leg["mode"]],
+                "guest": guests[leg["guest"]],
             }
         )
-        for hop in data["hops"]
+        for leg in data["hops"]
     ]
     cells = {
-        Cell(machine, profile, tuple(path), mode, guest): tuple(hops[place].key for place in places)
+        Cell(machine, profile, tuple(path), mode, guest): tuple(legs[place].key for place in places)
         for machine, profile, path, mode, guest, places in data["cells"]
     }
     return Plan(
         cells=tuple(cells),
-        hops=MappingProxyType({hop.key: hop for hop in hops}),
-        cell_hops=MappingProxyType(cells),
-        probes=MappingProxyType({(m, p, build): hops[place].key for m, p, build, place in data["probes"]}),
+        legs=MappingProxyType({leg.key: leg for leg in legs}),
+        cell_legs=MappingProxyType(cells),
+        probes=MappingProxyType({(m, p, build): legs[place].key for m, p, build, place in data["probes"]}),
         dropped=tuple(Dropped(**dropped) for dropped in data["dropped"]),
         seed=data["seed"],
     )

@@ -3,30 +3,30 @@
 The renderers know the record in `data.py` and nothing of plans, engines or stores.
 """
 
-from .data import (
+from migmatrix.harness.report.data import (
     BuildRow,
     Dropped,
     ExplanationNote,
     Group,
-    HopCounts,
     HostFacts,
     KnownIssueNote,
+    LegCounts,
     RunReport,
     Section,
     group,
 )
-from .progress import Progress
-from .terminal import render_terminal
-from .write import write_reports
+from migmatrix.harness.report.progress import Progress
+from migmatrix.harness.report.terminal import render_terminal
+from migmatrix.harness.report.write import write_reports
 
 __all__ = [
     "BuildRow",
     "Dropped",
     "ExplanationNote",
     "Group",
-    "HopCounts",
     "HostFacts",
     "KnownIssueNote",
+    "LegCounts",
     "Progress",
     "RunReport",
     "Section",

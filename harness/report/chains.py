@@ -11,9 +11,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.model import Cell, CellResult, Verdict
-
-from .data import natural
+from migmatrix.harness.model import Cell, CellResult, Verdict
+from migmatrix.harness.report.data import natural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ExitCode
-from harness.model import Cause, Cell, CellResult, HopEvidence, Outcome, Profile, Verdict
-
-from .text import plural
+from migmatrix.harness.errors import ExitCode
+from migmatrix.harness.model import Cause, Cell, CellResult, LegEvidence, Outcome, Profile, Verdict
+from migmatrix.harness.report.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,9 +29,9 @@ __all__ = [
     "Dropped",
     "ExplanationNote",
     "Group",
-    "HopCounts",
     "HostFacts",
     "KnownIssueNote",
+    "LegCounts",
     "RunReport",
     "Section",
     "Ship",
@@ -69,8 +68,8 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class HopCounts:
-    """Hops that were executed by this run, and hops whose stored result was used again."""
+class LegCounts:
+    """Legs that were executed by this run, and legs whose stored result was used again."""
 
     executed: int
     reused: int
@@ -179,7 +178,7 @@ class Group:
         return tuple(dict.fromkeys(destination for _, destination in self.routes))
 
 
-def _no_evidence(_: CellResult) -> Sequence[HopEvidence]:
+def _no_evidence(_: CellResult) -> Sequence[LegEvidence]:
     return ()
 
 
@@ -189,7 +188,7 @@ class RunReport:
 
     `started` and `finished` are aware datetimes. `seed` is None when none was given on the command
     line. `selection` holds the `--select` terms. `command` repeats the run; `run_dir` names it for
-    `migmatrix show`. `evidence` returns the hops of a cell in the order of its path, or nothing
+    `migmatrix show`. `evidence` returns the legs of a cell in the order of its path, or nothing
     when they are no longer stored; it is called for few cells only. `explanations` are by signature.
     """
 
@@ -202,7 +201,7 @@ class RunReport:
     cells_planned: int
     builds: Sequence[BuildRow]
     host: HostFacts
-    hops: HopCounts
+    legs: LegCounts
     exit_code: int
     command: str
     harness_version: str
@@ -215,7 +214,7 @@ class RunReport:
     known_issues: Sequence[KnownIssueNote] = ()
     explanations: Mapping[str, ExplanationNote] = field(default_factory=dict)
     interrupted: bool = False
-    evidence: Callable[[CellResult], Sequence[HopEvidence]] = _no_evidence
+    evidence: Callable[[CellResult], Sequence[LegEvidence]] = _no_evidence
 
     @property
     def seconds(self) -> float:

@@ -21,12 +21,11 @@ from urllib.parse import quote, urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.model import CellResult, Outcome, Verdict
-
-from .chains import ChainFinding, ChainKind, chain_findings
-from .data import Group, RunReport, Section
-from .html_data import encode
-from .text import duration, plural, visible
+from migmatrix.harness.model import CellResult, Outcome, Verdict
+from migmatrix.harness.report.chains import ChainFinding, ChainKind, chain_findings
+from migmatrix.harness.report.data import Group, RunReport, Section
+from migmatrix.harness.report.html_data import encode
+from migmatrix.harness.report.text import duration, plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +97,7 @@ def render_html(report: RunReport) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("harness.report"),
+        loader=PackageLoader("migmatrix.harness.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -177,7 +176,7 @@ def _visible(value: Any) -> Any:
 
 
 def _static(name: str) -> str:
-    return (resources.files("harness.report") / "static" / name).read_text(encoding="utf-8")
+    return (resources.files("migmatrix.harness.report") / "static" / name).read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
-from harness.model import Cause, CellResult, Outcome, Stage, Verdict
-
-from .chains import ChainKind, surprises
-from .data import RunReport, natural
-from .html_evidence import choose_evidence
-from .text import clip
+from migmatrix.harness.model import Cause, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.report.chains import ChainKind, surprises
+from migmatrix.harness.report.data import RunReport, natural
+from migmatrix.harness.report.html_evidence import choose_evidence
+from migmatrix.harness.report.text import clip
 
 __all__ = ["encode", "ordered"]
 

@@ -11,13 +11,13 @@ import json
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from .data import RunReport, Section, group_key, section_of
-from .text import clip, tail
+from migmatrix.harness.report.data import RunReport, Section, group_key, section_of
+from migmatrix.harness.report.text import clip, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.model import CellResult, EmulatorEvidence, HopEvidence, QmpMessage
+    from migmatrix.harness.model import CellResult, EmulatorEvidence, LegEvidence, QmpMessage
 
 __all__ = ["choose_evidence"]
 
@@ -40,12 +40,12 @@ def choose_evidence(report: RunReport, results: Sequence[CellResult]) -> dict[st
         position = str(positions[result.cell])
         if position in chosen:
             continue
-        hops = [_hop(hop) for hop in report.evidence(result)]
-        left -= len(json.dumps(hops))
+        legs = [_leg(leg) for leg in report.evidence(result)]
+        left -= len(json.dumps(legs))
         if left < 0:
             break
-        if hops:
-            chosen[position] = hops
+        if legs:
+            chosen[position] = legs
     return chosen
 
 
@@ -67,13 +67,13 @@ def _further(results: Sequence[CellResult]) -> Iterator[CellResult]:
             yield result
 
 
-def _hop(hop: HopEvidence) -> dict[str, Any]:
+def _leg(leg: LegEvidence) -> dict[str, Any]:
     return {
-        "key": hop.key,
-        "stages": [[s.stage.value, round(s.seconds, 3), s.problem, s.detail, s.role] for s in hop.stages],
-        "emulators": [_emulator(e) for e in hop.emulators],
-        "stream": [hop.stream.sha256, hop.stream.bytes] if hop.stream else None,
-        "infrastructure": hop.infrastructure,
+        "key": leg.key,
+        "stages": [[s.stage.value, round(s.seconds, 3), s.problem, s.detail, s.role] for s in leg.stages],
+        "emulators": [_emulator(e) for e in leg.emulators],
+        "stream": [leg.stream.sha256, leg.stream.bytes] if leg.stream else None,
+        "infrastructure": leg.infrastructure,
     }
 
 

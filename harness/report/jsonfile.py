@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .chains import ChainFinding, chain_findings
-from .data import ExplanationNote, Group, RunReport, Section
-from .text import visible
+from migmatrix.harness.report.chains import ChainFinding, chain_findings
+from migmatrix.harness.report.data import ExplanationNote, Group, RunReport, Section
+from migmatrix.harness.report.text import visible
 
 if TYPE_CHECKING:
-    from harness.model import CellResult
+    from migmatrix.harness.model import CellResult
 
 __all__ = ["FORMAT", "render_json"]
 
@@ -90,7 +90,7 @@ def _findings(report: RunReport) -> dict[str, Any]:
             "verdicts": dict(sorted(report.verdicts().items())),
             "outcomes": dict(sorted(report.outcomes().items())),
         },
-        "hops": {"executed": report.hops.executed, "reused": report.hops.reused},
+        "hops": {"executed": report.legs.executed, "reused": report.legs.reused},
         "groups": {
             section.value: [_group(g, report.explanation(g)) for g in report.groups(section)]
             for section in Section

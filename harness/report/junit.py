@@ -13,10 +13,9 @@ import io
 
 from junitparser import Element, Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from harness.model import CellResult, Outcome, Verdict
-
-from .data import RunReport, natural
-from .text import clip, visible
+from migmatrix.harness.model import CellResult, Outcome, Verdict
+from migmatrix.harness.report.data import RunReport, natural
+from migmatrix.harness.report.text import clip, visible
 
 __all__ = ["render_junit"]
 

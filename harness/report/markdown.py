@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .chains import chain_findings
-from .data import Group, RunReport, Section, Ship
-from .terminal import describe_cause
-from .text import duration, one_line, plural
+from migmatrix.harness.report.chains import chain_findings
+from migmatrix.harness.report.data import Group, RunReport, Section, Ship
+from migmatrix.harness.report.terminal import describe_cause
+from migmatrix.harness.report.text import duration, one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +75,7 @@ def _counts(report: RunReport) -> Iterator[str]:
     yield f"| cells | {len(report.results):,} of {report.cells_planned:,} |"
     yield f"| verdict | {', '.join(f'{n:,} {v}' for v, n in sorted(report.verdicts().items()))} |"
     yield f"| outcome | {', '.join(f'{n:,} {o}' for o, n in sorted(report.outcomes().items()))} |"
-    yield f"| hops | {report.hops.executed:,} run, {report.hops.reused:,} reused |"
+    yield f"| legs | {report.legs.executed:,} run, {report.legs.reused:,} reused |"
     yield f"| time | {duration(report.seconds)} |"
     yield ""
 

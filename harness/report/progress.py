@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 from rich.live import Live
 from rich.text import Text
 
-from .data import Section, group_key, section_of
-from .terminal import describe_cause
-from .text import duration, one_line, plural, visible
+from migmatrix.harness.report.data import Section, group_key, section_of
+from migmatrix.harness.report.terminal import describe_cause
+from migmatrix.harness.report.text import duration, one_line, plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from harness.model import CellResult
+    from migmatrix.harness.model import CellResult
 
 __all__ = ["Progress"]
 
@@ -55,8 +55,8 @@ class Progress:
         self._lock = threading.Lock()
         self._began: float | None = None
         self._shown = clock()
-        self._cells = self._hops = self._executed = 0
-        self._total_cells = self._total_hops = 0
+        self._cells = self._legs = self._executed = 0
+        self._total_cells = self._total_legs = 0
         self._open = False
         self._seen: Counter[str] = Counter()
         self._bad: Counter[Section] = Counter()
@@ -72,21 +72,21 @@ class Progress:
     ) -> None:
         self.close()
 
-    def start(self, total_cells: int, total_hops: int) -> None:
-        """Begin; totals are of the plan, hops that will be reused included."""
+    def start(self, total_cells: int, total_legs: int) -> None:
+        """Begin; totals are of the plan, legs that will be reused included."""
         with self._lock:
-            self._total_cells, self._total_hops = total_cells, total_hops
+            self._total_cells, self._total_legs = total_cells, total_legs
             self._begin()
             self._open = True
             if self._live:
                 self._live.start()
             self._show()
 
-    def hop_done(self, *, reused: bool = False) -> None:
-        """Count a hop that was executed or whose stored result was used again."""
+    def leg_done(self, *, reused: bool = False) -> None:
+        """Count a leg that was executed or whose stored result was used again."""
         with self._lock:
             self._begin()
-            self._hops += 1
+            self._legs += 1
             self._executed += not reused
             self._show_if_due()
 
@@ -111,7 +111,7 @@ class Progress:
                 self._live.stop()
 
     def _begin(self) -> None:
-        """Time counts from the first event: hops that see which profiles start are done before `start`."""
+        """Time counts from the first event: legs that see which profiles start are done before `start`."""
         if self._began is None:
             self._began = self._clock()
 
@@ -145,7 +145,7 @@ class Progress:
         elapsed = 0.0 if self._began is None else self._shown - self._began
         parts = [
             f"{self._cells:,} of {plural(self._total_cells, 'cell')} done",
-            f"{self._hops:,} of {plural(self._total_hops, 'hop')}",
+            f"{self._legs:,} of {plural(self._total_legs, 'leg')}",
             f"{self._executed / elapsed:,.1f} hops/s" if elapsed >= 1 else "",
             f"{duration(elapsed)} so far",
             self._remaining(elapsed),
@@ -157,8 +157,8 @@ class Progress:
         return line
 
     def _remaining(self, elapsed: float) -> str:
-        """Return the time left at the rate so far; hops are the work, cells only wait for them."""
-        done, total = (self._hops, self._total_hops) if self._total_hops else (self._cells, self._total_cells)
+        """Return the time left at the rate so far; legs are the work, cells only wait for them."""
+        done, total = (self._legs, self._total_legs) if self._total_legs else (self._cells, self._total_cells)
         if not done or done >= total or elapsed <= 0:
             return ""
         return f"about {duration((total - done) * elapsed / done)} left"

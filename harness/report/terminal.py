@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from harness.model import Cause, Outcome
-
-from .chains import ChainKind, chain_findings
-from .data import Group, RunReport, Section, Ship
-from .text import duration, one_line, plural, visible
+from migmatrix.harness.model import Cause, Outcome
+from migmatrix.harness.report.chains import ChainKind, chain_findings
+from migmatrix.harness.report.data import Group, RunReport, Section, Ship
+from migmatrix.harness.report.text import duration, one_line, plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +63,8 @@ def _counts(report: RunReport) -> Iterator[Text]:
     outcomes = [(f"{n:,} {o}", "red" if o in _BAD else "") for o, n in sorted(report.outcomes().items())]
     yield Text(f"  cells    {len(report.results):,} of {report.cells_planned:,}: {verdicts}")
     yield Text.assemble("  outcome  ", Text(", ").join(Text(*pair) for pair in outcomes))
-    hops = report.hops
-    yield Text(f"  hops     {hops.executed:,} run, {hops.reused:,} reused, {duration(report.seconds)}")
+    legs = report.legs
+    yield Text(f"  legs     {legs.executed:,} run, {legs.reused:,} reused, {duration(report.seconds)}")
 
 
 def _section(groups: list[Group], title: str, style: str) -> Iterator[Text]:

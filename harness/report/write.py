@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .jsonfile import render_json
-from .junit import render_junit
-from .markdown import render_markdown
-from .text import write_atomic
+from migmatrix.harness.report.jsonfile import render_json
+from migmatrix.harness.report.junit import render_junit
+from migmatrix.harness.report.markdown import render_markdown
+from migmatrix.harness.report.text import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .data import RunReport
+    from migmatrix.harness.report.data import RunReport
 
 __all__ = ["write_reports"]
 
 
 def _render_html(report: RunReport) -> str:
     """Templates take a tenth of a second to import, which commands that write none need not wait for."""
-    from .html import render_html  # noqa: PLC0415 - see above
+    from migmatrix.harness.report.html import render_html  # noqa: PLC0415 - see above
 
     return render_html(report)
 

@@ -1,7 +1,7 @@
-"""What is kept: `HopStore` between runs, `RunStore` of one run, `StreamCache` during one."""
+"""What is kept: `LegStore` between runs, `RunStore` of one run, `StreamCache` during one."""
 
-from harness.store.hops import HopStore, default_store
-from harness.store.runs import Basis, RunStore
-from harness.store.streams import StreamCache
+from migmatrix.harness.store.legs import LegStore, default_store
+from migmatrix.harness.store.runs import Basis, RunStore
+from migmatrix.harness.store.streams import StreamCache
 
-__all__ = ["Basis", "HopStore", "RunStore", "StreamCache", "default_store"]
+__all__ = ["Basis", "LegStore", "RunStore", "StreamCache", "default_store"]

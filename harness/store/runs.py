@@ -1,8 +1,8 @@
 """A run directory: `run.db` (sqlite, WAL), `results.jsonl` as the cells finish, `evidence/`, the reports.
 
-`run.db` holds the evidence of every hop that the run's verdicts rest on, so that `judge`, `report` and `show` need
-nothing else, on any machine; `evidence/` holds the streams that failing hops were given. The hop store, not this directory, is what a run resumes from: starting a run again
-writes its directory anew, from hops that are found done.
+`run.db` holds the evidence of every leg that the run's verdicts rest on, so that `judge`, `report` and `show` need
+nothing else, on any machine; `evidence/` holds the streams that failing legs were given. The leg store, not this directory, is what a run resumes from: starting a run again
+writes its directory anew, from legs that are found done.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.errors import StoreError, UserError
-from harness.model import CellResult
-from harness.store.hops import EVIDENCE
+from migmatrix.harness.errors import StoreError, UserError
+from migmatrix.harness.model import CellResult
+from migmatrix.harness.store.legs import EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from harness.model import Cell, HopEvidence
+    from migmatrix.harness.model import Cell, LegEvidence
 
 __all__ = ["Basis", "RunStore"]
 
@@ -32,29 +32,29 @@ _RESULTS = "results.jsonl"
 _FORMAT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS hops (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS legs (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cells (cell TEXT PRIMARY KEY, result TEXT NOT NULL, basis TEXT NOT NULL);
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a verdict rests on, and what `judge_cell` takes: the hops of the path, the probes by build."""
+    """What a verdict rests on, and what `judge_cell` takes: the legs of the path, the probes by build."""
 
-    hops: tuple[HopEvidence | None, ...]
-    probes: Mapping[str, HopEvidence]
+    legs: tuple[LegEvidence | None, ...]
+    probes: Mapping[str, LegEvidence]
 
     def keys(self) -> dict[str, Any]:
-        """The hop keys, as JSON."""
+        """The leg keys, as JSON."""
         return {
-            "hops": [None if hop is None else hop.key for hop in self.hops],
-            "probes": {build: hop.key for build, hop in self.probes.items()},
+            "hops": [None if leg is None else leg.key for leg in self.legs],
+            "probes": {build: leg.key for build, leg in self.probes.items()},
         }
 
-    def evidence(self) -> Iterator[HopEvidence]:
+    def evidence(self) -> Iterator[LegEvidence]:
         """All evidence, each once or more."""
         yield from self.probes.values()
-        yield from (hop for hop in self.hops if hop is not None)
+        yield from (leg for leg in self.legs if leg is not None)
 
 
 class RunStore:
@@ -79,7 +79,7 @@ class RunStore:
         with store._errors():
             store._database.execute("DELETE FROM cells")
             store._database.execute("DELETE FROM meta")
-            store._database.execute("DELETE FROM hops")
+            store._database.execute("DELETE FROM legs")
             store.set_meta({"format": _FORMAT, "plan": plan_digest})
         return store
 
@@ -141,11 +141,11 @@ class RunStore:
                 self._results.flush()
 
     def _keep(self, basis: Basis) -> None:
-        for hop in basis.evidence():
-            if hop.key not in self._kept or hop.infrastructure:
-                blob = zlib.compress(EVIDENCE.dump_json(hop))
-                self._database.execute("INSERT OR REPLACE INTO hops VALUES (?, ?)", (hop.key, blob))
-                self._kept.add(hop.key)
+        for leg in basis.evidence():
+            if leg.key not in self._kept or leg.infrastructure:
+                blob = zlib.compress(EVIDENCE.dump_json(leg))
+                self._database.execute("INSERT OR REPLACE INTO legs VALUES (?, ?)", (leg.key, blob))
+                self._kept.add(leg.key)
 
     def replace_results(self, results: Iterable[CellResult]) -> None:
         """Write all results anew, after judging again."""
@@ -161,7 +161,7 @@ class RunStore:
             temporary.replace(self.directory / _RESULTS)
 
     def stream(self, key: str) -> Path:
-        """Where the compressed stream of a hop is kept, if a failing hop loaded it."""
+        """Where the compressed stream of a leg is kept, if a failing leg loaded it."""
         return self.directory / "evidence" / f"{key}.stream.zst"
 
     def results(self) -> Iterator[CellResult]:
@@ -173,19 +173,19 @@ class RunStore:
         """Every cell with what its verdict rests on, to judge it again."""
         for line, basis in self._database.execute("SELECT result, basis FROM cells ORDER BY rowid"):
             keys = json.loads(basis)
-            hops = tuple(None if key is None else self._known(key) for key in keys["hops"])
+            legs = tuple(None if key is None else self._known(key) for key in keys["hops"])
             probes = {build: self._known(key) for build, key in keys["probes"].items()}
-            yield CellResult.from_json(json.loads(line)).cell, Basis(hops, probes)
+            yield CellResult.from_json(json.loads(line)).cell, Basis(legs, probes)
 
-    def _known(self, key: str) -> HopEvidence:
+    def _known(self, key: str) -> LegEvidence:
         evidence = self.evidence(key)
         if evidence is None:
-            raise StoreError(f"the run in {str(self.directory)!r} lacks the evidence of hop {key[:16]}")
+            raise StoreError(f"the run in {str(self.directory)!r} lacks the evidence of leg {key[:16]}")
         return evidence
 
-    def evidence(self, key: str) -> HopEvidence | None:
-        """The evidence of one hop, if the run has it."""
-        row = self._database.execute("SELECT evidence FROM hops WHERE key = ?", (key,)).fetchone()
+    def evidence(self, key: str) -> LegEvidence | None:
+        """The evidence of one leg, if the run has it."""
+        row = self._database.execute("SELECT evidence FROM legs WHERE key = ?", (key,)).fetchone()
         return None if row is None else EVIDENCE.validate_json(zlib.decompress(row[0]))
 
     @contextmanager

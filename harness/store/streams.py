@@ -1,4 +1,4 @@
-"""Uncompressed streams that loads of this run read: a bounded cache in front of the hop store.
+"""Uncompressed streams that loads of this run read: a bounded cache in front of the leg store.
 
 Streams are large and soon not needed any more: the least recently used go first once all take more than the limit.
 One that is being loaded is pinned and stays.
@@ -18,7 +18,7 @@ __all__ = ["StreamCache"]
 
 
 class StreamCache:
-    """Files named by hop keys in `directory`, together at most `limit` bytes but for pinned ones."""
+    """Files named by leg keys in `directory`, together at most `limit` bytes but for pinned ones."""
 
     def __init__(self, directory: Path, limit: int) -> None:
         self._directory = directory
@@ -30,11 +30,11 @@ class StreamCache:
         return key in self._sizes
 
     def path(self, key: str) -> Path:
-        """Where the stream of a hop is, or will be written."""
+        """Where the stream of a leg is, or will be written."""
         return self._directory / key
 
     def draft(self, key: str) -> Path:
-        """Where a hop may write a stream that is not yet complete."""
+        """Where a leg may write a stream that is not yet complete."""
         return self._directory / f"{key}.new"
 
     def add(self, key: str) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from harness.builds import PreparedBuild
-    from harness.model import Profile
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.model import Profile
 
 _DEADLINE = 60.0
 
@@ -43,7 +43,7 @@ class Work:
     arguments: tuple[str, ...]
 
     @property
-    def hops(self) -> int:
+    def legs(self) -> int:
         """Emulators that are started."""
         return len(self.profiles) * (len(self.builds) + len(self.builds) ** 2)
 

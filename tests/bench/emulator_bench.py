@@ -1,7 +1,7 @@
 """Speed and memory of the reference emulator, against a bare Python and real QEMU 10.0 in the same run.
 
 From start to greeting, and the processor time of that, as multiples of what a Python that does nothing takes, whose
-part of any hop this is; then the whole default matrix. A guest of 512 MiB of random bytes is sent over a UNIX socket, by both in turn, the best of each counts; then a guest
+part of any leg this is; then the whole default matrix. A guest of 512 MiB of random bytes is sent over a UNIX socket, by both in turn, the best of each counts; then a guest
 of a million pages, nearly all zero, with the peak memory of both sides.
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from guests import Guest, contained, emulated
 
-from harness.builds.emulator import Bundles, Sources
+from migmatrix.harness.builds.emulator import Bundles, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def bench_matrix(root: Path) -> None:
     """Print how long the default matrix takes as processes; it ends with 1, for what 8.0 broke."""
     matrix = Path(__file__).parents[2] / "matrix.yaml"
     began = time.perf_counter()
-    migmatrix = [sys.executable, "-c", "import sys; from harness.cli import main; sys.exit(main())"]
+    migmatrix = [sys.executable, "-c", "import sys; from migmatrix.harness.cli import main; sys.exit(main())"]
     places = ["--out", str(root / "run"), "--store", str(root / "store")]
     argv = [*migmatrix, "run", "-f", str(matrix), "--engine", "process", *places]
     done = subprocess.run(argv, stdout=subprocess.DEVNULL, check=False)

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "harness" / "report"))
 from report_browser import CHROMIUM, browser
 from report_fakes import make_report
 
-from harness.report import write_reports
+from migmatrix.harness.report import write_reports
 
 __all__ = ["bench_report"]
 

@@ -1,8 +1,8 @@
 """`tox -e bench`: speed and memory as ratios within one run. Prints; judges nothing, machines are noisy.
 
-    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, report, hops, stream, emulator (default all)
+    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, report, legs, stream, emulator (default all)
 
-`hops` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
+`legs` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
 compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it.
 """
 
@@ -29,15 +29,15 @@ from emulator_bench import bench_emulator
 from report_bench import bench_report
 from stream_bench import bench_streams
 
-from harness.builds import prepare
-from harness.config import load_matrix
-from harness.select import glob_match
-from harness.store import default_store
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.select import glob_match
+from migmatrix.harness.store import default_store
 
 if TYPE_CHECKING:
     import resource
 
-    from harness.model import Profile
+    from migmatrix.harness.model import Profile
 
 MATRICES = Path(__file__).parents[2] / "matrices"
 MACHINE = "pc-q35-7.2"
@@ -69,11 +69,11 @@ began = time.perf_counter()
 plan = big_plan()
 seconds = time.perf_counter() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f"  {{len(plan.cells):,}} cells, {{len(plan.hops):,}} hops: {{seconds:.2f}} s, {{peak:.0f}} MB peak")
+print(f"  {{len(plan.cells):,}} cells, {{len(plan.legs):,}} legs: {{seconds:.2f}} s, {{peak:.0f}} MB peak")
 """
 
 
-def hops(repeat: int) -> None:
+def legs(repeat: int) -> None:
     """This harness in Docker, the floor, and one container per emulator, on the same cells."""
     matrix = load_matrix(MATRICES / "debian.yaml")
     prepared = prepare(matrix.builds, cache=default_store() / "builds", log=print)
@@ -98,14 +98,14 @@ def _turn(root: Path, work: Work, roots: list[Path]) -> None:
     root.mkdir()
     part = replace(work, profiles=work.profiles[::PART])
     floor = chroots(roots, work.builds)
-    rates = {FLOOR: work.hops / drive(floor, work, JOBS)}
+    rates = {FLOOR: work.legs / drive(floor, work, JOBS)}
     for path in roots:
         shutil.rmtree(path / "bench")
     seconds, usage = _harness(root, work)
-    rates["migmatrix run, containers"] = work.hops / seconds
-    rates["docker run for every emulator"] = part.hops / drive(containers(root / "shared"), part, JOBS)
+    rates["migmatrix run, containers"] = work.legs / seconds
+    rates["docker run for every emulator"] = part.legs / drive(containers(root / "shared"), part, JOBS)
     print(
-        f"hops: {len(work.profiles)} profiles, all pairs of {' and '.join(BUILDS)}, {work.hops} emulators, -j {JOBS}"
+        f"legs: {len(work.profiles)} profiles, all pairs of {' and '.join(BUILDS)}, {work.legs} emulators, -j {JOBS}"
     )
     for name, rate in rates.items():
         print(f"  {name:32} {rate:7.1f} hops/s  {rates[FLOOR] / rate:6.2f} x the time of the floor")
@@ -145,7 +145,7 @@ def _harness(root: Path, work: Work) -> tuple[float, resource.struct_rusage]:
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
-    if process.returncode != 0 or f"hops     {work.hops} run" not in log.read_text():
+    if process.returncode != 0 or f"legs     {work.legs} run" not in log.read_text():
         sys.exit(f"the harness did not do the same work:\n{log.read_text()}")
     return seconds, usage
 
@@ -187,7 +187,7 @@ def main() -> None:
     if "report" in parts:
         report()
     if "hops" in parts:
-        hops(options.repeat)
+        legs(options.repeat)
     if "stream" in parts:
         stream(options.repeat, options.analyze)
     if "emulator" in parts:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 from long_stream import BLOCK, PAGE, enlarged
 
-from vmstate.ramevents import page_records, zero_records
+from migmatrix.vmstate.wire.ramevents import page_records, zero_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vmstate.ramevents import PageRun
+    from migmatrix.vmstate.wire.ramevents import PageRun
 
 __all__ = ["bench_streams"]
 

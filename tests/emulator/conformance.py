@@ -12,14 +12,14 @@ import pytest
 from debian import debian_build
 from qmp_side import Side
 
-from harness.builds import BuildSpec, Provider, prepare
-from harness.engines import Engines, Workspace
+from migmatrix.harness.builds import BuildSpec, Provider, prepare
+from migmatrix.harness.engines import Engines, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from harness.builds import PreparedBuild
+    from migmatrix.harness.builds import PreparedBuild
 
 __all__ = ["IMPLEMENTATIONS", "Implementation", "make"]
 

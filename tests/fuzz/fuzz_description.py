@@ -11,10 +11,10 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["vmstate"]):
-    from vmstate import fields as f
-    from vmstate.description import Field, Pointers, VMState
-    from vmstate.errors import StreamError
-    from vmstate.interpret import BytesSource, Kind, VMStateError, load_from, save_state
+    from migmatrix.vmstate.device import fields as f
+    from migmatrix.vmstate.device.description import Field, Pointers, VMState
+    from migmatrix.vmstate.device.interpret import BytesSource, Kind, VMStateError, load_from, save_state
+    from migmatrix.vmstate.errors import StreamError
 
 _PAIR = VMState("d", (f.uint8("a"), f.uint16("b")), subsections=(VMState("d/s", (f.uint32("c"),)),))
 _MAKERS: list[Any] = [

@@ -12,9 +12,9 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["vmstate"]):
-    from vmstate.errors import StreamError
-    from vmstate.schema import load_schema
-    from vmstate.static_check import Certainty, FindingKind, static_check
+    from migmatrix.vmstate.check.schema import load_schema
+    from migmatrix.vmstate.check.static_check import Certainty, FindingKind, static_check
+    from migmatrix.vmstate.errors import StreamError
 
 _KEYS = ["name", "Name", "field", "version_id", "minimum_version_id", "field_exists", "size", "num"]
 _KEYS += ["Fields", "Subsections", "Description"]

@@ -11,16 +11,16 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from vmstate.accounting import account
-    from vmstate.channel import ChannelReader, PreemptReader
-    from vmstate.digest import digest
-    from vmstate.errors import StreamError
-    from vmstate.multifd import MultifdReader
-    from vmstate.outline import outline
-    from vmstate.reader import StreamReader
-    from vmstate.returnpath import ReturnPathReader
-    from vmstate.stream import read_stream
-    from vmstate.vmdesc import find_vmdesc, parse_vmdesc
+    from migmatrix.vmstate.errors import StreamError
+    from migmatrix.vmstate.view.accounting import account
+    from migmatrix.vmstate.view.digest import digest
+    from migmatrix.vmstate.view.outline import outline
+    from migmatrix.vmstate.view.stream import read_stream
+    from migmatrix.vmstate.view.vmdesc import find_vmdesc, parse_vmdesc
+    from migmatrix.vmstate.wire.channel import ChannelReader, PreemptReader
+    from migmatrix.vmstate.wire.multifd import MultifdReader
+    from migmatrix.vmstate.wire.reader import StreamReader
+    from migmatrix.vmstate.wire.returnpath import ReturnPathReader
 
 
 def _whole(data: bytes) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.compat_tables import CompatProps, differences, file_name, merge, read, render, split
+from migmatrix.harness.compat.tables import CompatProps, differences, file_name, merge, read, render, split
 
 SEEN: CompatProps = {
     "none": [],

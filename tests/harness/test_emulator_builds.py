@@ -14,26 +14,26 @@ from pathlib import Path
 
 import pytest
 
-from harness.builds import BuildSpec, Provider, lookup, prepare
-from harness.builds.emulator import Bundle, Bundles, Sources
-from harness.errors import BuildError, ConfigError, UnusableBuild
-from harness.session import prepare_builds
+from migmatrix.harness.builds import BuildSpec, Provider, lookup, prepare
+from migmatrix.harness.builds.emulator import Bundle, Bundles, Sources
+from migmatrix.harness.errors import BuildError, ConfigError, UnusableBuild
+from migmatrix.harness.run.pipeline import prepare_builds
 
 REPOSITORY = Path(__file__).parents[2]
-_PACKER = ("emulator/annotations.py", "emulator/packed.py", "emulator/packing.py")
+_PACKER = tuple(f"migmatrix/emulator/start/{name}.py" for name in ("typing_stub", "packed", "packing"))
 # An emulator that freezes two releases, and prints what it was started with.
 FREEZE = """\
 import sys
 from pathlib import Path
 for name in ("8.0", "10.0"):
-    text = (Path(__file__).parents[1] / "machines" / name).read_text()
+    text = (Path(__file__).parents[2] / "data" / "machines" / name).read_text()
     (Path(sys.argv[1]) / name).write_text(text)
 """
 MAIN = """\
 import sys
-import vmstate
+import migmatrix.vmstate
 def main(argv):
-    print(argv, open(argv[3]).read(), vmstate.__cached__, sys.flags.isolated, sys.flags.no_site)
+    print(argv, open(argv[3]).read(), migmatrix.vmstate.__cached__, sys.flags.isolated, sys.flags.no_site)
     return 3
 """
 
@@ -45,12 +45,14 @@ def sources(tmp_path: Path) -> Sources:
 
 def made_up(root: Path) -> Sources:
     files = {
-        "emulator/__init__.py": "",
-        "emulator/freezing.py": FREEZE,
-        "emulator/main.py": MAIN,
-        "vmstate/__init__.py": "",
-        "machines/8.0": "eight",
-        "machines/10.0": "ten",
+        "migmatrix/__init__.py": "",
+        "migmatrix/emulator/__init__.py": "",
+        "migmatrix/emulator/start/__init__.py": "",
+        "migmatrix/emulator/start/freezing.py": FREEZE,
+        "migmatrix/emulator/main.py": MAIN,
+        "migmatrix/vmstate/__init__.py": "",
+        "migmatrix/data/machines/8.0": "eight",
+        "migmatrix/data/machines/10.0": "ten",
     }
     for name in _PACKER:  # what packs and unpacks it is the real thing
         files[name] = (REPOSITORY / name).read_text()
@@ -89,7 +91,9 @@ def test_a_bundle_runs_from_where_it_was_moved_to_and_writes_nothing(bundle: Bun
 
 
 def test_byte_code_is_used_without_a_look_at_its_source(bundle: Bundle) -> None:
-    (bundle.root / "code" / "emulator" / "main.py").write_text("raise SystemExit('compiled again')")
+    (bundle.root / "code" / "migmatrix" / "emulator" / "main.py").write_text(
+        "raise SystemExit('compiled again')"
+    )
     assert start(bundle.binary("8.0")).returncode == 3
 
 
@@ -107,13 +111,13 @@ def test_equal_content_elsewhere_has_equal_digests(bundle: Bundle, tmp_path: Pat
 def test_data_of_one_release_changes_that_release_only(
     bundle: Bundle, sources: Sources, tmp_path: Path
 ) -> None:
-    (sources.root / "machines" / "8.0").write_text("eight, repaired")
+    (sources.root / "migmatrix" / "data" / "machines" / "8.0").write_text("eight, repaired")
     after = Bundles(tmp_path / "cache", sources).get()
     assert after.digests["8.0"] != bundle.digests["8.0"]
     assert after.digests["10.0"] == bundle.digests["10.0"]
 
 
-@pytest.mark.parametrize("file", ["emulator/main.py", "vmstate/__init__.py"])
+@pytest.mark.parametrize("file", ["migmatrix/emulator/main.py", "migmatrix/vmstate/__init__.py"])
 def test_code_changes_every_release(bundle: Bundle, sources: Sources, tmp_path: Path, file: str) -> None:
     with (sources.root / file).open("a") as out:
         out.write("# a change\n")
@@ -122,9 +126,9 @@ def test_code_changes_every_release(bundle: Bundle, sources: Sources, tmp_path: 
 
 
 def test_what_does_not_reach_a_release_changes_none(bundle: Bundle, sources: Sources, tmp_path: Path) -> None:
-    (sources.root / "machines" / "profiles.yaml").write_text("# for people")
-    (sources.root / "emulator" / "__pycache__").mkdir(exist_ok=True)
-    (sources.root / "emulator" / "__pycache__" / "x.pyc").write_bytes(b"")
+    (sources.root / "migmatrix" / "data" / "machines" / "profiles.yaml").write_text("# for people")
+    (sources.root / "migmatrix" / "emulator" / "__pycache__").mkdir(exist_ok=True)
+    (sources.root / "migmatrix" / "emulator" / "__pycache__" / "x.pyc").write_bytes(b"")
     assert Bundles(tmp_path / "cache", sources).get().digests == bundle.digests
 
 
@@ -143,24 +147,24 @@ def test_bundles_that_nobody_used_for_a_week_go_when_a_new_one_is_made(
 ) -> None:
     long_ago = time.time() - 8 * 24 * 3600
     os.utime(bundle.root, (long_ago, long_ago))
-    (sources.root / "machines" / "8.0").write_text("eight, repaired")
+    (sources.root / "migmatrix" / "data" / "machines" / "8.0").write_text("eight, repaired")
     bundles = Bundles(tmp_path / "cache", sources)
     kept = bundles.get()
     assert not bundle.root.exists()
-    (sources.root / "machines" / "8.0").write_text("eight, repaired twice")
+    (sources.root / "migmatrix" / "data" / "machines" / "8.0").write_text("eight, repaired twice")
     bundles.get()
     assert kept.root.exists()
 
 
 def test_an_emulator_that_cannot_freeze_leaves_nothing(sources: Sources, tmp_path: Path) -> None:
-    (sources.root / "machines" / "8.0").unlink()
+    (sources.root / "migmatrix" / "data" / "machines" / "8.0").unlink()
     with pytest.raises(BuildError, match=r"does not freeze its releases: .FileNotFoundError.*8\.0"):
         Bundles(tmp_path / "cache", sources).get()
     assert list((tmp_path / "cache" / "emulators").iterdir()) == []
 
 
 def test_an_emulator_that_does_not_compile_is_said(sources: Sources, tmp_path: Path) -> None:
-    (sources.root / "vmstate" / "broken.py").write_text("def")
+    (sources.root / "migmatrix" / "vmstate" / "broken.py").write_text("def")
     with pytest.raises(BuildError, match="does not compile"):
         Bundles(tmp_path / "cache", sources).get()
 
@@ -195,8 +199,9 @@ def test_releases_differ_by_their_digest(cache: Path) -> None:
 
 def test_the_same_sources_elsewhere_give_the_same_digest(cache: Path, tmp_path: Path) -> None:
     here = Sources.installed()
-    for name in ("emulator", "vmstate", "machines", "compat"):
-        shutil.copytree(here.root / name, tmp_path / "copy" / name)
+    for name in ("emulator", "vmstate", "data/machines", "data/compat"):
+        shutil.copytree(here.root / "migmatrix" / name, tmp_path / "copy" / "migmatrix" / name)
+    shutil.copy(here.root / "migmatrix" / "__init__.py", tmp_path / "copy" / "migmatrix")
     there = Bundles(tmp_path / "cache", Sources(tmp_path / "copy")).get()
     assert there.digests == Bundles(cache, here).get().digests
 

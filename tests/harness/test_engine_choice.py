@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.config import load_matrix
-from harness.session import engine_specs
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.run.pipeline import engine_specs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.config.matrix import EngineName
+    from migmatrix.harness.config.matrix import EngineName
 
 EMULATOR = 'emu: {provider: emulator, release: "8.0"}'
 DEBIAN = "deb: {provider: debian, suite: trixie}"

@@ -86,9 +86,9 @@ def test_a_stopped_engine_is_an_error_and_the_run_resumes(lab: Lab) -> None:
         lab.environment["DOCKER_HOST"] = host
         subprocess.run(["docker", "-H", host, "load", "-i", str(archive)], check=True, capture_output=True)
         process = lab.start(lab.run_arguments(matrix, "-j", "1"))
-        wait_until(lambda: lab.finished_hops() >= 3 or process.poll() is not None)
+        wait_until(lambda: lab.finished_legs() >= 3 or process.poll() is not None)
     assert process.wait() == 3, (lab.root / "log").read_text()
-    kept = lab.finished_hops()
+    kept = lab.finished_legs()
     verdicts = lab.verdicts()
     assert verdicts["error"] > 0
     assert verdicts.keys() <= {"pass", "error"}

@@ -132,11 +132,11 @@ def test_a_killed_run_leaves_nothing_and_resumes_to_the_same_results(lab: Lab) -
     (lab.root / "starts").unlink()
 
     process = lab.start(lab.run_arguments(matrix, "-j", "2"))
-    wait_until(lambda: lab.finished_hops() >= 5)
+    wait_until(lambda: lab.finished_legs() >= 5)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: of_lab(lab) == [])
-    started, kept = lab.starts(), lab.finished_hops()
+    started, kept = lab.starts(), lab.finished_legs()
     done = lab.run(matrix)
 
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def workspaces(lab: Lab) -> list[Path]:
 def test_an_interrupted_run_says_so_and_leaves_nothing(lab: Lab) -> None:
     matrix = lab.matrix()
     process = lab.start(lab.run_arguments(matrix, "-j", "1"))
-    wait_until(lambda: lab.finished_hops() >= 3)
+    wait_until(lambda: lab.finished_legs() >= 3)
 
     process.send_signal(signal.SIGINT)
 
@@ -165,7 +165,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(lab: Lab) -> None:
     assert "interrupted" in (lab.root / "out" / "report.md").read_text()
 
 
-def test_two_runs_on_one_store_do_no_hop_twice(lab: Lab) -> None:
+def test_two_runs_on_one_store_do_no_leg_twice(lab: Lab) -> None:
     matrix = lab.matrix()
 
     runs = [lab.start(lab.run_arguments(matrix, out=out), f"log-{out}") for out in ("one", "two")]

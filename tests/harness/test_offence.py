@@ -8,9 +8,9 @@ import pytest
 import zstandard
 from stream_data import load
 
-from harness.model import Cause
-from harness.offence import describe_offence
-from vmstate.stream import read_stream
+from migmatrix.harness.model import Cause
+from migmatrix.harness.stored.refusal import describe_offence
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from pathlib import Path

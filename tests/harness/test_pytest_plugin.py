@@ -55,7 +55,7 @@ def test_unsupported_is_skipped_with_the_reason(lab: Lab) -> None:
     assert "device needs what is not here" in done.stdout
 
 
-def test_workers_share_hops(lab: Lab) -> None:
+def test_workers_share_legs(lab: Lab) -> None:
     lab.matrix()
 
     done = lab.call(argv(lab, "-n", "2", "--dist", "worksteal"))

@@ -12,23 +12,23 @@ import psutil
 import pytest
 from debian import MATRICES
 
-from harness.builds import prepare
-from harness.config import load_matrix
-from harness.engines import Engines, Needs, Role, Workspace
-from harness.engines.docker import LABEL, connect
-from harness.hops import HopTask, run_snapshot_hop
-from harness.judge import judge_hop
-from harness.model import Guest, HopEvidence, Mode, Stage, Verdict
-from harness.plan import make_plan
-from harness.runner import Runner, Settings
-from harness.store import HopStore, default_store
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.engines import Engines, Needs, Role, Workspace
+from migmatrix.harness.engines.docker import LABEL, connect
+from migmatrix.harness.hops import LegTask, run_snapshot_leg
+from migmatrix.harness.judge import judge_leg
+from migmatrix.harness.model import Guest, LegEvidence, Mode, Stage, Verdict
+from migmatrix.harness.plan import make_plan
+from migmatrix.harness.run.runner import Runner, Settings
+from migmatrix.harness.store import LegStore, default_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from harness.builds import PreparedBuild
-    from harness.model import CellResult
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.model import CellResult
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
@@ -45,8 +45,8 @@ def run_matrix(file: Path, store: Path, select: Sequence[str] = (), **changes: A
         with Workspace() as workspace:
             async with Engines(workspace, print) as engine:
                 settings = Settings(2, matrix.policy.deadlines)
-                hops = HopStore(store, print)
-                runner = Runner(plan, builds, engine, hops, workspace, settings, lambda *_: None)
+                legs = LegStore(store, print)
+                runner = Runner(plan, builds, engine, legs, workspace, settings, lambda *_: None)
                 return {judged.result.cell.id: judged.result async for judged in runner.run()}
 
     return asyncio.run(run())
@@ -72,7 +72,7 @@ def test_aer(tmp_path: Path) -> None:
     assert by_path["qemu-7.2", "aer-8.0"].verdict is Verdict.PASS
     # the chain is judged on what it did: the state of 7.2 travels through the stand-in
     chain = by_path["qemu-7.2", "aer-8.0", "qemu-7.2"]
-    assert len(chain.hops) == 3
+    assert len(chain.legs) == 3
     assert chain.verdict in (Verdict.PASS, Verdict.FAIL)
 
 
@@ -106,17 +106,17 @@ def build() -> PreparedBuild:
     ]
 
 
-def task(build: PreparedBuild, mode: Mode | None = None, **changes: Any) -> HopTask:
-    """A hop of a bare machine whose stages have five seconds."""
+def task(build: PreparedBuild, mode: Mode | None = None, **changes: Any) -> LegTask:
+    """A leg of a bare machine whose stages have five seconds."""
     deadlines = dict.fromkeys(Stage, 5.0)
     plain = mode or Mode("snapshot")
-    return HopTask("k", build, "pc-q35-10.0", PLAIN, plain, Guest("paused", "paused"), deadlines, **changes)
+    return LegTask("k", build, "pc-q35-10.0", PLAIN, plain, Guest("paused", "paused"), deadlines, **changes)
 
 
-def in_workspace(work: Callable[[Workspace, Engines], Awaitable[HopEvidence]]) -> HopEvidence:
+def in_workspace(work: Callable[[Workspace, Engines], Awaitable[LegEvidence]]) -> LegEvidence:
     """Run a coroutine with a workspace and engines."""
 
-    async def run() -> HopEvidence:
+    async def run() -> LegEvidence:
         with Workspace() as workspace:
             async with Engines(workspace, print) as engine:
                 return await work(workspace, engine)
@@ -144,14 +144,14 @@ async def feed_half(fifo: Path, stream: bytes) -> int:
 
 async def loaded_by_halves(
     workspace: Workspace, engine: Engines, build: PreparedBuild, then: Callable[[Workspace], None]
-) -> HopEvidence:
+) -> LegEvidence:
     """Save a stream, then load it from a FIFO that stays half full while `then` happens."""
     saved = workspace.streams / "saved"
-    await run_snapshot_hop(engine, task(build, save_to=saved))
+    await run_snapshot_leg(engine, task(build, save_to=saved))
     fifo = workspace.streams / "fifo"
     os.mkfifo(fifo)
     fifo.chmod(0o644)
-    load = asyncio.create_task(run_snapshot_hop(engine, task(build, incoming=fifo)))
+    load = asyncio.create_task(run_snapshot_leg(engine, task(build, incoming=fifo)))
     end = await feed_half(fifo, saved.read_bytes())
     try:
         await asyncio.to_thread(then, workspace)
@@ -167,7 +167,7 @@ def test_an_emulator_killed_while_it_loads_fails_at_the_load(build: PreparedBuil
 
     evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, kill))
 
-    judgement = judge_hop(evidence)
+    judgement = judge_leg(evidence)
     assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.LOAD)
     assert judgement.cause is not None
     assert (judgement.cause.kind, judgement.cause.field) == ("crash", "SIGKILL")
@@ -176,7 +176,7 @@ def test_an_emulator_killed_while_it_loads_fails_at_the_load(build: PreparedBuil
 def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:
     evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, lambda _: None))
 
-    judgement = judge_hop(evidence)
+    judgement = judge_leg(evidence)
     assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.LOAD)
     assert judgement.cause is not None
     assert judgement.cause.kind == "hang"
@@ -185,19 +185,19 @@ def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:
 def test_an_emulator_killed_while_it_saves_fails_at_the_save(build: PreparedBuild) -> None:
     slow = Mode("slow", parameters=(("max-bandwidth", 4096),))
 
-    async def work(workspace: Workspace, engine: Engines) -> HopEvidence:
+    async def work(workspace: Workspace, engine: Engines) -> LegEvidence:
         place = await engine.place(build, Role.SOURCE, Needs())
-        hop = asyncio.create_task(
-            run_snapshot_hop(engine, task(build, slow, save_to=workspace.streams / "never"))
+        leg = asyncio.create_task(
+            run_snapshot_leg(engine, task(build, slow, save_to=workspace.streams / "never"))
         )
         stream = place.root / "1" / "stream"
         while not (stream.exists() and stream.stat().st_size):
             await asyncio.sleep(0.01)  # until there is something to interrupt
         (victim,) = await asyncio.to_thread(emulators, workspace)
         victim.send_signal(signal.SIGKILL)
-        return await hop
+        return await leg
 
-    judgement = judge_hop(in_workspace(work))
+    judgement = judge_leg(in_workspace(work))
 
     assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.SAVE)
     assert judgement.cause is not None

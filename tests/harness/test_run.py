@@ -32,7 +32,7 @@ def test_a_matrix_of_pairs_and_chains_passes(lab: Lab) -> None:
     }
 
 
-def test_running_again_does_no_hop_and_gives_the_same_results(lab: Lab) -> None:
+def test_running_again_does_no_leg_and_gives_the_same_results(lab: Lab) -> None:
     matrix = lab.matrix()
     lab.run(matrix)
     first, starts = lab.results(), lab.starts()
@@ -42,7 +42,7 @@ def test_running_again_does_no_hop_and_gives_the_same_results(lab: Lab) -> None:
     assert done.returncode == 0
     assert lab.starts() == starts
     assert lab.results() == first
-    assert f"hops     0 run, {2 * 14} reused" in done.stdout
+    assert f"legs     0 run, {2 * 14} reused" in done.stdout
 
 
 def test_a_refused_stream_is_a_regression_with_its_cause(lab: Lab) -> None:
@@ -70,8 +70,8 @@ def test_a_chain_stops_at_its_first_failure_and_runs_on_its_own_evidence(lab: La
 
     lab.run(matrix, "--select", "profile=nic", "--select", "path=aer>aer>old,aer>old>aer")
 
-    hops = {"/".join(r["path"]): r["hop"] for r in lab.results().values()}
-    assert hops == {"aer/aer/old": 2, "aer/old/aer": 1}
+    legs = {"/".join(r["path"]): r["hop"] for r in lab.results().values()}
+    assert legs == {"aer/aer/old": 2, "aer/old/aer": 1}
 
 
 def test_a_build_that_cannot_start_a_profile_is_unsupported_and_never_migrated(lab: Lab) -> None:
@@ -190,7 +190,7 @@ def test_merged_shards_are_the_run_that_was_not_cut(lab: Lab) -> None:
 
 def _summary(text: str) -> list[str]:
     """The lines that do not tell how long it took."""
-    return [line for line in text.splitlines() if "  hops " not in line]
+    return [line for line in text.splitlines() if "  legs " not in line]
 
 
 def test_a_shard_that_is_missing_leaves_the_whole_incomplete(lab: Lab) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import UserError
-from harness.stream_file import open_stream
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.streams.file import open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path

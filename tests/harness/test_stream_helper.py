@@ -10,7 +10,7 @@ from pathlib import Path
 
 from long_stream import guest
 
-from vmstate.pair import PIECE
+from migmatrix.vmstate.view.pair import PIECE
 
 RECORD = 8 + 4096
 PIECES = 20
@@ -19,8 +19,8 @@ HEAD = 100  # bytes before the records in the first file
 SHIFT = 24  # and so many more in the second one
 ALONE = """
 import json, os, sys
-from harness.stream_file import open_stream
-from harness.stream_helper import FromEnd
+from migmatrix.harness.streams.file import open_stream
+from migmatrix.harness.streams.from_end import FromEnd
 
 with open_stream(sys.argv[1]) as a, open_stream(sys.argv[2]) as b:
     offset, place, size, piece = map(int, sys.argv[3:])

@@ -1,4 +1,4 @@
-"""Both supervisors keep one protocol: the harness's shell script, and the reference emulator's nursery."""
+"""Both supervisors keep one protocol: the harness's shell script, and the reference emulator's fork server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from lab import wait_until
 
-from harness.builds.emulator import Bundle, Bundles, Sources
-from harness.engines.supervised import SUPERVISOR
+from migmatrix.harness.builds.emulator import Bundle, Bundles, Sources
+from migmatrix.harness.engines.supervised import SUPERVISOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,9 +86,9 @@ def opened(supervisor: list[str]) -> Iterator[Place]:
             place.process.wait(SECONDS)
 
 
-@pytest.fixture(params=["script", "nursery"])
+@pytest.fixture(params=["script", "forkserver"])
 def place(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Place]:
-    command = ["/bin/sh", str(SUPERVISOR)] if request.param == "script" else [str(bundle.nursery)]
+    command = ["/bin/sh", str(SUPERVISOR)] if request.param == "script" else [str(bundle.forkserver)]
     with opened(command) as made:
         yield made
 
@@ -158,9 +158,9 @@ def test_all_end_with_the_end_of_commands(place: Place, bundle: Bundle) -> None:
     place.commands = os.open(os.devnull, os.O_RDONLY)
 
 
-def test_an_emulator_has_no_descriptor_of_its_nursery(bundle: Bundle) -> None:
+def test_an_emulator_has_no_descriptor_of_its_fork_server(bundle: Bundle) -> None:
     words = ("-M", "none", "-nodefaults", "-display", "none", "-S")
-    with opened([str(bundle.nursery)]) as place:
+    with opened([str(bundle.forkserver)]) as place:
         for name in ("1", "2"):
             pid = place.start(name, bundle.binary("10.0"), *words, "-pidfile", place.root / name / "pid")
             assert place.pid_file(name) == f"{pid}\n"

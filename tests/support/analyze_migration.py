@@ -21,15 +21,15 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.builds.apt import debian_mirror
-from vmstate.decode import decode, leaves
-from vmstate.vmdesc import find_vmdesc
+from migmatrix.harness.builds.apt import debian_mirror
+from migmatrix.vmstate.view.decode import decode, leaves
+from migmatrix.vmstate.view.vmdesc import find_vmdesc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vmstate.decode import Node
-    from vmstate.stream import Section, Stream
+    from migmatrix.vmstate.view.decode import Node
+    from migmatrix.vmstate.view.stream import Section, Stream
 
 __all__ = ["EXPLAINED", "Difference", "Opinion", "Script", "compare", "find_script", "misled"]
 

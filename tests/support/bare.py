@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.machine import Machine, build_machine
-from emulator.options import Options, parse
-from emulator.release import Release, freeze
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import Options, parse
+from migmatrix.emulator.release import Release, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,6 @@ def command(directory: Path, words: Sequence[str], release: str = "10.0") -> lis
     """The command line of an emulator process of the bare release; it starts as a deployed one does."""
     frozen = directory / f"{release}.release"
     freeze(bare_release(release), frozen)
-    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from emulator.main import main; sys.exit(main(sys.argv[1:]))"
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from migmatrix.emulator.main import main; sys.exit(main(sys.argv[1:]))"
     python = [sys.executable, "-I", "-S", "-c", start]
     return [*python, "-release", release, "-release-file", str(frozen), "-M", "none", "-m", "16", *words]

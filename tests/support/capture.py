@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from harness.engines import Needs, Role
-from harness.hops.checks import let_run, release
-from harness.hops.emulator import Emulator
-from harness.model import Guest, Mode
-from vmstate.learned import LearnedDelimiter
-from vmstate.stream import read_stream
+from migmatrix.harness.engines import Needs, Role
+from migmatrix.harness.hops.checks import let_run, release
+from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.model import Guest, Mode
+from migmatrix.vmstate.view.learned import LearnedDelimiter
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

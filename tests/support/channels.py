@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vmstate.channel import ChannelReader, PreemptReader
-from vmstate.events import Command, Event
-from vmstate.multifd import MultifdPacket, MultifdReader, Unpack, inflate
-from vmstate.ramevents import PageRun
-from vmstate.reader import StreamReader
-from vmstate.returnpath import RequestPages, ReturnMessage, ReturnPathReader
-from vmstate.signal import Signal
-from vmstate.stream import flat, read_stream
+from migmatrix.vmstate.view.stream import flat, read_stream
+from migmatrix.vmstate.wire.channel import ChannelReader, PreemptReader
+from migmatrix.vmstate.wire.events import Command, Event
+from migmatrix.vmstate.wire.multifd import MultifdPacket, MultifdReader, Unpack, inflate
+from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.reader import StreamReader
+from migmatrix.vmstate.wire.returnpath import RequestPages, ReturnMessage, ReturnPathReader
+from migmatrix.vmstate.wire.signal import Signal
 
 if TYPE_CHECKING:
-    from vmstate.ram import RamState
-    from vmstate.reader import Delimiter
+    from migmatrix.vmstate.wire.ram import RamState
+    from migmatrix.vmstate.wire.reader import Delimiter
 
 __all__ = ["Found", "read_broken", "read_main", "read_multifd", "read_preempt", "read_return"]
 

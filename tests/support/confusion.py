@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from harness.judge import judge_hop
-from harness.model import Stage, Verdict
-from vmstate.accept import accepts
+from migmatrix.harness.judge import judge_leg
+from migmatrix.harness.model import Stage, Verdict
+from migmatrix.vmstate.check.accept import accepts
 
 if TYPE_CHECKING:
-    from harness.model import HopEvidence
-    from vmstate.accept import Local, Refusal
-    from vmstate.stream import Stream
+    from migmatrix.harness.model import LegEvidence
+    from migmatrix.vmstate.check.accept import Local, Refusal
+    from migmatrix.vmstate.view.stream import Stream
 
 __all__ = ["EXPLAINED", "Confusion", "Judged", "Miss", "judged", "loaded"]
 
@@ -37,9 +37,9 @@ EXPLAINED: Final[tuple[Miss, ...]] = (
 )
 
 
-def loaded(evidence: HopEvidence) -> bool | None:
+def loaded(evidence: LegEvidence) -> bool | None:
     """Whether the load went well; None when it was not come to, or the host failed."""
-    if judge_hop(evidence).verdict is Verdict.ERROR:
+    if judge_leg(evidence).verdict is Verdict.ERROR:
         return None
     ends = next((stage for stage in evidence.stages if stage.stage is Stage.LOAD), None)
     return None if ends is None else not ends.problem
@@ -54,7 +54,7 @@ class Judged(NamedTuple):
     cause: tuple[str, str, str]  # kind, device, field; empty when it went well
 
 
-def judged(evidence: HopEvidence, stream: Stream, local: Local) -> Judged | None:
+def judged(evidence: LegEvidence, stream: Stream, local: Local) -> Judged | None:
     """Compare one load with `accepts`; None for a load that was not come to."""
     real = loaded(evidence)
     if real is None:
@@ -63,7 +63,7 @@ def judged(evidence: HopEvidence, stream: Stream, local: Local) -> Judged | None
     sure = [refusal for refusal in refusals if refusal.certain]
     said = "refuses" if sure else "may refuse" if refusals else "takes"
     first = (sure[0].kind.value, _refusal(sure[0])) if sure else ("", "")
-    cause = None if real else judge_hop(evidence).cause
+    cause = None if real else judge_leg(evidence).cause
     reason = (cause.kind, cause.device.rpartition("/")[2], cause.field) if cause else ("", "", "")
     return Judged(real, said, first, reason)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.builds import prepare
-from harness.config import load_matrix
-from harness.store import default_store
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.store import default_store
 
 if TYPE_CHECKING:
-    from harness.builds import PreparedBuild
+    from migmatrix.harness.builds import PreparedBuild
 
 MATRICES = Path(__file__).parents[2] / "matrices"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness.report import Progress
-from harness.session import RunOptions, execute, prepare_plan
+from migmatrix.harness.report import Progress
+from migmatrix.harness.run.pipeline import RunOptions, execute, prepare_plan
 
 if TYPE_CHECKING:
     from pathlib import Path

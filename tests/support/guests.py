@@ -109,7 +109,7 @@ class Guest:
 @contextmanager
 def emulated(release: str, *arguments: str) -> Iterator[Guest]:
     """The reference emulator of `release`."""
-    guest = Guest([sys.executable, "-m", "emulator", "--release", release, *COMMON, *arguments])
+    guest = Guest([sys.executable, "-m", "migmatrix.emulator", "--release", release, *COMMON, *arguments])
     try:
         yield guest
     finally:

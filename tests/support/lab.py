@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0  # seconds
 
-MIGMATRIX = [sys.executable, "-c", "from harness.cli import main; main()"]
+MIGMATRIX = [sys.executable, "-c", "from migmatrix.harness.cli import main; main()"]
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Lab:
         with (self.root / log).open("wb") as file:
             return subprocess.Popen(argv, cwd=self.root, env=self.env(), stdout=file, stderr=file)
 
-    def finished_hops(self) -> int:
-        """How many hops the store holds."""
+    def finished_legs(self) -> int:
+        """How many legs the store holds."""
         return len(list((self.root / "store" / "hops").glob("*/*/evidence.json")))
 
     def env(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a long test has done, so that it goes on where it was stopped.
 
 `MIGMATRIX_LEDGER` names a directory; without it nothing is kept. Each finished item is one line, written at once:
-a killed run loses the item at hand. An item's name holds the key of its hop, so that a changed build is done again;
+a killed run loses the item at hand. An item's name holds the key of its leg, so that a changed build is done again;
 after a change of the code under test the directory is to be removed by hand.
 """
 

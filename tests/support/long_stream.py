@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from stream_data import load
 
-from vmstate.ramevents import PageRun, RamBlock, RamTotal, page_records, zero_records
-from vmstate.stream import read_stream
+from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.wire.ramevents import PageRun, RamBlock, RamTotal, page_records, zero_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

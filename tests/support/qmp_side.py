@@ -1,6 +1,6 @@
 """One emulator under test, spoken to in plain QMP: for assertions that must hold for every implementation.
 
-Nothing of the harness's own QMP client or hops is used, so that neither repairs what an emulator says. Every wait
+Nothing of the harness's own QMP client or legs is used, so that neither repairs what an emulator says. Every wait
 has a deadline, after which the test fails with what the emulator said last.
 """
 
@@ -12,14 +12,14 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.engines.base import Needs, Role
+from migmatrix.harness.engines.base import Needs, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from harness.builds import PreparedBuild
-    from harness.engines import Engines
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.engines import Engines
 
 __all__ = ["FINAL", "Side"]
 

@@ -15,25 +15,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from harness.builds import prepare
-from harness.config import load_matrix
-from harness.engines import Engines, Needs, Role, Workspace
-from harness.hops import HopTask, run_snapshot_hop
-from harness.judge import judge_hop
-from harness.model import Guest, Mode, Verdict
-from harness.plan import make_plan
-from harness.runner import Runner, Settings
-from harness.store import HopStore, default_store
-from vmstate.schema import Schema, load_schema
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.engines import Engines, Needs, Role, Workspace
+from migmatrix.harness.hops import LegTask, run_snapshot_leg
+from migmatrix.harness.judge import judge_leg
+from migmatrix.harness.model import Guest, Mode, Verdict
+from migmatrix.harness.plan import make_plan
+from migmatrix.harness.run.runner import Runner, Settings
+from migmatrix.harness.store import LegStore, default_store
+from migmatrix.vmstate.check.schema import Schema, load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from harness.builds import PreparedBuild
-    from harness.config.matrix import Matrix
-    from harness.model import HopEvidence
-    from harness.plan import Plan
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.config.matrix import Matrix
+    from migmatrix.harness.model import LegEvidence
+    from migmatrix.harness.plan import Plan
 
 __all__ = [
     "PAUSED",
@@ -79,7 +79,7 @@ def sample_size(default: int) -> int | None:
 
 
 def only_stored() -> bool:
-    """Whether to take what a run has left in the store, and run no hop of the matrix."""
+    """Whether to take what a run has left in the store, and run no leg of the matrix."""
     return os.environ.get("MIGMATRIX_STREAMS") == "stored"
 
 
@@ -109,32 +109,32 @@ class RealMatrix:
     matrix: Matrix
     builds: dict[str, PreparedBuild]
     plan: Plan
-    store: HopStore
+    store: LegStore
 
     @classmethod
     def open(cls) -> Self:
         """Prepare the builds, which makes their images when there are none."""
         matrix = load_matrix(MATRIX)
         builds = prepare(matrix.builds, cache=default_store() / "builds", log=print)
-        return cls(matrix, dict(builds), make_plan(matrix, builds), HopStore(default_store(), print))
+        return cls(matrix, dict(builds), make_plan(matrix, builds), LegStore(default_store(), print))
 
     @cached_property
     def sources(self) -> dict[Triple, str]:
         """Every (machine, profile, build) to the key of its save."""
         return {
-            Triple(hop.machine, hop.profile, hop.build): key
-            for key, hop in self.plan.hops.items()
-            if hop.incoming is None and self.plan.needs_out(key)
+            Triple(leg.machine, leg.profile, leg.build): key
+            for key, leg in self.plan.legs.items()
+            if leg.incoming is None and self.plan.needs_out(key)
         }
 
     @cached_property
     def pairs(self) -> dict[Pair, str]:
         """Every pair to the key of its load."""
-        hops = self.plan.hops
+        legs = self.plan.legs
         return {
-            Pair(hop.machine, hop.profile, hops[hop.incoming].build, hop.build): key
-            for key, hop in hops.items()
-            if hop.incoming is not None and hops[hop.incoming].incoming is None
+            Pair(leg.machine, leg.profile, legs[leg.incoming].build, leg.build): key
+            for key, leg in legs.items()
+            if leg.incoming is not None and legs[leg.incoming].incoming is None
         }
 
     def name(self, triple: Triple) -> str:
@@ -151,7 +151,7 @@ class RealMatrix:
 
     def arguments(self, triple: Triple) -> tuple[str, ...]:
         """The emulator's arguments of a source."""
-        return self.plan.hop(self.sources[triple]).arguments
+        return self.plan.leg(self.sources[triple]).arguments
 
     def narrowed(self, pairs: Sequence[Pair]) -> Plan:
         """The plan of these pairs and of each destination's own save."""
@@ -233,10 +233,10 @@ class Lab:
         arguments: tuple[str, ...],
         guest: Guest = PAUSED,
         incoming: bytes | None = None,
-    ) -> tuple[HopEvidence, bytes | None]:
+    ) -> tuple[LegEvidence, bytes | None]:
         """Save a guest now, whatever the store has; the stream is None when that did not go well."""
         out = self._workspace.streams / f"anew-{self.serial()}"
-        task = HopTask(
+        task = LegTask(
             key="anew",
             build=self.real.builds[build],
             machine=machine,
@@ -247,8 +247,8 @@ class Lab:
             incoming=None if incoming is None else self.keep(incoming),
             save_to=out,
         )
-        evidence = await run_snapshot_hop(self._engine, task)
-        assert judge_hop(evidence).verdict is not Verdict.ERROR, evidence.infrastructure
+        evidence = await run_snapshot_leg(self._engine, task)
+        assert judge_leg(evidence).verdict is not Verdict.ERROR, evidence.infrastructure
         if evidence.stream is None:
             return evidence, None
         data = out.read_bytes()
@@ -282,8 +282,8 @@ class Lab:
             job.discard()
 
 
-def fetch(store: HopStore, key: str) -> bytes | None:
-    """The stream that a hop left in the store, None when it left none or it is gone."""
+def fetch(store: LegStore, key: str) -> bytes | None:
+    """The stream that a leg left in the store, None when it left none or it is gone."""
     evidence = store.get(key)
     if evidence is None:
         return None

@@ -9,16 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emulator.machine import build_machine
-from emulator.migration.handlers import iterative
-from emulator.optionrecords import Options
-from emulator.release import load
-from vmstate.interpret import BytesSource, style_of
+from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.migration.handlers import iterative
+from migmatrix.emulator.options.records import Options
+from migmatrix.emulator.release import load
+from migmatrix.vmstate.device.interpret import BytesSource, style_of
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
-    from emulator.release import Release
-    from vmstate.registry import Entry
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.release import Release
+    from migmatrix.vmstate.device.registry import Entry
 
 __all__ = ["BUILDS", "RealSection", "devices_of", "machine", "real_sections", "take"]
 

@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from vmstate.accounting import account
-from vmstate.compare import diff
-from vmstate.decode import Node, decode, leaves
-from vmstate.digest import digest
-from vmstate.errors import StreamError
-from vmstate.events import Payload
-from vmstate.ramevents import PageRun
-from vmstate.stream import flat, read_stream
-from vmstate.volatile import RULES
-from vmstate.wire import RamFlag
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.accounting import account
+from migmatrix.vmstate.view.compare import diff
+from migmatrix.vmstate.view.decode import Node, decode, leaves
+from migmatrix.vmstate.view.digest import digest
+from migmatrix.vmstate.view.stream import flat, read_stream
+from migmatrix.vmstate.view.volatile import RULES
+from migmatrix.vmstate.wire.constants import RamFlag
+from migmatrix.vmstate.wire.events import Payload
+from migmatrix.vmstate.wire.ramevents import PageRun
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-    from vmstate.stream import Section, Stream
+    from migmatrix.vmstate.view.stream import Section, Stream
 
 __all__ = ["Counts", "check_flips", "check_stream", "check_twice"]
 

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from emulator.errors import EmulatorError
-from emulator.machine import build_machine
-from emulator.options import parse
-from emulator.release import Release, load
-from harness.judge.classify import classify
+from migmatrix.emulator.errors import EmulatorError
+from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import Release, load
+from migmatrix.harness.judge.classify import classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from emulator.machine import Machine
+    from migmatrix.emulator.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Cell:
     machine: str
     profile: str
     path: str
-    sides: tuple[tuple[str, tuple[str, ...]], ...]  # release and arguments, by hop
+    sides: tuple[tuple[str, tuple[str, ...]], ...]  # release and arguments, by leg
     expected: dict[str, str] | None
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ def _machine(machine: str, release: str, arguments: tuple[str, ...], *, incoming
 
 
 def run(cell: Cell, directory: Path) -> dict[str, str] | None:
-    """Do the hops; None when all pass, else kind, device and field of the first failure."""
+    """Do the legs; None when all pass, else kind, device and field of the first failure."""
     stream = str(directory / "stream")
     for number, (release, arguments) in enumerate(cell.sides):
         made = _machine(cell.machine, release, arguments, incoming=number > 0)

@@ -25,14 +25,15 @@ BUILD = f"""\
 set -e
 [ ! -e unbuildable ] || exit 125
 mkdir -p "$MIGMATRIX_OUT/bin" "$MIGMATRIX_OUT/code"
-cp -r emulator vmstate "$MIGMATRIX_OUT/code"
+mkdir "$MIGMATRIX_OUT/code/migmatrix"
+cp -r migmatrix/__init__.py emulator vmstate "$MIGMATRIX_OUT/code/migmatrix"
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" -P -c "import sys; sys.path.insert(0, '.')
 from pathlib import Path
-from emulator.release import freeze, load
+from migmatrix.emulator.release import freeze, load
 freeze(load('{RELEASE}'), Path('$MIGMATRIX_OUT/release'))"
 cat > "$MIGMATRIX_OUT/{BINARY}" <<END
 #!/bin/sh
-PYTHONPATH=$MIGMATRIX_OUT/code exec $PYTHON -P -S -m emulator -release {RELEASE} \\
+PYTHONPATH=$MIGMATRIX_OUT/code exec $PYTHON -P -S -m migmatrix.emulator -release {RELEASE} \\
  -release-file $MIGMATRIX_OUT/release "\\$@"
 END
 chmod +x "$MIGMATRIX_OUT/{BINARY}"
@@ -45,11 +46,11 @@ import random
 from functools import cached_property
 from pathlib import Path
 
-from emulator.device import Device
-from emulator.devices.state import clear
-from emulator.properties import BOOL, STRING, Property
-from vmstate.description import VMState
-from vmstate.fields import uint32
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.state import clear
+from migmatrix.emulator.properties import BOOL, STRING, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint32
 
 
 class Trial(Device):
@@ -147,8 +148,9 @@ class History:
         self, root: Path, wanted: list[Trial], size: int = 64, unbuildable: frozenset[int] = frozenset()
     ) -> None:
         self.root, self.trials, self.unbuildable = root, wanted, unbuildable
-        for part in ("emulator", "vmstate", "machines", "compat"):
-            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("migmatrix", "emulator", "vmstate", "machines", "compat"):
+            kept = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / part, root / part, symlinks=True, ignore=kept)
         (root / "build.sh").write_text(BUILD)
         self._table = (root / TABLE).read_text()
         self._git("init", "--quiet", "--initial-branch=main")

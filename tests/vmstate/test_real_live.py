@@ -18,12 +18,12 @@ from channels import Found, read_broken, read_main, read_multifd, read_preempt, 
 from hugepages import huge_pages
 from real_matrix import Lab, RealMatrix
 
-from harness.engines import Needs, Role
-from harness.hops.task import Problem
-from vmstate.accounting import account
-from vmstate.multifd import MultifdFlag, Unpack
-from vmstate.ramevents import MappedData, RamBlock
-from vmstate.stream import read_stream
+from migmatrix.harness.engines import Needs, Role
+from migmatrix.harness.hops.task import Problem
+from migmatrix.vmstate.view.accounting import account
+from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.wire.multifd import MultifdFlag, Unpack
+from migmatrix.vmstate.wire.ramevents import MappedData, RamBlock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

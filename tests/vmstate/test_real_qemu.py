@@ -18,8 +18,8 @@ from needs import missing
 from real_matrix import Lab, Pair, RealMatrix, batches, drawn, only_stored, sample_size, seed
 from stream_checks import Counts, check_flips, check_stream, check_twice
 
-from harness.model import Guest
-from vmstate.stream import read_stream
+from migmatrix.harness.model import Guest
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -13,8 +13,8 @@ from confusion import Confusion, Judged, judged
 from ledger import Ledger
 from real_matrix import Lab, Pair, RealMatrix, Triple, batches, drawn, only_stored, sample_size
 
-from vmstate.accept import Local
-from vmstate.stream import Stream, read_stream
+from migmatrix.vmstate.check.accept import Local
+from migmatrix.vmstate.view.stream import Stream, read_stream
 
 pytestmark = [
     pytest.mark.qemu,

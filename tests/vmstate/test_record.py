@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from vmstate.record import Record, field, replace
+from migmatrix.vmstate.record import Record, field, replace
 
 
 class Point(Record):

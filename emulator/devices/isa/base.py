@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.bus import Bus
-from emulator.device import Device
-from emulator.devices.state import Part, clear
-from vmstate.description import VMState
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.state import Part, clear
+from migmatrix.vmstate.device.description import VMState
 
 if TYPE_CHECKING:
-    from vmstate.registry import Entry, LegacyHandlers
+    from migmatrix.vmstate.device.registry import Entry, LegacyHandlers
 
 __all__ = ["IsaBridge", "IsaDevice", "StatefulDevice"]
 

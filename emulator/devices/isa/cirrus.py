@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.devices.isa.vga import vga_registers
-from emulator.devices.state import Timeline
-from emulator.properties import BOOL, UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import uint8, uint32
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.devices.isa.vga import vga_registers
+from migmatrix.emulator.devices.state import Timeline
+from migmatrix.emulator.properties import BOOL, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint8, uint32
 
 __all__ = ["VMSTATE_CIRRUS", "CirrusIsa"]
 

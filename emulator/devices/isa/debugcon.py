@@ -5,9 +5,9 @@ What is written goes to its chardev; `emulator.guest` is what writes.
 
 from __future__ import annotations
 
-from emulator.device import Device
-from emulator.errors import DeviceError, PropertyError
-from emulator.properties import STRING, UINT32, Property
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.errors import DeviceError, PropertyError
+from migmatrix.emulator.properties import STRING, UINT32, Property
 
 __all__ = ["DebugConsole"]
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.properties import UINT16, UINT32, Property
-from vmstate.description import Bump, VMState
-from vmstate.fields import uint16, uint32
-from vmstate.registry import LegacyHandlers
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.properties import UINT16, UINT32, Property
+from migmatrix.vmstate.device.description import Bump, VMState
+from migmatrix.vmstate.device.fields import uint16, uint32
+from migmatrix.vmstate.device.registry import LegacyHandlers
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["ExampleLegacy", "ExampleUnmigratable", "ExampleVersioned"]
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.bus import Bus
-from emulator.device import Device
-from emulator.devices.isa.base import IsaDevice
-from emulator.devices.isa.rtc import Rtc
-from emulator.devices.state import any_set
-from emulator.properties import STRING, UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import int32, struct, timer, uint8, uint8_equal, uint32
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.devices.isa.rtc import Rtc
+from migmatrix.emulator.devices.state import any_set
+from migmatrix.emulator.properties import STRING, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int32, struct, timer, uint8, uint8_equal, uint32
 
 __all__ = ["VMSTATE_FDC", "FloppyController"]
 

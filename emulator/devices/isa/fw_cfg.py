@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.properties import BOOL, UINT16, Property
-from vmstate.description import VMState
-from vmstate.fields import uint16, uint32, uint64
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.properties import BOOL, UINT16, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint16, uint32, uint64
 
 __all__ = ["VMSTATE_FW_CFG", "FwCfg", "FwCfgIo"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import IsaDevice
-from vmstate.description import VMState
-from vmstate.fields import int32, int64, struct, uint8, uint16, uint32
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int32, int64, struct, uint8, uint16, uint32
 
 __all__ = ["VMSTATE_PIT", "Pit", "Speaker"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.properties import INT32, Property
-from vmstate.description import VMState
-from vmstate.fields import int32, struct, uint8, uint16
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.properties import INT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int32, struct, uint8, uint16
 
 __all__ = ["VMSTATE_DMA", "Dma"]
 

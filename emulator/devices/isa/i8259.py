@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.devices.state import any_set
-from vmstate.description import VMState
-from vmstate.fields import uint8
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.devices.state import any_set
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint8
 
 __all__ = ["VMSTATE_PIC", "Pic"]
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.bus import Bus
-from emulator.device import Device
-from emulator.devices.isa.base import IsaDevice
-from emulator.devices.state import Timeline, any_set
-from emulator.properties import STRING, UINT32, Property
-from vmstate.description import HookError, VMState
-from vmstate.fields import boolean, buffer, int32, int64, struct, uint8, uint32
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.devices.state import Timeline, any_set
+from migmatrix.emulator.properties import STRING, UINT32, Property
+from migmatrix.vmstate.device.description import HookError, VMState
+from migmatrix.vmstate.device.fields import boolean, buffer, int32, int64, struct, uint8, uint32
 
 if TYPE_CHECKING:
-    from vmstate.description import Field
+    from migmatrix.vmstate.device.description import Field
 
 __all__ = ["VMSTATE_IDE_BUS", "VMSTATE_IDE_DRIVE", "IsaIde", "ide_bus_fields", "reset_bus"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.devices.isa.ps2 import Ps2Keyboard, Ps2Mouse
-from emulator.properties import BOOL, Property
-from vmstate.description import VMState
-from vmstate.fields import struct, uint8, uint32
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.devices.isa.ps2 import Ps2Keyboard, Ps2Mouse
+from migmatrix.emulator.properties import BOOL, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import struct, uint8, uint32
 
 __all__ = ["VMSTATE_PCKBD", "KeyboardController"]
 

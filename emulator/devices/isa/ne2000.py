@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.properties import MAC, STRING, UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import buffer, struct, uint8, uint16, uint32, unused
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.properties import MAC, STRING, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import buffer, struct, uint8, uint16, uint32, unused
 
 __all__ = ["VMSTATE_NE2000", "Ne2000Isa"]
 

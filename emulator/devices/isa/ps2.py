@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import StatefulDevice
-from vmstate.description import VMState
-from vmstate.fields import boolean, buffer, int32, struct, uint8
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import boolean, buffer, int32, struct, uint8
 
 __all__ = ["VMSTATE_PS2_KEYBOARD", "VMSTATE_PS2_MOUSE", "Ps2Keyboard", "Ps2Mouse"]
 

@@ -1,7 +1,7 @@
 """The CMOS clock with its 128 bytes of memory (mc146818). QEMU: `hw/rtc/mc146818rtc.c`.
 
 1. Its time follows the host's clock also while the guest stands (``clock=host``, QEMU's default), so two saves of
-   one guest differ in it: `vmstate.volatile` lists what. What a stream said is kept as it was.
+   one guest differ in it: `vmstate.view.volatile` lists what. What a stream said is kept as it was.
 2. Bytes that the board writes (memory size, drives) are the board's business: `set_cmos`.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.devices.state import Timeline, any_set, clear
-from emulator.properties import INT32, Property
-from vmstate.description import Bump, VMState
-from vmstate.fields import buffer, int64, timer, uint8, uint16, uint32, uint64, unused
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.devices.state import Timeline, any_set, clear
+from migmatrix.emulator.properties import INT32, Property
+from migmatrix.vmstate.device.description import Bump, VMState
+from migmatrix.vmstate.device.fields import buffer, int64, timer, uint8, uint16, uint32, uint64, unused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

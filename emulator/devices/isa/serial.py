@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import IsaDevice
-from emulator.properties import STRING, UINT32, Property
-from vmstate.description import HookError, VMState
-from vmstate.fields import buffer, int32, struct, timer, uint8, uint16, uint32
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.emulator.properties import STRING, UINT32, Property
+from migmatrix.vmstate.device.description import HookError, VMState
+from migmatrix.vmstate.device.fields import buffer, int32, struct, timer, uint8, uint16, uint32
 
 __all__ = ["VMSTATE_SERIAL", "Serial"]
 

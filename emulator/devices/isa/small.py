@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from emulator.devices.isa.base import IsaDevice
-from vmstate.description import VMState
-from vmstate.fields import int32_equal, uint8, uint16, uint32
+from migmatrix.emulator.devices.isa.base import IsaDevice
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int32_equal, uint8, uint16, uint32
 
 __all__ = ["VMSTATE_PORT92", "VMSTATE_VMMOUSE", "Port92", "VmMouse", "VmPort"]
 

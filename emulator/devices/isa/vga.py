@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vmstate.fields import buffer, int32, uint8, uint32
+from migmatrix.vmstate.device.fields import buffer, int32, uint8, uint32
 
 if TYPE_CHECKING:
-    from vmstate.description import Field
+    from migmatrix.vmstate.device.description import Field
 
 __all__ = ["vga_registers"]
 

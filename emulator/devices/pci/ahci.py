@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from emulator.devices.isa.ide import VMSTATE_IDE_BUS, VMSTATE_IDE_DRIVE, reset_bus
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.config import IO, MEM, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import parent
-from emulator.devices.state import Part, made
-from vmstate.description import VMState
-from vmstate.fields import boolean, int32, int32_equal, struct, uint8, uint32, uint64
+from migmatrix.emulator.devices.isa.ide import VMSTATE_IDE_BUS, VMSTATE_IDE_DRIVE, reset_bus
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.config import IO, MEM, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.devices.state import Part, made
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import boolean, int32, int32_equal, struct, uint8, uint32, uint64
 
 __all__ = ["ICH9AHCI"]
 

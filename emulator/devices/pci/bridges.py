@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.bus import PCIBUS, PCIBus
-from emulator.devices.pci.config import BRIDGE, MEM64, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import parent
-from emulator.errors import DeviceError
-from emulator.properties import BOOL, ON_OFF_AUTO, UINT8, Property
-from vmstate.description import Field, Info, MigrationPriority, Slot, VMState
-from vmstate.fields import custom
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.bus import PCIBUS, PCIBus
+from migmatrix.emulator.devices.pci.config import BRIDGE, MEM64, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, UINT8, Property
+from migmatrix.vmstate.device.description import Field, Info, MigrationPriority, Slot, VMState
+from migmatrix.vmstate.device.fields import custom
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["Bridge", "PCIBridge", "PCIEPCIBridge"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from emulator.bus import Bus
-from emulator.errors import DeviceError
-from emulator.properties import Form
-from vmstate.description import VMState
-from vmstate.fields import int32, int32_equal
+from migmatrix.emulator.bus import Bus
+from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.properties import Form
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int32, int32_equal
 
 if TYPE_CHECKING:
-    from emulator.device import Device
+    from migmatrix.emulator.device import Device
 
 __all__ = ["PCIBUS", "PCIBus", "PCIEBus"]
 

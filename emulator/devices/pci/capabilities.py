@@ -1,6 +1,6 @@
 """The capabilities that devices put into their config space, each a function that returns where it put it.
 
-Layouts are those of `vmstate.pciregs` (PCI 3.0, PCI Express Base 5.0); values and writable bits were read off
+Layouts are those of `vmstate.view.pciregs` (PCI 3.0, PCI Express Base 5.0); values and writable bits were read off
 real config spaces and refusals of QEMU 5.2 to 11.1. What changed between releases is a parameter here and a
 property of the device: nothing below knows a release.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from emulator.devices.pci.config import ConfigSpace
+    from migmatrix.emulator.devices.pci.config import ConfigSpace
 
 __all__ = [
     "Link", "Port", "access_control", "address_translation", "error_reporting", "express", "hotplug_controller",

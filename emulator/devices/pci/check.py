@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from emulator.devices.pci.config import ConfigSpace
+    from migmatrix.emulator.devices.pci.config import ConfigSpace
 
 __all__ = ["Rule", "refusal"]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.devices.state import Part, Timeline, clear, made
-from vmstate.description import VMState
-from vmstate.fields import boolean, struct, uint8, uint32
+from migmatrix.emulator.devices.state import Part, Timeline, clear, made
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import boolean, struct, uint8, uint32
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
+    from migmatrix.emulator.machine import Machine
 
 __all__ = ["cpu_hotplug", "start_cpu_hotplug"]
 

@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.device import Device
-from emulator.devices.pci.bus import PCIBus
-from emulator.devices.pci.capabilities import msix
-from emulator.devices.pci.check import Rule
-from emulator.devices.pci.config import CONVENTIONAL, EXPRESS, ConfigSpace
-from emulator.properties import BOOL, ON_OFF_AUTO, PCI_DEVFN, STRING, UINT32, Property, enumeration
-from vmstate.record import Record
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.pci.bus import PCIBus
+from migmatrix.emulator.devices.pci.capabilities import msix
+from migmatrix.emulator.devices.pci.check import Rule
+from migmatrix.emulator.devices.pci.config import CONVENTIONAL, EXPRESS, ConfigSpace
+from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, PCI_DEVFN, STRING, UINT32, Property, enumeration
+from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
-    from emulator.memory import RamBlock
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import RamBlock
 
 __all__ = ["GUESTS", "Identity", "PCIDevice"]
 
@@ -83,7 +83,10 @@ class PCIDevice(Device):
         Property("x-pcie-err-unc-mask", BOOL, True, since="8.0.1"),
         Property("x-pcie-ext-tag", BOOL, True, since="9.2"),
         Property(
-            "x-config-check", RULE, Rule.MASKED.value, help="emulator only: see emulator.devices.pci.check"
+            "x-config-check",
+            RULE,
+            Rule.MASKED.value,
+            help="emulator only: see migmatrix.emulator.devices.pci.check",
         ),
         Property(
             "x-guest", GUESTS, "none", help="emulator only: what the guest has set up: none, firmware, driver"

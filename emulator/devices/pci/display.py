@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from emulator.devices.isa.cirrus import VMSTATE_CIRRUS
-from emulator.devices.pci.config import MEM, PREFETCH
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import parent
-from emulator.devices.state import clear
-from emulator.properties import BOOL, UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import buffer, int32, struct, uint8, uint8_equal, uint16, uint32
+from migmatrix.emulator.devices.isa.cirrus import VMSTATE_CIRRUS
+from migmatrix.emulator.devices.pci.config import MEM, PREFETCH
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.devices.state import clear
+from migmatrix.emulator.properties import BOOL, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import buffer, int32, struct, uint8, uint8_equal, uint16, uint32
 
 __all__ = ["VGA", "CirrusVGA"]
 

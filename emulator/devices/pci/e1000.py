@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from emulator.devices.pci.config import IO, MEM
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import parent
-from emulator.devices.state import clear
-from emulator.properties import BOOL, MAC, STRING, Property
-from vmstate.description import Field, VMState
-from vmstate.fields import boolean, buffer, int8, uint8, uint16, uint32, unused
+from migmatrix.emulator.devices.pci.config import IO, MEM
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.devices.state import clear
+from migmatrix.emulator.properties import BOOL, MAC, STRING, Property
+from migmatrix.vmstate.device.description import Field, VMState
+from migmatrix.vmstate.device.fields import boolean, buffer, int8, uint8, uint16, uint32, unused
 
 __all__ = ["E1000"]
 

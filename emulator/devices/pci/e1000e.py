@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 from typing import ClassVar, Final
 
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.config import IO, MEM, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import MSIX, parent
-from emulator.devices.state import clear
-from emulator.properties import BOOL, MAC, STRING, UINT8, UINT16, Property
-from vmstate.description import HookError, VMState
-from vmstate.fields import boolean, int8, int64, struct, timer, uint8, uint16, uint32, unused
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.config import IO, MEM, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import MSIX, parent
+from migmatrix.emulator.devices.state import clear
+from migmatrix.emulator.properties import BOOL, MAC, STRING, UINT8, UINT16, Property
+from migmatrix.vmstate.device.description import HookError, VMState
+from migmatrix.vmstate.device.fields import boolean, int8, int64, struct, timer, uint8, uint16, uint32, unused
 
 __all__ = ["E1000E"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from emulator.devices.pci.config import MEM64, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import parent
-from emulator.properties import BOOL, STRING, UINT32, Property
-from vmstate.description import VMState
+from migmatrix.emulator.devices.pci.config import MEM64, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.properties import BOOL, STRING, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
 
 __all__ = ["NVMe"]
 

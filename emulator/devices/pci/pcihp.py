@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmstate.description import Field, VMState
-from vmstate.fields import struct, uint32
+from migmatrix.vmstate.device.description import Field, VMState
+from migmatrix.vmstate.device.fields import struct, uint32
 
 __all__ = ["STATUS", "pcihp_fields"]
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from emulator.devices.isa.ide import VMSTATE_IDE_BUS, VMSTATE_IDE_DRIVE, reset_bus
-from emulator.devices.pci.config import IO
-from emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.pcihp import STATUS, pcihp_fields
-from emulator.devices.pci.q35 import MEMORY_HOTPLUG, PCIHostBridge
-from emulator.devices.pci.smbus import APM, I2C_BUS, MIGRATES_SMBUS, PMSMB, i2c_bus, sends_smbus
-from emulator.devices.pci.state import parent
-from emulator.devices.state import clear, made
-from emulator.properties import BOOL, UINT8, UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import int32, int64, struct, timer, uint8, uint16, uint32, unused
+from migmatrix.emulator.devices.isa.ide import VMSTATE_IDE_BUS, VMSTATE_IDE_DRIVE, reset_bus
+from migmatrix.emulator.devices.pci.config import IO
+from migmatrix.emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.pcihp import STATUS, pcihp_fields
+from migmatrix.emulator.devices.pci.q35 import MEMORY_HOTPLUG, PCIHostBridge
+from migmatrix.emulator.devices.pci.smbus import APM, I2C_BUS, MIGRATES_SMBUS, PMSMB, i2c_bus, sends_smbus
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.devices.state import clear, made
+from migmatrix.emulator.properties import BOOL, UINT8, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int32, int64, struct, timer, uint8, uint16, uint32, unused
 
 if TYPE_CHECKING:
-    from emulator.devices.pci.config import ConfigSpace
+    from migmatrix.emulator.devices.pci.config import ConfigSpace
 
 __all__ = ["I440FX", "PIIX3", "PIIX3IDE", "PIIX4PM", "I440FXHost"]
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.bus import PCIBUS, PCIEBus
-from emulator.devices.pci.config import BRIDGE, MEM, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import AER_LOG, MSIX, parent
-from emulator.properties import BOOL, UINT8, UINT16, Property
-from vmstate.description import MigrationPriority, VMState
-from vmstate.fields import struct
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.bus import PCIBUS, PCIEBus
+from migmatrix.emulator.devices.pci.config import BRIDGE, MEM, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import AER_LOG, MSIX, parent
+from migmatrix.emulator.properties import BOOL, UINT8, UINT16, Property
+from migmatrix.vmstate.device.description import MigrationPriority, VMState
+from migmatrix.vmstate.device.fields import struct
 
 if TYPE_CHECKING:
-    from emulator.device import Device
+    from migmatrix.emulator.device import Device
 
 __all__ = ["Ioh3420", "PCIEPort", "PCIERootPort"]
 

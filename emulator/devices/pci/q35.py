@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.device import Device
-from emulator.devices.pci.bus import PCIBUS, PCIBus, PCIEBus
-from emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.pcihp import pcihp_fields
-from emulator.devices.pci.smbus import APM
-from emulator.devices.pci.state import parent
-from emulator.devices.state import made
-from emulator.properties import BOOL, SIZE, UINT8, UINT16, Property
-from vmstate.description import VMState
-from vmstate.fields import int64, struct, timer, uint8, uint16, uint32, unused
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.pci.bus import PCIBUS, PCIBus, PCIEBus
+from migmatrix.emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.pcihp import pcihp_fields
+from migmatrix.emulator.devices.pci.smbus import APM
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.devices.state import made
+from migmatrix.emulator.properties import BOOL, SIZE, UINT8, UINT16, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int64, struct, timer, uint8, uint16, uint32, unused
 
 if TYPE_CHECKING:
-    from emulator.devices.pci.config import ConfigSpace
+    from migmatrix.emulator.devices.pci.config import ConfigSpace
 
 __all__ = ["ICH9LPC", "MCH", "MEMORY_HOTPLUG", "PCIHostBridge", "Q35Host"]
 

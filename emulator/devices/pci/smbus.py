@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from emulator.device import Device
-from emulator.devices.pci.config import IO
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import parent
-from emulator.devices.state import Part, made
-from emulator.properties import BOOL, Property
-from vmstate.description import VMState
-from vmstate.fields import boolean, struct, uint8, uint32
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.pci.config import IO
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.devices.state import Part, made
+from migmatrix.emulator.properties import BOOL, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import boolean, struct, uint8, uint32
 
 __all__ = ["APM", "I2C_BUS", "ICH9SMB", "MIGRATES_SMBUS", "PMSMB", "SMBusEeprom", "i2c_bus", "sends_smbus"]
 

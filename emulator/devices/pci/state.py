@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.devices.pci.check import refusal
-from emulator.devices.pci.config import CONVENTIONAL, EXPRESS
-from vmstate.description import Field, HookError, Info, Slot, VMState
-from vmstate.fields import custom, int32_le, struct, uint16, uint16_equal, uint32
+from migmatrix.emulator.devices.pci.check import refusal
+from migmatrix.emulator.devices.pci.config import CONVENTIONAL, EXPRESS
+from migmatrix.vmstate.device.description import Field, HookError, Info, Slot, VMState
+from migmatrix.vmstate.device.fields import custom, int32_le, struct, uint16, uint16_equal, uint32
 
 if TYPE_CHECKING:
-    from emulator.devices.pci.device import PCIDevice
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.emulator.devices.pci.device import PCIDevice
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["AER_LOG", "MSIX", "PCI_DEVICE", "parent"]
 

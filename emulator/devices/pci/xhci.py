@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.config import MEM64, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.pci.state import MSIX, parent
-from emulator.devices.state import Part, made
-from emulator.properties import UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import boolean, int64, struct, timer, uint32, uint64
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.config import MEM64, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.pci.state import MSIX, parent
+from migmatrix.emulator.devices.state import Part, made
+from migmatrix.emulator.properties import UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import boolean, int64, struct, timer, uint32, uint64
 
 __all__ = ["NECXHCI", "QEMUXHCI"]
 

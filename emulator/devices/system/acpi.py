@@ -5,9 +5,9 @@ Source: section ``acpi_build`` in the VM descriptions of QEMU 5.2 to 11.1.
 
 from __future__ import annotations
 
-from emulator.device import Device
-from vmstate.description import VMState
-from vmstate.fields import uint8
+from migmatrix.emulator.device import Device
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint8
 
 __all__ = ["AcpiBuild"]
 

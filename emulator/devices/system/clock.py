@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.devices.state import any_set
-from vmstate.description import VMState
-from vmstate.fields import int64, timer, unused
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.devices.state import any_set
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int64, timer, unused
 
 __all__ = ["VMSTATE_TIMERS", "Timers"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.devices.state import any_set, made
-from emulator.properties import BOOL, UINT8, UINT32, Property
-from vmstate.description import Bump, VMState
-from vmstate.fields import struct, timer, uint8, uint64, validate
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.devices.state import any_set, made
+from migmatrix.emulator.properties import BOOL, UINT8, UINT32, Property
+from migmatrix.vmstate.device.description import Bump, VMState
+from migmatrix.vmstate.device.fields import struct, timer, uint8, uint64, validate
 
 __all__ = ["VMSTATE_HPET", "Hpet"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.devices.state import Timeline
-from emulator.properties import BOOL, UINT8, UINT32, Property
-from vmstate.description import MigrationPriority, VMState
-from vmstate.fields import int32, int64, uint8, uint32, uint64, unused
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.devices.state import Timeline
+from migmatrix.emulator.properties import BOOL, UINT8, UINT32, Property
+from migmatrix.vmstate.device.description import MigrationPriority, VMState
+from migmatrix.vmstate.device.fields import int32, int64, uint8, uint32, uint64, unused
 
 __all__ = ["VMSTATE_APIC", "VMSTATE_IOAPIC", "Apic", "IoApic"]
 

@@ -6,8 +6,8 @@ the section ids of a stream QEMU's own.
 
 from __future__ import annotations
 
-from emulator.device import Device
-from emulator.migration.sections import register_first
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.migration.sections import register_first
 
 __all__ = ["IterativeSections"]
 

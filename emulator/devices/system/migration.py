@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.device import Device
-from emulator.properties import BOOL, SIZE, STRING, UINT8, UINT32, UINT64, Property, enumeration
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.properties import BOOL, SIZE, STRING, UINT8, UINT32, UINT64, Property, enumeration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,15 +13,15 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.devices.isa.base import StatefulDevice
-from emulator.devices.state import clear
-from vmstate.description import VMState
-from vmstate.engine.errors import Kind
-from vmstate.fields import buffer, struct, uint16
-from vmstate.registry import LegacyHandlers
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.devices.state import clear
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.errors import Kind
+from migmatrix.vmstate.device.fields import buffer, struct, uint16
+from migmatrix.vmstate.device.registry import LegacyHandlers
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["SLIRP_HANDLERS", "VMSTATE_SLIRP", "Slirp"]
 

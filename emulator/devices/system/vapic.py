@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from emulator.devices.isa.base import StatefulDevice
-from vmstate.description import VMState
-from vmstate.fields import struct, uint32, unused
+from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import struct, uint32, unused
 
 __all__ = ["Vapic"]
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.devices.state import any_set
-from vmstate.description import VMState
-from vmstate.fields import int64, struct, uint8, uint16, uint32, uint64
+from migmatrix.emulator.devices.state import any_set
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import int64, struct, uint8, uint16, uint32, uint64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmstate.description import Field
+    from migmatrix.vmstate.device.description import Field
 
 __all__ = ["SUBSECTIONS"]
 

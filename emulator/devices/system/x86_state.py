@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 from typing import Any, Final
 
-from emulator.devices.state import any_set
-from emulator.devices.system.x86_msrs import SUBSECTIONS
-from vmstate.description import HookError, VMState
-from vmstate.fields import boolean, int32, struct, uint8, uint16, uint32, uint64, with_tmp
+from migmatrix.emulator.devices.state import any_set
+from migmatrix.emulator.devices.system.x86_msrs import SUBSECTIONS
+from migmatrix.vmstate.device.description import HookError, VMState
+from migmatrix.vmstate.device.fields import boolean, int32, struct, uint8, uint16, uint32, uint64, with_tmp
 
 __all__ = ["VMSTATE_CPU", "VMSTATE_CPU_COMMON"]
 

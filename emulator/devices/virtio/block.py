@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from emulator.devices.virtio.device import VirtIODevice, backend
-from emulator.devices.virtio.transport import VirtIOPCI, variants
-from emulator.properties import BOOL, LINK, STRING, UINT16, UINT32, Property
+from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.properties import BOOL, LINK, STRING, UINT16, UINT32, Property
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["Blk", "VhostUserBlk"]
 

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.device import Device
-from emulator.devices.virtio.ring import Ring
-from emulator.devices.virtio.stream import virtio_field
-from emulator.properties import BOOL, UINT64, Property
-from vmstate.description import VMState
-from vmstate.engine.errors import Kind
+from migmatrix.emulator.device import Device
+from migmatrix.emulator.devices.virtio.ring import Ring
+from migmatrix.emulator.devices.virtio.stream import virtio_field
+from migmatrix.emulator.properties import BOOL, UINT64, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.errors import Kind
 
 if TYPE_CHECKING:
-    from emulator.devices.virtio.transport import VirtIOPCI
-    from emulator.machine import Machine
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.emulator.devices.virtio.transport import VirtIOPCI
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["VirtIODevice", "backend"]
 
@@ -81,7 +81,7 @@ class VirtIODevice(Device):
     @property
     def proxy(self) -> VirtIOPCI:
         """The transport."""
-        from emulator.devices.virtio.transport import VirtIOPCI  # noqa: PLC0415 - the two know each other
+        from migmatrix.emulator.devices.virtio.transport import VirtIOPCI  # noqa: PLC0415 - the two know each other
 
         assert isinstance(self.parent, VirtIOPCI)  # noqa: S101 - made by it
         return self.parent
@@ -116,7 +116,7 @@ class VirtIODevice(Device):
 
     def resolved(self, vmsd: VMState) -> VMState:
         """A description as this machine's release has it."""
-        from vmstate.lifetime import resolve  # noqa: PLC0415 - cached there
+        from migmatrix.vmstate.device.lifetime import resolve  # noqa: PLC0415 - cached there
 
         return resolve(vmsd, self.machine.release.name)
 

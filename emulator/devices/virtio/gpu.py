@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.devices.state import Part, made
-from emulator.devices.virtio.device import VirtIODevice
-from emulator.devices.virtio.stream import virtio_field
-from emulator.devices.virtio.transport import VirtIOPCI, variants
-from emulator.properties import BOOL, UINT8, UINT32, Property
-from vmstate.description import HookError, Info, Slot, VMState
-from vmstate.fields import custom, int32, struct, uint32, uint32_equal
+from migmatrix.emulator.devices.state import Part, made
+from migmatrix.emulator.devices.virtio.device import VirtIODevice
+from migmatrix.emulator.devices.virtio.stream import virtio_field
+from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.properties import BOOL, UINT8, UINT32, Property
+from migmatrix.vmstate.device.description import HookError, Info, Slot, VMState
+from migmatrix.vmstate.device.fields import custom, int32, struct, uint32, uint32_equal
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["GPU"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import errno
 from typing import Any, ClassVar, Final
 
-from emulator.devices.state import Part
-from emulator.devices.virtio.device import VirtIODevice, backend
-from emulator.devices.virtio.transport import VirtIOPCI, variants
-from emulator.errors import DeviceError
-from emulator.properties import BOOL, LINK, ON_OFF_AUTO, SIZE, UINT32, UINT64, Property
-from vmstate.description import HookError, MigrationPriority, VMState
-from vmstate.fields import bitmap, uint32, uint64, with_tmp
+from migmatrix.emulator.devices.state import Part
+from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.properties import BOOL, LINK, ON_OFF_AUTO, SIZE, UINT32, UINT64, Property
+from migmatrix.vmstate.device.description import HookError, MigrationPriority, VMState
+from migmatrix.vmstate.device.fields import bitmap, uint32, uint64, with_tmp
 
 __all__ = ["Mem"]
 

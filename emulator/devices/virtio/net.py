@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from emulator.devices.virtio.device import VirtIODevice, backend
-from emulator.devices.virtio.transport import VirtIOPCI, variants
-from emulator.properties import BOOL, MAC, STRING, UINT16, UINT32, Property
-from vmstate.description import VMState
-from vmstate.fields import buffer, uint8, uint16, uint16_equal, uint32, uint64
+from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.properties import BOOL, MAC, STRING, UINT16, UINT32, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import buffer, uint8, uint16, uint16_equal, uint32, uint64
 
 __all__ = ["Net"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.devices.virtio.device import VirtIODevice, backend
-from emulator.devices.virtio.transport import VirtIOPCI, variants
-from emulator.properties import BOOL, LINK, ON_OFF_AUTO, STRING, UINT32, UINT64, Property
-from vmstate.description import VMState
-from vmstate.fields import uint32
+from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.properties import BOOL, LINK, ON_OFF_AUTO, STRING, UINT32, UINT64, Property
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["RNG", "SCSI", "Balloon", "Serial", "Vsock"]
 

@@ -12,15 +12,15 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.devices.pci.state import MSIX_STATE, PCI_DEVICE
-from emulator.devices.virtio.ring import MAX_QUEUES
-from vmstate.description import Field, HookError, Info, Slot, VMState
-from vmstate.engine.errors import Kind
-from vmstate.fields import boolean, buffer, custom, uint32, uint64
+from migmatrix.emulator.devices.pci.state import MSIX_STATE, PCI_DEVICE
+from migmatrix.emulator.devices.virtio.ring import MAX_QUEUES
+from migmatrix.vmstate.device.description import Field, HookError, Info, Slot, VMState
+from migmatrix.vmstate.device.errors import Kind
+from migmatrix.vmstate.device.fields import boolean, buffer, custom, uint32, uint64
 
 if TYPE_CHECKING:
-    from emulator.devices.virtio.device import VirtIODevice
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.emulator.devices.virtio.device import VirtIODevice
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["VIRTIO", "virtio_field"]
 

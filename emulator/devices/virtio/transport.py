@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.config import IO, MEM, MEM64, PREFETCH, ConfigSpace
-from emulator.devices.pci.device import Identity, PCIDevice
-from emulator.devices.virtio.device import VirtIODevice
-from emulator.properties import BOOL, ON_OFF_AUTO, UINT32, Property
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.config import IO, MEM, MEM64, PREFETCH, ConfigSpace
+from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
+from migmatrix.emulator.devices.virtio.device import VirtIODevice
+from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, UINT32, Property
 
 if TYPE_CHECKING:
-    from emulator.device import Device
+    from migmatrix.emulator.device import Device
 
 __all__ = ["VirtIOPCI", "variants"]
 

@@ -18,5 +18,5 @@ TOPICS: Final = (
 def load() -> Iterator[str]:
     """Have topic after topic in the table; gives the name of each when it is."""
     for topic in TOPICS:
-        __import__(f"emulator.qmp.commands.{topic}")  # importlib takes as long to load as a topic
+        __import__(f"migmatrix.emulator.qmp.commands.{topic}")  # importlib takes as long to load as a topic
         yield topic

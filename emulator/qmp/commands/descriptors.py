@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import INT, STR, Member, generic
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import INT, STR, Member, generic
 
 __all__: list[str] = []
 

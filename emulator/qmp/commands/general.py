@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.qmp.table import EVENTS, Arguments, Call, command, commands_of
-from emulator.qmp.types import Array, Enum, Member
+from migmatrix.emulator.qmp.table import EVENTS, Arguments, Call, command, commands_of
+from migmatrix.emulator.qmp.types import Array, Enum, Member
 
 __all__: list[str] = []
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.qmp.human import run
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import INT, STR, Member
+from migmatrix.emulator.qmp.human import run
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import INT, STR, Member
 
 __all__: list[str] = []
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.qmp.table import EVENTS, Arguments, Call, command, commands_of
-from emulator.qmp.types import ANY, EMPTY, Struct
+from migmatrix.emulator.qmp.table import EVENTS, Arguments, Call, command, commands_of
+from migmatrix.emulator.qmp.types import ANY, EMPTY, Struct
 
 __all__: list[str] = []
 

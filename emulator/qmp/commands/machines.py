@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from emulator.errors import QmpError
-from emulator.keyvalue import size
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import ANY, BOOL, STR, Enum, Member, Struct, generic
-from vmstate.lifetime import lives
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.options.keyvalue import size
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import ANY, BOOL, STR, Enum, Member, Struct, generic
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
-    from emulator.release import MachineType, Release
+    from migmatrix.emulator.release import MachineType, Release
 
 __all__: list[str] = []
 
@@ -80,7 +80,7 @@ def query_cpu_definitions(call: Call, _: Arguments) -> Any:
 @command("query-cpu-model-expansion", Member("type", _EXPANSION), Member("model", _MODEL))
 def query_cpu_model_expansion(call: Call, arguments: Arguments) -> Any:
     """The properties of a processor model as this machine would make it."""
-    from emulator.errors import DeviceError  # noqa: PLC0415 - with the machine, which is there
+    from migmatrix.emulator.errors import DeviceError  # noqa: PLC0415 - with the machine, which is there
 
     name = arguments["model"]["name"]
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import (
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import (
     ANY,
     BOOL,
     INT,
@@ -19,7 +19,7 @@ from emulator.qmp.types import (
     generic,
     unsigned,
 )
-from emulator.texts import text
+from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.device import Device, ancestors, declared
-from emulator.errors import DeviceError, PropertyError, QmpError
-from emulator.keyvalue import json_items
-from emulator.optionrecords import DeviceOption
-from emulator.properties import Form
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import ANY, BOOL, STR, Member, generic
-from emulator.texts import text
-from vmstate.lifetime import lives
+from migmatrix.emulator.device import Device, ancestors, declared
+from migmatrix.emulator.errors import DeviceError, PropertyError, QmpError
+from migmatrix.emulator.options.keyvalue import json_items
+from migmatrix.emulator.options.records import DeviceOption
+from migmatrix.emulator.properties import Form
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import ANY, BOOL, STR, Member, generic
+from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
-    from emulator.properties import Property
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.properties import Property
 
 __all__: list[str] = []
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import generic
-from vmstate.lifetime import lives
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import generic
+from migmatrix.vmstate.device.lifetime import lives
 
 __all__: list[str] = []
 

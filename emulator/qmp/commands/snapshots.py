@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.errors import QmpError
-from emulator.qmp.table import Arguments, Call, command
-from emulator.qmp.types import STR, Array, Member, generic
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.qmp.table import Arguments, Call, command
+from migmatrix.emulator.qmp.types import STR, Array, Member, generic
 
 __all__: list[str] = []
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from emulator.machine import build_machine
-from emulator.options import parse
-from emulator.release import load
+from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from emulator.errors import FatalError
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import load
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
 
 TREES = json.loads(Path(__file__).with_name("object-trees.json").read_text())
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from emulator.errors import DeviceError, FatalError
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import load
+from migmatrix.emulator.errors import DeviceError, FatalError
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
 
 MASK = "x-pcie-err-unc-mask"
 PORT = "pcie-root-port,id=d"

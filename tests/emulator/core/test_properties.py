@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emulator.errors import PropertyError
-from emulator.properties import (
+from migmatrix.emulator.errors import PropertyError
+from migmatrix.emulator.properties import (
     BOOL,
     INT32,
     MAC,

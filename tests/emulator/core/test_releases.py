@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emulator.devices import classes
-from emulator.errors import FatalError
-from emulator.machine import build_machine
-from emulator.migration.handlers import iterative
-from emulator.options import parse
-from emulator.release import Release, data_root, freeze, load, thaw
-from emulator.release_data import releases
+from migmatrix.emulator.devices import classes
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.migration.handlers import iterative
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import Release, data_root, freeze, load, thaw
+from migmatrix.emulator.release_data import releases
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,9 +230,9 @@ def test_every_device_class_names_its_type() -> None:
 _START = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from emulator.machine import build_machine
-from emulator.optionrecords import Options
-from emulator.release import thaw
+from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.options.records import Options
+from migmatrix.emulator.release import thaw
 build_machine(thaw(sys.argv[2]), Options(machine="pc-q35-7.2", nodefaults=True, memory_bytes=1 << 24))
 print(*sorted({"yaml", "dataclasses", "inspect", "asyncio", "logging", "argparse", "pathlib"} & set(sys.modules)))
 """
@@ -240,5 +240,6 @@ print(*sorted({"yaml", "dataclasses", "inspect", "asyncio", "logging", "argparse
 
 def test_a_frozen_release_starts_without_heavy_modules(tmp_path: Path) -> None:
     freeze(load("8.0"), tmp_path / "r")
-    argv = [sys.executable, "-I", "-S", "-c", _START, data_root(), str(tmp_path / "r")]
+    root = data_root().removesuffix("/migmatrix/data")
+    argv = [sys.executable, "-I", "-S", "-c", _START, root, str(tmp_path / "r")]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "\n"

@@ -6,10 +6,10 @@ no stream of the emulator.
 
 from pathlib import Path
 
-from emulator.device import ancestors
-from emulator.devices import classes
-from emulator.release import load
-from vmstate.lifetime import lives
+from migmatrix.emulator.device import ancestors
+from migmatrix.emulator.devices import classes
+from migmatrix.emulator.release import load
+from migmatrix.vmstate.device.lifetime import lives
 
 KNOWN = Path(__file__).with_name("unmodelled.txt")
 RELEASES = ("5.2", "7.2", "7.2.22", "8.0", "8.0.1", "8.2", "9.2", "10.0", "11.1")

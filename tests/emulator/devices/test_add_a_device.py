@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import load
-from vmstate.engine.errors import Kind, VMStateError
-from vmstate.engine.source import BytesSource
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
+from migmatrix.vmstate.device.errors import Kind, VMStateError
+from migmatrix.vmstate.device.source import BytesSource
 
 PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "add-a-device.md").read_text()
-MODULE = "emulator.devices.example_of_the_page"
+MODULE = "migmatrix.emulator.devices.example_of_the_page"
 IDSTR = "0000:00:01.0/pulse_counter"
 
 

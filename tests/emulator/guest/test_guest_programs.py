@@ -9,14 +9,14 @@ from bare import machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.clock import Clock
-from emulator.errors import FatalError
-from emulator.guest import VMSTATE_WORKLOAD, Walk, WorkloadGuest, start_guest
-from vmstate.interpret import BytesSource, save_section
-from vmstate.registry import Registry
+from migmatrix.emulator.clock import Clock
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.guest import VMSTATE_WORKLOAD, Walk, WorkloadGuest, start_guest
+from migmatrix.vmstate.device.interpret import BytesSource, save_section
+from migmatrix.vmstate.device.registry import Registry
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
+    from migmatrix.emulator.machine import Machine
 
 PAGE = 4096
 

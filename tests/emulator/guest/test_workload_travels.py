@@ -36,7 +36,7 @@ def start(place: Path, name: str, release: str, *words: str) -> Process:
         *("-chardev", f"file,id=c,path={place / name}.log", "-device", "isa-debugcon,iobase=0x402,chardev=c"),
         *("-qmp", f"unix:{place / name},server=on,wait=off"),
     ]
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from emulator.main import main; sys.exit(main(sys.argv[1:]))"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from migmatrix.emulator.main import main; sys.exit(main(sys.argv[1:]))"
     return Process([sys.executable, "-c", code, "-release", release, *arguments, *words])
 
 

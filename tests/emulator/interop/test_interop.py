@@ -17,9 +17,9 @@ from analyze_migration import Opinion, compare, misled
 from lab import MIGMATRIX
 from real_matrix import fetch
 
-from harness.store import HopStore, default_store
-from vmstate.compare import diff
-from vmstate.stream import read_stream
+from migmatrix.harness.store import LegStore, default_store
+from migmatrix.vmstate.view.compare import diff
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from analyze_migration import Script
@@ -96,7 +96,7 @@ def test_qemus_own_script_reads_the_emulators_streams(
 
 def _relayed(results: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
     """Streams of a real build, and what the emulator of its line made of them."""
-    store = HopStore(default_store(), print)
+    store = LegStore(default_store(), print)
     keys = {
         tuple(r["hops"][:2])
         for r in results

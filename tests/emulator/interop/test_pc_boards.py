@@ -16,9 +16,9 @@ from guests import IMAGES, Guest, contained, emulated
 from lab import MIGMATRIX
 from real_matrix import fetch
 
-from harness.store import HopStore, default_store
-from vmstate.compare import diff
-from vmstate.stream import read_stream
+from migmatrix.harness.store import LegStore, default_store
+from migmatrix.vmstate.view.compare import diff
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -47,7 +47,7 @@ PATHS = [path for a in LINES for b in LINES for path in (f"q{a}>e{b}>q{b}", f"e{
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a store of hops in it; builds are those that every run here has."""
+    """A directory with a store of legs in it; builds are those that every run here has."""
     root = tmp_path_factory.mktemp("boards")
     builds = default_store() / "builds"
     builds.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def test_guests_go_both_ways(
     ]
     assert len(found) == 2 * len(TABLE[version]) ** 2
     assert {">".join(r["path"]): r["verdict"] for r in found if r["verdict"] != "pass"} == {}
-    store = HopStore(root / "store", print)
+    store = LegStore(root / "store", print)
     same = {
         tuple(r["hops"][:2]) for r in found if r["path"][0][1:] == r["path"][1][1:] and len(r["path"]) == 3
     }
@@ -141,8 +141,8 @@ def test_guests_go_both_ways(
         assert [change for change in changes if not change.volatile] == []
 
 
-def saved(store: HopStore, key: str) -> bytes:
-    """The stream that a hop left."""
+def saved(store: LegStore, key: str) -> bytes:
+    """The stream that a leg left."""
     data = fetch(store, key)
     assert data is not None
     return data

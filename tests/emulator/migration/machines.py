@@ -6,9 +6,9 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import Release, open_release
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import Release, open_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from emulator.migration.configuration import Disagreement
-from emulator.migration.faults import LoadError, Where
-from emulator.migration.messages import explain
-from emulator.migration.returnpath import ReplyPath
-from emulator.migration.streams import BytesChannel, Input
-from emulator.migration.traits import Traits
-from harness.judge.classify import classify
 from machines import none, target
-from vmstate import fields as f
-from vmstate.description import HookError, Info, VMState
-from vmstate.engine.errors import VMStateError
-from vmstate.interpret import load_state
+from migmatrix.emulator.migration.configuration import Disagreement
+from migmatrix.emulator.migration.faults import LoadError, Where
+from migmatrix.emulator.migration.messages import explain
+from migmatrix.emulator.migration.returnpath import ReplyPath
+from migmatrix.emulator.migration.streams import BytesChannel, Input
+from migmatrix.emulator.migration.traits import Traits
+from migmatrix.harness.judge.classify import classify
+from migmatrix.vmstate.device import fields as f
+from migmatrix.vmstate.device.description import HookError, Info, VMState
+from migmatrix.vmstate.device.errors import VMStateError
+from migmatrix.vmstate.device.interpret import load_state
 
 DATA = Path(__file__).parent / "data" / "refusals.jsonl"
 CASES = [json.loads(line) for line in DATA.read_text().splitlines()]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emulator.errors import QmpError
 from machines import RELEASES, Box, enable, fill, memory, none, status, statuses, target, until
-from vmstate.stream import read_stream
+from migmatrix.emulator.errors import QmpError
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from pathlib import Path

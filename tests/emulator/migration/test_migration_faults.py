@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emulator.errors import QmpError
-from emulator.migration.channel import Channel, ChannelError
 from machines import RELEASES, enable, goes_on, none, runs, status, statuses, target, until
-from vmstate.description import VMState
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.channel import Channel, ChannelError
+from migmatrix.vmstate.device.description import VMState
 
 if TYPE_CHECKING:
     from pathlib import Path

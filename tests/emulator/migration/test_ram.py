@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from emulator.memory import PAGE_SIZE, RamBlock
-from emulator.migration.faults import LoadFault
-from emulator.migration.ram_load import RamLoader
-from emulator.migration.ram_save import RamSaver
-from emulator.migration.streams import BytesChannel, Input, Output
-from emulator.migration.traits import Traits
-from vmstate.wire import RamFlag
+from migmatrix.emulator.memory import PAGE_SIZE, RamBlock
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.ram_load import RamLoader
+from migmatrix.emulator.migration.ram_save import RamSaver
+from migmatrix.emulator.migration.streams import BytesChannel, Input, Output
+from migmatrix.emulator.migration.traits import Traits
+from migmatrix.vmstate.wire.constants import RamFlag
 
 EOS = struct.pack(">Q", RamFlag.EOS)
 
@@ -172,6 +172,6 @@ def test_a_resizable_block_takes_the_senders_size() -> None:
     ],
 )
 def test_xbzrle_pages(encoded: bytes, expected: Any) -> None:
-    from emulator.migration.xbzrle import decode_page
+    from migmatrix.emulator.migration.xbzrle import decode_page
 
     assert decode_page(encoded, b"." * 8) == expected

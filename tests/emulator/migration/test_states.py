@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from emulator.migration.states import RUNNING, TABLE, Event, Progress, Status, WrongEventError
-from emulator.migration.traits import TRAITS, Traits
-from vmstate.lifetime import release_key
+from migmatrix.emulator.migration.states import RUNNING, TABLE, Event, Progress, Status, WrongEventError
+from migmatrix.emulator.migration.traits import TRAITS, Traits
+from migmatrix.vmstate.device.lifetime import release_key
 
 
 @pytest.mark.parametrize(("status", "event"), list(itertools.product(Status, Event)))

@@ -10,12 +10,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.errors import FatalError
-from emulator.keyvalue import Malformed, pairs, size
-from emulator.machine import build_machine
-from emulator.options import Chardev, DeviceOption, Smp, Workload, parse
-from emulator.release import open_release
-from emulator.topology import resolve_smp
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.options.keyvalue import Malformed, pairs, size
+from migmatrix.emulator.options.parse import Chardev, DeviceOption, Smp, Workload, parse
+from migmatrix.emulator.release import open_release
+from migmatrix.emulator.topology import resolve_smp
 
 MACHINES = Path(__file__).parents[3] / "machines"
 

@@ -19,7 +19,7 @@ from bare import ROOT, command
 from monitor import Client, Process, connect
 from qemu.qmp import EventListener, QMPClient
 
-from vmstate.schema import load_schema
+from migmatrix.vmstate.check.schema import load_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,7 +259,7 @@ def test_snapshots_and_their_jobs(place: Path) -> None:
 
 def test_the_dump_of_descriptions_is_read_by_the_schema_reader(place: Path) -> None:
     words = ["--release", "8.0", "-M", "pc-q35-8.0", "-dump-vmstate", str(place / "dump")]
-    subprocess.run([sys.executable, "-m", "emulator", *words], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", "migmatrix.emulator", *words], check=True, cwd=ROOT)
     schema = load_schema((place / "dump").read_text())
     assert schema.machine == "pc-q35-8.0"
     assert len(schema.devices) > 3

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from vmstate.lifetime import lives
+from migmatrix.vmstate.device.lifetime import lives
 
 DATA = json.loads((Path(__file__).parents[2] / "data" / "qmp-answers.json").read_text())
 ARGUMENTS = [
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 def test_the_emulator_answers_as_real_qemu_did(release: str) -> None:
     requests = [exchange["request"] for exchange in DATA["exchanges"]]
     ended = subprocess.run(
-        [sys.executable, "-m", "emulator", "--release", release, *ARGUMENTS],
+        [sys.executable, "-m", "migmatrix.emulator", "--release", release, *ARGUMENTS],
         input="\n".join([*requests, '{"execute": "quit"}\n']), capture_output=True, text=True, check=True,
         cwd=Path(__file__).parents[3],
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.qmp.syntax import Reader, SyntaxMistake
+from migmatrix.emulator.qmp.syntax import Reader, SyntaxMistake
 
 ANSWERS = json.loads((Path(__file__).parents[2] / "data" / "qmp-syntax.json").read_text())
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def aer_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hop store of its own."""
+    """A leg store of its own."""
     return tmp_path_factory.mktemp("aer-store")
 
 

@@ -9,10 +9,10 @@ import pytest
 from emulated import write_matrix
 from typer.testing import CliRunner
 
-from harness.advise.command import app
-from harness.advise.features import _is_feature, common_cpu, common_devices
-from harness.explain.machine import MachineView, Object
-from harness.explain.records import Setting
+from migmatrix.harness.advise.features import _is_feature, common_cpu, common_devices
+from migmatrix.harness.commands.advise import app
+from migmatrix.harness.trials.qom import MachineView, Object
+from migmatrix.harness.trials.records import Setting
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import pytest
 from emulated import MARK, ROOT_PORT, run_matrix, write_matrix
 from typer.testing import CliRunner
 
-from harness.advise.command import app
-from harness.errors import ConfigError
+from migmatrix.harness.commands.advise import app
+from migmatrix.harness.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.advise import Known
-from harness.builds import BuildFacts, MachineType, PreparedBuild
-from harness.explain.records import Explanation, Remedy, Reproducer, Rescue, Setting, Side, Step
-from harness.model import Cell, CellResult, Outcome, Verdict
+from migmatrix.harness.advise import Known
+from migmatrix.harness.builds import BuildFacts, MachineType, PreparedBuild
+from migmatrix.harness.explain.records import Explanation, Remedy, Reproducer, Rescue
+from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
+from migmatrix.harness.trials.records import Setting, Side, Step
 
 MARK = Setting("port", "x-mask", "on")
 

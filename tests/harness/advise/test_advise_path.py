@@ -10,16 +10,16 @@ import pytest
 from emulated import MARK
 from typer.testing import CliRunner
 
-from harness.advise import advise_path
-from harness.advise.command import app
-from harness.advise.session import open_desk
-from harness.errors import UserError
-from harness.store import RunStore
+from migmatrix.harness.advise import advise_path
+from migmatrix.harness.advise.advisor import open_desk
+from migmatrix.harness.commands.advise import app
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.store import RunStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.advise import PathAdvice
+    from migmatrix.harness.advise import PathAdvice
 
 KIND = ("pc-q35-7.2", "pcie-root-port")
 REGISTER = "pci-config pcie-root-port 0x10a"

@@ -10,8 +10,8 @@ from debian import MATRICES
 from emulated import MARK, run_matrix
 from typer.testing import CliRunner
 
-from harness.advise.command import app
-from harness.store import default_store
+from migmatrix.harness.commands.advise import app
+from migmatrix.harness.store import default_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from harness.bisect import Finding, Rules, Run, Shown, decide
+from migmatrix.harness.bisect import Finding, Rules, Run, Shown, decide
 
 FOLLOWED, OTHER = "the failure", "another failure"
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from trial_history import BINARY, MACHINE, History, Trial, matrix, trials
 
-from harness.bisect import CellOptions, CommitOptions, Kind, Rules, bisect_commits
+from migmatrix.harness.bisect import CellOptions, CommitOptions, Kind, Rules, bisect_commits
 
 if TYPE_CHECKING:
     from lab import Lab
 
-    from harness.bisect import Answer
+    from migmatrix.harness.bisect import Answer
 
 SCENARIOS = ("one", "skips", "second", "half", "false")
 BUILD = "sh ./build.sh"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bisect import (
+from migmatrix.harness.bisect import (
     Answer,
     CellOptions,
     CommitOptions,
@@ -23,9 +23,9 @@ from harness.bisect import (
     render,
     sides,
 )
-from harness.bisect.commits import history
-from harness.bisect.points import lines_of, parse_path, stretches
-from harness.errors import BuildError, UserError
+from migmatrix.harness.bisect.commits import history
+from migmatrix.harness.bisect.points import lines_of, parse_path, stretches
+from migmatrix.harness.errors import BuildError, UserError
 
 ORDER = ("a", "b", "c", "d")
 QUICK = Rules(verify=1, confirm=1, confidence=0.5)

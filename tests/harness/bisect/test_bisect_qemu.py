@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from debian import MATRICES
 
-from harness.bisect import CellOptions, Kind, bisect_builds, sides
-from harness.store import default_store
+from migmatrix.harness.bisect import CellOptions, Kind, bisect_builds, sides
+from migmatrix.harness.store import default_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.bisect import Answer
+    from migmatrix.harness.bisect import Answer
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 

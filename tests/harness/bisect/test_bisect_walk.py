@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from simulation import FOLLOWED, World
 
-from harness.bisect import Kind, Rules, Run, Shown
-from harness.bisect.journal import Journal
-from harness.bisect.walk import walk
-from harness.errors import BuildError, UserError
+from migmatrix.harness.bisect import Kind, Rules, Run, Shown
+from migmatrix.harness.bisect.journal import Journal
+from migmatrix.harness.bisect.walk import walk
+from migmatrix.harness.errors import BuildError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.bisect import Finding
+    from migmatrix.harness.bisect import Finding
 
 TASK = {"points": 16}
 

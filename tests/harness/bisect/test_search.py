@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulation import FOLLOWED, OTHER, World, search
 
-from harness.bisect import Finding, Kind, Rules, Run, Shown, Want, decide
-from harness.bisect.decide import ahead
-from harness.bisect.search import Certain, Noisy, Seen, look
-from harness.bisect.theory import capacity, minimum_runs
+from migmatrix.harness.bisect import Finding, Kind, Rules, Run, Shown, Want, decide
+from migmatrix.harness.bisect.decide import ahead
+from migmatrix.harness.bisect.search import Certain, Noisy, Seen, look
+from migmatrix.harness.bisect.theory import capacity, minimum_runs
 
 # How fast a machine is, is not what is tested.
 PATIENT = settings(max_examples=40)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from simulation import drawn, search
 
-from harness.bisect import Kind, Rules
+from migmatrix.harness.bisect import Kind, Rules
 
 TRIALS = 30
 FLAKY = Rules(flaky=True)

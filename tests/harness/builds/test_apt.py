@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.builds.apt import debian_mirror, mirrors_in_deb822, mirrors_in_list
+from migmatrix.harness.builds.apt import debian_mirror, mirrors_in_deb822, mirrors_in_list
 
 if TYPE_CHECKING:
     from pathlib import Path

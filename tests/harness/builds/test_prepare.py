@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.builds import BuildSpec, PreparedBuild, Provider, lookup, prepare
-from harness.builds.debian import Labels, _output
-from harness.builds.images import Images
-from harness.errors import BuildError, EngineError, UserError
+from migmatrix.harness.builds import BuildSpec, PreparedBuild, Provider, lookup, prepare
+from migmatrix.harness.builds.debian import Labels, _output
+from migmatrix.harness.builds.images import Images
+from migmatrix.harness.errors import BuildError, EngineError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

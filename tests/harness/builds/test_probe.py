@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.builds.facts import BuildFacts, MachineType
-from harness.builds.probe import ProbeCache, files_digest, parse
-from harness.errors import UserError
+from migmatrix.harness.builds.facts import BuildFacts, MachineType
+from migmatrix.harness.builds.probe import ProbeCache, files_digest, parse
+from migmatrix.harness.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.builds.recipe import DebianRecipe
+from migmatrix.harness.builds.recipe import DebianRecipe
 
 MIRROR = "http://mirror.test/debian"
 

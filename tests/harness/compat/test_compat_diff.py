@@ -10,10 +10,10 @@ import pytest
 from emulated import run_matrix, write_matrix
 from typer.testing import CliRunner
 
-from harness.builds import BuildFacts, MachineType, PreparedBuild
-from harness.commands import app
-from harness.compat_diff import Differing, differing, involved
-from harness.compat_tables import Entry, Table
+from migmatrix.harness.builds import BuildFacts, MachineType, PreparedBuild
+from migmatrix.harness.commands.main import app
+from migmatrix.harness.compat.diff import Differing, differing, involved
+from migmatrix.harness.compat.tables import Entry, Table
 
 if TYPE_CHECKING:
     from typer.testing import Result

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from harness.builds.facts import BuildFacts, PreparedBuild
-from harness.compat_extract import said
+from migmatrix.harness.builds.facts import BuildFacts, PreparedBuild
+from migmatrix.harness.compat.extract import said
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,10 @@ import pytest
 from emulated import write_matrix
 from typer.testing import CliRunner
 
-from harness.commands import app
-from harness.compat_lint import lint_binary, lint_history, lint_tables
-from harness.compat_of import TypeFacts, normal
-from harness.compat_tables import Entry, Table, read
+from migmatrix.harness.commands.main import app
+from migmatrix.harness.compat.effective import TypeFacts, normal
+from migmatrix.harness.compat.lint import lint_binary, lint_history, lint_tables
+from migmatrix.harness.compat.tables import Entry, Table, read
 
 COMPAT = Path(__file__).parents[3] / "compat"
 

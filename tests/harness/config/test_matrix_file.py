@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.builds.spec import BuildSpec, Provider
-from harness.config import ChainRule, MachineRule, Matrix, PathRule, load_matrix
-from harness.config.nodes import parse_document
-from harness.errors import ConfigError
-from harness.model import Guest, Mode, Profile, Stage
+from migmatrix.harness.builds.spec import BuildSpec, Provider
+from migmatrix.harness.config import ChainRule, MachineRule, Matrix, PathRule, load_matrix
+from migmatrix.harness.config.nodes import parse_document
+from migmatrix.harness.errors import ConfigError
+from migmatrix.harness.model import Guest, Mode, Profile, Stage
 
 FULL = """\
 builds:

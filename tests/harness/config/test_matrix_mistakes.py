@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.config import load_matrix
-from harness.errors import ConfigError, UserError
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path

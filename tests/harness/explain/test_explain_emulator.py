@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from emulated import STRICT, run_matrix, write_matrix
 
-from harness.explain import ExplainOptions, Side, explain_run, problems
-from harness.explain.session import load_all
-from harness.show import find_cell
-from harness.store import RunStore
+from migmatrix.harness.explain import ExplainOptions, explain_run, problems
+from migmatrix.harness.explain.explain_run import load_all
+from migmatrix.harness.store import RunStore
+from migmatrix.harness.stored.show import find_cell
+from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.explain import Explanation
+    from migmatrix.harness.explain import Explanation
 
 pytestmark = pytest.mark.timeout(300)
 LINE = '{ "pci-device", "x-pcie-err-unc-mask", "off" } in hw_compat_7_2, where QEMU has it since 8.0.1'

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.explain.contrast import Stored
-from harness.explain.kinds import problems
-from harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.explain.contrast import Stored
+from migmatrix.harness.explain.kinds import problems
+from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.builds import BuildFacts, MachineType, PreparedBuild
-from harness.explain.candidates import candidates
-from harness.explain.ddmin import minimise
-from harness.explain.fix import Findings, make_fix
-from harness.explain.machine import MachineView, Object
-from harness.explain.options import arguments_of, closed, closure, groups, without_part
-from harness.explain.records import (
+from migmatrix.harness.builds import BuildFacts, MachineType, PreparedBuild
+from migmatrix.harness.explain.candidates import candidates
+from migmatrix.harness.explain.ddmin import minimise
+from migmatrix.harness.explain.explain_run import published
+from migmatrix.harness.explain.fix import Findings, make_fix
+from migmatrix.harness.explain.options import arguments_of, closed, closure, groups, without_part
+from migmatrix.harness.explain.records import (
     Cure,
     Difference,
     Explanation,
@@ -28,13 +28,12 @@ from harness.explain.records import (
     Reproducer,
     Rescue,
     RowCheck,
-    Setting,
-    Side,
     from_json,
 )
-from harness.explain.rescue import distinct
-from harness.explain.session import published
-from harness.model import Cause, Cell
+from migmatrix.harness.explain.rescue import distinct
+from migmatrix.harness.model import Cause, Cell
+from migmatrix.harness.trials.qom import MachineView, Object
+from migmatrix.harness.trials.records import Setting, Side
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "explain.schema.json"
 

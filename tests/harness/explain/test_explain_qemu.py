@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 from debian import MATRICES
 
-from harness.explain import ExplainOptions, Side, explain_run
-from harness.report import Progress
-from harness.session import RunOptions, execute, prepare_plan
-from harness.show import find_cell
-from harness.store import RunStore, default_store
+from migmatrix.harness.explain import ExplainOptions, explain_run
+from migmatrix.harness.report import Progress
+from migmatrix.harness.run.pipeline import RunOptions, execute, prepare_plan
+from migmatrix.harness.store import RunStore, default_store
+from migmatrix.harness.stored.show import find_cell
+from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.explain import Explanation
+    from migmatrix.harness.explain import Explanation
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
@@ -52,7 +53,7 @@ def test_aer_is_explained_to_the_register_and_its_property(tmp_path: Path) -> No
     assert {row.after for row in remedy.rows} == {"pass"}
     assert "hw_compat_7_2" in found.fix.compat
     assert "qemu-10.0 with -global pcie-root-port.x-pcie-err-unc-mask=on" in found.fix.stuck_guest
-    assert found.hops <= 60
+    assert found.legs <= 60
 
 
 def test_a_ring_of_a_point_release_is_explained_and_no_table_line_is_claimed(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_one_cell_stands_for_each_signature_and_the_reports_tell(lab: Lab) -> No
 
 
 def test_a_failure_that_does_not_come_again_is_not_explained(lab: Lab) -> None:
-    """The run's own hop is not believed: the builds are the same, what made them fail is gone."""
+    """The run's own leg is not believed: the builds are the same, what made them fail is gone."""
     wait = lab.root / "gone"
     builds = lab.builds({"old": [], "new": ["-fake", f"wait={wait}"]})
     matrix = small(lab, builds=builds, policy={"deadline": {"load": 0.5}, "retries": 0})

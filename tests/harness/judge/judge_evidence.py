@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.model import EmulatorEvidence, HopEvidence, Stage, StageEvidence, StreamInfo
+from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage, StageEvidence, StreamInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def stages(
     return (*good, StageEvidence(names[-1], SECONDS, problem, detail, role))
 
 
-def hop(
+def leg(
     *emulators: EmulatorEvidence,
     names: Sequence[Stage] = NORMAL,
     problem: str = "",
@@ -43,8 +43,8 @@ def hop(
     key: str = "k",
     infrastructure: str = "",
     free_bytes: int | None = None,
-) -> HopEvidence:
-    return HopEvidence(
+) -> LegEvidence:
+    return LegEvidence(
         key,
         stages(names, problem, detail, role),
         emulators or (emulator(),),

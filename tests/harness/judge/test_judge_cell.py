@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from judge_evidence import FIRST, NORMAL, SECONDS, emulator, hop
+from judge_evidence import FIRST, NORMAL, SECONDS, emulator, leg
 
-from harness.judge import judge_cell
-from harness.model import Cell, CellResult, HopEvidence, Outcome, Stage, Verdict
+from migmatrix.harness.judge import judge_cell
+from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Stage, Verdict
 
 P = "qemu-system-x86_64: "
 UNKNOWN = f"{P}-device igb: 'igb' is not a valid device model name"
@@ -19,16 +19,16 @@ PAIR = Cell("pc-q35-7.2", "net", ("a", "b"))
 CHAIN = Cell("pc-q35-7.2", "net", ("a", "b", "c"))
 LIVE_CHAIN = Cell("pc-q35-7.2", "net", ("a", "b", "c"), "tcp")
 
-SAVED = hop(emulator(build="a", role="source"), names=FIRST, key="k0")
-LOADED = hop(emulator(build="b"), names=NORMAL, key="k1")
-PASSED_ON = hop(emulator(build="b"), names=MIDDLE, key="k1")
-ARRIVED = hop(emulator(build="c"), names=NORMAL, key="k2")
-REFUSES_START = hop(emulator(UNKNOWN, exit_status=1, build="b"), names=START, problem="exited", key="p")
-STARTS = hop(emulator(build="b"), names=START, key="p")
+SAVED = leg(emulator(build="a", role="source"), names=FIRST, key="k0")
+LOADED = leg(emulator(build="b"), names=NORMAL, key="k1")
+PASSED_ON = leg(emulator(build="b"), names=MIDDLE, key="k1")
+ARRIVED = leg(emulator(build="c"), names=NORMAL, key="k2")
+REFUSES_START = leg(emulator(UNKNOWN, exit_status=1, build="b"), names=START, problem="exited", key="p")
+STARTS = leg(emulator(build="b"), names=START, key="p")
 
 
-def rejecting(build: str, key: str = "k") -> HopEvidence:
-    return hop(emulator(REJECTED, exit_status=1, build=build), names=LOAD, problem="exited", key=key)
+def rejecting(build: str, key: str = "k") -> LegEvidence:
+    return leg(emulator(REJECTED, exit_status=1, build=build), names=LOAD, problem="exited", key=key)
 
 
 def summary(result: CellResult) -> tuple[Verdict, Outcome, int | None, Stage | None, str | None]:
@@ -36,20 +36,20 @@ def summary(result: CellResult) -> tuple[Verdict, Outcome, int | None, Stage | N
     return result.verdict, result.outcome, result.hop, result.stage, kind
 
 
-def failing(names: tuple[Stage, ...], build: str, problem: str = "exited") -> HopEvidence:
-    return hop(emulator(exit_status=-11, build=build), names=names, problem=problem)
+def failing(names: tuple[Stage, ...], build: str, problem: str = "exited") -> LegEvidence:
+    return leg(emulator(exit_status=-11, build=build), names=names, problem=problem)
 
 
 def test_a_pass() -> None:
     result = judge_cell(CHAIN, [SAVED, PASSED_ON, ARRIVED], {"b": STARTS})
     assert summary(result) == (Verdict.PASS, Outcome.OK, None, None, None)
-    assert result.hops == ("k0", "k1", "k2")
+    assert result.legs == ("k0", "k1", "k2")
     assert result.seconds == pytest.approx(SECONDS * (len(FIRST) + len(MIDDLE) + len(NORMAL)))
     assert (result.signature, result.reason) == (None, "")
 
 
 @pytest.mark.parametrize(
-    ("hops", "migration", "stage"),
+    ("legs", "migration", "stage"),
     [
         ([failing(FIRST, "a"), None, None], 1, Stage.SAVE),
         ([failing((Stage.START, Stage.RUN), "a"), None, None], 1, Stage.RUN),
@@ -61,17 +61,17 @@ def test_a_pass() -> None:
         ([SAVED, PASSED_ON, failing(NORMAL, "c")], 2, Stage.CHECK),
     ],
 )
-def test_the_migration_that_failed(hops: list[HopEvidence | None], migration: int, stage: Stage) -> None:
-    result = judge_cell(CHAIN, hops, {})
+def test_the_migration_that_failed(legs: list[LegEvidence | None], migration: int, stage: Stage) -> None:
+    result = judge_cell(CHAIN, legs, {})
     assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, migration, stage, "crash")
     assert result.signature == f"crash SIGSEGV {stage}"
-    assert len(result.hops) == sum(h is not None for h in hops)
+    assert len(result.legs) == sum(h is not None for h in legs)
 
 
-@pytest.mark.parametrize(("hops", "migration"), [(["bad", None], 1), (["good", "bad"], 2)])
-def test_the_migration_that_failed_live(hops: list[str | None], migration: int) -> None:
-    known = {"good": hop(names=LIVE), "bad": rejecting("c"), None: None}
-    result = judge_cell(LIVE_CHAIN, [known[h] for h in hops], {})
+@pytest.mark.parametrize(("legs", "migration"), [(["bad", None], 1), (["good", "bad"], 2)])
+def test_the_migration_that_failed_live(legs: list[str | None], migration: int) -> None:
+    known = {"good": leg(names=LIVE), "bad": rejecting("c"), None: None}
+    result = judge_cell(LIVE_CHAIN, [known[h] for h in legs], {})
     assert summary(result)[:3] == (Verdict.FAIL, Outcome.REGRESSION, migration)
 
 
@@ -79,7 +79,7 @@ def test_a_failing_cell_says_what_and_where() -> None:
     result = judge_cell(PAIR, [SAVED, rejecting("b", "k1")], {})
     assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, 1, Stage.LOAD, "missing-footer")
     assert result.signature == "missing-footer xhci"
-    assert result.hops == ("k0", "k1")
+    assert result.legs == ("k0", "k1")
     assert CellResult.from_json(result.to_json()) == result
 
 
@@ -90,26 +90,26 @@ def test_what_the_last_build_does_for_a_longer_chain_is_no_concern_of_a_pair() -
 
 
 def test_a_build_that_does_not_start_makes_the_cell_unsupported() -> None:
-    result = judge_cell(PAIR, [None, None], {"a": hop(names=START), "b": REFUSES_START})
+    result = judge_cell(PAIR, [None, None], {"a": leg(names=START), "b": REFUSES_START})
     assert summary(result) == (Verdict.UNSUPPORTED, Outcome.SKIPPED, None, Stage.START, "unknown-device")
     assert result.reason == "build 'b' cannot start this: 'igb' is not a valid device model name"
-    assert result.hops == ("p",)
+    assert result.legs == ("p",)
 
 
-def test_a_first_hop_that_does_not_start_needs_no_probe() -> None:
+def test_a_first_leg_that_does_not_start_needs_no_probe() -> None:
     result = judge_cell(PAIR, [REFUSES_START, None], {})
     assert summary(result)[:2] == (Verdict.UNSUPPORTED, Outcome.SKIPPED)
 
 
 def test_a_crash_at_a_plain_start_is_unsupported_and_says_so() -> None:
-    crash = hop(emulator(exit_status=-6), names=START, problem="exited")
+    crash = leg(emulator(exit_status=-6), names=START, problem="exited")
     result = judge_cell(PAIR, [None, None], {"a": crash})
     assert result.verdict is Verdict.UNSUPPORTED
     assert result.reason == "build 'a' crashed at its start: ended by SIGABRT in start"
 
 
-def test_a_build_that_starts_alone_but_not_in_a_hop_fails() -> None:
-    crash = hop(emulator(exit_status=-11, build="b"), names=START, problem="exited")
+def test_a_build_that_starts_alone_but_not_in_a_leg_fails() -> None:
+    crash = leg(emulator(exit_status=-11, build="b"), names=START, problem="exited")
     assert judge_cell(PAIR, [SAVED, crash], {}).verdict is Verdict.UNSUPPORTED
     result = judge_cell(PAIR, [SAVED, crash], {"b": STARTS})
     assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, 1, Stage.START, "crash")
@@ -117,26 +117,26 @@ def test_a_build_that_starts_alone_but_not_in_a_hop_fails() -> None:
 
 def test_a_mode_that_a_build_does_not_know_is_unsupported_though_it_starts() -> None:
     text = "Parameter 'capability' does not accept value 'mapped-ram'"
-    refusal = hop(emulator(build="b"), names=START, problem="qmp-error", detail=text)
+    refusal = leg(emulator(build="b"), names=START, problem="qmp-error", detail=text)
     result = judge_cell(PAIR, [SAVED, refusal], {"b": STARTS})
     assert result.verdict is Verdict.UNSUPPORTED
     assert result.reason == f"build 'b' refuses this mode: {text}"
 
 
 def test_a_plain_start_that_hangs_is_a_failure() -> None:
-    hang = hop(names=START, problem="deadline", detail="not done within 30 s")
+    hang = leg(names=START, problem="deadline", detail="not done within 30 s")
     assert summary(judge_cell(PAIR, [None, None], {"b": hang})) == (
         *(Verdict.FAIL, Outcome.REGRESSION, 1, Stage.START, "hang"),
     )
 
 
 def test_what_a_probe_did_after_its_start_does_not_matter() -> None:
-    probe = hop(emulator(exit_status=-11), names=FIRST, problem="exited")
+    probe = leg(emulator(exit_status=-11), names=FIRST, problem="exited")
     assert judge_cell(PAIR, [SAVED, LOADED], {"a": probe}).verdict is Verdict.PASS
 
 
 def test_a_source_that_refuses_is_blocked() -> None:
-    refusal = hop(emulator(build="b"), names=MIDDLE, problem="qmp-error", detail=BLOCKED, role="source")
+    refusal = leg(emulator(build="b"), names=MIDDLE, problem="qmp-error", detail=BLOCKED, role="source")
     result = judge_cell(CHAIN, [SAVED, refusal, None], {})
     assert summary(result) == (Verdict.BLOCKED, Outcome.OK, 2, Stage.SAVE, "blocked")
     assert result.signature == "blocked nvme"
@@ -144,24 +144,24 @@ def test_a_source_that_refuses_is_blocked() -> None:
 
 @pytest.mark.parametrize("in_probe", [False, True])
 def test_a_fault_of_the_host_is_an_error(in_probe: bool) -> None:
-    broken = hop(names=START, infrastructure="the engine went away", key="x")
+    broken = leg(names=START, infrastructure="the engine went away", key="x")
     result = judge_cell(PAIR, [SAVED, broken], {"b": broken} if in_probe else {})
     assert summary(result) == (Verdict.ERROR, Outcome.INCOMPLETE, 1, Stage.START, "infrastructure")
     assert result.reason == "the engine went away"
 
 
-@pytest.mark.parametrize("hops", [[SAVED, None], [None, LOADED], [None, None]])
-def test_a_hop_that_is_missing_for_no_reason_is_a_bug(hops: list[HopEvidence | None]) -> None:
+@pytest.mark.parametrize("legs", [[SAVED, None], [None, LOADED], [None, None]])
+def test_a_leg_that_is_missing_for_no_reason_is_a_bug(legs: list[LegEvidence | None]) -> None:
     with pytest.raises(ValueError, match="is missing, and nothing before it failed"):
-        judge_cell(PAIR, hops, {})
+        judge_cell(PAIR, legs, {})
 
 
-@pytest.mark.parametrize("hops", [[], [SAVED, LOADED, LOADED]])
-def test_a_wrong_number_of_hops_is_a_bug(hops: list[HopEvidence | None]) -> None:
+@pytest.mark.parametrize("legs", [[], [SAVED, LOADED, LOADED]])
+def test_a_wrong_number_of_legs_is_a_bug(legs: list[LegEvidence | None]) -> None:
     with pytest.raises(ValueError, match="neither one a build nor one a migration"):
-        judge_cell(PAIR, hops, {})
+        judge_cell(PAIR, legs, {})
 
 
 def test_judging_again_gives_the_same() -> None:
-    hops = [SAVED, rejecting("b"), None]
-    assert judge_cell(CHAIN, hops, {}) == judge_cell(CHAIN, hops, {})
+    legs = [SAVED, rejecting("b"), None]
+    assert judge_cell(CHAIN, legs, {}) == judge_cell(CHAIN, legs, {})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.judge import classify, signature
-from harness.judge.text import clean
-from harness.model import Cause
+from migmatrix.harness.judge import classify, signature
+from migmatrix.harness.judge.text import clean
+from migmatrix.harness.model import Cause
 
 P = "qemu-system-x86_64: "
 _AER = "get_pci_config_device: Bad config data: i=0x10a read: 40 device: 0 cmask: ff wmask: 0 w1cmask:0"

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from judge_evidence import FIRST, NORMAL, emulator, hop
+from judge_evidence import FIRST, NORMAL, emulator, leg
 
-from harness.judge import judge_hop
-from harness.model import EmulatorEvidence, HopEvidence, Stage, StageEvidence, Verdict
+from migmatrix.harness.judge import judge_leg
+from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage, StageEvidence, Verdict
 
 P = "qemu-system-x86_64: "
 REJECTED = f"{P}Missing section footer for 0000:00:03.0/xhci\n{P}load of migration failed: Invalid argument\n"
@@ -25,66 +25,66 @@ def destination(stderr: str = "", exit_status: int | None = None) -> EmulatorEvi
     return emulator(stderr, exit_status=exit_status, role="destination", build="b")
 
 
-CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
+CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
     # name: evidence, verdict, kind, field
     "the destination rejects the stream": (
-        hop(destination(REJECTED, 1), names=LOAD, problem="exited", role="destination"),
+        leg(destination(REJECTED, 1), names=LOAD, problem="exited", role="destination"),
         *(Verdict.FAIL, "missing-footer", ""),
     ),
     "the destination says so in error-desc": (
-        hop(names=LOAD, problem="migration-failed", detail="Unknown section 119", role="destination"),
+        leg(names=LOAD, problem="migration-failed", detail="Unknown section 119", role="destination"),
         *(Verdict.FAIL, "section-id", "119"),
     ),
     "the destination is killed mid-load": (
-        hop(destination("", -9), names=LOAD, problem="exited"),
+        leg(destination("", -9), names=LOAD, problem="exited"),
         *(Verdict.FAIL, "crash", "SIGKILL"),
     ),
     "the destination hangs": (
-        hop(names=LOAD, problem="deadline", detail="not done within 60 s"),
+        leg(names=LOAD, problem="deadline", detail="not done within 60 s"),
         *(Verdict.FAIL, "hang", "load"),
     ),
     "a hang whose reason is printed": (
-        hop(emulator("multifd is not supported by current protocol"), names=LOAD, problem="deadline"),
+        leg(emulator("multifd is not supported by current protocol"), names=LOAD, problem="deadline"),
         *(Verdict.FAIL, "mode-refused", "multi-channel"),
     ),
     "the destination's own device is not migratable": (
-        hop(destination(f"{P}{BLOCKED}\n", 1), names=LOAD, problem="exited", role="destination"),
+        leg(destination(f"{P}{BLOCKED}\n", 1), names=LOAD, problem="exited", role="destination"),
         *(Verdict.FAIL, "blocked", ""),
     ),
     "asked to end from outside": (
-        hop(destination(f"{P}terminating on signal 15 from pid 1 ()", 0), names=LOAD, problem="exited"),
+        leg(destination(f"{P}terminating on signal 15 from pid 1 ()", 0), names=LOAD, problem="exited"),
         *(Verdict.FAIL, "terminated", "signal 15"),
     ),
     "ended without a word": (
-        hop(destination("", 1), names=LOAD, problem="exited"),
+        leg(destination("", 1), names=LOAD, problem="exited"),
         *(Verdict.FAIL, "exit", "status 1"),
     ),
     "ended with words that nobody knows": (
-        hop(destination(f"{P}warning: x\n{P}something new\n", 1), names=LOAD, problem="exited"),
+        leg(destination(f"{P}warning: x\n{P}something new\n", 1), names=LOAD, problem="exited"),
         *(Verdict.FAIL, "unclassified", ""),
     ),
     "failed and says nothing": (
-        hop(names=LOAD, problem="migration-failed", detail="no reason given (TimeoutError())"),
+        leg(names=LOAD, problem="migration-failed", detail="no reason given (TimeoutError())"),
         *(Verdict.FAIL, "unexplained", "load"),
     ),
     "the guest is not running": (
-        hop(names=NORMAL, problem="wrong-status", detail="status 'internal-error', should be running"),
+        leg(names=NORMAL, problem="wrong-status", detail="status 'internal-error', should be running"),
         *(Verdict.FAIL, "guest-status", "internal-error"),
     ),
     "the guest is silent": (
-        hop(emulator(REJECTED), names=NORMAL, problem="silent", detail="no output in 30 s"),
+        leg(emulator(REJECTED), names=NORMAL, problem="silent", detail="no output in 30 s"),
         *(Verdict.FAIL, "guest-silent", ""),
     ),
     "the source refuses": (
-        hop(source(), names=FIRST, problem="qmp-error", detail=BLOCKED, role="source"),
+        leg(source(), names=FIRST, problem="qmp-error", detail=BLOCKED, role="source"),
         *(Verdict.BLOCKED, "blocked", ""),
     ),
     "a loaded guest refuses to go on": (
-        hop(destination(), names=(*NORMAL, Stage.SAVE), problem="qmp-error", detail=BLOCKED, role="source"),
+        leg(destination(), names=(*NORMAL, Stage.SAVE), problem="qmp-error", detail=BLOCKED, role="source"),
         *(Verdict.BLOCKED, "blocked", ""),
     ),
     "the mode is refused by the source": (
-        hop(
+        leg(
             source(),
             names=FIRST,
             problem="qmp-error",
@@ -94,7 +94,7 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.BLOCKED, "mode-refused", "multi-channel"),
     ),
     "the capability is not known": (
-        hop(
+        leg(
             source(),
             names=FIRST,
             problem="qmp-error",
@@ -104,15 +104,15 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.UNSUPPORTED, "mode-unknown", "mapped-ram"),
     ),
     "the source crashes": (
-        hop(source("", -11), names=FIRST, problem="exited", role="source"),
+        leg(source("", -11), names=FIRST, problem="exited", role="source"),
         *(Verdict.FAIL, "crash", "SIGSEGV"),
     ),
     "the disk is full and the text says so": (
-        hop(source(FULL), names=FIRST, problem="migration-failed", detail="Broken pipe", role="source"),
+        leg(source(FULL), names=FIRST, problem="migration-failed", detail="Broken pipe", role="source"),
         *(Verdict.ERROR, "disk-full", ""),
     ),
     "the disk is full and only the numbers say so": (
-        hop(
+        leg(
             source(),
             names=FIRST,
             problem="migration-failed",
@@ -123,11 +123,11 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.ERROR, "disk-full", ""),
     ),
     "a full disk does not excuse a crash": (
-        hop(source("", -11), names=FIRST, problem="exited", role="source", free_bytes=0),
+        leg(source("", -11), names=FIRST, problem="exited", role="source", free_bytes=0),
         *(Verdict.FAIL, "crash", "SIGSEGV"),
     ),
     "the harness's own helper went away": (
-        hop(
+        leg(
             source(),
             names=FIRST,
             problem="migration-failed",
@@ -138,11 +138,11 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.ERROR, "channel", "Broken pipe"),
     ),
     "the firmware does not come up": (
-        hop(names=RAN, problem="deadline", detail="not done within 60 s"),
+        leg(names=RAN, problem="deadline", detail="not done within 60 s"),
         *(Verdict.FAIL, "hang", "run"),
     ),
     "a device is not known": (
-        hop(
+        leg(
             emulator(f"{P}-device igb: 'igb' is not a valid device model name", exit_status=1),
             names=START,
             problem="exited",
@@ -150,15 +150,15 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.UNSUPPORTED, "unknown-device", ""),
     ),
     "a crash at the start": (
-        hop(emulator(exit_status=-6), names=START, problem="exited"),
+        leg(emulator(exit_status=-6), names=START, problem="exited"),
         *(Verdict.UNSUPPORTED, "crash", "SIGABRT"),
     ),
     "a start that never ends": (
-        hop(names=START, problem="deadline", detail="not done within 30 s"),
+        leg(names=START, problem="deadline", detail="not done within 30 s"),
         *(Verdict.FAIL, "hang", "start"),
     ),
     "no memory at the start": (
-        hop(
+        leg(
             emulator(f"{P}cannot set up guest memory 'pc.ram': Cannot allocate memory", exit_status=1),
             names=START,
             problem="exited",
@@ -166,7 +166,7 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.ERROR, "out-of-memory", ""),
     ),
     "userfaultfd refused": (
-        hop(
+        leg(
             names=START,
             problem="qmp-error",
             detail="Postcopy is not supported: Userfaultfd not available: Operation not permitted",
@@ -174,7 +174,7 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.ERROR, "userfaultfd", ""),
     ),
     "live: the source only sees the pipe break": (
-        hop(
+        leg(
             source(f"{P}Unable to write to socket: Broken pipe"),
             destination(REJECTED, 1),
             names=LIVE,
@@ -185,11 +185,11 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.FAIL, "missing-footer", ""),
     ),
     "live: the destination only sees the stream end": (
-        hop(source("", -11), destination(CUT, 1), names=LIVE, problem="exited", role="destination"),
+        leg(source("", -11), destination(CUT, 1), names=LIVE, problem="exited", role="destination"),
         *(Verdict.FAIL, "crash", "SIGSEGV"),
     ),
     "live: the destination is asked to end": (
-        hop(
+        leg(
             source(),
             destination(f"{P}terminating on signal 15 from pid 1 ()", 0),
             names=LIVE,
@@ -200,7 +200,7 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.FAIL, "terminated", "signal 15"),
     ),
     "live: nobody knows why the connection broke": (
-        hop(
+        leg(
             source(),
             destination(CUT, 1),
             names=LIVE,
@@ -211,19 +211,19 @@ CASES: dict[str, tuple[HopEvidence, Verdict, str, str]] = {
         *(Verdict.FAIL, "channel", "Broken pipe"),
     ),
     "live: the source refuses": (
-        hop(source(), destination(), names=LIVE, problem="qmp-error", detail=BLOCKED, role="source"),
+        leg(source(), destination(), names=LIVE, problem="qmp-error", detail=BLOCKED, role="source"),
         *(Verdict.BLOCKED, "blocked", ""),
     ),
     "live: the destination refuses": (
-        hop(source(), destination(f"{P}{BLOCKED}", 1), names=LIVE, problem="exited", role="destination"),
+        leg(source(), destination(f"{P}{BLOCKED}", 1), names=LIVE, problem="exited", role="destination"),
         *(Verdict.FAIL, "blocked", ""),
     ),
 }
 
 
 @pytest.mark.parametrize(("evidence", "verdict", "kind", "field"), CASES.values(), ids=CASES.keys())
-def test_a_problem(evidence: HopEvidence, verdict: Verdict, kind: str, field: str) -> None:
-    judgement = judge_hop(evidence)
+def test_a_problem(evidence: LegEvidence, verdict: Verdict, kind: str, field: str) -> None:
+    judgement = judge_leg(evidence)
     assert judgement.cause is not None
     assert (judgement.verdict, judgement.cause.kind, judgement.cause.field) == (verdict, kind, field)
     assert judgement.stage is evidence.stages[-1].stage
@@ -235,13 +235,13 @@ def test_every_verdict_is_among_the_cases() -> None:
 
 
 def test_no_problem_is_a_pass_whatever_was_printed() -> None:
-    judgement = judge_hop(hop(emulator(REJECTED)))
+    judgement = judge_leg(leg(emulator(REJECTED)))
     assert (judgement.verdict, judgement.cause, judgement.stage) == (Verdict.PASS, None, None)
 
 
 def test_infrastructure_is_an_error_even_with_a_problem() -> None:
-    evidence = hop(names=LOAD, problem="exited", infrastructure="the engine went away")
-    judgement = judge_hop(evidence)
+    evidence = leg(names=LOAD, problem="exited", infrastructure="the engine went away")
+    judgement = judge_leg(evidence)
     assert judgement.verdict is Verdict.ERROR
     assert judgement.cause is not None
     assert judgement.cause.message == "the engine went away"
@@ -249,19 +249,19 @@ def test_infrastructure_is_an_error_even_with_a_problem() -> None:
 
 
 def test_infrastructure_before_anything_started_is_an_error_of_the_start() -> None:
-    judgement = judge_hop(HopEvidence("k", (), (), infrastructure="no image"))
+    judgement = judge_leg(LegEvidence("k", (), (), infrastructure="no image"))
     assert (judgement.verdict, judgement.stage) == (Verdict.ERROR, Stage.START)
 
 
 def test_a_problem_without_an_emulator_is_still_judged() -> None:
-    evidence = HopEvidence("k", (StageEvidence(Stage.START, 1.0, "deadline", "not done within 1 s"),), ())
-    judgement = judge_hop(evidence)
+    evidence = LegEvidence("k", (StageEvidence(Stage.START, 1.0, "deadline", "not done within 1 s"),), ())
+    judgement = judge_leg(evidence)
     assert judgement.cause is not None
     assert judgement.cause.kind == "hang"
 
 
 def test_the_build_that_the_cause_comes_from_is_named() -> None:
-    evidence = hop(
+    evidence = leg(
         source("x"), destination(REJECTED, 1), names=LIVE, problem="migration-failed", role="source"
     )
-    assert judge_hop(evidence).build == "b"
+    assert judge_leg(evidence).build == "b"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_evidence import emulator, hop
+from judge_evidence import emulator, leg
 
-from harness.judge import HopJudgement, classify, judge_hop, signature
-from harness.model import HopEvidence, Stage, Verdict
+from migmatrix.harness.judge import LegJudgement, classify, judge_leg, signature
+from migmatrix.harness.model import LegEvidence, Stage, Verdict
 
 _FILE = Path(__file__).parents[2] / "data" / "failure-samples.jsonl"
 SAMPLES: list[dict[str, Any]] = [json.loads(line) for line in _FILE.read_text().splitlines()]
@@ -231,37 +231,37 @@ DIFFERENT = {kind for kind, _ in EXCEPTIONS} | {
 }
 
 
-def evidence_of(sample: dict[str, Any]) -> HopEvidence:
-    """The evidence that a hop would have left where the sample was made."""
+def evidence_of(sample: dict[str, Any]) -> LegEvidence:
+    """The evidence that a leg would have left where the sample was made."""
     where = (sample["kind"], sample["dst_version"])
     destination = emulator(sample["stderr"], version=sample["dst_version"], exit_status=1)
     if sample["outcome"] == "pass":
-        return hop(emulator(sample["stderr"], version=sample["dst_version"]))
+        return leg(emulator(sample["stderr"], version=sample["dst_version"]))
     if sample["outcome"].startswith("no-result") or sample["rc"] == 0:
         waiting = emulator(sample["stderr"], version=sample["dst_version"])
-        return hop(waiting, names=(Stage.START, Stage.LOAD), problem="deadline", detail="not done in 60 s")
+        return leg(waiting, names=(Stage.START, Stage.LOAD), problem="deadline", detail="not done in 60 s")
     if sample["kind"].startswith("cli-") or "-device" in sample["stderr"]:
-        return hop(destination, names=(Stage.START,), problem="exited")
+        return leg(destination, names=(Stage.START,), problem="exited")
     if sample["outcome"] == "fail":
-        return hop(destination, names=(Stage.START, Stage.LOAD), problem="exited")
+        return leg(destination, names=(Stage.START, Stage.LOAD), problem="exited")
     return _refused(sample, QMP_TEXTS.get(where, ""))
 
 
-def _refused(sample: dict[str, Any], text: str) -> HopEvidence:
+def _refused(sample: dict[str, Any], text: str) -> LegEvidence:
     version = sample["dst_version"]
     source = emulator(sample["stderr"], version=version, role="source")
     names = (Stage.START, Stage.SAVE)
     if text:
-        return hop(source, names=names, problem="qmp-error", detail=text, role="source")
+        return leg(source, names=names, problem="qmp-error", detail=text, role="source")
     if EXCEPTIONS.get((sample["kind"], version)) == "crash":  # measured: SIGSEGV
         died = emulator(version=version, role="source", exit_status=-11)
-        return hop(died, names=names, problem="exited", role="source")
+        return leg(died, names=names, problem="exited", role="source")
     problem = "migration-failed" if sample["stderr"] else "deadline"
-    return hop(source, names=names, problem=problem, role="source")
+    return leg(source, names=names, problem=problem, role="source")
 
 
-def judged(sample: dict[str, Any]) -> HopJudgement:
-    return judge_hop(evidence_of(sample))
+def judged(sample: dict[str, Any]) -> LegJudgement:
+    return judge_leg(evidence_of(sample))
 
 
 def test_there_are_747_samples_of_four_versions() -> None:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from harness.judge.table import Role, TableError, load_table, parse_table
-from harness.model import Verdict
+from migmatrix.harness.judge.table import Role, TableError, load_table, parse_table
+from migmatrix.harness.model import Verdict
 
 _KINDS = "kinds: {k: {}}\npatterns:\n"
 _GOOD = _KINDS + "  - {kind: k, regex: 'a (?P<x>b)', seen: here"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import ConfigError, ExitCode
-from harness.known import KnownIssue, apply, exit_code, load_known, unmatched
-from harness.model import Cell, CellResult, Outcome, Verdict
+from migmatrix.harness.errors import ConfigError, ExitCode
+from migmatrix.harness.known import KnownIssue, apply, exit_code, load_known, unmatched
+from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

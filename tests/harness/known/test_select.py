@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UserError
-from harness.model import Cell, CellResult, Outcome, Verdict
-from harness.select import Selection, glob_match
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
+from migmatrix.harness.select import Selection, glob_match
 
 CELL = Cell("pc-q35-7.2", "virtio-net", ("qemu-7.2", "qemu-10.0", "qemu-11.1"))
 RESULT = CellResult(CELL, Verdict.FAIL, Outcome.REGRESSION, signature="vmstate/fifo[3],len")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from emulated import STRICT, write_matrix
 from typer.testing import CliRunner
 
-from harness.commands import app
-from harness.compat_of import Row, TypeFacts
-from harness.mutate.records import Fate, Mutant, Scorecard, with_hints
-from harness.mutate.survey import Suspect, _covering, _judge
+from migmatrix.harness.commands.main import app
+from migmatrix.harness.compat.effective import Row, TypeFacts
+from migmatrix.harness.mutate.records import Fate, Mutant, Scorecard, with_hints
+from migmatrix.harness.mutate.survey import Suspect, _covering, _judge
 
 if TYPE_CHECKING:
     from pathlib import Path

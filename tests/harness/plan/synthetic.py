@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.builds.facts import BuildFacts, MachineType, PreparedBuild
-from harness.builds.spec import BuildSpec, Provider
-from harness.config.matrix import ChainRule, MachineRule, Matrix
-from harness.model import Guest, Mode, Profile
-from harness.plan import Plan, make_plan
+from migmatrix.harness.builds.facts import BuildFacts, MachineType, PreparedBuild
+from migmatrix.harness.builds.spec import BuildSpec, Provider
+from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
+from migmatrix.harness.model import Guest, Mode, Profile
+from migmatrix.harness.plan import Plan, make_plan
 
 VERSIONS = ("2.4", "5.2", "7.2", "8.0", "9.2", "10.0", "10.1", "11.1")
 

@@ -1,4 +1,4 @@
-"""A hop's key changes with each of its inputs and with nothing else."""
+"""A leg's key changes with each of its inputs and with nothing else."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import prepared
 
-from harness.model import Guest, Mode
-from harness.plan.keys import GroupKeys, build_digest
+from migmatrix.harness.model import Guest, Mode
+from migmatrix.harness.plan.keys import GroupKeys, build_digest
 
 if TYPE_CHECKING:
-    from harness.builds.facts import PreparedBuild
+    from migmatrix.harness.builds.facts import PreparedBuild
 
 
 SNAPSHOT, PAUSED = Mode("snapshot"), Guest("paused", "paused")

@@ -1,4 +1,4 @@
-"""Which cells are planned, which hops they need, and what is left out and why."""
+"""Which cells are planned, which legs they need, and what is left out and why."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import big_plan, builds_of, matrix_of, prepared
 
-from harness.config import ChainRule, MachineRule, PathRule
-from harness.errors import ConfigError, Position, UserError
-from harness.model import Cell, Guest, Mode, Profile
-from harness.plan import Dropped, Plan, from_json, make_plan, parse_shard, render_plan, to_json
+from migmatrix.harness.config import ChainRule, MachineRule, PathRule
+from migmatrix.harness.errors import ConfigError, Position, UserError
+from migmatrix.harness.model import Cell, Guest, Mode, Profile
+from migmatrix.harness.plan import Dropped, Plan, from_json, make_plan, parse_shard, render_plan, to_json
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -32,9 +32,9 @@ def paths(plan: Plan) -> list[str]:
     return sorted({">".join(cell.path) for cell in plan.cells})
 
 
-def hops(plan: Plan, cell: Cell) -> list[tuple[str | None, str, int]]:
-    """(source, build, index) of the hops of a cell."""
-    return [(hop.source, hop.build, hop.index) for hop in map(plan.hop, plan.hops_of(cell))]
+def legs(plan: Plan, cell: Cell) -> list[tuple[str | None, str, int]]:
+    """(source, build, index) of the legs of a cell."""
+    return [(leg.source, leg.build, leg.index) for leg in map(plan.leg, plan.legs_of(cell))]
 
 
 def test_cells_stand_in_order() -> None:
@@ -49,31 +49,31 @@ def test_cells_stand_in_order() -> None:
     assert len(plan.cells) == 2 * 2 * 4
 
 
-def test_snapshot_hops_share_prefixes_and_the_probe() -> None:
+def test_snapshot_legs_share_prefixes_and_the_probe() -> None:
     plan = make_plan(matrix_of(THREE, chains=ChainRule()), THREE)
     per_profile = 3 + 9 + 27
-    assert len(plan.hops) == 2 * per_profile
+    assert len(plan.legs) == 2 * per_profile
     cell = Cell("pc-q35-5.2", "nic", ("qemu-5.2", "qemu-7.2", "qemu-10.0"))
-    assert hops(plan, cell) == [(None, "qemu-5.2", 0), (None, "qemu-7.2", 1), (None, "qemu-10.0", 2)]
-    first, second, third = plan.hops_of(cell)
-    assert plan.hop(third).incoming == second
-    assert plan.hop(second).incoming == first
-    assert plan.hops_of(Cell("pc-q35-5.2", "nic", ("qemu-5.2", "qemu-7.2"))) == (first, second)
+    assert legs(plan, cell) == [(None, "qemu-5.2", 0), (None, "qemu-7.2", 1), (None, "qemu-10.0", 2)]
+    first, second, third = plan.legs_of(cell)
+    assert plan.leg(third).incoming == second
+    assert plan.leg(second).incoming == first
+    assert plan.legs_of(Cell("pc-q35-5.2", "nic", ("qemu-5.2", "qemu-7.2"))) == (first, second)
     assert plan.probes_of(cell)["qemu-5.2"] == first
     assert list(plan.probes_of(cell)) == list(cell.path)
     assert third in plan.consumers(second)
     assert (plan.needs_out(first), plan.needs_out(second), plan.needs_out(third)) == (True, True, False)
-    assert plan.hop(first).arguments == ("-m", "64", "-device", "e1000e")
+    assert plan.leg(first).arguments == ("-m", "64", "-device", "e1000e")
 
 
-def test_live_hops_have_a_source_and_their_own_probes() -> None:
+def test_live_legs_have_a_source_and_their_own_probes() -> None:
     rules = (PathRule(("qemu-5.2", "qemu-7.2", "qemu-5.2")),)
     plan = make_plan(matrix_of(THREE, modes=(TCP,), pairs=(), explicit=rules), THREE)
     cell = plan.cells[0]
-    assert hops(plan, cell) == [("qemu-5.2", "qemu-7.2", 1), ("qemu-7.2", "qemu-5.2", 2)]
-    first, second = plan.hops_of(cell)
-    assert (plan.hop(first).incoming, plan.hop(second).incoming) == (None, first)
-    probes = [plan.hop(key) for key in plan.probes_of(cell).values()]
+    assert legs(plan, cell) == [("qemu-5.2", "qemu-7.2", 1), ("qemu-7.2", "qemu-5.2", 2)]
+    first, second = plan.legs_of(cell)
+    assert (plan.leg(first).incoming, plan.leg(second).incoming) == (None, first)
+    probes = [plan.leg(key) for key in plan.probes_of(cell).values()]
     assert [(probe.build, probe.mode, probe.guest) for probe in probes] == [
         ("qemu-5.2", Mode("snapshot"), Guest("paused", "paused")),
         ("qemu-7.2", Mode("snapshot"), Guest("paused", "paused")),
@@ -86,22 +86,22 @@ def test_live_hops_have_a_source_and_their_own_probes() -> None:
 def test_firmware_guests_share_nothing_but_probes() -> None:
     guests = (Guest("paused", "paused"), Guest("firmware", "firmware", 1.0))
     plan = make_plan(matrix_of(OLD_NEW, guests=guests), OLD_NEW)
-    assert len(plan.hops) == 2 * 2 * (2 + 4)
+    assert len(plan.legs) == 2 * 2 * (2 + 4)
 
 
-def test_same_content_under_two_ids_is_one_hop() -> None:
+def test_same_content_under_two_ids_is_one_leg() -> None:
     builds = {"a": prepared("a", "7.2"), "b": prepared("b", "7.2"), "c": prepared("c", "7.2", args=("-x",))}
     plan = make_plan(matrix_of(builds), builds)
     assert len(plan.cells) == 2 * 9
-    assert len(plan.hops) == 2 * (2 + 4)
+    assert len(plan.legs) == 2 * (2 + 4)
 
 
-def test_hops_stand_after_what_they_load() -> None:
+def test_legs_stand_after_what_they_load() -> None:
     plan = make_plan(matrix_of(THREE, chains=ChainRule((3, 4)), modes=(TCP, Mode("snapshot"))), THREE)
     seen: set[str | None] = {None}
-    for hop in plan.hops.values():
-        assert hop.incoming in seen
-        seen.add(hop.key)
+    for leg in plan.legs.values():
+        assert leg.incoming in seen
+        seen.add(leg.key)
 
 
 def test_common_machines() -> None:
@@ -274,7 +274,7 @@ def test_shards_are_disjoint_and_complete(count: int) -> None:
     matrix = matrix_of(THREE, chains=ChainRule())
     parts = [make_plan(matrix, THREE, shard=(index, count)) for index in range(1, count + 1)]
     assert sorted(cell for part in parts for cell in part.cells) == sorted(WHOLE.cells)
-    assert all(set(part.hops) <= set(WHOLE.hops) for part in parts)
+    assert all(set(part.legs) <= set(WHOLE.legs) for part in parts)
     assert all(len(part.cells) + part.dropped_cells == len(WHOLE.cells) for part in parts)
 
 
@@ -305,7 +305,7 @@ def test_golden_tree_verbose(snapshot: SnapshotAssertion) -> None:
 
 
 def test_golden_json() -> None:
-    """A change of this file is a change of hop keys: raise `HOP_FORMAT`, then write the file anew."""
+    """A change of this file is a change of leg keys: raise `LEG_FORMAT`, then write the file anew."""
     file = Path(__file__).with_name("golden-plan.json")
     assert to_json(golden()) == json.loads(file.read_text())
 
@@ -321,18 +321,18 @@ def test_json_and_back() -> None:
 
 def test_long_lists_of_paths_are_counted() -> None:
     assert list(render_plan(WHOLE)) == [
-        "plan: 72 cells, 78 distinct hops (6 probes, 24 saved states)",
+        "plan: 72 cells, 78 distinct legs (6 probes, 24 saved states)",
         "1. pc-q35-5.2",
         "   1.1 nic",
         "       snapshot, paused: cells 1-36: 9 pairs, 27 chains of 3",
         "   1.2 disk",
         "       snapshot, paused: cells 37-72: 9 pairs, 27 chains of 3",
-        "total: 72 cells, 78 distinct hops (6 probes, 24 saved states)",
+        "total: 72 cells, 78 distinct legs (6 probes, 24 saved states)",
     ]
 
 
-def test_a_big_plan_has_the_hops_that_it_needs() -> None:
+def test_a_big_plan_has_the_legs_that_it_needs() -> None:
     """The 30,000 cells of the benchmark, at a tenth of the size; its time is measured by `tox -e bench`."""
     plan = big_plan(profiles=4)
     assert len(plan.cells) + plan.dropped_cells == 3_000
-    assert len(plan.hops) == 4 * 5 * (5 + 25 + 125)
+    assert len(plan.legs) == 4 * 5 * (5 + 25 + 125)

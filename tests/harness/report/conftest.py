@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from report_fakes import make_report
 
 if TYPE_CHECKING:
-    from harness.report import RunReport
+    from migmatrix.harness.report import RunReport
 
 
 @pytest.fixture(scope="session")

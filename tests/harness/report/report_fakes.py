@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from harness.model import (
+from migmatrix.harness.model import (
     Cause,
     Cell,
     CellResult,
     EmulatorEvidence,
-    HopEvidence,
+    LegEvidence,
     Outcome,
     Profile,
     QmpMessage,
@@ -27,7 +27,7 @@ from harness.model import (
     StreamInfo,
     Verdict,
 )
-from harness.report import BuildRow, Dropped, HopCounts, HostFacts, KnownIssueNote, RunReport
+from migmatrix.harness.report import BuildRow, Dropped, HostFacts, KnownIssueNote, LegCounts, RunReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,7 +151,7 @@ def _judge(cell: Cell) -> CellResult:
     if found is None:
         fixed = cell.profile == "rtl8139" and path == [0, 3]
         outcome, issue = (Outcome.FIXED, "rtl8139-timer") if fixed else (Outcome.OK, None)
-        return CellResult(cell, Verdict.PASS, outcome, seconds=seconds, known_issue=issue, hops=keys)
+        return CellResult(cell, Verdict.PASS, outcome, seconds=seconds, known_issue=issue, legs=keys)
     hop, rule = found
     cause = rule.cause
     signature = f"{cause.kind}:{cause.device.rpartition('/')[2]}:{cause.field}".rstrip(":")
@@ -189,19 +189,19 @@ def _first_failure(cell: Cell, path: list[int]) -> tuple[int, Rule] | None:
     return None
 
 
-def make_evidence(result: CellResult) -> Sequence[HopEvidence]:
-    """Return the hops of a cell up to the one that failed."""
+def make_evidence(result: CellResult) -> Sequence[LegEvidence]:
+    """Return the legs of a cell up to the one that failed."""
     if result.verdict is Verdict.ERROR:
         text = "write /store/ab/cd.zst: no space left on device"
-        return [HopEvidence(key="ab" * 12, stages=(), emulators=(), infrastructure=text)]
+        return [LegEvidence(key="ab" * 12, stages=(), emulators=(), infrastructure=text)]
     if result.verdict is Verdict.UNSUPPORTED:
         return []
     last = result.hop if result.hop is not None else len(result.cell.path) - 1
     last -= result.stage is Stage.SAVE
-    return [_hop(result, place, place == last) for place in range(last + 1)]
+    return [_leg(result, place, place == last) for place in range(last + 1)]
 
 
-def _hop(result: CellResult, place: int, last: bool) -> HopEvidence:
+def _leg(result: CellResult, place: int, last: bool) -> LegEvidence:
     cell, cause = result.cell, result.cause
     build, version, _ = BUILDS[_index(cell.path[place])]
     failed = last and cause is not None
@@ -228,8 +228,8 @@ def _hop(result: CellResult, place: int, last: bool) -> HopEvidence:
         qmp=_qmp(version, failed=bool(failed)),
     )
     stream = None if failed else StreamInfo(hashlib.sha256(cell.id.encode()).hexdigest(), 412_331)
-    return HopEvidence(
-        key=result.hops[place][:24], stages=tuple(stages), emulators=(emulator,), stream=stream
+    return LegEvidence(
+        key=result.legs[place][:24], stages=tuple(stages), emulators=(emulator,), stream=stream
     )
 
 
@@ -265,7 +265,7 @@ def make_report(count: int = 30_000, *, planned: int | None = None) -> RunReport
         host=HostFacts(
             "6.1.0-31-amd64", 2, "docker 20.10.24", {"cpu model": "x86-64-v3", "clock source": "tsc"}
         ),
-        hops=HopCounts(executed=39_211, reused=1_204),
+        legs=LegCounts(executed=39_211, reused=1_204),
         exit_code=1,
         command="migmatrix run -f matrices/debian.yaml -j 2",
         harness_version="0.1.0",

@@ -10,7 +10,7 @@ import pytest
 from report_browser import CHROMIUM, Page, browser
 from test_report_files import hostile_report
 
-from harness.report import RunReport, write_reports
+from migmatrix.harness.report import RunReport, write_reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

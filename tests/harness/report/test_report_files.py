@@ -14,13 +14,13 @@ from lxml import etree  # type: ignore[import-untyped]  # lxml publishes no type
 from referencing import Registry, Resource
 from report_fakes import make_report
 
-from harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
-from harness.report import RunReport, Section, write_reports
-from harness.report.html import render_html
-from harness.report.jsonfile import render_json
-from harness.report.junit import render_junit
-from harness.report.markdown import code, render_markdown
-from harness.report.text import clip, duration, tail, visible, write_atomic
+from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.report import RunReport, Section, write_reports
+from migmatrix.harness.report.html import render_html
+from migmatrix.harness.report.jsonfile import render_json
+from migmatrix.harness.report.junit import render_junit
+from migmatrix.harness.report.markdown import code, render_markdown
+from migmatrix.harness.report.text import clip, duration, tail, visible, write_atomic
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "\x00\x1b[2J\ud800\u202e\r\n]]> </script><script>alert(1)</script> | `a` ``b`` @all [x](javascript:1) &amp;"
@@ -46,7 +46,7 @@ def hostile_report(report: RunReport, text: str = HOSTILE) -> RunReport:
     cause = Cause(text, text, text, text)
     cell = Cell("m", "e1000", ("bullseye", "bookworm"))
     made = CellResult(
-        cell, Verdict.FAIL, Outcome.REGRESSION, 1, Stage.LOAD, cause, text, 0.1, text, hops=("k1", "k2")
+        cell, Verdict.FAIL, Outcome.REGRESSION, 1, Stage.LOAD, cause, text, 0.1, text, legs=("k1", "k2")
     )
     known = replace(made, cell=replace(cell, profile="igb"), outcome=Outcome.KNOWN, known_issue=text or None)
     lost = replace(made, cell=replace(cell, profile="VGA"), verdict=Verdict.ERROR, outcome=Outcome.INCOMPLETE)

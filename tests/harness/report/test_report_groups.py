@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from report_fakes import make_results
 
-from harness.model import Cause, Cell, CellResult, Outcome, Profile, Stage, Verdict
-from harness.report import RunReport, Section, group
-from harness.report.chains import ChainKind, chain_findings
-from harness.report.data import natural, repeat_command, section_of
+from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Profile, Stage, Verdict
+from migmatrix.harness.report import RunReport, Section, group
+from migmatrix.harness.report.chains import ChainKind, chain_findings
+from migmatrix.harness.report.data import natural, repeat_command, section_of
 
 
 def failed(cell: Cell, signature: str = "s", hop: int = 1) -> CellResult:

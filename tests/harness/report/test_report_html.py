@@ -12,10 +12,10 @@ import pytest
 from report_fakes import make_evidence
 from test_report_files import HOSTILE, hostile_report
 
-from harness.model import Cell, HopEvidence, Outcome, Verdict
-from harness.report import KnownIssueNote, RunReport, Section
-from harness.report.html import render_html, web_link
-from harness.report.html_data import encode, ordered
+from migmatrix.harness.model import Cell, LegEvidence, Outcome, Verdict
+from migmatrix.harness.report import KnownIssueNote, RunReport, Section
+from migmatrix.harness.report.html import render_html, web_link
+from migmatrix.harness.report.html_data import encode, ordered
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -115,11 +115,11 @@ def test_evidence_and_messages_are_bounded(small: RunReport) -> None:
     ]
     asked: list[str] = []
 
-    def noisy(result: Any) -> list[HopEvidence]:
+    def noisy(result: Any) -> list[LegEvidence]:
         asked.append(result.cell.id)
-        hop = make_evidence(base)[-1]
-        loud = replace(hop.emulators[0], stderr="y" * 1_000_000, qmp=hop.emulators[0].qmp * 500)
-        return [replace(hop, emulators=(loud,))]
+        leg = make_evidence(base)[-1]
+        loud = replace(leg.emulators[0], stderr="y" * 1_000_000, qmp=leg.emulators[0].qmp * 500)
+        return [replace(leg, emulators=(loud,))]
 
     page = render_html(replace(small, results=many, evidence=noisy))
     assert len(page) < 8_000_000

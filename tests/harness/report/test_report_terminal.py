@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
-from harness.report import Dropped, Progress, RunReport, render_terminal
+from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.report import Dropped, Progress, RunReport, render_terminal
 
 
 class Clock:
@@ -78,7 +78,7 @@ def test_summary_of_a_green_run_is_short(small: RunReport) -> None:
         "ship: nothing unexpected in 1 cell",
         "  cells    1 of 1: 1 pass",
         "  outcome  1 ok",
-        "  hops     39,211 run, 1,204 reused, 38 min 12 s",
+        "  legs     39,211 run, 1,204 reused, 38 min 12 s",
     ]
 
 
@@ -96,28 +96,28 @@ def test_plain_progress_is_driven_by_events_and_the_clock() -> None:
     clock = Clock()
     target, out = console()
     with Progress(target, clock=clock, interval=10) as progress:
-        progress.start(total_cells=100, total_hops=40)
+        progress.start(total_cells=100, total_legs=40)
         for _ in range(20):
             clock.now += 1
-            progress.hop_done()
-        progress.hop_done(reused=True)
+            progress.leg_done()
+        progress.leg_done(reused=True)
     assert out.getvalue().splitlines() == [
-        "0 of 100 cells done, 0 of 40 hops, 0.0 s so far",
-        "0 of 100 cells done, 10 of 40 hops, 1.0 hops/s, 10 s so far, about 30 s left",
-        "0 of 100 cells done, 20 of 40 hops, 1.0 hops/s, 20 s so far, about 20 s left",
-        "0 of 100 cells done, 21 of 40 hops, 1.0 hops/s, 20 s so far, about 18 s left",
+        "0 of 100 cells done, 0 of 40 legs, 0.0 s so far",
+        "0 of 100 cells done, 10 of 40 legs, 1.0 hops/s, 10 s so far, about 30 s left",
+        "0 of 100 cells done, 20 of 40 legs, 1.0 hops/s, 20 s so far, about 20 s left",
+        "0 of 100 cells done, 21 of 40 legs, 1.0 hops/s, 20 s so far, about 18 s left",
     ]
 
 
-def test_the_rate_counts_the_time_of_the_hops_before_the_first_cell() -> None:
+def test_the_rate_counts_the_time_of_the_legs_before_the_first_cell() -> None:
     clock = Clock()
     target, out = console()
     progress = Progress(target, clock=clock, interval=10)
     for _ in range(21):
-        progress.hop_done()
+        progress.leg_done()
         clock.now += 1
-    progress.start(total_cells=100, total_hops=42)
-    assert out.getvalue() == "0 of 100 cells done, 21 of 42 hops, 1.0 hops/s, 21 s so far, about 21 s left\n"
+    progress.start(total_cells=100, total_legs=42)
+    assert out.getvalue() == "0 of 100 cells done, 21 of 42 legs, 1.0 hops/s, 21 s so far, about 21 s left\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -155,13 +155,13 @@ def test_a_terminal_gets_a_line_that_is_repainted_and_left_whole_at_the_end() ->
     progress.start(2, 2)
     for _ in range(2):
         clock.now += 1
-        progress.hop_done()
+        progress.leg_done()
     progress.close()
     progress.close()
     text = out.getvalue()
     assert "\x1b[2K" in text  # erases the line before it is painted again
     last, cursor_is_back = text.rstrip().splitlines()[-2:]
-    assert "0 of 2 cells done, 2 of 2 hops, 1.0 hops/s, 2.0 s so far" in last
+    assert "0 of 2 cells done, 2 of 2 legs, 1.0 hops/s, 2.0 s so far" in last
     assert cursor_is_back == "\x1b[?25h"
 
 

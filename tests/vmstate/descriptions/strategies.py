@@ -10,8 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from vmstate import fields as f
-from vmstate.description import Field, Pointers, VMState
+from migmatrix.vmstate.device import fields as f
+from migmatrix.vmstate.device.description import Field, Pointers, VMState
 
 _RANGES: dict[str, tuple[int, int]] = {
     "int8": (-(1 << 7), (1 << 7) - 1),
@@ -120,7 +120,7 @@ def descriptions(draw: st.DrawFn, name: str = "d", depth: int = 2, fresh: bool =
 
 def _at(field: Field, version: int) -> Field:
     """A queue is loaded at its field's version, so the field exists from that version on only."""
-    from vmstate.record import replace
+    from migmatrix.vmstate.record import replace
 
     if field.info is None or field.vmsd is None or field.version <= version:
         return field
@@ -129,7 +129,7 @@ def _at(field: Field, version: int) -> Field:
 
 def _subsection(vmsd: VMState) -> VMState:
     """Its fields live under names of their own, in the same state; sent when the state says so."""
-    from vmstate.record import replace
+    from migmatrix.vmstate.record import replace
 
     fields = tuple(
         replace(field, attr=_own(field.attr), count=_own(field.count), size=_own(field.size))

@@ -10,9 +10,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from vmstate.accept import Local, RefusalKind, accepts
-from vmstate.description import Info, VMState
-from vmstate.events import (
+from migmatrix.vmstate.check.accept import Local, RefusalKind, accepts
+from migmatrix.vmstate.check.schema import Schema, load_schema
+from migmatrix.vmstate.device.description import Info, VMState
+from migmatrix.vmstate.device.fields import buffer, custom, int32_le, struct, uint8, uint32, uint32_equal
+from migmatrix.vmstate.device.interpret import save_section
+from migmatrix.vmstate.view.stream import Stream, read_stream
+from migmatrix.vmstate.wire.constants import RamFlag, SectionType
+from migmatrix.vmstate.wire.events import (
     Configuration,
     ConfigurationSubsection,
     Eof,
@@ -22,12 +27,7 @@ from vmstate.events import (
     SectionStart,
     VmDescription,
 )
-from vmstate.fields import buffer, custom, int32_le, struct, uint8, uint32, uint32_equal
-from vmstate.interpret import save_section
-from vmstate.ramevents import RamBlock, RamMark, RamTotal
-from vmstate.schema import Schema, load_schema
-from vmstate.stream import Stream, read_stream
-from vmstate.wire import RamFlag, SectionType
+from migmatrix.vmstate.wire.ramevents import RamBlock, RamMark, RamTotal
 
 
 class Device(NamedTuple):

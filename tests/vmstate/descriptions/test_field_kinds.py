@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from vmstate.description import Field, Pointers, VMState
-from vmstate.errors import StreamError
-from vmstate.fields import (
+from migmatrix.vmstate.device.description import Field, Pointers, VMState
+from migmatrix.vmstate.device.fields import (
     bitmap,
     boolean,
     buffer,
@@ -40,7 +39,8 @@ from vmstate.fields import (
     vstruct,
     with_tmp,
 )
-from vmstate.interpret import load_state, save_state
+from migmatrix.vmstate.device.interpret import load_state, save_state
+from migmatrix.vmstate.errors import StreamError
 
 
 class Row(NamedTuple):

@@ -10,13 +10,20 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from strategies import before, descriptions, states
 
-from vmstate.decode import decode
-from vmstate.errors import StreamError
-from vmstate.interpret import BytesSource, Style, load_from, load_state, save_section, save_state
-from vmstate.vmdesc import parse_vmdesc
+from migmatrix.vmstate.device.interpret import (
+    BytesSource,
+    Style,
+    load_from,
+    load_state,
+    save_section,
+    save_state,
+)
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.decode import decode
+from migmatrix.vmstate.view.vmdesc import parse_vmdesc
 
 if TYPE_CHECKING:
-    from vmstate.description import VMState
+    from migmatrix.vmstate.device.description import VMState
 
 CALM = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=60)
 

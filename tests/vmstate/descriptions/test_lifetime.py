@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vmstate.description import Bump, VMState
-from vmstate.fields import struct, uint8, validate
-from vmstate.lifetime import lives, release_key, resolve
+from migmatrix.vmstate.device.description import Bump, VMState
+from migmatrix.vmstate.device.fields import struct, uint8, validate
+from migmatrix.vmstate.device.lifetime import lives, release_key, resolve
 
 SUB = VMState("d/new", (uint8("n"),), since="8.0", until="8.0.1")
 INNER = VMState("in", (uint8("a"), uint8("b", since="7.0")))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmstate.description import MigrationPriority, VMState
-from vmstate.fields import uint8
-from vmstate.interpret import BytesSource, Kind, VMStateError
-from vmstate.registry import LegacyHandlers, Registry
+from migmatrix.vmstate.device.description import MigrationPriority, VMState
+from migmatrix.vmstate.device.fields import uint8
+from migmatrix.vmstate.device.interpret import BytesSource, Kind, VMStateError
+from migmatrix.vmstate.device.registry import LegacyHandlers, Registry
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 DMA = VMState("dma", (uint8("v"),), version_id=1)
 NET = VMState("virtio-net", (uint8("v"),), version_id=11)

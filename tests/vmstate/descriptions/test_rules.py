@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmstate.description import HookError, Info, Pointers, Slot, VMState
-from vmstate.fields import (
+from migmatrix.vmstate.device.description import HookError, Info, Pointers, Slot, VMState
+from migmatrix.vmstate.device.fields import (
     buffer,
     custom,
     gtree,
@@ -20,7 +20,7 @@ from vmstate.fields import (
     uint32_equal,
     validate,
 )
-from vmstate.interpret import (
+from migmatrix.vmstate.device.interpret import (
     BytesSource,
     Frame,
     Kind,
@@ -30,10 +30,10 @@ from vmstate.interpret import (
     load_state,
     save_state,
 )
-from vmstate.window import Window
+from migmatrix.vmstate.wire.window import Window
 
 if TYPE_CHECKING:
-    from vmstate.engine.protocols import Reading, Writing
+    from migmatrix.vmstate.device.protocols import Reading, Writing
 
 
 def refused(vmsd: VMState, state: object, data: bytes, version: int | None = None) -> VMStateError:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmstate.schema import SchemaDescription, SchemaField
-from vmstate.schema_read import cut
+from migmatrix.vmstate.check.schema import SchemaDescription, SchemaField
+from migmatrix.vmstate.check.schema_read import cut
 
 PAIR = SchemaDescription("pair", 1, 0, (SchemaField("a", 0, False, 1), SchemaField("b", 0, False, 2)))
 MORE = SchemaDescription("dev/more", 1, 0, (SchemaField("m", 0, False, 1),))

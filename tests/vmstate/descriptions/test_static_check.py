@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from vmstate.errors import StreamError
-from vmstate.schema import Schema, load_schema
-from vmstate.static_check import Sent, static_check, static_check_both
-from vmstate.vmdesc import DeviceDesc, FieldDesc, VmDesc, VmsdDesc
+from migmatrix.vmstate.check.schema import Schema, load_schema
+from migmatrix.vmstate.check.static_check import Sent, static_check, static_check_both
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.vmdesc import DeviceDesc, FieldDesc, VmDesc, VmsdDesc
 
 
 def field(name: str, size: int = 4, version: int = 0, **more: Any) -> dict[str, Any]:

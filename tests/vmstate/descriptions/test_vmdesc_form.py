@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 from stream_data import load
 
-from vmstate.decode import Node, decode, leaves
-from vmstate.description import Pointers, VMState
-from vmstate.fields import boolean, buffer, qtailq, struct, uint8, uint16, uint32, unused, vstruct, with_tmp
-from vmstate.interpret import Style, save_section, save_state, style_of
-from vmstate.stream import read_stream
-from vmstate.vmdesc import parse_vmdesc
+from migmatrix.vmstate.device.description import Pointers, VMState
+from migmatrix.vmstate.device.fields import (
+    boolean,
+    buffer,
+    qtailq,
+    struct,
+    uint8,
+    uint16,
+    uint32,
+    unused,
+    vstruct,
+    with_tmp,
+)
+from migmatrix.vmstate.device.interpret import Style, save_section, save_state, style_of
+from migmatrix.vmstate.view.decode import Node, decode, leaves
+from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.view.vmdesc import parse_vmdesc
 
 PAIR = VMState("pair", (uint8("a"), uint16("b")))
 LOOSE = VMState(

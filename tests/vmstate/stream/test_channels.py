@@ -8,22 +8,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmstate.channel import ChannelReader, PreemptReader
-from vmstate.errors import StreamError
-from vmstate.events import Command, Event, Packaged
-from vmstate.learned import LearnedDelimiter
-from vmstate.multifd import DeviceStatePacket, MultifdFlag, MultifdInit, MultifdPacket, MultifdReader, inflate
-from vmstate.ram import RamState
-from vmstate.ramevents import PageRun, RamBlock, page_records
-from vmstate.ramimage import RamImage
-from vmstate.reader import StreamReader
-from vmstate.returnpath import ReceivedBitmap, RequestPages, ReturnMessage, ReturnPathReader
-from vmstate.signal import Signal
-from vmstate.stream import read_stream
-from vmstate.wire import ReturnCode
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.learned import LearnedDelimiter
+from migmatrix.vmstate.view.ramimage import RamImage
+from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.wire.channel import ChannelReader, PreemptReader
+from migmatrix.vmstate.wire.constants import ReturnCode
+from migmatrix.vmstate.wire.events import Command, Event, Packaged
+from migmatrix.vmstate.wire.multifd import (
+    DeviceStatePacket,
+    MultifdFlag,
+    MultifdInit,
+    MultifdPacket,
+    MultifdReader,
+    inflate,
+)
+from migmatrix.vmstate.wire.ram import RamState
+from migmatrix.vmstate.wire.ramevents import PageRun, RamBlock, page_records
+from migmatrix.vmstate.wire.reader import StreamReader
+from migmatrix.vmstate.wire.returnpath import ReceivedBitmap, RequestPages, ReturnMessage, ReturnPathReader
+from migmatrix.vmstate.wire.signal import Signal
 
 if TYPE_CHECKING:
-    from vmstate.window import Buffer
+    from migmatrix.vmstate.wire.window import Buffer
 
 Load = Callable[[str], bytes]
 PAGE = bytes(range(256)) * 16

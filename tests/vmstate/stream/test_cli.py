@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from harness.errors import UserError
-from harness.stream_cli import main
+from migmatrix.harness.commands.stream import main
+from migmatrix.harness.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def run(*args: str | Path) -> Result:
 
 def command(*args: str | Path) -> subprocess.CompletedProcess[str]:
     """The same through the door, in a process of its own."""
-    argv = [sys.executable, "-c", "from harness.cli import main; main()", "stream", *map(str, args)]
+    argv = [sys.executable, "-c", "from migmatrix.harness.cli import main; main()", "stream", *map(str, args)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
@@ -148,7 +148,14 @@ def test_help_names_every_command_and_option(files: dict[str, Path]) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_bug(files: dict[str, Path]) -> None:
-    argv = [sys.executable, "-c", "from harness.cli import main; main()", "stream", "show", "--fields"]
+    argv = [
+        sys.executable,
+        "-c",
+        "from migmatrix.harness.cli import main; main()",
+        "stream",
+        "show",
+        "--fields",
+    ]
     with subprocess.Popen(
         [*argv, str(files["q35-7.2.22"])], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -167,9 +174,9 @@ def test_streams_are_read_without_the_rest_of_the_program(files: dict[str, Path]
         "docker",
         "zstandard",
         "importlib.metadata",
-        "vmstate.compare",
+        "migmatrix.vmstate.view.compare",
     )
-    check = f"import sys; from harness.stream_cli import main; main(['show', {str(files['none-5.2.0'])!r}]); "
+    check = f"import sys; from migmatrix.harness.commands.stream import main; main(['show', {str(files['none-5.2.0'])!r}]); "
     check += f"sys.stderr.write(' '.join(name for name in {heavy!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from vmstate.decode import Value, decode, leaves
-from vmstate.errors import StreamError
-from vmstate.vmdesc import find_vmdesc, parse_vmdesc
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.decode import Value, decode, leaves
+from migmatrix.vmstate.view.vmdesc import find_vmdesc, parse_vmdesc
 
 
 def vmdesc(*fields: dict[str, Any], subsections: list[dict[str, Any]] | None = None) -> bytes:

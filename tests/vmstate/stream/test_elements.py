@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vmstate.commands import advise, discard, ping, recv_bitmap
-from vmstate.errors import StreamError
-from vmstate.events import (
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.wire.commands import advise, discard, ping, recv_bitmap
+from migmatrix.vmstate.wire.constants import CommandCode, RamFlag, SectionType
+from migmatrix.vmstate.wire.events import (
     Command,
     Configuration,
     ConfigurationSubsection,
@@ -20,7 +21,7 @@ from vmstate.events import (
     Trailing,
     VmDescription,
 )
-from vmstate.ramevents import (
+from migmatrix.vmstate.wire.ramevents import (
     MappedData,
     MappedHeader,
     PageRun,
@@ -32,8 +33,7 @@ from vmstate.ramevents import (
     page_records,
     zero_records,
 )
-from vmstate.reader import StreamReader, Walk
-from vmstate.wire import CommandCode, RamFlag, SectionType
+from migmatrix.vmstate.wire.reader import StreamReader, Walk
 
 HEADER = b"QEVM" + b"\0\0\0\3"
 CONFIG = b"\x07" + b"\0\0\0\1" + b"m"

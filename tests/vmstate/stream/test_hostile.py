@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_data import MAIN, load
 
-from vmstate.accounting import account
-from vmstate.compare import diff
-from vmstate.digest import digest
-from vmstate.errors import StreamError
-from vmstate.multifd import MultifdReader
-from vmstate.outline import outline
-from vmstate.reader import StreamReader, Walk
-from vmstate.returnpath import ReturnPathReader
-from vmstate.stream import Stream, read_stream
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.accounting import account
+from migmatrix.vmstate.view.compare import diff
+from migmatrix.vmstate.view.digest import digest
+from migmatrix.vmstate.view.outline import outline
+from migmatrix.vmstate.view.stream import Stream, read_stream
+from migmatrix.vmstate.wire.multifd import MultifdReader
+from migmatrix.vmstate.wire.reader import StreamReader, Walk
+from migmatrix.vmstate.wire.returnpath import ReturnPathReader
 
 SMALL = [load(name) for name in MAIN if name.startswith("none-")]
 HEAD = b"QEVM\0\0\0\3\x07\0\0\0\1m"

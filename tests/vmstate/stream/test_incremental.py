@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_data import load
 
-from vmstate.errors import StreamError
-from vmstate.learned import LearnedDelimiter
-from vmstate.ramevents import PageRun
-from vmstate.reader import StreamReader
-from vmstate.signal import Signal
-from vmstate.stream import read_stream
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.learned import LearnedDelimiter
+from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.reader import StreamReader
+from migmatrix.vmstate.wire.signal import Signal
 
 if TYPE_CHECKING:
-    from vmstate.events import Event
+    from migmatrix.vmstate.wire.events import Event
 
 Load = Callable[[str], bytes]
 

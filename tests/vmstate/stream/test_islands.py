@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmstate.islands import expand
+from migmatrix.vmstate.view.opaque import expand
 
 MMIO = "virtio-mmio@00000000feb00e00/virtio-rng"
 PREFIX = bytes.fromhex(

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmstate.errors import StreamError
-from vmstate.ramevents import (
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.ramimage import Difference, RamImage, differ, xbzrle_decode
+from migmatrix.vmstate.wire.ramevents import (
     MappedData,
     MappedHeader,
     RamBlock,
@@ -20,10 +21,9 @@ from vmstate.ramevents import (
     page_records,
     zero_records,
 )
-from vmstate.ramimage import Difference, RamImage, differ, xbzrle_decode
 
 if TYPE_CHECKING:
-    from vmstate.events import Event
+    from migmatrix.vmstate.wire.events import Event
 
 ONE, TWO = b"\1" * 4096, b"\2" * 4096
 BLOCK = RamBlock("a", 0x10000)

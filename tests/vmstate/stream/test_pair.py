@@ -10,14 +10,14 @@ import pytest
 from long_stream import BLOCK, guest
 from stream_data import load
 
-from vmstate.accounting import account
-from vmstate.compare import diff
-from vmstate.pair import PIECE, Mapped, read_pair
-from vmstate.ramevents import PageRun
-from vmstate.ramimage import Difference, differ
-from vmstate.stream import Stream, read_stream
-from vmstate.window import words_of
-from vmstate.wire import RamFlag
+from migmatrix.vmstate.view.accounting import account
+from migmatrix.vmstate.view.compare import diff
+from migmatrix.vmstate.view.pair import PIECE, Mapped, read_pair
+from migmatrix.vmstate.view.ramimage import Difference, differ
+from migmatrix.vmstate.view.stream import Stream, read_stream
+from migmatrix.vmstate.wire.constants import RamFlag
+from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.window import words_of
 
 NAMES = ("q35-7.2.22", "q35-7.2.22-again", "q35-11.1.3", "none-5.2.0")
 PAGES = 5000  # more than one event, and more memory than is looked at without a helper

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmstate.decode import decode, leaves
-from vmstate.pci import ConfigSpace, describe_offset
-from vmstate.stream import read_stream
+from migmatrix.vmstate.view.decode import decode, leaves
+from migmatrix.vmstate.view.pci import ConfigSpace, describe_offset
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

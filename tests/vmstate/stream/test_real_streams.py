@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 from stream_checks import Counts, check_flips
 
-from vmstate.accounting import account
-from vmstate.compare import diff, lookup, values
-from vmstate.decode import Node, decode, leaves
-from vmstate.digest import digest
-from vmstate.ramevents import PageRun
-from vmstate.stream import Stream, flat, read_stream
-from vmstate.vmdesc import find_vmdesc
-from vmstate.volatile import mask
+from migmatrix.vmstate.view.accounting import account
+from migmatrix.vmstate.view.compare import diff, lookup, values
+from migmatrix.vmstate.view.decode import Node, decode, leaves
+from migmatrix.vmstate.view.digest import digest
+from migmatrix.vmstate.view.stream import Stream, flat, read_stream
+from migmatrix.vmstate.view.vmdesc import find_vmdesc
+from migmatrix.vmstate.view.volatile import mask
+from migmatrix.vmstate.wire.ramevents import PageRun
 
 Load = Callable[[str], bytes]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmstate.digest import digest
-from vmstate.stream import read_stream
-from vmstate.volatile import mask
+from migmatrix.vmstate.view.digest import digest
+from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.view.volatile import mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vmstate.decode import Value
+    from migmatrix.vmstate.view.decode import Value
 
 RTC = "mc146818rtc"
 TIME = {0x00, 0x02, 0x04, 0x06, 0x07, 0x08, 0x09, 0x32}

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sections import machine, real_sections, take
 
-from emulator.devices.cpu import X86Cpu
-from emulator.errors import DeviceError
-from emulator.optionrecords import DeviceOption
-from vmstate.engine.errors import Kind
-from vmstate.interpret import BytesSource, VMStateError
+from migmatrix.emulator.devices.cpu import X86Cpu
+from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.options.records import DeviceOption
+from migmatrix.vmstate.device.errors import Kind
+from migmatrix.vmstate.device.interpret import BytesSource, VMStateError
 
 if TYPE_CHECKING:
-    from emulator.machine import Machine
+    from migmatrix.emulator.machine import Machine
 
 
 def _move(source: Machine, destination: Machine, idstr: str, instance: int = 0) -> Any:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sections import BUILDS, devices_of, machine, real_sections, take
 
-from vmstate.decode import decode, leaves
-from vmstate.engine.errors import Kind
-from vmstate.interpret import BytesSource, VMStateError, style_of
-from vmstate.vmdesc import parse_vmdesc
-from vmstate.volatile import mask
+from migmatrix.vmstate.device.errors import Kind
+from migmatrix.vmstate.device.interpret import BytesSource, VMStateError, style_of
+from migmatrix.vmstate.view.decode import decode, leaves
+from migmatrix.vmstate.view.vmdesc import parse_vmdesc
+from migmatrix.vmstate.view.volatile import mask
 
 if TYPE_CHECKING:
-    from vmstate.registry import Entry
+    from migmatrix.vmstate.device.registry import Entry
 
 _SUBSECTION = re.compile(rb"\x05.[a-z0-9_]+/[a-z0-9_/]+", re.DOTALL)
 
@@ -47,7 +47,7 @@ def test_a_machine_has_the_same_sections_in_the_same_order(build: str) -> None:
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_a_new_guest_is_in_the_state_of_a_new_real_one(build: str) -> None:
-    """But for clocks, and for what QEMU saves without having set it (`vmstate.volatile`)."""
+    """But for clocks, and for what QEMU saves without having set it (`vmstate.view.volatile`)."""
     release = BUILDS[build]
     for entry, section in zip(devices_of(machine(release)), real_sections("paused", build), strict=True):
         saved = entry.save(style=style_of(release))

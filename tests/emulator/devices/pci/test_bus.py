@@ -2,10 +2,10 @@
 
 import pytest
 
-from emulator.errors import FatalError
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import load
+from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
 
 
 def machine(*devices: str, board: str = "pc-q35", release: str = "7.2") -> Machine:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from emulator.devices.pci import capabilities as caps
-from emulator.devices.pci.check import Rule, refusal
-from emulator.devices.pci.config import BRIDGE, EXPRESS, IO, MEM, MEM64, ConfigSpace
-from vmstate.pci import ConfigSpace as Described
+from migmatrix.emulator.devices.pci import capabilities as caps
+from migmatrix.emulator.devices.pci.check import Rule, refusal
+from migmatrix.emulator.devices.pci.config import BRIDGE, EXPRESS, IO, MEM, MEM64, ConfigSpace
+from migmatrix.vmstate.view.pci import ConfigSpace as Described
 
 
 def other(space: ConfigSpace, offset: int, value: int) -> bytes:

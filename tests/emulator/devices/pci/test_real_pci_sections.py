@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import load
-from vmstate.engine.source import BytesSource
-from vmstate.registry import Entry
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
+from migmatrix.vmstate.device.registry import Entry
+from migmatrix.vmstate.device.source import BytesSource
 
 Q35 = [
     "pcie-root-port,id=rp0,chassis=1,slot=1",

@@ -2,12 +2,12 @@
 
 import pytest
 
-from emulator.machine import Machine, build_machine
-from emulator.options import parse
-from emulator.release import load
-from vmstate.engine.errors import VMStateError
-from vmstate.engine.source import BytesSource
-from vmstate.engine.virtio import VirtioPci, read_virtio_pci
+from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.parse import parse
+from migmatrix.emulator.release import load
+from migmatrix.vmstate.check.virtio import VirtioPci, read_virtio_pci
+from migmatrix.vmstate.device.errors import VMStateError
+from migmatrix.vmstate.device.source import BytesSource
 
 
 def machine(release: str, type_: str, *argv: str) -> Machine:
@@ -57,7 +57,7 @@ def test_queues_of_the_document(case: int, source: str, destination: str, type_:
 
 
 def test_case_4_is_not_possible() -> None:
-    from emulator.errors import FatalError
+    from migmatrix.emulator.errors import FatalError
 
     with pytest.raises(FatalError, match="unsupported machine type"):
         machine("5.1", "pc-q35-5.2", *BLK)

@@ -1,0 +1,1 @@
+"""The command line: all of typer, and nothing else imports it; `main` has the application."""

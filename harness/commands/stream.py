@@ -1,0 +1,298 @@
+"""`migmatrix stream show|diff|check|digest FILE...`: reads migration streams from files.
+
+Exit codes: 0 fine or equal; 1 an invalid stream or a difference was found; 2 the user's mistake.
+
+Rule: showing half a gigabyte takes less time than importing typer, so options are read by argparse here, and each
+command imports the part of `vmstate` that only it needs. What is read stays until the end, so that looking for
+garbage is off.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from argparse import ArgumentParser, HelpFormatter, Namespace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from migmatrix.harness.errors import ExitCode, UserError
+from migmatrix.harness.streams.file import Source, open_stream
+from migmatrix.vmstate.view.stream import Section, Stream, read_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from migmatrix.vmstate.view.compare import Change
+
+__all__ = ["main"]
+
+_INVALID: Final = ExitCode.REGRESSIONS
+_WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` begin with; its exit code. UserError for the user's mistakes."""
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        _say(_usage())
+        return ExitCode.OK if arguments else ExitCode.USAGE
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        raise UserError(f"there is no command 'stream {name}', only {', '.join(_COMMANDS)}")
+    command, options = _COMMANDS[name]
+    gc.disable()
+    code = command(_parser(name, command.__doc__, *options).parse_intermixed_args(rest))
+    sys.stdout.flush()  # a reader that is gone is met here, not at the exit
+    return code
+
+
+# -- options -----------------------------------------------------------------------------------
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog.removeprefix('migmatrix ')}: {message}")
+
+
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "files": {"nargs": "+", "metavar": "FILE", "help": "streams, plain, .gz or .zst"},
+    "first": {"metavar": "FILE", "help": "stream, plain, .gz or .zst"},
+    "second": {"metavar": "FILE", "help": "the other one"},
+    "--section": {
+        "metavar": "GLOB",
+        "help": "sections of this name, as idstr or idstr#instance, with fields",
+    },
+    "--device": {"metavar": "GLOB", "help": "sections whose last part is this, with fields"},
+    "--fields": {"action": "store_true", "help": "fields of all sections"},
+    "--pages": {"action": "store_true", "help": "runs of memory pages"},
+    "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
+    "--volatile": {"action": "store_true", "help": "show also what does not count"},
+    "--json": {"action": "store_true", "help": "for machines"},
+}
+
+
+def _parser(name: str, what: str | None, *options: str) -> ArgumentParser:
+    parser = _Parser(
+        f"migmatrix stream {name}",
+        description=what,
+        allow_abbrev=False,
+        formatter_class=lambda prog: HelpFormatter(prog, width=_WIDTH),
+    )
+    for option in options:
+        parser.add_argument(option, **_OPTIONS[option])
+    return parser
+
+
+def _usage() -> str:
+    lines = (f"  {name:8} {command.__doc__}" for name, (command, *_) in _COMMANDS.items())
+    return "\n".join(
+        ("usage: migmatrix stream COMMAND FILE...", "", *lines, "", "COMMAND --help tells its options")
+    )
+
+
+# -- what is shared ----------------------------------------------------------------------------
+
+
+def _read(source: Source) -> Stream:
+    return read_stream(source.data, strict=False, release=source.release)
+
+
+def _valid(stream: Stream, path: str) -> bool:
+    """Whether the stream was read to its end; if not, a word on standard error."""
+    if stream.error is not None:
+        sys.stderr.write(f"{path}: {stream.error}\n")
+    return stream.error is None
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _matches(names: tuple[str, str], pattern: str) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
+
+
+# -- show --------------------------------------------------------------------------------------
+
+
+def _show(options: Namespace) -> int:
+    """Show what streams hold: memory by block, sections, commands; fields on demand."""
+    from migmatrix.vmstate.view.outline import outline, page_runs  # noqa: PLC0415 - see the rule above
+
+    narrow = options.section is not None or options.device is not None
+    code = 0
+    for path in options.files:
+        with open_stream(path) as source:
+            stream = _read(source)
+            found = {"file": path, **outline(stream, _wanted(options))}
+            if options.pages:
+                found["pages"] = list(page_runs(stream))
+        if narrow:
+            found["sections"] = [s for s in found["sections"] if "fields" in s]
+            if not found["sections"]:
+                raise UserError(f"{path!r} has no section {options.section or options.device!r}")
+        _say(json.dumps(found)) if options.json else _render(found, narrow)
+        code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
+    return code
+
+
+def _wanted(options: Namespace) -> Callable[[Section], bool]:
+    section, device = options.section, options.device
+
+    def wanted(candidate: Section) -> bool:
+        name, instance = candidate.key
+        last = name.rsplit("/", 1)[-1]
+        return (
+            bool(options.fields)
+            or (section is not None and _matches((name, f"{name}#{instance}"), section))
+            or (device is not None and _matches((last, f"{last}#{instance}"), device))
+        )
+
+    return wanted
+
+
+def _render(found: dict[str, Any], narrow: bool) -> None:
+    if not narrow:
+        _render_head(found)
+    for entry in found["sections"]:
+        _render_section(entry)
+    if not narrow:
+        _render_tail(found)
+    for run in found.get("pages", ()):
+        _say(f"{run['offset']:#010x}  {run['block']}[{run['first']:#x}]  {run['count']} {run['kind']}")
+
+
+def _render_head(found: dict[str, Any]) -> None:
+    capabilities = ", ".join(found["capabilities"]) or "none"
+    _say(f"{found['file']}: {found['size']} bytes, machine {found['machine'] or 'not named'}")
+    _say(f"  announced capabilities: {capabilities}")
+    if found["uuid"]:
+        _say(f"  uuid: {found['uuid']}")
+    for block in found["ram"]:
+        kinds = {k: v for k, v in block.items() if k not in {"name", "used_length", "address"}}
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no pages"
+        _say(f"  ram {block['name']}: {block['used_length']:#x} bytes, {counts}")
+
+
+def _render_section(entry: dict[str, Any]) -> None:
+    name = f"{entry['name']}#{entry['instance']} v{entry['version']}"
+    footer = "" if entry["footer"] else ", no footer"
+    _say(f"{entry['offset']:#010x}  {entry['kind']:<5}  {name}  {entry['size']} bytes{footer}")
+    for field in entry.get("fields", ()):
+        _say(f"    {field['offset']:#010x}  {field['path']} = {_value(field['value'])}  ({field['type']})")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + " ".join(map(str, value)) + "]"
+    return f"{value} ({value:#x})" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _render_tail(found: dict[str, Any]) -> None:
+    for command in found["commands"]:
+        arguments = {k: v for k, v in command.items() if k not in {"offset", "name"}}
+        _say(f"{command['offset']:#010x}  command  {command['name']} {arguments or ''}".rstrip())
+    described = found["description"]
+    if described:
+        _say(
+            f"{described['offset']:#010x}  description of {described['devices']} devices, {described['size']} bytes"
+        )
+    lost = found["undelimited"]
+    if lost:
+        _say(
+            f"{lost['offset']:#010x}  nothing tells the length of {lost['section']!r}: {lost['size']} bytes not read"
+        )
+    if found["trailing"]:
+        _say(f"{found['trailing']} bytes after the end")
+    if found["error"]:
+        _say(f"invalid: {found['error']}")
+
+
+# -- diff, check, digest -----------------------------------------------------------------------
+
+
+def _diff(options: Namespace) -> int:
+    """Say what differs between two streams; values that change by themselves do not count."""
+    from migmatrix.harness.streams.from_end import FromEnd  # noqa: PLC0415 - see the rule above
+    from migmatrix.vmstate.view.compare import Change, diff  # noqa: PLC0415
+    from migmatrix.vmstate.view.pair import read_pair  # noqa: PLC0415
+
+    with open_stream(options.first) as a, open_stream(options.second) as b:
+        left, right = read_pair(a, b, FromEnd if len(os.sched_getaffinity(0)) > 1 else None)
+        if not (_valid(left, options.first) & _valid(right, options.second)):
+            return _INVALID
+        found = diff(left, right, ram=not options.no_pages)
+    changes = [c for c in found if _concerns(c, options.section, options.device)]
+    shown = [c for c in changes if options.volatile or not c.volatile]
+    if options.json:
+        _say(json.dumps([{s: getattr(c, s) for s in Change.__match_args__} for c in shown]))
+    else:
+        for change in shown:
+            _say(_line(change))
+        _say(f"{len(shown)} differences, {len(changes) - len(shown)} that do not count not shown")
+    return _INVALID if any(not c.volatile for c in changes) else 0
+
+
+def _concerns(change: Change, section: str | None, device: str | None) -> bool:
+    name = change.section
+    idstr = name.rsplit("#", 1)[0]
+    last = name.rsplit("/", 1)[-1]
+    by_section = section is None or _matches((idstr, name), section)
+    return by_section and (device is None or _matches((last.rsplit("#", 1)[0], last), device))
+
+
+def _line(change: Change) -> str:
+    where = f"{change.section} {change.path}".rstrip()
+    why = f"  ({change.volatile})" if change.volatile else ""
+    if change.kind == "ram-content":
+        return f"{change.kind:<11} {where}: {change.a} {change.b}{why}"
+    return f"{change.kind:<11} {where}: {change.a or 'absent'} -> {change.b or 'absent'}{why}"
+
+
+def _check(options: Namespace) -> int:
+    """Check that streams are complete: every byte belongs to an element and is written back the same."""
+    from migmatrix.vmstate.view.accounting import account  # noqa: PLC0415 - see the rule above
+
+    code = 0
+    for path in options.files:
+        with open_stream(path) as source:
+            found = account(_read(source), source.data)
+        code = code or (0 if found.complete else _INVALID)
+        counts = {"size": found.size, "elements": found.elements}
+        if options.json:
+            _say(json.dumps({"file": path, **counts, "by_kind": found.by_kind, "problems": found.problems}))
+            continue
+        word = "complete" if found.complete else "invalid"
+        _say(f"{path}: {word}, {found.size} bytes, {found.elements} elements")
+        for problem in found.problems:
+            _say(f"  {problem}")
+    return code
+
+
+def _digest(options: Namespace) -> int:
+    """Print one hash per stream: equal when a guest would see the same state."""
+    from migmatrix.vmstate.view.digest import digest  # noqa: PLC0415 - see the rule above
+
+    found: dict[str, str] = {}
+    for path in options.files:
+        with open_stream(path) as source:
+            stream = _read(source)
+            if not _valid(stream, path):
+                return _INVALID
+            found[path] = digest(stream)
+    if options.json:
+        _say(json.dumps(found))
+        return 0
+    for name, value in found.items():
+        _say(f"{value}  {name}")
+    return 0
+
+
+_SOME: Final = ("--section", "--device")
+_COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
+    "show": (_show, ("files", *_SOME, "--fields", "--pages", "--json")),
+    "diff": (_diff, ("first", "second", *_SOME, "--no-pages", "--volatile", "--json")),
+    "check": (_check, ("files", "--json")),
+    "digest": (_digest, ("files", "--json")),
+}

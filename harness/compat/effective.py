@@ -1,0 +1,133 @@
+"""The compat entries that a build applies to a machine type, and what its binary knows of their devices.
+
+QEMU 9.1 and later tell their entries (`compat_extract`); for an older build they are taken from the tables of
+``compat/``, as that release had them. What a type's properties and defaults are is asked of the binary over QMP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from migmatrix.harness.compat.extract import fetch
+from migmatrix.harness.compat.tables import applied, read, split
+from migmatrix.harness.hops.ask import ask
+from migmatrix.harness.hops.qmp import Refused
+from migmatrix.harness.releases import version_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.compat.tables import Table
+    from migmatrix.harness.engines import Engine
+    from migmatrix.harness.hops.qmp import QmpSession
+    from migmatrix.harness.model import Stage
+
+__all__ = ["Row", "TypeFacts", "normal", "rows_of", "tables_of", "types_of"]
+
+_TELLS = (9, 1)  # the first release whose query-machines has compat-props
+_WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """An entry as it is effective for one machine type; `table` is the version whose table it stands in."""
+
+    device: str
+    name: str
+    value: str
+    table: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is set."""
+        return self.device, self.name
+
+    @property
+    def text(self) -> str:
+        """``device.property=value``."""
+        return f"{self.device}.{self.name}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFacts:
+    """A type in a binary: concrete types that derive from it, and their properties with defaults (None: not told).
+
+    `concrete` is empty when the binary has no such type.
+    """
+
+    concrete: frozenset[str]
+    defaults: Mapping[str, str | None]
+
+    @property
+    def is_device(self) -> bool:
+        """Whether its properties could be listed."""
+        return bool(self.defaults)
+
+
+def tables_of(build: PreparedBuild, directory: Path) -> dict[str, Table]:
+    """The tables of a build: its own words, or for one before 9.1 those of `directory`."""
+    if version_key(build.facts.version)[:2] >= _TELLS:
+        return split(fetch(build))
+    return read(directory)
+
+
+def rows_of(tables: Mapping[str, Table], machine: str, version: str) -> tuple[Row, ...]:
+    """What is effective in the end: of several entries for one property the last one applied."""
+    rows = {
+        (entry.device, entry.property): Row(entry.device, entry.property, entry.value, table)
+        for table, entry in applied(tables, machine, version)
+    }
+    return tuple(rows.values())
+
+
+async def types_of(
+    engine: Engine, build: PreparedBuild, names: Iterable[str], deadlines: Mapping[Stage, float]
+) -> dict[str, TypeFacts]:
+    """What a binary knows of some types; asked of one emulator with an empty machine."""
+    wanted = sorted(set(names))
+
+    async def work(qmp: QmpSession) -> dict[str, TypeFacts]:
+        return {name: await _type(qmp, name) for name in wanted}
+
+    return await ask(engine, build, "none", ("-nodefaults",), deadlines, work)
+
+
+async def _type(qmp: QmpSession, name: str) -> TypeFacts:
+    rows = await qmp.execute("qom-list-types", {"implements": name, "abstract": False})
+    concrete = sorted(row["name"] for row in rows if not row.get("abstract"))
+    defaults: dict[str, str | None] = {}
+    for type_ in [name, *concrete][:_ASKED]:
+        try:
+            listed = await qmp.execute("device-list-properties", {"typename": type_})
+        except Refused:
+            continue  # abstract, or no device
+        defaults = {row["name"]: _default(row) for row in listed}
+        break
+    return TypeFacts(frozenset(concrete), defaults)
+
+
+_ASKED = 8  # of a base type's heirs, so many are asked for its properties
+
+
+def _default(row: Mapping[str, Any]) -> str | None:
+    value = row.get("default-value")
+    return None if value is None else text_of(value)
+
+
+def text_of(value: Any) -> str:
+    """A JSON value as a command line wants it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def normal(value: str) -> str:
+    """Values that a property reads alike are equal: on and true, 0x10 and 16."""
+    word = _WORDS.get(value.casefold(), value)
+    try:
+        return str(int(word, 0))
+    except ValueError:
+        return word

@@ -1,0 +1,87 @@
+"""`migmatrix compat extract`: asks a build for its compat entries and writes, or checks, the tables.
+
+QEMU 9.1 and later answer ``query-machines {"compat-props": true}``. What the answer means is `compat_tables`' to know.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, Final
+
+from migmatrix.harness.compat.tables import CompatProps, differences, file_name, merge, read, render, split
+from migmatrix.harness.errors import UnusableBuild
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from migmatrix.harness.builds import PreparedBuild
+
+__all__ = ["check", "fetch", "said", "write"]
+
+_SECONDS: Final = 60
+_ANSWER: Final = "/dev/shm/answer"  # noqa: S108 - of a container that lives as long as one script
+_COMMANDS: Final = (
+    {"execute": "qmp_capabilities"},
+    {"execute": "query-machines", "arguments": {"compat-props": True}, "id": "machines"},
+    {"execute": "quit"},
+)
+
+
+def fetch(build: PreparedBuild) -> CompatProps:
+    """Entries per machine type, in the order in which they are applied; UnusableBuild for a build before 9.1."""
+    lines = " ".join(shlex.quote(json.dumps(command)) for command in _COMMANDS)
+    script = f'printf "%s\\n" {lines} | "$1" -M none -nodefaults -display none -qmp stdio'
+    return _parse(said(build, script), build.id)
+
+
+def said(build: PreparedBuild, script: str) -> str:
+    """What a shell script prints where the build is; its emulator is ``$1``.
+
+    It prints into a file: QEMU does not wait for a pipe that is full, and what is left when it quits is lost.
+    """
+    if build.image:
+        from migmatrix.harness.builds.images import Images  # noqa: PLC0415 - the SDK is slow to import, and seldom needed
+
+        with Images() as images:
+            return images.run_script(build.image, f"{{ {script}\n}} >{_ANSWER}; cat {_ANSWER}", build.binary)
+    argv = ["sh", "-c", script, "extract", build.binary]
+    with TemporaryFile("w+") as answer:
+        subprocess.run(argv, stdout=answer, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
+        answer.seek(0)
+        return answer.read()
+
+
+def _parse(text: str, build: str) -> CompatProps:
+    replies = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    answer: dict[str, Any] = next((reply for reply in replies if reply.get("id") == "machines"), {})
+    if "return" not in answer:
+        why = answer.get("error", {}).get("desc", "no answer")
+        raise UnusableBuild(build, f"it does not tell its compat entries, only QEMU 9.1 and later do: {why}")
+    return {
+        machine["name"]: [_fact(p) for p in machine.get("compat-props", ())] for machine in answer["return"]
+    }
+
+
+def _fact(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["qom-type"], row["property"], row["value"]
+
+
+def write(props: CompatProps, build: PreparedBuild, directory: Path) -> list[Path]:
+    """Write a file per table; life-times and notes that are there stay. Returns what was written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = read(directory)
+    source = f"QEMU {build.facts.version}'s query-machines {build.facts.package}".rstrip()
+    written = []
+    for version, table in split(props).items():
+        path = directory / file_name(version)
+        path.write_text(render(merge(kept.get(version), table), source), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def check(props: CompatProps, build: PreparedBuild, directory: Path) -> list[str]:
+    """What the tables of `directory` say otherwise than this build, one line per machine type."""
+    return differences(read(directory), props, build.facts.version)

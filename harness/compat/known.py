@@ -1,0 +1,63 @@
+"""What the compat tables in ``compat/`` know about the devices of a failing migration.
+
+A table line is for a device type or one of its base types, and applies to machine types of its version and older
+ones. The tables are those of the newest build that told them, with when each line shipped (`compat_tables`); a build
+of 9.1 or later tells its own lines itself (`MachineView.compat`). Only reads files of this checkout or package.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.compat.tables import read
+from migmatrix.harness.config.shipped import shipped
+from migmatrix.vmstate.device.lifetime import release_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from migmatrix.harness.compat.tables import Entry, Table
+
+__all__ = ["known_entry", "same", "table_entries"]
+
+
+@cache
+def _tables() -> dict[str, Table]:
+    return read(shipped("compat"))
+
+
+def table_entries(machine: str, types: Collection[str]) -> Iterator[tuple[str, Entry]]:
+    """Lines for some types in the tables that apply to a machine type: (version, line), newest table first.
+
+    A machine type without a version number has none.
+    """
+    _, _, number = machine.rpartition("-")
+    if not number.replace(".", "").isdigit():
+        return
+    oldest = release_key(".".join(number.split(".")[:2]))
+    for version, table in _tables().items():
+        if version and release_key(version) >= oldest:
+            yield from ((version, entry) for entry in table.entries if entry.device in types)
+
+
+def known_entry(types: Collection[str], name: str, value: str) -> tuple[str, Entry] | None:
+    """The line of any table that sets a property of one of `types` to `value`; the newest table's, None without."""
+    for version, table in _tables().items():
+        for entry in table.entries:
+            if version and entry.device in types and entry.property == name and same(entry.value, value):
+                return version, entry
+    return None
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two texts set a property to the same: ``off`` and ``false``, ``0x10`` and ``16`` are each one."""
+    return _normal(one) == _normal(other)
+
+
+def _normal(text: str) -> str | int:
+    word = {"true": "on", "false": "off", "yes": "on", "no": "off"}.get(text, text)
+    try:
+        return int(word, 0)
+    except ValueError:
+        return word

@@ -1,0 +1,17 @@
+"""Files that come with the program: machine data, compat tables and matrices, wherever it is installed.
+
+In a checkout ``migmatrix/data`` holds links to the directories at its top; a wheel holds copies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import migmatrix
+
+__all__ = ["shipped"]
+
+
+def shipped(*names: str) -> Path:
+    """The path of a file or directory that comes with the program, by its names below ``data``."""
+    return Path(migmatrix.__file__).parent.joinpath("data", *names)

@@ -1,0 +1,184 @@
+"""The judgement of one leg from its evidence.
+
+Rules, in order:
+1. Evidence with an `infrastructure` text is an error; evidence without a problem is a pass.
+2. A crash of either side is the cause, whatever else was printed.
+3. Else what either side says, the one that the problem was seen on first; a text that is not known, or an end
+   without one, gives way to it; a symptom (the connection broke, the stream ended) to all.
+4. Text that is more than a symptom decides what a deadline was about; without one it is a hang.
+5. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline; a refusal
+   is `blocked` on the source side and a failure on the destination's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.judge.classify import classify
+from migmatrix.harness.judge.table import load_table
+from migmatrix.harness.judge.text import clean
+from migmatrix.harness.model import Cause, Stage, Verdict
+
+if TYPE_CHECKING:
+    from migmatrix.harness.model import EmulatorEvidence, LegEvidence, StageEvidence
+
+__all__ = ["LegJudgement", "judge_leg"]
+
+# Less than this left where the stream was written: what failed there, failed for want of space.
+_DISK_FULL_BYTES = 1 << 20
+_NEEDS_SPACE = (Stage.SAVE, Stage.MIGRATE)
+_SAYS_LITTLE = ("channel", "exit", "hang", "unclassified", "unexplained")
+_TERMINATED = re.compile(r"terminating on signal (\d+).*")
+_STATUS = re.compile(r"status '([\w-]+)'")
+# How much a cause tells; least is best.
+_CRASH, _TELLING, _ENDED, _SYMPTOM = range(4)
+# The worst rank that may explain a problem; a guest that is not well is explained by no text.
+_WORST = {"deadline": _ENDED, "wrong-status": _CRASH, "silent": _CRASH}
+_NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
+
+
+@dataclass(frozen=True, slots=True)
+class LegJudgement:
+    """`stage`, `cause`, `problem` (of `StageEvidence`) and `build` say what, unless the verdict is pass."""
+
+    verdict: Verdict
+    stage: Stage | None = None
+    cause: Cause | None = None
+    problem: str = ""
+    build: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    cause: Cause
+    role: str = ""
+    build: str = ""
+
+
+def judge_leg(evidence: LegEvidence) -> LegJudgement:
+    """Verdict, stage and cause of one leg; pure."""
+    if evidence.infrastructure:
+        return _infrastructure(evidence)
+    failed = evidence.failed
+    if failed is None:
+        return LegJudgement(Verdict.PASS)
+    finding = _placed(_lack_of_space(evidence, failed, _find(evidence, failed)), failed)
+    verdict = _verdict(failed, finding)
+    return LegJudgement(verdict, failed.stage, finding.cause, failed.problem, finding.build)
+
+
+def _placed(finding: _Finding, failed: StageEvidence) -> _Finding:
+    """A crash of few words is told with its stage: one while saving and one while loading are two problems."""
+    cause = finding.cause
+    if cause.kind != "crash" or cause.message != f"ended by {cause.field}":
+        return finding
+    return replace(finding, cause=replace(cause, message=f"{cause.message} in {failed.stage}"))
+
+
+def _infrastructure(evidence: LegEvidence) -> LegJudgement:
+    stage = evidence.stages[-1].stage if evidence.stages else Stage.START
+    build = evidence.emulators[-1].build if evidence.emulators else ""
+    cause = Cause("infrastructure", message=evidence.infrastructure)
+    return LegJudgement(Verdict.ERROR, stage, cause, "infrastructure", build)
+
+
+def _find(evidence: LegEvidence, failed: StageEvidence) -> _Finding:
+    speakers = _speakers(evidence, failed)
+    findings = [f for n, e in enumerate(speakers) if (f := _spoken(e, failed, is_first=n == 0))]
+    findings = [f for f in findings if _rank(f.cause) <= _WORST.get(failed.problem, _SYMPTOM)]
+    if findings:
+        return min(findings, key=lambda f: _rank(f.cause))  # the first of equals
+    silent = _unspoken(speakers[0] if speakers else None, failed)
+    return _Finding(silent, speakers[0].role, speakers[0].build) if speakers else _Finding(silent)
+
+
+def _speakers(evidence: LegEvidence, failed: StageEvidence) -> list[EmulatorEvidence]:
+    """The emulators, the one that the problem was seen on first; without a role the destination."""
+    wanted = failed.role or "destination"
+    return sorted(evidence.emulators, key=lambda e: e.role != wanted)
+
+
+def _spoken(emulator: EmulatorEvidence, failed: StageEvidence, *, is_first: bool) -> _Finding | None:
+    """What one emulator says, or how it ended."""
+    detail = _detail(failed) if is_first else ""
+    cause = classify(emulator.stderr, version=emulator.version, detail=detail, exit=emulator.exit)
+    if cause is None and detail:
+        cause = Cause("unclassified", message=detail.splitlines()[-1])
+    if emulator.exit is not None and (cause is None or _rank(cause) == _SYMPTOM):
+        cause = _ended(emulator) or cause
+    return _Finding(cause, _role(emulator, failed), emulator.build) if cause else None
+
+
+def _rank(cause: Cause) -> int:
+    if cause.kind == "crash":
+        return _CRASH
+    if cause.kind in ("terminated", "exit", "unclassified"):
+        return _ENDED
+    return _SYMPTOM if load_table().kind(cause.kind).symptom else _TELLING
+
+
+def _ended(emulator: EmulatorEvidence) -> Cause | None:
+    """How an emulator ended that said nothing that is known; None when it said at least of a symptom."""
+    if found := _TERMINATED.search(emulator.stderr):
+        return Cause("terminated", field=f"signal {found[1]}", message=found[0])
+    if lines := clean(emulator.stderr).splitlines():
+        known = classify(emulator.stderr, version=emulator.version)
+        return None if known else Cause("unclassified", message=lines[-1])
+    status = f"status {emulator.exit}"
+    return Cause("exit", field=status, message=f"ended with {status} and said nothing")
+
+
+def _detail(failed: StageEvidence) -> str:
+    """The emulator's own words; of other problems `detail` holds the harness's."""
+    theirs = failed.problem in ("qmp-error", "migration-failed") and not failed.detail.startswith(_NO_REASON)
+    return failed.detail if theirs else ""
+
+
+def _role(emulator: EmulatorEvidence, failed: StageEvidence) -> str:
+    """What the emulator was at that stage; a snapshot's is first destination, then source."""
+    return {Stage.LOAD: "destination", Stage.SAVE: "source"}.get(failed.stage, emulator.role)
+
+
+def _unspoken(emulator: EmulatorEvidence | None, failed: StageEvidence) -> Cause:
+    """The cause when nothing that is known was printed and no emulator ended."""
+    stage, detail = failed.stage.value, failed.detail
+    match failed.problem:
+        case "deadline":
+            return Cause("hang", field=stage, message=detail)
+        case "wrong-status":
+            status = _STATUS.search(detail)
+            return Cause("guest-status", field=status[1] if status else "", message=detail)
+        case "silent":
+            return Cause("guest-silent", message=detail)
+    printed = clean(emulator.stderr).splitlines() if emulator else []
+    if lines := [*printed, *_detail(failed).splitlines()]:
+        return Cause("unclassified", message=lines[-1])
+    return Cause("unexplained", field=stage, message=f"{failed.problem}, and nothing says why")
+
+
+def _lack_of_space(evidence: LegEvidence, failed: StageEvidence, finding: _Finding) -> _Finding:
+    full = evidence.free_bytes is not None and evidence.free_bytes < _DISK_FULL_BYTES
+    if not full or failed.stage not in _NEEDS_SPACE or finding.cause.kind not in _SAYS_LITTLE:
+        return finding
+    message = f"{evidence.free_bytes} bytes left where the stream was written; {finding.cause.message}"
+    return _Finding(Cause("disk-full", message=message), finding.role, finding.build)
+
+
+def _verdict(failed: StageEvidence, finding: _Finding) -> Verdict:
+    wanted = load_table().kind(finding.cause.kind).verdict
+    if wanted is Verdict.ERROR or _helper_gone(failed, finding.cause):
+        return Verdict.ERROR
+    if failed.stage is Stage.START:
+        return Verdict.FAIL if failed.problem == "deadline" else Verdict.UNSUPPORTED
+    if wanted is Verdict.BLOCKED and finding.role == "source":
+        return Verdict.BLOCKED
+    if wanted is Verdict.UNSUPPORTED and failed.problem == "qmp-error":
+        return Verdict.UNSUPPORTED
+    return Verdict.FAIL
+
+
+def _helper_gone(failed: StageEvidence, cause: Cause) -> bool:
+    """A snapshot is written to a helper of the harness: nobody else can have closed that pipe."""
+    return failed.stage is Stage.SAVE and cause.kind == "channel"

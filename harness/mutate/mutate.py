@@ -1,0 +1,108 @@
+"""`migmatrix mutate` from a matrix file to its score; what was done stays in the leg store, so a second call goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.mutate.knock import knock_out
+from migmatrix.harness.mutate.records import Scorecard, with_hints
+from migmatrix.harness.mutate.survey import survey
+from migmatrix.harness.run.definition import Origin
+from migmatrix.harness.select import glob_match
+from migmatrix.harness.trials.records import trial_of
+from migmatrix.harness.trials.runner import open_trials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from migmatrix.harness.mutate.records import Mutant
+    from migmatrix.harness.mutate.survey import Suspect
+    from migmatrix.harness.run.pipeline import Prepared
+    from migmatrix.harness.trials.records import Trial
+    from migmatrix.harness.trials.runner import TrialRunner
+
+__all__ = ["MutateOptions", "mutate"]
+
+# A first guess before anything is run: two saves and two loads to screen, then four legs per pair of builds.
+_SCREEN, _PER_BUILD = 3, 3
+
+
+@dataclass(frozen=True, slots=True)
+class MutateOptions:
+    """What the command line says. `entries` are globs of ``device.property``; `limit` 0 means all."""
+
+    store: Path
+    tables: Path
+    jobs: int = 2
+    entries: tuple[str, ...] = ("*",)
+    limit: int = 0
+    profiles: int = 4
+    dry: bool = False
+
+
+async def mutate(
+    prepared: Prepared, options: MutateOptions, log: Callable[[str], None], tell: Callable[[Mutant], None]
+) -> Scorecard:
+    """Knock out every selected entry; the cost is logged before anything is run."""
+    origin = _narrowed(Origin.of_matrix(prepared.matrix, prepared.builds), prepared)
+    starts = _starts(prepared, origin)
+    async with open_trials(origin, options.store, options.jobs, _nothing) as runner:
+        found = await survey(
+            runner,
+            {m: tuple(s.items()) for m, s in starts.items()},
+            options.tables,
+            options.profiles,
+            partial(_selected, globs=options.entries),
+        )
+        chosen = found.suspects[: options.limit] if options.limit else found.suspects
+        log(_cost(chosen, len(origin.builds)))
+        done = [] if options.dry else [await _one(runner, s, starts, tell) for s in chosen]
+        return Scorecard(with_hints([*done, *found.settled]), runner.legs, len(found.suspects) - len(done))
+
+
+async def _one(
+    runner: TrialRunner,
+    suspect: Suspect,
+    starts: Mapping[str, Mapping[str, Trial]],
+    tell: Callable[[Mutant], None],
+) -> Mutant:
+    mutant = await knock_out(runner, suspect, starts[suspect.machine])
+    tell(mutant)
+    return mutant
+
+
+def _nothing(_: str) -> None:
+    """Single trials are not told."""
+
+
+def _selected(entry: str, globs: Sequence[str]) -> bool:
+    return any(glob_match(entry.partition("=")[0], glob) for glob in globs)
+
+
+def _narrowed(origin: Origin, prepared: Prepared) -> Origin:
+    """The builds of the plan's cells only: what `--select` leaves out is not run."""
+    used = {build for cell in prepared.plan.cells for build in cell.path}
+    return replace(origin, builds={id_: b for id_, b in origin.builds.items() if id_ in used})
+
+
+def _starts(prepared: Prepared, origin: Origin) -> dict[str, dict[str, Trial]]:
+    """Machine -> profile -> trial, of the cells of the plan; UserError when there is none."""
+    starts: dict[str, dict[str, Trial]] = {}
+    for cell in prepared.plan.cells:
+        profiles = starts.setdefault(cell.machine, {})
+        if cell.profile not in profiles:
+            profiles[cell.profile] = trial_of(origin, cell)
+    if not starts:
+        raise UserError("the plan has no cells: there is nothing to knock out")
+    return starts
+
+
+def _cost(suspects: Sequence[Suspect], builds: int) -> str:
+    """What is about to be done: at least one profile of each entry, at most all chosen ones."""
+    each = _SCREEN + _PER_BUILD * (builds - 1)
+    most = sum(len(s.profiles) for s in suspects) * each
+    return f"{len(suspects)} entries to knock out: {_SCREEN * len(suspects)} to {most} legs"

@@ -1,0 +1,83 @@
+"""The one way to open what legs run on: an engine, a leg store and a workspace, closed again when the context ends.
+
+    async with opened(store, Settings(jobs, deadlines), log) as where:
+        runner = where.runner(plan, builds)
+
+`Opened` knows no matrix and no cell. Nothing else makes a `Workspace` or `Engines`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.engines import Engines, Workspace
+from migmatrix.harness.run.runner import Runner, Settings
+from migmatrix.harness.store import LegStore, default_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.model import LegEvidence
+    from migmatrix.harness.plan import Plan
+
+__all__ = ["Opened", "opened", "store_directory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where legs run. `log` is told what the host or the engine did."""
+
+    engine: Engines
+    store: LegStore
+    workspace: Workspace
+    settings: Settings
+    log: Callable[[str], None]
+
+    def runner(
+        self,
+        plan: Plan,
+        builds: Mapping[str, PreparedBuild],
+        on_leg: Callable[[LegEvidence, bool], None] | None = None,
+    ) -> Runner:
+        """What runs a plan here; `on_leg` is told of each leg, and whether it was reused."""
+        return Runner(
+            plan, builds, self.engine, self.store, self.workspace, self.settings, on_leg or _tell_nobody
+        )
+
+    @contextmanager
+    def with_empty_store(self) -> Iterator[Opened]:
+        """The same engine with a store of its own, in which no leg was ever run; gone with the context."""
+        with _directory(None) as directory:
+            yield replace(self, store=LegStore(directory, self.log))
+
+
+@asynccontextmanager
+async def opened(store: Path | None, settings: Settings, log: Callable[[str], None]) -> AsyncIterator[Opened]:
+    """Open all of it; without `store` in an empty one, so that nothing that was run before counts."""
+    with _directory(store) as directory, Workspace() as workspace:
+        async with Engines(workspace, log) as engine:
+            yield Opened(engine, LegStore(directory, log), workspace, settings, log)
+
+
+def store_directory(given: str | Path | None) -> Path:
+    """The leg store that an option means: `given`, else ``MIGMATRIX_STORE``, else this user's own."""
+    return Path(given or os.environ.get("MIGMATRIX_STORE") or default_store())
+
+
+@contextmanager
+def _directory(store: Path | None) -> Iterator[Path]:
+    if store is not None:
+        yield store
+        return
+    with TemporaryDirectory(prefix="migmatrix-store-") as directory:
+        yield Path(directory)
+
+
+def _tell_nobody(*_: object) -> None:
+    """Single legs are not told."""

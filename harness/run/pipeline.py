@@ -1,0 +1,328 @@
+"""A run from its matrix file to its reports: every stage takes what the one before returned.
+
+load -> prepare -> plan -> run -> judge -> store -> report
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import platform
+import signal
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stamina.instrumentation import set_on_retry_hooks
+
+from migmatrix.harness import __version__
+from migmatrix.harness.builds import Provider, lookup, prepare
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.config.records import did_you_mean
+from migmatrix.harness.engines.workspace import abandoned
+from migmatrix.harness.errors import EngineError, ExitCode, UnusableBuild, UserError
+from migmatrix.harness.known import KnownIssue, apply, exit_code, load_known
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.plan import make_plan
+from migmatrix.harness.report import BuildRow, write_reports
+from migmatrix.harness.run.definition import definition
+from migmatrix.harness.run.opening import opened
+from migmatrix.harness.run.runner import Settings
+from migmatrix.harness.store import LegStore, RunStore
+from migmatrix.harness.stored.reports import known_notes, load_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from migmatrix.harness.builds import BuildSpec, PreparedBuild
+    from migmatrix.harness.config import Matrix
+    from migmatrix.harness.config.matrix import EngineName
+    from migmatrix.harness.model import CellResult
+    from migmatrix.harness.plan import Plan
+    from migmatrix.harness.report import Progress, RunReport
+    from migmatrix.harness.run.runner import Judged
+
+__all__ = [
+    "Prepared",
+    "RunOptions",
+    "clean_up",
+    "engine_specs",
+    "execute",
+    "list_builds",
+    "prepare_builds",
+    "prepare_plan",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says; `command` is the command line itself."""
+
+    file: Path
+    store: Path
+    select: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None
+    seed: int | None = None
+    jobs: int = 2
+    out: Path | None = None
+    store_limit: int = 20 << 30
+    engine: EngineName | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and what it was made of."""
+
+    matrix: Matrix
+    builds: Mapping[str, PreparedBuild]
+    plan: Plan
+
+
+def prepare_builds(
+    file: Path,
+    store: Path,
+    ids: Sequence[str],
+    log: Callable[[str], None],
+    *,
+    refresh: bool = False,
+    engine: EngineName | None = None,
+) -> dict[str, PreparedBuild]:
+    """Get the builds of a matrix ready, all or those named; UserError for an unknown one."""
+    matrix = load_matrix(file)
+    specs = engine_specs(matrix, engine)
+    for id_ in ids:
+        if id_ not in specs:
+            raise UserError(f"unknown build {id_!r}: {did_you_mean(id_, list(specs))}")
+    chosen = {id_: specs[id_] for id_ in ids or specs}
+    return _prepared(matrix, chosen, store, log, refresh=refresh)
+
+
+def list_builds(
+    file: Path, store: Path, log: Callable[[str], None], *, engine: EngineName | None = None
+) -> dict[str, PreparedBuild | None]:
+    """The builds of a matrix as they are; None for one that is not prepared."""
+    return lookup(engine_specs(load_matrix(file), engine), cache=store / "builds", log=log)
+
+
+def engine_specs(matrix: Matrix, engine: EngineName | None) -> dict[str, BuildSpec]:
+    """The builds of a matrix, with the reference emulator in the engine that it is wanted in.
+
+    That is the one of the command line, else of the matrix, else the one that the other builds run in: live
+    transports over a network do not lead from a container to a process.
+    """
+    images = {Provider.DEBIAN, Provider.IMAGE}
+    others = "docker" if any(spec.provider in images for spec in matrix.builds.values()) else "process"
+    contained = (engine or matrix.engine or others) == "docker"
+    return {
+        id_: replace(spec, contained=contained) if spec.provider is Provider.EMULATOR else spec
+        for id_, spec in matrix.builds.items()
+    }
+
+
+def _prepared(
+    matrix: Matrix,
+    specs: Mapping[str, BuildSpec],
+    store: Path,
+    log: Callable[[str], None],
+    *,
+    refresh: bool = False,
+) -> dict[str, PreparedBuild]:
+    """`prepare`, with the place in the matrix file of a build that cannot be used."""
+    LegStore(store, log)  # refuses a place that cannot be written to before anything is made
+    try:
+        return prepare(specs, cache=store / "builds", log=log, refresh=refresh)
+    except UnusableBuild as err:
+        raise matrix.mistake(str(err), "builds", err.build) from err
+
+
+def prepare_plan(options: RunOptions, log: Callable[[str], None]) -> Prepared:
+    """Load the matrix, get its builds ready, and plan."""
+    matrix = load_matrix(options.file)
+    builds = _prepared(matrix, engine_specs(matrix, options.engine), options.store, log)
+    plan = make_plan(
+        matrix,
+        builds,
+        select=options.select,
+        shard=options.shard,
+        seed=options.seed,
+        paths=options.paths,
+    )
+    return Prepared(matrix, builds, plan)
+
+
+def clean_up(log: Callable[[str], None]) -> None:
+    """Remove what killed runs of this user left behind."""
+    if next(abandoned(), None) is None:
+        return
+    from migmatrix.harness.engines.docker import connect, remove_abandoned  # noqa: PLC0415 - slow to import, seldom needed
+
+    try:
+        client = connect()
+    except EngineError:
+        client = None  # without an engine no run can have left a container
+    for line in remove_abandoned(client):
+        log(line)
+
+
+def execute(
+    prepared: Prepared, options: RunOptions, progress: Progress, log: Callable[[str], None]
+) -> RunReport:
+    """Run a plan and write its run directory; the report says how it went."""
+    plan = prepared.plan
+    if not plan.cells:
+        raise UserError("the plan has no cells")
+    set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
+    session = _Session(prepared, options, _known(prepared.matrix), progress, log)
+    gc.freeze()  # the plan and the modules stay: a third of a million objects less to look through, again and again
+    with progress, ExitStack() as stack:
+        asyncio.run(session.run(stack))
+        return session.conclude(LegStore(options.store, log))
+
+
+def _known(matrix: Matrix) -> Sequence[KnownIssue]:
+    return load_known(matrix.known_issues) if matrix.known_issues else ()
+
+
+def default_directory(prepared: Prepared, options: RunOptions) -> Path:
+    """`runs/<matrix>-<plan>`: the same arguments lead to the same place."""
+    return Path("runs") / f"{options.file.stem}-{prepared.plan.digest[:8]}"
+
+
+@dataclass
+class _Session:
+    """One run under way."""
+
+    prepared: Prepared
+    options: RunOptions
+    known: Sequence[KnownIssue]
+    progress: Progress
+    log: Callable[[str], None]
+    executed: int = 0
+    reused: int = 0
+    interrupted: bool = False
+    begun: bool = False
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    engine: dict[str, Any] = field(default_factory=dict)
+    store: RunStore = field(init=False)
+
+    async def run(self, stack: ExitStack) -> None:
+        """Run all cells; an interrupt ends the run early and leaves a truthful directory.
+
+        The directory is made, and put on `stack`, when it is known that every profile starts somewhere.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio.run made it
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, task)
+        try:
+            await self._cells(stack)
+        except asyncio.CancelledError as err:
+            if not self.interrupted:
+                raise
+            if not self.begun:
+                raise KeyboardInterrupt from err
+
+    def _interrupt(self, task: asyncio.Task[Any]) -> None:
+        self.interrupted = True
+        task.cancel()
+
+    async def _cells(self, stack: ExitStack) -> None:
+        policy = self.prepared.matrix.policy
+        settings = Settings(self.options.jobs, policy.deadlines, policy.retries)
+        async with opened(self.options.store, settings, self.log) as where:
+            runner = where.runner(self.prepared.plan, self.prepared.builds, self._leg)
+            try:
+                self._refuse(await runner.unusable_profiles())
+                self._begin(stack)
+                async for judged in runner.run():
+                    self._take(judged, where.store)
+            finally:
+                await runner.close()
+                self.engine = where.engine.describe()
+
+    def _refuse(self, unusable: Mapping[str, str]) -> None:
+        for profile, why in unusable.items():
+            raise self.prepared.matrix.mistake(
+                f"no build accepts profile {profile!r}: {why}", "profiles", profile
+            )
+
+    def _begin(self, stack: ExitStack) -> None:
+        plan = self.prepared.plan
+        out = self.options.out or default_directory(self.prepared, self.options)
+        self.store = stack.enter_context(RunStore.create(out, plan.digest))
+        self.store.set_meta(self.facts())
+        self.begun = True
+        self.progress.start(len(plan.cells), len(plan.legs))
+
+    def _take(self, judged: Judged, legs: LegStore) -> None:
+        today = date.today()  # noqa: DTZ011 - an expiry is a local day
+        result = apply(judged.result, self.known, today, self.prepared.matrix.policy.blocked)
+        self.store.add(result, judged.basis)
+        if result.verdict is Verdict.FAIL:
+            self._keep_stream(result, legs)
+        self.progress.cell_done(result)
+
+    def _keep_stream(self, result: CellResult, legs: LegStore) -> None:
+        """Keep what the failing leg was given to load, out of reach of the store's eviction."""
+        incoming = self.prepared.plan.leg(result.legs[-1]).incoming if result.legs else None
+        if incoming is not None:
+            legs.export_stream(incoming, self.store.stream(incoming))
+
+    def conclude(self, legs: LegStore) -> RunReport:
+        """Write the reports."""
+        legs.evict(self.options.store_limit)
+        self.store.set_meta(self.closing_facts())
+        report = load_report(self.store)
+        write_reports(report, self.store.directory)
+        return report
+
+    def _leg(self, _: object, reused: bool) -> None:
+        self.executed += not reused
+        self.reused += reused
+        self.progress.leg_done(reused=reused)
+
+    def facts(self) -> dict[str, Any]:
+        """What is known before the first cell."""
+        matrix, plan, options = self.prepared.matrix, self.prepared.plan, self.options
+        return {
+            "version": __version__,
+            "matrix": options.file.stem,
+            "matrix_file": str(options.file),
+            "command": options.command,
+            "started": self.started.isoformat(),
+            "cells_planned": len(plan.cells),
+            "seed": options.seed,
+            "shard": "/".join(map(str, options.shard)) if options.shard else "",
+            "selection": list(options.select),
+            "profiles": [asdict(p) for p in matrix.profiles],
+            "dropped": [asdict(d) for d in plan.dropped],
+            "policy": {"blocked": matrix.policy.blocked},
+            "known_issues_file": str(matrix.known_issues) if matrix.known_issues else "",
+            "definition": definition(matrix, engine_specs(matrix, options.engine)),
+            "builds": [asdict(_row(b)) for b in self.prepared.builds.values()],
+            "host": {"kernel": platform.release(), "cpus": os.cpu_count() or 1},
+        }
+
+    def closing_facts(self) -> dict[str, Any]:
+        """What is known after the last cell."""
+        results = list(self.store.results())
+        code = ExitCode.INTERRUPTED if self.interrupted else exit_code(results)
+        return {
+            "finished": datetime.now(UTC).isoformat(),
+            "interrupted": self.interrupted,
+            "exit_code": int(code),
+            "hops": {"executed": self.executed, "reused": self.reused},
+            "engine": self.engine,
+            "known_issues": [asdict(note) for note in known_notes(self.known, results)],
+        }
+
+
+def _row(build: PreparedBuild) -> BuildRow:
+    facts = build.facts
+    return BuildRow(build.id, facts.version, facts.package, build.origin, facts.digest)

@@ -1,0 +1,383 @@
+"""Runs a plan: legs on demand, each once, cells in the plan's order.
+
+Rules:
+1. A cell asks for its probes, then for its legs one after another, and stops at the first that failed.
+2. A leg is done only when no store entry answers for it; its stream in is fetched, or made again, first.
+3. Evidence is stored before anything is judged.
+4. A failure of the host is retried, then reported as such; when the engine or the store failed several times in a
+   row, nothing more is started.
+5. What is kept in memory and in the workspace is bounded; the store can always tell again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import stamina
+
+from migmatrix.harness.engines.base import Needs, Role
+from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.hops.live import run_live_path
+from migmatrix.harness.hops.snapshot import run_snapshot_leg
+from migmatrix.harness.hops.task import LegTask, LiveTask
+from migmatrix.harness.hops.transports import needs_of
+from migmatrix.harness.judge import judge_cell, judge_leg
+from migmatrix.harness.model import Cell, CellResult, LegEvidence, Stage, Verdict
+from migmatrix.harness.store.runs import Basis
+from migmatrix.harness.store.streams import StreamCache
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from migmatrix.harness.builds.facts import PreparedBuild
+    from migmatrix.harness.engines.base import Engine, Place
+    from migmatrix.harness.engines.workspace import Workspace
+    from migmatrix.harness.plan import Leg, Plan
+    from migmatrix.harness.store.legs import LegStore
+
+__all__ = ["Judged", "Runner", "Settings"]
+
+# Cells that are on their way at once, for each emulator that may run at once: enough that a wait for
+# another process's leg, or for a chain's own last leg, leaves no core idle.
+_WINDOW = 8
+_FAILURES_IN_A_ROW = 3
+# Results of legs kept in memory, and bytes of uncompressed streams kept in the workspace.
+_REMEMBERED = 2000
+_STREAMS_LIMIT = 2 << 30
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a plan is run; seconds by stage, attempts after a failure of the host."""
+
+    jobs: int
+    deadlines: Mapping[Stage, float]
+    retries: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finished cell, and what its verdict rests on."""
+
+    result: CellResult
+    basis: Basis
+
+
+class Runner:
+    """Runs one plan on one engine and one store; `on_hop` is told of each leg, and whether it was reused."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        builds: Mapping[str, PreparedBuild],
+        engine: Engine,
+        store: LegStore,
+        workspace: Workspace,
+        settings: Settings,
+        on_leg: Callable[[LegEvidence, bool], None],
+    ) -> None:
+        self._plan, self._builds, self._engine = plan, builds, engine
+        self._store, self._workspace, self._settings = store, workspace, settings
+        self._on_leg = on_leg
+        self._slots = asyncio.Semaphore(settings.jobs)
+        self._work: dict[str, asyncio.Task[LegEvidence]] = {}
+        self._live: dict[str, asyncio.Task[list[LegEvidence]]] = {}
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._streams = StreamCache(workspace.streams, _STREAMS_LIMIT)
+        self._failures = 0
+        self._down = ""
+        self._told: set[str] = set()
+        self._warming: asyncio.Future[list[Place | BaseException]] | None = None
+
+    def _tell(self, evidence: LegEvidence, *, reused: bool) -> None:
+        """Tell of a leg, once; a live leg is met again as the beginning of a longer path."""
+        if evidence.key not in self._told:
+            self._told.add(evidence.key)
+            self._on_leg(evidence, reused)
+
+    async def unusable_profiles(self) -> dict[str, str]:
+        """Profiles that no build can start on any of their machines, each with what an emulator said."""
+        probes: dict[str, list[str]] = {}
+        for (_, profile, _), key in self._plan.probes.items():
+            probes.setdefault(profile, []).append(key)
+        tried = await asyncio.gather(*(self._start_somewhere(keys) for keys in probes.values()))
+        return {profile: why for profile, why in zip(probes, tried, strict=True) if why}
+
+    async def _start_somewhere(self, keys: Sequence[str]) -> str:
+        """Try probes until one starts; what the last one said when none does."""
+        said = ""
+        for key in keys:
+            probe = await self._leg(key)
+            if not probe.failed_at(Stage.START):
+                return ""
+            cause = judge_leg(probe).cause
+            said = cause.message if cause else ""
+        return said
+
+    async def run(self) -> AsyncIterator[Judged]:
+        """Every cell of the plan as it finishes."""
+        window = self._settings.jobs * _WINDOW
+        waiting = iter(self._plan.cells)
+        running: set[asyncio.Task[Judged]] = set()
+        try:
+            while True:
+                while len(running) < window and (cell := next(waiting, None)) is not None:
+                    running.add(asyncio.create_task(self.cell(cell)))
+                if not running:
+                    return
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            await _cancel(list(running))
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop what is still under way; a place that is being opened is waited for, so that it can be closed."""
+        await _cancel([*self._work.values(), *self._live.values(), *self._fetching.values()])
+        if self._warming is not None:
+            await self._warming
+
+    def _warm_up(self) -> None:
+        """With the first emulator, ask for every place that the plan needs: an engine takes its time for each."""
+        if self._warming is None:
+            needed = {needed for leg in self._plan.legs.values() for needed in _places(leg)}
+            asked = (self._engine.place(self._builds[name], role, needs) for name, role, needs in needed)
+            self._warming = asyncio.gather(*asked, return_exceptions=True)  # who uses one gets its error
+
+    async def cell(self, cell: Cell) -> Judged:
+        """Run and judge one cell."""
+        probes = {b: await self._leg(k) for b, k in self._plan.probes_of(cell).items()}
+        legs: list[LegEvidence | None] = []
+        if not any(p.failed_at(Stage.START) or p.infrastructure for p in probes.values()):
+            legs.extend(await self._path(cell))
+        legs.extend([None] * (len(self._plan.legs_of(cell)) - len(legs)))
+        return Judged(judge_cell(cell, legs, probes), Basis(tuple(legs), probes))
+
+    async def _path(self, cell: Cell) -> Sequence[LegEvidence]:
+        keys = self._plan.legs_of(cell)
+        if self._plan.leg(keys[-1]).mode.live:
+            return await self._live_path(keys)
+        found: list[LegEvidence] = []
+        for key in keys:
+            found.append(await self._leg(key))
+            if found[-1].failed or found[-1].infrastructure:
+                break
+        return found
+
+    # -- snapshot legs
+
+    async def _leg(self, key: str) -> LegEvidence:
+        return await _shared(self._work, key, lambda: self._find_or_do(self._plan.leg(key)))
+
+    async def _find_or_do(self, leg: Leg) -> LegEvidence:
+        found = self._found(leg)
+        if found is not None:
+            self._tell(found, reused=True)
+            return found
+        evidence = await self._guarded(leg.key, lambda: self._do(leg))
+        self._tell(evidence, reused=False)
+        return evidence
+
+    def _stored(self, key: str) -> LegEvidence | None:
+        """What the store has; not a failure by a deadline that was shorter than now: keys do not have them."""
+        evidence = self._store.get(key)
+        return None if evidence and evidence.impatient(self._settings.deadlines) else evidence
+
+    def _found(self, leg: Leg, *, with_stream: bool = False) -> LegEvidence | None:
+        """Stored evidence, if it answers all that is asked of this leg."""
+        evidence = self._stored(leg.key)
+        if evidence is None or evidence.failed:
+            return evidence
+        if self._plan.needs_out(leg.key) and evidence.stream is None:
+            return None
+        return None if with_stream and not self._store.has_stream(leg.key) else evidence
+
+    async def _do(self, leg: Leg, *, with_stream: bool = False) -> LegEvidence:
+        """Do the leg, unless another process has just done it."""
+        if leg.incoming is None:
+            return await self._do_with(leg, None, with_stream=with_stream)
+        await self._have_stream(leg.incoming)
+        with self._streams.pinned(leg.incoming) as incoming:
+            return await self._do_with(leg, incoming, with_stream=with_stream)
+
+    async def _do_with(self, leg: Leg, incoming: Path | None, *, with_stream: bool) -> LegEvidence:
+        async with self._store.claim(leg.key):
+            found = self._found(leg, with_stream=with_stream)
+            if found is not None:
+                return found
+            draft = self._streams.draft(leg.key)
+            save_to = draft if self._plan.needs_out(leg.key) else None
+            self._warm_up()
+            async with self._slots:  # not while a stream is compressed: the next emulator may start
+                evidence = await run_snapshot_leg(self._engine, self._task(leg, incoming, save_to))
+            _refuse_host_failure(evidence)
+            await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
+            if evidence.stream:
+                draft.replace(self._streams.path(leg.key))
+                self._streams.add(leg.key)
+            self._failures = 0
+            return evidence
+
+    def _task(self, leg: Leg, incoming: Path | None, save_to: Path | None) -> LegTask:
+        return LegTask(
+            key=leg.key,
+            build=self._builds[leg.build],
+            machine=leg.machine,
+            arguments=leg.arguments,
+            mode=leg.mode,
+            guest=leg.guest,
+            deadlines=self._settings.deadlines,
+            incoming=incoming,
+            save_to=save_to,
+        )
+
+    async def _have_stream(self, key: str) -> None:
+        """See to it that the stream of a leg that passed is in the cache."""
+        while key not in self._streams:
+            await _shared(self._fetching, key, lambda: self._fetch(self._plan.leg(key)))
+            self._fetching.pop(key, None)
+
+    async def _fetch(self, leg: Leg) -> None:
+        evidence = self._stored(leg.key)
+        if evidence is None or not await self._fetched(evidence):
+            evidence = await self._do(leg, with_stream=True)
+            if evidence.stream is None:
+                raise InfrastructureError(
+                    f"hop {leg.key[:16]} passed before and failed when it was done again"
+                )
+
+    async def _fetched(self, evidence: LegEvidence) -> bool:
+        path = self._streams.path(evidence.key)
+        if not await asyncio.to_thread(self._store.fetch_stream, evidence, path):
+            return False
+        self._streams.add(evidence.key)
+        return True
+
+    # -- live paths
+
+    async def _live_path(self, keys: Sequence[str]) -> Sequence[LegEvidence]:
+        found = self._found_live(keys)
+        if found is not None:
+            return found
+        longest = self._longest(keys)
+        return (await _shared(self._live, longest[-1], lambda: self._do_live(longest)))[: len(keys)]
+
+    def _found_live(self, keys: Sequence[str]) -> list[LegEvidence] | None:
+        found: list[LegEvidence] = []
+        for key in keys:
+            evidence = self._stored(key)
+            if evidence is None:
+                return None
+            found.append(evidence)
+            if evidence.failed:
+                break
+        for evidence in found:
+            self._tell(evidence, reused=True)
+        return found
+
+    def _longest(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """A planned path that begins with `keys` and is not the beginning of another."""
+        path = tuple(keys)
+        while consumers := self._plan.consumers(path[-1]):
+            path = (*path, consumers[0])
+        return path
+
+    async def _do_live(self, keys: tuple[str, ...]) -> list[LegEvidence]:
+        found: list[LegEvidence] = []
+
+        async def run() -> LegEvidence:
+            async with self._store.claim(keys[-1]), self._slots:
+                self._warm_up()
+                found[:] = await run_live_path(self._engine, self._live_task(keys), self._workspace.link)
+                for evidence in found:
+                    _refuse_host_failure(evidence)
+                    await asyncio.to_thread(self._store.put, evidence, None)
+                self._failures = 0
+                return found[-1]
+
+        last = await self._guarded(keys[len(found)], run)
+        if last.infrastructure:
+            return [*found, last]
+        for evidence in found:
+            self._tell(evidence, reused=False)
+        return found
+
+    def _live_task(self, keys: tuple[str, ...]) -> LiveTask:
+        legs = [self._plan.leg(key) for key in keys]
+        names = [legs[0].source, *(leg.build for leg in legs)]
+        return LiveTask(
+            keys=keys,
+            builds=tuple(self._builds[name] for name in names if name is not None),
+            machine=legs[0].machine,
+            arguments=legs[0].arguments,
+            mode=legs[0].mode,
+            guest=legs[0].guest,
+            deadlines=self._settings.deadlines,
+        )
+
+    # -- failures of the host
+
+    async def _guarded(self, key: str, work: Callable[[], Coroutine[Any, Any, LegEvidence]]) -> LegEvidence:
+        """What `work` returns; evidence of the host's failure when it fails for all attempts."""
+        if self._down:
+            return LegEvidence(key, (), (), infrastructure=self._down)
+        try:
+            async for attempt in stamina.retry_context(
+                on=InfrastructureError, attempts=self._settings.retries + 1, wait_initial=0.2, timeout=None
+            ):
+                with attempt:
+                    return await work()
+        except InfrastructureError as err:
+            self._count_failure(err)
+            return LegEvidence(key, (), (), infrastructure=str(err))
+        raise AssertionError("retry_context ends by return or by an error")
+
+    def _count_failure(self, err: InfrastructureError) -> None:
+        self._failures += not isinstance(err, _HostRefused)
+        if self._failures >= _FAILURES_IN_A_ROW:
+            self._down = f"not started, the host failed {self._failures} times in a row: {err}"
+
+
+class _HostRefused(InfrastructureError):
+    """The host lacks what this leg needs (userfaultfd, say); others may do well."""
+
+
+def _places(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:
+    """The places in which a leg's emulators run: build id, role, needs."""
+    needs = needs_of(leg.mode) if leg.mode.live else Needs()
+    if leg.source is not None:
+        yield leg.source, Role.SOURCE, needs
+    loads = leg.incoming is not None or leg.source is not None
+    yield leg.build, Role.DESTINATION if loads else Role.SOURCE, needs
+
+
+def _refuse_host_failure(evidence: LegEvidence) -> None:
+    """Evidence that shows a failure of the host (a full disk, say) is not kept; InfrastructureError."""
+    judgement = judge_leg(evidence)
+    if judgement.verdict is Verdict.ERROR:
+        raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
+
+
+async def _shared(
+    tasks: dict[str, asyncio.Task[T]], key: str, work: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """The result of the one task for `key`, started by whoever asks first; old finished ones are forgotten."""
+    if key not in tasks:
+        if len(tasks) >= _REMEMBERED:
+            for old in [k for k, task in tasks.items() if task.done()]:
+                del tasks[old]
+        tasks[key] = asyncio.create_task(work())
+    return await asyncio.shield(tasks[key])
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,228 @@
+"""The leg store: what every leg left, under the leg's key, shared by runs, workers and machines.
+
+    <root>/hops/<2 hex>/<key>/evidence.json    written once, by rename
+                             /stream.zst       the stream out, if one was saved and not yet evicted
+                             /lock             held by whoever does the leg
+
+Rules:
+1. Evidence is complete or absent; a stream without evidence does not exist.
+2. A stream is checked against its evidence's SHA-256 when it is read.
+3. An entry that cannot be read is moved to <root>/bad/ and counts as absent: nothing is trusted, nothing deleted.
+4. Eviction takes streams, least recently used first; evidence stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import zstandard
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from migmatrix.harness.errors import StoreError, UserError
+from migmatrix.harness.model import LegEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["EVIDENCE", "LegStore", "default_store"]
+
+EVIDENCE: TypeAdapter[LegEvidence] = TypeAdapter(LegEvidence)
+
+_ZSTD_LEVEL = 1
+_CHUNK = 1 << 20
+_CLAIM_POLL = 0.05  # seconds
+
+
+def default_store() -> Path:
+    """`$XDG_CACHE_HOME/migmatrix`, by the XDG base directory specification."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "migmatrix"
+
+
+class LegStore:
+    """The store below `root`; `log` gets a line for each thing that a person should know."""
+
+    def __init__(self, root: Path, log: Callable[[str], None]) -> None:
+        self._legs = root / "hops"
+        self._bad = root / "bad"
+        self._log = log
+        try:
+            self._legs.mkdir(parents=True, exist_ok=True)
+            self._bad.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._legs):
+                pass
+        except OSError as err:
+            raise UserError(f"cannot write to the store {str(root)!r}: {err.strerror}") from err
+
+    def _entry(self, key: str) -> Path:
+        return self._legs / key[:2] / key
+
+    def claim(self, key: str) -> Claim:
+        """The right to do a leg, not yet taken."""
+        with _store_errors("claim a leg"):
+            self._entry(key).mkdir(parents=True, exist_ok=True)
+        return Claim(self._entry(key) / "lock")
+
+    def get(self, key: str) -> LegEvidence | None:
+        """The evidence of a finished leg, or None."""
+        path = self._entry(key) / "evidence.json"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            self._set_aside(key, str(err))
+            return None
+        try:
+            evidence = EVIDENCE.validate_json(data)
+        except ValidationError as err:
+            self._set_aside(key, f"evidence is damaged ({err.error_count()} errors)")
+            return None
+        if evidence.key != key:
+            self._set_aside(key, "evidence belongs to another leg")
+            return None
+        return evidence
+
+    def put(self, evidence: LegEvidence, stream: Path | None) -> None:
+        """Store what a leg left; StoreError when that fails, and then nothing is left of it."""
+        entry = self._entry(evidence.key)
+        with _store_errors("store a leg"):
+            entry.mkdir(parents=True, exist_ok=True)
+            if stream is not None:
+                _write_atomically(entry / "stream.zst", lambda out: _compress(stream, out))
+            _write_atomically(
+                entry / "evidence.json", lambda out: Path(out).write_bytes(EVIDENCE.dump_json(evidence))
+            )
+
+    def has_stream(self, key: str) -> bool:
+        """Whether the leg's stream out is still there."""
+        return (self._entry(key) / "stream.zst").exists()
+
+    def fetch_stream(self, evidence: LegEvidence, target: Path) -> bool:
+        """Write the leg's stream, uncompressed, to `target`; False when it is gone or damaged."""
+        source = self._entry(evidence.key) / "stream.zst"
+        if evidence.stream is None or not source.exists():
+            return False
+        sha256 = evidence.stream.sha256
+        try:
+            with _store_errors("fetch a stream"):
+                _write_atomically(target, lambda out: _decompress(source, out, sha256))
+                os.utime(source)  # eviction goes by last use
+        except _Damaged as err:
+            self._set_aside(evidence.key, str(err))
+            return False
+        target.chmod(0o644)
+        return True
+
+    def export_stream(self, key: str, target: Path) -> None:
+        """Give `target` the compressed stream of a leg: a link where that can be, else a copy."""
+        source = self._entry(key) / "stream.zst"
+        if target.exists() or not source.exists():
+            return
+        with _store_errors("keep a stream"):
+            target.parent.mkdir(exist_ok=True)
+            try:
+                target.hardlink_to(source)
+            except OSError:  # another file system
+                _write_atomically(target, lambda out: shutil.copyfile(source, out))
+
+    def evict(self, limit: int) -> int:
+        """Remove streams, least recently used first, until all take at most `limit` bytes; bytes removed."""
+        streams = sorted((s.st_mtime_ns, s.st_size, p) for p, s in self._streams())
+        excess = sum(size for _, size, _ in streams) - limit
+        removed = 0
+        for _, size, path in streams:
+            if removed >= excess:
+                break
+            path.unlink(missing_ok=True)
+            removed += size
+        return removed
+
+    def _streams(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self._legs.glob("*/*/stream.zst"):
+            try:
+                yield path, path.stat()
+            except FileNotFoundError:
+                continue  # another process evicts as well
+
+    def _set_aside(self, key: str, why: str) -> None:
+        """Move an unreadable entry out of the way; its lock stays, as somebody may hold it."""
+        with _store_errors("set a damaged entry aside"):
+            grave = Path(tempfile.mkdtemp(prefix=f"{key[:16]}-", dir=self._bad))
+            for name in ("evidence.json", "stream.zst"):
+                if (path := self._entry(key) / name).exists():
+                    shutil.move(path, grave / name)
+        self._log(f"store: set a damaged entry aside, the leg is done again: {key[:16]}: {why}")
+
+
+class Claim:
+    """The right to do one leg, among all processes that share a store."""
+
+    def __init__(self, path: Path) -> None:
+        # A soft lock would outlive a killed holder; not asking for one also saves a probe of the directory per leg.
+        self._lock = FileLock(path, blocking=False, is_singleton=False, fallback_to_soft=False)
+
+    async def __aenter__(self) -> None:
+        # flock(2) has no asynchronous form; this polls as filelock itself does, without a thread per wait.
+        while not self._try():  # noqa: ASYNC110
+            await asyncio.sleep(_CLAIM_POLL)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _try(self) -> bool:
+        with _store_errors("claim a leg"):
+            try:
+                self._lock.acquire()
+            except Timeout:  # an OSError, but no failure
+                return False
+        return True
+
+
+class _Damaged(Exception):
+    """A stream is not what its evidence says."""
+
+
+@contextmanager
+def _store_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise StoreError(f"cannot {doing}: {err.strerror or err}: {err.filename or ''}".rstrip(": ")) from err
+
+
+def _write_atomically(path: Path, write: Callable[[str], object]) -> None:
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    os.close(handle)
+    try:
+        write(name)
+        os.replace(name, path)  # noqa: PTH105 - atomic, same directory
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _compress(source: Path, target: str) -> None:
+    with source.open("rb") as reader, open(target, "wb") as writer:  # noqa: PTH123
+        zstandard.ZstdCompressor(level=_ZSTD_LEVEL).copy_stream(reader, writer)
+
+
+def _decompress(source: Path, target: str, sha256: str) -> None:
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as file, open(target, "wb") as writer:  # noqa: PTH123
+            for chunk in zstandard.ZstdDecompressor().read_to_iter(file, write_size=_CHUNK):
+                digest.update(chunk)
+                writer.write(chunk)
+    except zstandard.ZstdError as err:
+        raise _Damaged(f"stream is damaged ({err})") from err
+    if digest.hexdigest() != sha256:
+        raise _Damaged("stream is damaged (its checksum differs)")

@@ -1,0 +1,124 @@
+"""Makes one run directory of the directories of a run's shards, so that a night that was cut has one report.
+
+1. Only shards of one run go together: same matrix, same builds, same selection and seed, same I/N cut, no cell twice.
+2. Nothing is judged and nothing is lost: results, the evidence that they rest on, kept streams and explanations
+   are taken over as they are.
+3. A shard that is not there, was interrupted or did not end leaves the whole incomplete; it is reported so, not refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from migmatrix.harness.errors import ExitCode, UserError
+from migmatrix.harness.known import exit_code
+from migmatrix.harness.store import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["merge"]
+
+_SAME: Final = ("version", "definition", "selection", "seed", "policy")
+_ELSEWHERE: Final = "--shard"  # what the planner names the cells of other shards by
+_STATES: Final = (
+    "expired",
+    "active",
+    "unmatched",
+)  # of a known issue: the first that a shard saw is the whole's
+_FILES: Final = ("evidence", "explain")
+
+
+def merge(directories: Sequence[Path], out: Path) -> None:
+    """Write the run of all shards to `out`; UserError for directories that are not shards of one run."""
+    with ExitStack() as stack:
+        shards = [stack.enter_context(RunStore.open(directory)) for directory in directories]
+        metas = [shard.meta() for shard in shards]
+        _refuse_strangers(directories, metas)
+        digest = hashlib.sha256(" ".join(sorted(meta["plan"] for meta in metas)).encode()).hexdigest()
+        whole = stack.enter_context(RunStore.create(out, digest))
+        for shard in shards:
+            for result, (_, basis) in zip(shard.results(), shard.judged(), strict=True):
+                whole.add(result, basis)
+            for name in _FILES:
+                if (shard.directory / name).is_dir():
+                    shutil.copytree(shard.directory / name, out / name, dirs_exist_ok=True)
+        whole.set_meta(_facts(metas) | _closing(metas, whole))
+
+
+def _refuse_strangers(directories: Sequence[Path], metas: Sequence[Mapping[str, Any]]) -> None:
+    first = metas[0]
+    seen: dict[str, Path] = {}
+    for directory, meta in zip(directories, metas, strict=True):
+        name = meta["shard"]
+        if not name:
+            raise UserError(f"{str(directory)!r} is not the run of a shard")
+        if other := _difference(first, meta):
+            raise UserError(f"{str(directory)!r} differs from {str(directories[0])!r} in its {other}")
+        if _count(name) != _count(first["shard"]):
+            raise UserError(
+                f"{str(directory)!r} is shard {name}, {str(directories[0])!r} is {first['shard']}"
+            )
+        if name in seen:
+            raise UserError(f"{str(directory)!r} and {str(seen[name])!r} are both shard {name}")
+        seen[name] = directory
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """What two shards of one run have in common and these have not; builds are told by their content."""
+    if [(row["id"], row["digest"]) for row in one["builds"]] != [
+        (row["id"], row["digest"]) for row in other["builds"]
+    ]:
+        return "builds"
+    return next((key for key in _SAME if one[key] != other[key]), None)
+
+
+def _count(shard: str) -> int:
+    return int(shard.partition("/")[2])
+
+
+def _facts(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a run knows before its first cell."""
+    first = metas[0]
+    elsewhere = sum(row["cells"] for row in first["dropped"] if row["what"] == _ELSEWHERE)
+    return {
+        **{key: value for key, value in first.items() if key not in {"plan", "finished"}},
+        "command": " + ".join(meta["command"] for meta in metas),
+        "started": min(meta["started"] for meta in metas),
+        "cells_planned": first["cells_planned"] + elsewhere,
+        "shard": "",
+        "dropped": [row for row in first["dropped"] if row["what"] != _ELSEWHERE],
+    }
+
+
+def _closing(metas: Sequence[Mapping[str, Any]], whole: RunStore) -> dict[str, Any]:
+    """What a run knows after its last cell; the whole is finished when each of all shards is."""
+    interrupted = any(meta.get("interrupted") for meta in metas)
+    complete = len(metas) == _count(metas[0]["shard"]) and all("finished" in meta for meta in metas)
+    code = exit_code(list(whole.results())) if complete else ExitCode.INCOMPLETE
+    legs: Counter[str] = Counter()
+    for meta in metas:
+        legs.update(meta.get("hops", {}))
+    ends = [meta["finished"] for meta in metas if "finished" in meta]
+    return {
+        **({"finished": max(ends)} if ends else {}),
+        "interrupted": interrupted,
+        "exit_code": int(ExitCode.INTERRUPTED if interrupted else code),
+        "hops": {"executed": legs["executed"], "reused": legs["reused"]},
+        "known_issues": _known_issues(metas),
+    }
+
+
+def _known_issues(metas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each entry once: one that a shard had no use for may have matched in another."""
+    found: dict[str, dict[str, Any]] = {}
+    for note in (note for meta in metas for note in meta.get("known_issues", ())):
+        known = found.setdefault(note["id"], note)
+        if _STATES.index(note["state"]) < _STATES.index(known["state"]):
+            found[note["id"]] = note
+    return list(found.values())

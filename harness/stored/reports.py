@@ -1,0 +1,137 @@
+"""What can be made of a stored run without running anything: its report, and its verdicts once more."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from migmatrix.harness.errors import ExitCode
+from migmatrix.harness.judge import judge_cell
+from migmatrix.harness.known import apply, exit_code, load_known, unmatched
+from migmatrix.harness.model import Outcome, Profile
+from migmatrix.harness.report import (
+    BuildRow,
+    Dropped,
+    ExplanationNote,
+    HostFacts,
+    KnownIssueNote,
+    LegCounts,
+    RunReport,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from migmatrix.harness.known import KnownIssue
+    from migmatrix.harness.model import CellResult, LegEvidence
+    from migmatrix.harness.store import RunStore
+
+__all__ = ["judge_again", "known_notes", "load_report"]
+
+
+def load_report(run: RunStore) -> RunReport:
+    """The record that every renderer gets."""
+    meta = run.meta()
+    legs = meta.get("hops", {"executed": 0, "reused": 0})
+    started = datetime.fromisoformat(meta["started"])
+    return RunReport(
+        matrix=meta["matrix"],
+        matrix_file=meta["matrix_file"],
+        title=f"Migration matrix {meta['matrix']}",
+        started=started,
+        finished=datetime.fromisoformat(meta["finished"]) if "finished" in meta else started,
+        results=list(run.results()),
+        cells_planned=meta["cells_planned"],
+        builds=[BuildRow(**row) for row in meta["builds"]],
+        host=_host(meta),
+        legs=LegCounts(legs["executed"], legs["reused"]),
+        exit_code=meta.get("exit_code", 3),
+        command=meta["command"],
+        harness_version=meta["version"],
+        run_dir=str(run.directory),
+        seed=meta["seed"],
+        shard=meta["shard"],
+        selection=meta["selection"],
+        profiles=[_profile(row) for row in meta["profiles"]],
+        dropped=[Dropped(row["what"], row["reason"], row["cells"]) for row in meta["dropped"]],
+        known_issues=[KnownIssueNote(**row) for row in meta.get("known_issues", ())],
+        explanations=_explanations(run.directory),
+        interrupted=meta.get("interrupted", True),
+        evidence=lambda result: evidence_of(run, result),
+    )
+
+
+def evidence_of(run: RunStore, result: CellResult) -> Sequence[LegEvidence]:
+    """The legs that a result rests on, as far as the run has them."""
+    found = (run.evidence(key) for key in result.legs)
+    return [evidence for evidence in found if evidence is not None]
+
+
+def _explanations(directory: Path) -> dict[str, ExplanationNote]:
+    """What `migmatrix explain` left in the run, by signature."""
+    kept = (json.loads(path.read_text()) for path in sorted((directory / "explain").glob("*.json")))
+    return {
+        data["signature"]: ExplanationNote(data["fix"]["summary"], tuple(data["text"]), data) for data in kept
+    }
+
+
+def _host(meta: Mapping[str, Any]) -> HostFacts:
+    engine = meta.get("engine", {})
+    name = " ".join(engine[key] for key in ("engine", "engine_version") if key in engine)
+    return HostFacts(kernel=meta["host"]["kernel"], cpus=meta["host"]["cpus"], engine=name or "none")
+
+
+def _profile(row: Mapping[str, Any]) -> Profile:
+    return Profile(row["name"], tuple(row["args"]), tuple(row["machines"]), row["description"])
+
+
+def judge_again(run: RunStore, known_issues: Path | None) -> list[tuple[CellResult, CellResult]]:
+    """Judge every cell from its evidence, store the results, return (before, after) of those that changed.
+
+    `known_issues` replaces the file that the run was made with.
+    """
+    meta = run.meta()
+    known = load_known(known_issues) if known_issues else ()
+    today = date.today()  # noqa: DTZ011 - an expiry is a local day
+    before = {result.cell: result for result in run.results()}
+    after = [
+        apply(judge_cell(cell, basis.legs, basis.probes), known, today, meta["policy"]["blocked"])
+        for cell, basis in run.judged()
+    ]
+    run.replace_results(after)
+    notes = [asdict(note) for note in known_notes(known, after)]
+    run.set_meta({"known_issues": notes, "exit_code": int(_exit_code(meta, after))})
+    changed = [(before[result.cell], result) for result in after]
+    return [(old, new) for old, new in changed if old.to_json() != new.to_json()]
+
+
+def _exit_code(meta: Mapping[str, Any], results: Sequence[CellResult]) -> ExitCode:
+    """A run that was cut short stays so, however its cells are judged."""
+    if meta.get("interrupted"):
+        return ExitCode.INTERRUPTED
+    return exit_code(results) if "finished" in meta else ExitCode.INCOMPLETE
+
+
+def known_notes(known: Sequence[KnownIssue], results: Sequence[CellResult]) -> list[KnownIssueNote]:
+    """How each entry of the known-issues file fared."""
+    used = {r.known_issue for r in results if r.outcome is not Outcome.FIXED}
+    stale = {entry.id for entry in unmatched(known, results)}
+    today = date.today()  # noqa: DTZ011 - an expiry is a local day
+    return [
+        KnownIssueNote(
+            entry.id,
+            "expired" if entry.expired(today) else _state(entry.id, stale, used),
+            entry.reason,
+            entry.link,
+            entry.owner,
+            entry.expires.isoformat(),
+        )
+        for entry in known
+    ]
+
+
+def _state(entry: str, stale: set[str], used: set[str | None]) -> str:
+    return "unmatched" if entry in stale or entry not in used else "active"

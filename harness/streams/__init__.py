@@ -1,0 +1,1 @@
+"""Migration streams in files: mapped, unpacked, read from their end. `vmstate` knows the rest."""

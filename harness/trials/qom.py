@@ -1,0 +1,204 @@
+"""Looks at a machine that was started and does not run: its objects, their types and their properties (QOM).
+
+`look_at` starts an emulator, walks /machine over QMP and ends it. What every version from 5.2 on answers is used:
+`qom-list`, `qom-get`, `qom-list-types`, `device-list-properties`, `qom-list-properties`; and `query-machines` with
+`compat-props` of those that have it. Links, children and values that cannot be read are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.hops.ask import ask
+from migmatrix.harness.hops.qmp import Refused
+from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.releases import version_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.engines import Engine
+    from migmatrix.harness.hops.qmp import QmpSession
+    from migmatrix.harness.model import Stage
+
+__all__ = ["MachineView", "Object", "look_at"]
+
+Value = bool | int | str
+
+_ROOT = "/machine"
+# Containers of what a command line and a board made; others below /machine hold memory regions and interrupts.
+_PLACES = ("peripheral", "peripheral-anon", "unattached")
+_DEPTH = 8
+_TELLS_COMPAT = (9, 1)  # the first version whose query-machines knows compat-props
+_ROOTS = ("device", "object", "")  # types above which no device's property is declared
+_BOTHER = frozenset(
+    {"type", "realized", "hotplugged", "hotpluggable", "parent_bus", "id", "addr", "legacy-addr"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object: `path` below /machine, `type`, readable scalar properties by name.
+
+    `settable` are the properties that `-global` takes for the type; `defaults` what some of them are without any
+    table; `ordinal` counts objects of one type, from 0.
+    """
+
+    path: str
+    type: str
+    values: Mapping[str, Value]
+    settable: frozenset[str]
+    ordinal: int = 0
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def from_command_line(self) -> bool:
+        """Whether a `-device` made it, or what it is a part of."""
+        return self.path.startswith(f"{_ROOT}/peripheral")
+
+
+@dataclass(frozen=True, slots=True)
+class MachineView:
+    """All objects of a machine; empty with the reason in `problem` when it does not start.
+
+    `parents` leads from a type to its base type, `inherited` has the properties of base types, and `compat` what
+    the build itself says that its tables set for this machine: (type, property, value), None when it does not say.
+    """
+
+    objects: tuple[Object, ...] = ()
+    problem: str = ""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    inherited: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    compat: tuple[tuple[str, str, str], ...] | None = None
+
+    def find(self, type_: str, ordinal: int) -> Object | None:
+        """The object of a type by its number."""
+        return next((o for o in self.objects if (o.type, o.ordinal) == (type_, ordinal)), None)
+
+    def kin(self, type_: str) -> tuple[str, ...]:
+        """The type and its base types up to the one below `device`, nearest first."""
+        found = [type_]
+        while (base := self.parents.get(found[-1], "")) not in (*_ROOTS, *found):
+            found.append(base)
+        return tuple(found)
+
+    def owner(self, type_: str, name: str) -> str:
+        """The base type that a property of `type_` comes from; the type itself when no base has it."""
+        having = [base for base in self.kin(type_)[1:] if name in self.inherited.get(base, frozenset())]
+        return having[-1] if having else type_
+
+
+async def look_at(
+    engine: Engine,
+    build: PreparedBuild,
+    machine: str,
+    arguments: tuple[str, ...],
+    deadlines: Mapping[Stage, float],
+) -> MachineView:
+    """The view of this build's machine; what an emulator does wrong is told in `problem`."""
+    tells = version_key(build.facts.version)[:2] >= _TELLS_COMPAT
+
+    async def walk(qmp: QmpSession) -> MachineView:
+        return await _Walk(qmp, machine if tells else "").view()
+
+    try:
+        return await ask(engine, build, machine, arguments, deadlines, walk)
+    except Problem as problem:
+        return MachineView(problem=f"{problem.problem} {problem.detail}".strip())
+
+
+@dataclass
+class _Walk:
+    """Walks the tree of one emulator; `machine` is asked for its compat entries, if it is named."""
+
+    qmp: QmpSession
+    machine: str = ""
+    objects: list[Object] = field(default_factory=list)
+    settable: dict[str, frozenset[str]] = field(default_factory=dict)
+    defaults: dict[str, dict[str, Value]] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    async def view(self) -> MachineView:
+        for child, type_ in await self._children(_ROOT):
+            if child.rpartition("/")[2] in _PLACES:
+                for below, kind in await self._children(child):
+                    await self._object(below, kind, 0)
+            elif type_:
+                await self._object(child, type_, 0)
+        parents = await self._parents()
+        view = MachineView(tuple(self.objects), parents=parents, compat=await self._compat())
+        bases = {base for type_ in self.seen for base in view.kin(type_)[1:]}
+        return replace(view, inherited={base: await self._inherited(base) for base in sorted(bases)})
+
+    async def _parents(self) -> dict[str, str]:
+        rows = await self.qmp.execute("qom-list-types", {"implements": "device", "abstract": True})
+        return {row["name"]: row.get("parent", "") for row in rows}
+
+    async def _inherited(self, type_: str) -> frozenset[str]:
+        """Properties of a base type, which may be abstract; none for one that the build does not describe."""
+        try:
+            rows = await self.qmp.execute("qom-list-properties", {"typename": type_})
+        except Refused:
+            return frozenset()
+        return frozenset(row["name"] for row in rows)
+
+    async def _compat(self) -> tuple[tuple[str, str, str], ...] | None:
+        if not self.machine:
+            return None
+        rows = await self.qmp.execute("query-machines", {"compat-props": True})
+        found = next((row.get("compat-props", ()) for row in rows if row["name"] == self.machine), ())
+        return tuple((row["qom-type"], row["property"], row["value"]) for row in found)
+
+    async def _object(self, path: str, type_: str, depth: int) -> None:
+        if depth >= _DEPTH:
+            raise InfrastructureError(f"objects are nested deeper than {_DEPTH} at {path!r}")
+        settable = await self._settable(type_)
+        rows = await self.qmp.execute("qom-list", {"path": path})
+        if settable:
+            self._add(path, type_, await self._values(path, rows, settable), settable)
+        for row in rows:
+            if (kind := _child(row)) and "memory-region" not in kind and kind != "irq":
+                await self._object(f"{path}/{row['name']}", kind, depth + 1)
+
+    def _add(self, path: str, type_: str, values: dict[str, Value], settable: frozenset[str]) -> None:
+        ordinal = self.seen.get(type_, 0)
+        self.seen[type_] = ordinal + 1
+        self.objects.append(Object(path, type_, values, settable, ordinal, self.defaults[type_]))
+
+    async def _values(self, path: str, rows: Any, settable: frozenset[str]) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for row in rows:
+            name = row["name"]
+            if name in settable:
+                try:
+                    value = await self.qmp.execute("qom-get", {"path": path, "property": name})
+                except Refused:
+                    continue  # write-only, or not while the machine is like this
+                if isinstance(value, bool | int | str):
+                    found[name] = value
+        return found
+
+    async def _settable(self, type_: str) -> frozenset[str]:
+        """What can be set of a device type; empty for what is no device."""
+        if type_ not in self.settable:
+            try:
+                rows = await self.qmp.execute("device-list-properties", {"typename": type_})
+            except Refused:
+                rows = []
+            names = (row["name"] for row in rows if not row["type"].startswith(("link<", "child<")))
+            self.settable[type_] = frozenset(names) - _BOTHER
+            self.defaults[type_] = {r["name"]: r["default-value"] for r in rows if "default-value" in r}
+        return self.settable[type_]
+
+    async def _children(self, path: str) -> list[tuple[str, str]]:
+        rows = await self.qmp.execute("qom-list", {"path": path})
+        return [(f"{path}/{row['name']}", kind) for row in rows if (kind := _child(row))]
+
+
+def _child(row: Any) -> str:
+    """The type of a child, empty for another property."""
+    text = str(row["type"])
+    return text[len("child<") : -1] if text.startswith("child<") else ""

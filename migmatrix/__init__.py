@@ -1,0 +1,1 @@
+"""Compatibility-matrix harness for live migration between emulator versions."""

@@ -1,0 +1,198 @@
+"""Would this build's loader take this stream? The reasons when not, in the order in which it would meet them.
+
+What a loader compares with is its own machine, best told by a stream that the destination build itself saved for
+the same machine and profile (`Local.of_stream`); its schema adds the subsections that an idle device does not
+send. Everything is decided on the two streams: nothing is run.
+
+1. QEMU stops at the first refusal; `accepts` goes on with the next section, as each may have its own cause.
+2. `certain` is False where the streams do not tell: a subsection or an empty section that the destination may
+   know, a resizable block that may be too large.
+3. Not seen: checks that devices make in their own code (features of a virtio device, hooks, `validate`), and the
+   limits of resizable RAM blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from migmatrix.vmstate.check.compare import compare_section
+from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
+from migmatrix.vmstate.wire.constants import RAM_SECTION, RAM_VERSION, SectionType
+from migmatrix.vmstate.wire.ramevents import RamBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from migmatrix.vmstate.check.schema import Schema
+    from migmatrix.vmstate.view.stream import Section, Stream
+    from migmatrix.vmstate.wire.events import SectionStart
+
+__all__ = ["Local", "LocalSection", "Refusal", "RefusalKind", "accepts"]
+
+
+@dataclass(frozen=True)
+class Local:
+    """What the destination has. `blocks` are RAM block lengths in bytes; `page_bits` None when not known.
+
+    `release` tells which checks this build makes at all; "" makes those that only some make uncertain.
+    """
+
+    machine: str
+    sections: Mapping[tuple[str, int], LocalSection]
+    blocks: Mapping[str, int] = field(default_factory=dict)
+    capabilities: frozenset[str] = frozenset()
+    page_bits: int | None = None
+    uuid: bytes | None = None
+    schema: Schema | None = None
+    release: str = ""
+
+    @classmethod
+    def of_stream(cls, stream: Stream, schema: Schema | None = None, release: str = "") -> Local:
+        """From what the destination build saved itself."""
+        configuration = stream.configuration
+        uuid = configuration.value("uuid") if configuration else None
+        bits = configuration.value("target-page-bits") if configuration else None
+        return cls(
+            machine=stream.machine or "",
+            sections={section.key: _local(stream, section) for section in _first(stream)},
+            blocks={block.name: block.used_length for block in blocks_of(stream)},
+            capabilities=frozenset(configuration.capabilities if configuration else ()),
+            page_bits=bits if isinstance(bits, int) else None,
+            uuid=uuid if isinstance(uuid, bytes) else None,
+            schema=schema,
+            release=release,
+        )
+
+    def find(self, idstr: str, instance_id: int) -> LocalSection | None:
+        """The section that this means: by its name, else by the name that old streams have, without a path."""
+        found = self.sections.get((idstr, instance_id))
+        if found is not None:
+            return found
+        by_old_name = [
+            s for (name, _), s in self.sections.items() if name.rpartition("/")[2] == idstr and "/" in name
+        ]
+        return by_old_name[instance_id] if instance_id < len(by_old_name) else None
+
+
+def _first(stream: Stream) -> Iterator[Section]:
+    """Sections with names, in order."""
+    return (section for section in stream.sections if section.start.whole)
+
+
+def _local(stream: Stream, section: Section) -> LocalSection:
+    payload = section.payload
+    desc = stream.vmdesc.find(*section.key) if stream.vmdesc else None
+    return LocalSection(section.start.version_id, desc, bytes(payload.raw) if payload else b"")
+
+
+def blocks_of(stream: Stream) -> list[RamBlock]:
+    """The RAM block list of a stream."""
+    return [event for section in stream.sections for event in section.events if isinstance(event, RamBlock)]
+
+
+def accepts(stream: Stream, local: Local) -> list[Refusal]:
+    """Every reason why `local`'s loader would refuse `stream`; empty when it would take it."""
+    found = list(_configuration(stream, local))
+    for section in _first(stream):
+        if section.start.kind is SectionType.START:
+            found.extend(_iterated(section, local))
+        else:
+            found.extend(_device(stream, section, local))
+    return found
+
+
+# -- configuration -----------------------------------------------------------------------------
+
+
+def _configuration(stream: Stream, local: Local) -> Iterator[Refusal]:
+    configuration = stream.configuration
+    if configuration is None:
+        return
+    machine = configuration.machine
+    if not local.machine.startswith(machine):  # a strict prefix passes, in every version
+        message = f"machine type is {machine!r}, here it is {local.machine!r}"
+        yield Refusal(RefusalKind.MACHINE, message, "configuration", offset=configuration.offset)
+    for name in sorted(local.capabilities ^ set(configuration.capabilities)):
+        side = "source" if name in configuration.capabilities else "destination"
+        message = f"capability {name!r} is on in the {side} only"
+        yield Refusal(
+            RefusalKind.CAPABILITY, message, "configuration", field=name, offset=configuration.offset
+        )
+    yield from _identity(configuration.value("target-page-bits"), configuration.value("uuid"), local)
+
+
+def _identity(bits: object, uuid: object, local: Local) -> Iterator[Refusal]:
+    if bits is not None and local.page_bits is not None and bits != local.page_bits:
+        message = f"target pages have {bits} bits, here {local.page_bits}"
+        yield Refusal(RefusalKind.PAGE_BITS, message, "configuration", field="target-page-bits")
+    if uuid is not None and local.uuid is not None and uuid != local.uuid:
+        yield Refusal(RefusalKind.UUID, "the machine's uuid is another", "configuration", field="uuid")
+
+
+# -- RAM ---------------------------------------------------------------------------------------
+
+
+def _iterated(section: Section, local: Local) -> Iterator[Refusal]:
+    """RAM's version and block list; of other iterated sections only whether they exist."""
+    start = section.start
+    if start.idstr != RAM_SECTION:
+        if local.find(*section.key) is None:
+            yield _unknown(start, certain=False)
+        return
+    if start.version_id != RAM_VERSION:
+        message = f"RAM version is {start.version_id}, read is {RAM_VERSION}"
+        yield Refusal(RefusalKind.RAM_VERSION, message, start.idstr, offset=start.offset)
+    for event in section.events:
+        if isinstance(event, RamBlock):
+            yield from _block(event, local)
+
+
+def _block(block: RamBlock, local: Local) -> Iterator[Refusal]:
+    here = local.blocks.get(block.name)
+    if here is None:
+        message = f"there is no RAM block {block.name!r} here"
+        yield Refusal(RefusalKind.UNKNOWN_BLOCK, message, RAM_SECTION, field=block.name, offset=block.offset)
+    elif here != block.used_length and not _resizable(block.name):
+        message = f"RAM block {block.name!r} has {block.used_length:#x} bytes, here {here:#x}"
+        yield Refusal(RefusalKind.BLOCK_SIZE, message, RAM_SECTION, field=block.name, offset=block.offset)
+
+
+def _resizable(name: str) -> bool:
+    """Firmware tables take any size up to a limit that no stream tells and that is seldom reached."""
+    return name.startswith("/rom@etc/")
+
+
+def _unknown(start: SectionStart, *, certain: bool = True) -> Refusal:
+    message = f"there is no section {start.idstr!r} with instance {start.instance_id} here"
+    return Refusal(
+        RefusalKind.UNKNOWN_SECTION,
+        message,
+        start.idstr,
+        start.instance_id,
+        certain=certain,
+        offset=start.offset,
+    )
+
+
+# -- devices -----------------------------------------------------------------------------------
+
+
+def _empty(section: Section) -> bool:
+    """A section without content is sent on a condition only: here it may be known and not be sent (``audio``)."""
+    return section.payload is not None and not section.payload.raw
+
+
+def _device(stream: Stream, section: Section, local: Local) -> Iterator[Refusal]:
+    start = section.start
+    here = local.find(*section.key)
+    if here is None:
+        yield _unknown(start, certain=not _empty(section))
+    elif start.version_id > here.version_id:
+        message = f"version {start.version_id} of {start.idstr!r} is sent, at most {here.version_id} is read"
+        yield Refusal(
+            RefusalKind.SECTION_VERSION, message, start.idstr, start.instance_id, offset=start.offset
+        )
+    else:
+        desc = stream.vmdesc.find(*section.key) if stream.vmdesc else None
+        yield from compare_section(section, desc, here, local.schema, local.release)

@@ -1,0 +1,313 @@
+"""One section against the destination's own of the same name: values that must agree, layout, subsections.
+
+Rules: what is compared is what stands on the wire, in wire order, so names of structs do not matter; a difference
+of layout ends the comparison, as everything behind it is shifted. A length that may come from the stream itself
+(array, buffer, opaque type) is no certain refusal.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from migmatrix.vmstate.check.pcimask import first_difference
+from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
+from migmatrix.vmstate.check.virtio import read_virtio_pci
+from migmatrix.vmstate.device.lifetime import release_key
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.record import replace
+from migmatrix.vmstate.view.decode import Node, decode
+from migmatrix.vmstate.view.pci import describe_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from migmatrix.vmstate.check.schema import Schema, SchemaDescription
+    from migmatrix.vmstate.view.stream import Section
+    from migmatrix.vmstate.view.vmdesc import DeviceDesc
+
+__all__ = ["compare_section"]
+
+_CHECKS_RINGS: Final = (11, 1)  # 10.0 does not check ring sizes, 11.1 does; between them is not known
+_FIXED: Final = frozenset(
+    [
+        "bool",
+        "int8",
+        "uint8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "timer",
+        "CPU_Double_U",
+        "nullptr",
+        "ptr-marker",
+    ]
+)  # types that have one size on the wire
+
+
+_ALIGNED: Final = (
+    256  # fields between like ones that are looked through for more like ones, not taken as one change
+)
+_Key = tuple[str, int]  # name and size of a field
+
+
+class _Item(NamedTuple):
+    path: str
+    node: Node
+
+    @property
+    def name(self) -> str:
+        """The last step of the path, without the number of an element."""
+        return self.path.rpartition(".")[2].partition("[")[0]
+
+    def is_in(self, name: str) -> bool:
+        """Whether this is that field, an element of it or inside of it."""
+        return self.path == name or self.path.startswith((f"{name}.", f"{name}["))
+
+    @property
+    def key(self) -> _Key:
+        return self.path.rpartition(".")[2], self.node.size
+
+
+def compare_section(
+    section: Section, desc: DeviceDesc | None, here: LocalSection, schema: Schema | None, release: str
+) -> Iterator[Refusal]:
+    """Refusals inside one section; both descriptions are needed to look inside, else only the length is."""
+    start, payload = section.start, section.payload
+    if payload is None:
+        return
+    comparison = _Comparison(section, payload.offset, schema, release)
+    raw = bytes(payload.raw)
+    if desc is None or here.desc is None or not desc.vmsd.name:
+        yield from comparison.lengths(len(raw), len(here.raw))
+        return
+    yield from comparison.minimum(start.version_id)
+    if raw == here.raw and desc.vmsd == here.desc.vmsd:
+        return  # what it would send itself, it reads
+    try:
+        ours, theirs = decode(desc, raw), decode(here.desc, here.raw)
+    except StreamError:  # a description that does not fit its own bytes tells nothing
+        yield from comparison.lengths(len(raw), len(here.raw))
+        return
+    yield from comparison.section(ours, theirs)
+
+
+class _Comparison:
+    """One section; `incoming` is what the stream has, `local` what the destination would send."""
+
+    def __init__(self, section: Section, base: int, schema: Schema | None, release: str) -> None:
+        self._start = section.start
+        self._base = base
+        self._release = release_key(release) if release else None
+        devices = schema.for_section(section.start.idstr) if schema else ()
+        self._known = [device.description for device in devices]
+        self._fields = {
+            field.name.rpartition(".")[2]: field
+            for known in self._known
+            for description in known.walk()
+            for field in description.fields
+        }
+
+    def _refusal(
+        self, kind: RefusalKind, message: str, name: str, node: Node | None, *, certain: bool = True
+    ) -> Refusal:
+        start = self._start
+        offset = start.offset if node is None else self._base + node.offset
+        return Refusal(kind, message, start.idstr, start.instance_id, name, certain, offset)
+
+    def lengths(self, incoming: int, local: int) -> Iterator[Refusal]:
+        """All that can be said of a section which nothing describes."""
+        if incoming != local:
+            message = f"{incoming} bytes are sent, here a section has {local}"
+            yield self._refusal(RefusalKind.LAYOUT, message, "", None, certain=False)
+
+    def minimum(self, version: int) -> Iterator[Refusal]:
+        """The lowest version that any device class with this description reads."""
+        least = min((known.minimum_version_id for known in self._known), default=0)
+        if version < least:
+            message = f"version {version} is sent, at least {least} is read"
+            yield self._refusal(RefusalKind.VERSION, message, "", None)
+
+    def section(self, incoming: Node, local: Node) -> Iterator[Refusal]:
+        """All of a section: its version is in its header."""
+        yield from self._body(incoming, local, self._known, self._start.version_id)
+
+    def _body(
+        self, incoming: Node, local: Node, known: list[SchemaDescription], version: int
+    ) -> Iterator[Refusal]:
+        """Fields in wire order, then subsections; a difference of layout ends it."""
+        ours = list(_items(incoming))
+        theirs = [item for item in _items(local) if _reads(item, known, version)]
+        balanced = _bytes(ours) == _bytes(theirs)  # the footer is found: values shift, no loader notices
+        for tag, a, b, c, d in _aligned([item.key for item in ours], [item.key for item in theirs]):
+            if tag == "equal":
+                for one, other in zip(ours[a:b], theirs[c:d], strict=True):
+                    yield from self._value(one, other)
+            elif refusals := list(self._unequal(ours[a:b], theirs[c:d])):
+                layout = RefusalKind.LAYOUT
+                yield from (
+                    replace(r, certain=r.certain and not (balanced and r.kind is layout)) for r in refusals
+                )
+                return
+        here = {node.name: node for node in _subsections(local)}
+        for node in _subsections(incoming):
+            yield from self._subsection(node, here.get(node.name))
+
+    def _unequal(self, ours: list[_Item], theirs: list[_Item]) -> Iterator[Refusal]:
+        """A run of fields without an equal: what the device would find first, else the layout."""
+        if len(ours) == len(theirs) == 1 and ours[0].path == theirs[0].path:
+            found = list(self._value(ours[0], theirs[0]))
+            if found:
+                yield from found
+                return
+        refusal = self._layout(ours, theirs)
+        if refusal is not None:
+            yield refusal
+
+    def _layout(self, ours: list[_Item], theirs: list[_Item]) -> Refusal | None:
+        """A run of fields without an equal: a refusal unless it has as many bytes on both sides."""
+        sent, read = _bytes(ours), _bytes(theirs)
+        if sent == read:
+            return None
+        one = (ours or theirs)[0]
+        message = f"{_names(ours)} ({sent} bytes) sent, {_names(theirs)} ({read} bytes) read"
+        certain = not (self._elastic(ours, theirs) or any(map(self._conditional, (*ours, *theirs))))
+        return self._refusal(
+            RefusalKind.LAYOUT, message, one.path, ours[0].node if ours else None, certain=certain
+        )
+
+    def _elastic(self, ours: list[_Item], theirs: list[_Item]) -> bool:
+        """Whether these are the same fields, of types whose length the stream itself may tell."""
+        same = [item.path for item in ours] == [item.path for item in theirs]
+        return same and all(item.node.kind not in _FIXED or _many(item) for item in ours)
+
+    def _conditional(self, item: _Item) -> bool:
+        """Whether the destination may read this field under a condition of its own, by its schema.
+
+        One that is kept for old streams only has a prefix (``mig_ti_cmd``) and is not in its own stream.
+        """
+        return any(field.conditional and name.endswith(item.name) for name, field in self._fields.items())
+
+    def _value(self, incoming: _Item, local: _Item) -> Iterator[Refusal]:
+        kind, sent, here = local.node.kind, incoming.node.value, local.node.value
+        if isinstance(sent, bytes) and isinstance(here, bytes):
+            if kind == "pci config":
+                yield from self._config(incoming, sent, here)
+            elif kind == "virtio":
+                yield from self._virtio(incoming, sent, here)
+        elif (kind.endswith(" equal") and sent != here) or (kind == "int32 le" and not _le(sent, here)):
+            wanted = "at most" if kind == "int32 le" else "exactly"
+            message = f"{incoming.path!r} is {sent!r}, read is {wanted} {here!r}"
+            yield self._refusal(RefusalKind.VALUE, message, incoming.path, incoming.node)
+
+    def _config(self, item: _Item, sent: bytes, here: bytes) -> Iterator[Refusal]:
+        at = first_difference(sent, here)
+        if at is not None:
+            message = f"{describe_offset(here, at)}: byte {at:#x} is {sent[at]:#x}, here {here[at]:#x}"
+            yield self._refusal(RefusalKind.CONFIG_SPACE, message, f"{at:#x}", item.node)
+
+    def _virtio(self, item: _Item, sent: bytes, here: bytes) -> Iterator[Refusal]:
+        """Config space, then ring sizes, which only newer builds check."""
+        ours, theirs = read_virtio_pci(sent), read_virtio_pci(here)
+        if ours is None or theirs is None:
+            return
+        refusals = list(self._config(item, ours.config, theirs.config))
+        if self._release is None or self._release >= _CHECKS_RINGS:
+            refusals.extend(self._rings(item, ours.sizes, theirs.sizes))
+        yield from refusals[:1]
+
+    def _rings(self, item: _Item, sent: tuple[int, ...], here: tuple[int, ...]) -> Iterator[Refusal]:
+        for queue, (size, limit) in enumerate(zip_longest(sent, here, fillvalue=0)):
+            if size > limit:
+                message = f"queue {queue} has a ring of {size}, here at most {limit}"
+                name = f"{item.path}.vq[{queue}].vring.num"
+                yield self._refusal(
+                    RefusalKind.VALUE, message, name, item.node, certain=self._release is not None
+                )
+
+    def _subsection(self, node: Node, local: Node | None) -> Iterator[Refusal]:
+        schemas = [sub for known in self._known for sub in known.walk() if sub.name == node.name]
+        if local is None and not schemas:
+            message = f"there is no subsection {node.name!r} here"
+            known = bool(self._known)
+            yield self._refusal(RefusalKind.SUBSECTION, message, node.name, node, certain=known)
+            return
+        refusal = self._subsection_version(node, local, schemas)
+        if refusal is not None:
+            yield refusal
+        elif local is not None:
+            yield from self._body(node, local, schemas, node.version or 0)
+
+    def _subsection_version(
+        self, node: Node, local: Node | None, schemas: list[SchemaDescription]
+    ) -> Refusal | None:
+        versions = [sub.version_id for sub in schemas] + ([local.version or 0] if local else [])
+        least = min((sub.minimum_version_id for sub in schemas), default=0)
+        version = node.version or 0
+        if least <= version <= max(versions):
+            return None
+        message = f"version {version} of {node.name!r} is sent, {least} to {max(versions)} are read"
+        return self._refusal(RefusalKind.VERSION, message, node.name, node)
+
+
+def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int, int]]:
+    """Opcodes as of `difflib`, which looks at a short middle only: it takes cubic time, and most of a section is alike."""
+    most = min(len(a), len(b))
+    head = next((i for i in range(most) if a[i] != b[i]), most)
+    tail = next((i for i in range(most - head) if a[-1 - i] != b[-1 - i]), most - head)
+    yield "equal", 0, head, 0, head
+    x, y = a[head : len(a) - tail], b[head : len(b) - tail]
+    if max(len(x), len(y)) > _ALIGNED:
+        yield "replace", head, head + len(x), head, head + len(y)
+    else:
+        for tag, i, j, k, m in SequenceMatcher(None, x, y, autojunk=False).get_opcodes():
+            yield tag, i + head, j + head, k + head, m + head
+    yield "equal", len(a) - tail, len(a), len(b) - tail, len(b)
+
+
+def _items(node: Node, path: str = "") -> Iterator[_Item]:
+    """Fields with bytes, in wire order, without those of subsections."""
+    for child in node.children:
+        if child.kind == "subsection":
+            continue
+        name = f"{path}.{child.name}" if path else child.name
+        if child.children:
+            yield from _items(child, name)
+        else:
+            yield _Item(name, child)
+
+
+def _reads(item: _Item, known: list[SchemaDescription], version: int) -> bool:
+    """False for a field, or what is in a struct, that by the schema only comes with a later version."""
+    fields = [field for description in known for field in description.fields if item.is_in(field.name)]
+    return not fields or any(field.conditional or field.version_id <= version for field in fields)
+
+
+def _subsections(node: Node) -> Iterator[Node]:
+    """Subsections of a description and of the structs in it, not those inside subsections."""
+    for child in node.children:
+        if child.kind == "subsection":
+            yield child
+        else:
+            yield from _subsections(child)
+
+
+def _bytes(items: list[_Item]) -> int:
+    return sum(item.node.size for item in items)
+
+
+def _names(items: list[_Item]) -> str:
+    shown = ", ".join(repr(item.path) for item in items[:4])
+    return f"{shown}, ..." if len(items) > 4 else shown or "nothing"  # noqa: PLR2004 - enough to read
+
+
+def _many(item: _Item) -> bool:
+    return isinstance(item.node.value, tuple)
+
+
+def _le(sent: object, here: object) -> bool:
+    return isinstance(sent, int) and isinstance(here, int) and 0 <= sent <= here

@@ -1,0 +1,1 @@
+"""Device state by description: `description`, `fields` and `interpret` are the interpreter that saves and loads."""

@@ -1,0 +1,65 @@
+"""What an `Info` sees of the interpreter, and what the interpreter sees of its input.
+
+`Source` is the one thing a caller must bring to load from something else than bytes, such as a socket that
+fills as it is read. Nothing here does any work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from migmatrix.vmstate.device.description import VMState
+    from migmatrix.vmstate.device.errors import Kind, VMStateError
+
+__all__ = ["Reading", "Source", "Writing"]
+
+
+class Source(Protocol):
+    """Input of a load. `take` and `peek` give less than asked for only at the end of the input."""
+
+    @property
+    def offset(self) -> int:
+        """Stream offset of the next byte."""
+
+    def take(self, count: int) -> bytes | memoryview:
+        """Consume up to `count` bytes."""
+
+    def peek(self, count: int, skip: int = 0) -> bytes:
+        """Up to `count` bytes that begin `skip` bytes from here; consumes nothing."""
+
+
+class Reading(Protocol):
+    """The loading side, for custom `Info`s."""
+
+    @property
+    def offset(self) -> int:
+        """Stream offset of the next byte."""
+
+    def take(self, count: int) -> bytes:
+        """Exactly `count` bytes; VMStateError when the input ends before."""
+
+    def number(self, size: int) -> int:
+        """An unsigned big-endian number of `size` bytes."""
+
+    def load(self, vmsd: VMState, state: Any, version: int) -> None:
+        """Load a whole description into `state`."""
+
+    def error(self, kind: Kind, expected: str, found: str, **facts: Any) -> VMStateError:
+        """An error at this place, to raise."""
+
+
+class Writing(Protocol):
+    """The saving side, for custom `Info`s."""
+
+    def put(self, data: bytes) -> None:
+        """Append raw bytes."""
+
+    def number(self, value: int, size: int) -> None:
+        """Append an unsigned big-endian number of `size` bytes; VMStateError when it does not fit."""
+
+    def save(self, vmsd: VMState, state: Any, version: int | None = None) -> None:
+        """Save a whole description, by default at its own version."""
+
+    def error(self, kind: Kind, expected: str, found: str, **facts: Any) -> VMStateError:
+        """An error at this place, to raise."""

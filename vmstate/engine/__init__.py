@@ -1,1 +1,0 @@
-"""The inside of the VMState interpreter; use `vmstate.interpret`."""

@@ -1,0 +1,172 @@
+"""Two streams read side by side, for comparing: `read_pair(a, b) -> (Stream, Stream)`.
+
+Memory is most of a stream. Where one is to read a run of pages, the bytes of both are read in turn, a piece at a time
+that fits the processor's cache, and compared there before any record is looked at. When they are the same, so is the
+run of the other, and its event holds the very view of the first one's, by which `vmstate.view.ramimage.differ` knows it as
+equal. So a comparison goes over equal memory once. Runs that are cut at other places are not shared, and compared
+later as ever. A helper may look at long memory from its other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from migmatrix.vmstate.view.stream import Reading, Stream
+from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.window import words_of
+
+__all__ = ["PIECE", "Help", "Helper", "Mapped", "read_pair"]
+
+PIECE: Final = 64  # records read of one and of the other, and compared
+_LONG: Final = 1 << 24  # bytes of records without a gap, after which more are likely and worth a helper
+
+
+class Mapped(Protocol):
+    """A file that its holder has mapped; `release` gives the memory of a range of offsets back to the system."""
+
+    data: memoryview
+
+    def release(self, start: int, end: int, /) -> None:
+        """Called for bytes that are not needed at the moment; they can be read again."""
+
+    def read(self, start: int, into: memoryview, /) -> None:
+        """Fill `into` from offset `start`: for bytes that are looked at once, as pages are costly to map."""
+
+
+class Helper(Protocol):
+    """Looks at records on another processor, from the end of a range on. `end` is the range's, as an offset."""
+
+    end: int
+
+    def look(self, offset: int, count: int) -> tuple[bytes, bool] | None:
+        """Words of the first of `count` records at `offset`, and whether they are the same in both files.
+
+        None when the helper has not come there: the caller looks at them, and the helper stops before.
+        """
+
+    def leave(self) -> None:
+        """Stop; return when the files are not read any more."""
+
+
+Help = Callable[[Mapped, Mapped, int, int, int], Helper]
+"""Starts a helper: for a file, the other one, the offset of records in each, and their size."""
+
+
+def read_pair(a: Mapped, b: Mapped, helped: Help | None = None) -> tuple[Stream, Stream]:
+    """Read both as `read_stream(..., strict=False)` does; the buffers of both must live as long as either stream."""
+    first = _Side(a, helped)
+    second = _Side(b, helped, like=first)
+    try:
+        _read(first, second)
+    finally:
+        first.leave()
+        second.leave()
+    return first.stream(), second.stream()
+
+
+def _read(first: _Side, second: _Side) -> None:
+    shift = 0  # what stands at an offset of the first stands so much further on in the second: as of their last like runs
+    while not (first.done and second.done):
+        ahead, behind = first, second
+        if second.done or (not first.done and first.offset + shift <= second.offset):
+            ahead, behind = second, first
+        run = ahead.shared_with(behind)
+        behind.expect(run, None if run else behind.words)
+        behind.beside(ahead)
+        behind.step()
+        x, y = first.last, second.last
+        if isinstance(x, PageRun) and isinstance(y, PageRun) and (x.block, x.first) == (y.block, y.first):
+            shift = y.offset - x.offset
+
+
+class _Side(Reading):
+    """One of the two: looks at its pages and at what the other has in their place.
+
+    Its bytes from `_start` to `_same` are those of the other, `_shift` further on; up to `_read` they were looked at.
+    Records of `_size` bytes stand without a gap from `_first` to `_last`.
+    """
+
+    def __init__(self, file: Mapped, helped: Help | None, like: _Side | None = None) -> None:
+        super().__init__(file.data, release=file.release, like=like)
+        self.file = file
+        self._other = self
+        self._start = self._same = self._read = self._shift = 0
+        self._first = self._last = self._size = 0
+        self._held = self._compared = bytearray()
+        self._helped = helped
+        self._helper: Helper | None = None
+
+    def beside(self, other: _Side) -> None:
+        """From here on it is compared with `other`, from where that is."""
+        shift = other.offset - self.offset
+        if shift != self._shift:
+            self.leave()
+        self._other, self._shift = other, shift
+        self._start = self._same = self._read = self.offset
+
+    def shared_with(self, other: _Side) -> PageRun | None:
+        """The run that was read last, if `other` is to go on with the same bytes."""
+        run = self.last
+        if (
+            not isinstance(run, PageRun)
+            or self._other is not other
+            or self._start + self._shift != other.offset
+        ):
+            return None
+        return run if run.offset == self._start and run.offset + len(run.raw) <= self._same else None
+
+    def leave(self) -> None:
+        """Do without a helper."""
+        if self._helper is not None:
+            self._helper.leave()
+            self._helper = None
+
+    def words(self, start: int, count: int, body: int) -> bytes:
+        """As `Window.words`; the bytes that are read for it, and those that stand before them, are compared."""
+        size = 8 + body
+        self._go_on(start, size)
+        if self._read < start:
+            self._piece(self._read, start - self._read)
+        found, end = [], start + count * size
+        while self._read < end:
+            left = (end - self._read) // size
+            looked = self._helper.look(self._read, left) if self._helper is not None else None
+            if looked is None:
+                found.append(words_of(self._piece(self._read, min(left, PIECE) * size), size))
+            else:
+                words, same = looked
+                found.append(words)
+                self._note(len(words) // 8 * size, same)
+        self._last = end
+        return b"".join(found)
+
+    def _go_on(self, start: int, size: int) -> None:
+        """Have a helper for as long as records of one size follow each other; a run's first one is not asked for."""
+        if size != self._size or start - self._last not in {0, size}:
+            self._first, self._size = start, size
+            self.leave()
+        if self._helper is not None and start >= self._helper.end:
+            self.leave()
+        if self._helper is None and self._helped is not None and start - self._first >= _LONG:
+            self._helper = self._helped(self.file, self._other.file, start, start + self._shift, size)
+
+    def _piece(self, offset: int, size: int) -> memoryview:
+        """Read a piece and, if the other has all that stands before, see whether it has that too."""
+        if size > len(self._held):
+            self._held, self._compared = bytearray(size), bytearray(size)
+        piece, file = memoryview(self._held)[:size], self._other.file
+        place = offset + self._shift
+        self.file.read(offset, piece)
+        same = self._same == offset and place + size <= len(file.data)
+        if same:
+            file.read(place, memoryview(self._compared)[:size])
+            same = self._compared.startswith(piece)  # unlike most comparisons, at the speed of memory
+        self._note(size, same)
+        return piece
+
+    def _note(self, size: int, same: bool) -> None:
+        """So many bytes more were looked at."""
+        if same and self._same == self._read:
+            self._same += size
+        self._read += size

@@ -1,0 +1,247 @@
+"""A whole stream in memory (or mapped): `read_stream(buffer) -> Stream`.
+
+Two passes: the VM description is located at the end, then the stream is read from the start with it. What the
+description does not cover stays undelimited and is reported as such. The buffer is not copied: the events hold
+views, so keep it alive.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.record import Record, field
+from migmatrix.vmstate.view.ramimage import RamImage, Release
+from migmatrix.vmstate.view.vmdesc import VmDesc, find_vmdesc, parse_vmdesc
+from migmatrix.vmstate.wire import constants as wire
+from migmatrix.vmstate.wire.events import (
+    Command,
+    Configuration,
+    Eof,
+    Event,
+    Footer,
+    Header,
+    Packaged,
+    Payload,
+    SectionStart,
+    Trailing,
+    Undelimited,
+)
+from migmatrix.vmstate.wire.reader import Delimiter, Signal, StreamReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from migmatrix.vmstate.wire.ram import Words
+    from migmatrix.vmstate.wire.ramevents import PageRun
+
+__all__ = ["Reading", "Section", "Stream", "read_stream"]
+
+_RELEASE: Final = 1 << 24  # bytes between two calls of `release`
+
+
+class Section(Record):
+    """One section; `events` are what stands between its start and its footer."""
+
+    start: SectionStart
+    events: tuple[Event, ...]
+    footer: Footer | None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(idstr, instance id): what a loader looks it up by."""
+        return self.start.idstr, self.start.instance_id
+
+    @property
+    def payload(self) -> Payload | None:
+        """The payload of a device's section; None for RAM and for undelimited ones."""
+        first = self.events[0] if self.events else None
+        return first if isinstance(first, Payload) else None
+
+
+class Stream(Record, attributes=True):
+    """All events of one main channel. `error` is why reading stopped early, if it did; `size` in bytes."""
+
+    events: tuple[Event, ...]
+    vmdesc: VmDesc | None
+    size: int
+    error: StreamError | None = None
+    release: Release | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def header(self) -> Header | None:
+        """Magic and version; None when the stream failed before."""
+        return next((e for e in self.events if isinstance(e, Header)), None)
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """Machine type and must-match properties; None in streams of machine types up to 2.3."""
+        return next((e for e in self.events if isinstance(e, Configuration)), None)
+
+    @property
+    def machine(self) -> str | None:
+        """The machine type of the source, None when the stream does not say."""
+        return self.configuration.machine if self.configuration else None
+
+    @property
+    def commands(self) -> tuple[Command | Packaged, ...]:
+        """Commands of the outer level, in stream order."""
+        return tuple(e for e in self.events if isinstance(e, Command | Packaged))
+
+    @property
+    def trailing(self) -> bytes:
+        """Bytes after the end that belong to nothing."""
+        return b"".join(e.encode() for e in self.events if isinstance(e, Trailing))
+
+    @property
+    def undelimited(self) -> Undelimited | None:
+        """The payload at which reading had to stop for want of a description."""
+        return next((e for e in flat(self.events) if isinstance(e, Undelimited)), None)
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """Sections in stream order, those in packages included."""
+        return tuple(_sections(flat(self.events)))
+
+    @cached_property
+    def ram(self) -> RamImage:
+        """Guest memory as this stream has it, block by block."""
+        if self.release is None:
+            return RamImage(flat(self.events))
+        return RamImage(flat(self.events), self.release)
+
+    def encode(self) -> bytes:
+        """The stream's bytes again."""
+        return b"".join(e.encode() for e in self.events)
+
+
+def flat(events: tuple[Event, ...]) -> Iterator[Event]:
+    """Events with those of packages in place of the packages."""
+    for event in events:
+        if isinstance(event, Packaged):
+            yield from event.events
+        else:
+            yield event
+
+
+def _sections(events: Iterator[Event]) -> Iterator[Section]:
+    start: SectionStart | None = None
+    inside: list[Event] = []
+    for event in events:
+        ends = isinstance(event, SectionStart | Command | Eof)
+        if start is not None and (ends or isinstance(event, Footer)):
+            yield Section(start, tuple(inside), event if isinstance(event, Footer) else None)
+            start, inside = None, []
+        if isinstance(event, SectionStart):
+            start = event
+        elif start is not None:
+            inside.append(event)
+    if start is not None:
+        yield Section(start, tuple(inside), None)
+
+
+def read_stream(
+    data: bytes | memoryview,
+    *,
+    delimiter: Delimiter | None = None,
+    strict: bool = True,
+    release: Release | None = None,
+    page_size: int = wire.PAGE_SIZE,
+) -> Stream:
+    """Read all of `data`; a `delimiter` takes the place of the stream's own VM description.
+
+    With `strict` bad input raises StreamError, else the stream up to there is returned with `error` set.
+    `release(start, end)` is told which bytes are not needed at the moment: a caller with a mapped file can give
+    their memory back; it is called again by `Stream.ram` and what uses it.
+    """
+    reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size)
+    while reading.step():
+        pass
+    if strict and reading.error is not None:
+        raise reading.error
+    return reading.stream()
+
+
+class Reading:
+    """A stream that is read event by event. `done` is true at its end and after an error, which `error` keeps.
+
+    `vmdesc` is what the text `described` says; one that is `like` another shares it, if the text is the same.
+    """
+
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        *,
+        delimiter: Delimiter | None = None,
+        release: Release | None = None,
+        page_size: int = wire.PAGE_SIZE,
+        like: Reading | None = None,
+    ) -> None:
+        self._view = memoryview(data).cast("B")
+        self._release = release
+        self._released = 0
+        self.described = b""
+        self.vmdesc: VmDesc | None = None
+        self._events: list[Event] = []
+        self.error: StreamError | None = None
+        self.done = False
+        try:
+            self._describe(like)
+        except StreamError as error:
+            self._fail(error)
+        walker = delimiter or (self.vmdesc.delimiter() if self.vmdesc else None)
+        self._reader = StreamReader(delimiter=walker, page_size=page_size)
+        self._reader.feed(self._view)
+        self._reader.close()
+
+    @property
+    def offset(self) -> int:
+        """Place of the next byte to be read."""
+        return self._reader.offset
+
+    @property
+    def last(self) -> Event | None:
+        """The event that was read last."""
+        return self._events[-1] if self._events else None
+
+    def expect(self, run: PageRun | None, words: Words | None = None) -> None:
+        """What is known of the next run of pages, or how to find its words: see `vmstate.wire.ram.RamState`."""
+        self._reader.ram.other, self._reader.ram.words = run, words
+
+    def step(self) -> bool:
+        """Read one event; False when there is none. Memory of events before the last one may be given back."""
+        self._give_back()
+        try:
+            event = Signal.END if self.done else self._reader.next_event()
+        except StreamError as error:
+            self._fail(error)
+            return False
+        if isinstance(event, Signal):
+            self.done = True
+            return False
+        self._events.append(event)
+        return True
+
+    def stream(self) -> Stream:
+        """What was read so far."""
+        return Stream(tuple(self._events), self.vmdesc, len(self._view), self.error, self._release)
+
+    def _describe(self, like: Reading | None) -> None:
+        place = find_vmdesc(self._view)
+        if place is None:
+            return
+        offset, length = place
+        self.described = bytes(self._view[offset + 5 : offset + 5 + length])
+        if like is not None and like.vmdesc is not None and like.described == self.described:
+            self.vmdesc = like.vmdesc
+        else:
+            self.vmdesc = parse_vmdesc(self.described, offset + 5)
+
+    def _fail(self, error: StreamError) -> None:
+        self.error, self.done = error, True
+
+    def _give_back(self) -> None:
+        if self._release is not None and self.offset - self._released >= _RELEASE:
+            self._release(self._released, self.offset)
+            self._released = self.offset

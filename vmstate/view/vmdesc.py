@@ -1,0 +1,253 @@
+"""The VM description: JSON after the end of a stream which says what each device section holds.
+
+It is the only thing that tells how long a payload is, and it comes last: `find_vmdesc` locates it from the end
+of a file, `parse_vmdesc` turns it into records and `VmDesc.delimiter` makes a reader walk payloads with it.
+Format: keys met in streams of QEMU 5.2 to 11.1; see `docs/devel/migration/main.rst` for their purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.wire.constants import PAGE_SIZE, SectionType
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from migmatrix.vmstate.wire.events import SectionStart
+    from migmatrix.vmstate.wire.reader import Walk
+
+__all__ = ["DeviceDesc", "FieldDesc", "VmDesc", "VmsdDesc", "delimit", "find_vmdesc", "parse_vmdesc"]
+
+MAX_DEPTH: Final = 64  # of nested descriptions; QEMU's own do not go beyond 8
+_TAIL: Final = 1 << 16  # bytes first searched from the end
+_SHORT: Final = 200  # characters of a value in an error
+
+
+class FieldDesc(Record):
+    """One field: `count` elements (None: not an array) of `size` bytes each, subsections included.
+
+    `index` is set when the elements of an array are described one by one.
+    """
+
+    name: str
+    type: str
+    size: int
+    count: int | None = None
+    index: int | None = None
+    struct: VmsdDesc | None = None
+
+    @property
+    def total(self) -> int:
+        """Bytes of all elements."""
+        return self.size * (1 if self.count is None else self.count)
+
+    def element(self) -> FieldDesc:
+        """One of the elements as a field that is no array."""
+        return FieldDesc(self.name, self.type, self.size, None, self.index, self.struct)
+
+
+class VmsdDesc(Record):
+    """A description with the subsections that were really sent."""
+
+    name: str
+    version: int
+    fields: tuple[FieldDesc, ...]
+    subsections: tuple[VmsdDesc, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the fields, without the subsections."""
+        return sum(f.total for f in self.fields)
+
+
+class DeviceDesc(Record):
+    """The payload of one FULL section. `vmsd.name` is empty for an old-style device."""
+
+    name: str
+    instance_id: int
+    vmsd: VmsdDesc
+
+
+class VmDesc(Record, attributes=True):
+    """A whole description; `configuration` is there from QEMU 10.0 on."""
+
+    page_size: int
+    devices: tuple[DeviceDesc, ...]
+    configuration: VmsdDesc | None = None
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, int], list[DeviceDesc]]:
+        found: dict[tuple[str, int], list[DeviceDesc]] = {}
+        for device in self.devices:
+            found.setdefault((device.name, device.instance_id), []).append(device)
+        return found
+
+    def find(self, name: str, instance_id: int, nth: int = 0) -> DeviceDesc | None:
+        """The `nth` description of a section (a section may come twice); the last one beyond that."""
+        found = self._by_key.get((name, instance_id))
+        return found[min(nth, len(found) - 1)] if found else None
+
+    def delimiter(self) -> Delimit:
+        """A delimiter for one reader; it counts sections, so do not share it between streams."""
+        return Delimit(self)
+
+
+class Delimit:
+    """Callable for `StreamReader(delimiter=...)`; None for sections that are not described."""
+
+    def __init__(self, desc: VmDesc) -> None:
+        self._desc = desc
+        self._seen: dict[tuple[str, int], int] = {}
+
+    def __call__(self, start: SectionStart) -> Walk | None:
+        key = (start.idstr, start.instance_id)
+        device = self._desc.find(*key, self._seen.get(key, 0))
+        self._seen[key] = self._seen.get(key, 0) + 1
+        return None if device is None else delimit(device)
+
+
+def delimit(device: DeviceDesc) -> Walk:
+    """Walk over a payload: fields by their sizes, then exactly the described subsections."""
+    return _walk(device.vmsd, 0, device.name)
+
+
+def _walk(vmsd: VmsdDesc, at: int, path: str) -> Generator[tuple[int, int], bytes, int]:
+    at += vmsd.size
+    for subsection in vmsd.subsections:
+        at = yield from _prefix(subsection, at, path)
+        at = yield from _walk(subsection, at, f"{path}/{subsection.name}")
+    return at
+
+
+def _prefix(vmsd: VmsdDesc, at: int, path: str) -> Generator[tuple[int, int], bytes, int]:
+    """Check the type, name and version before a subsection's fields; the place after them."""
+    name = vmsd.name.encode("latin-1")
+    wanted = bytes((SectionType.SUBSECTION, len(name) & 0xFF)) + name
+    found = yield at, len(wanted) + 4
+    if found[: len(wanted)] != wanted:
+        raise StreamError(at, path, f"subsection {vmsd.name!r}", f"found {found[: len(wanted)]!r}")
+    return at + len(wanted) + 4
+
+
+# -- finding it --------------------------------------------------------------------------------
+
+
+def find_vmdesc(data: memoryview) -> tuple[int, int] | None:
+    """(offset of the 0x06 byte, length of the text) of the description that ends `data`, or None.
+
+    The text holds no control bytes, so the last 0x06 0x00-style byte before it can only be in its own five
+    bytes of framing; a candidate counts only when its length leads exactly to the end of `data`.
+    """
+    tail = _TAIL
+    while True:
+        start = max(0, len(data) - tail)
+        found = _candidate(bytes(data[start:]))
+        if found is not None:
+            return start + found, len(data) - start - found - 5
+        if start == 0 or _has_control(data[start:]):
+            return None
+        tail *= 4
+
+
+def _candidate(tail: bytes) -> int | None:
+    at = len(tail)
+    for _ in range(8):  # 0x06 may also be a byte of the length
+        at = tail.rfind(b"\x06", 0, at)
+        if at < 0:
+            return None
+        if at + 5 + int.from_bytes(tail[at + 1 : at + 5]) == len(tail) and len(tail) > at + 5:
+            return at
+    return None
+
+
+def _has_control(tail: memoryview) -> bool:
+    return re.search(rb"[\x00-\x08]", tail) is not None
+
+
+# -- parsing it --------------------------------------------------------------------------------
+
+
+def parse_vmdesc(text: bytes | memoryview, offset: int = 0) -> VmDesc:
+    """Parse the JSON text; `offset` is where it stands in its stream. StreamError when it is malformed."""
+    try:
+        data = json.loads(bytes(text))
+    except (ValueError, RecursionError) as error:
+        raise StreamError(offset, "vmdescription", "JSON text", f"found {error}"[:_SHORT]) from error
+    return _Parser(offset).vmdesc(data)
+
+
+class _Parser:
+    """Checks every key and type; the only state is the offset for errors."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def vmdesc(self, data: Any) -> VmDesc:
+        path = "vmdescription"
+        devices = self._list(self._get(data, path, "devices"), f"{path}.devices")
+        configuration = data.get("configuration")
+        return VmDesc(
+            self._int(data.get("page_size", PAGE_SIZE), f"{path}.page_size"),
+            tuple(self._device(d, f"{path}.devices[{i}]") for i, d in enumerate(devices)),
+            None if configuration is None else self._vmsd(configuration, f"{path}.configuration", 0),
+        )
+
+    def _device(self, data: Any, path: str) -> DeviceDesc:
+        name = self._text(self._get(data, path, "name"), f"{path}.name")
+        instance = self._int(self._get(data, path, "instance_id"), f"{path}.instance_id")
+        return DeviceDesc(name, instance, self._vmsd(data, path, 0))
+
+    def _vmsd(self, data: Any, path: str, depth: int) -> VmsdDesc:
+        if depth > MAX_DEPTH:
+            raise StreamError(self._offset, path, f"at most {MAX_DEPTH} levels", "found more")
+        fields = self._list(self._get(data, path, "fields"), f"{path}.fields")
+        subsections = self._list(data.get("subsections", []), f"{path}.subsections")
+        return VmsdDesc(
+            self._text(data.get("vmsd_name", ""), f"{path}.vmsd_name"),
+            self._int(data.get("version", 0), f"{path}.version"),
+            tuple(self._field(f, f"{path}.fields[{i}]", depth) for i, f in enumerate(fields)),
+            tuple(self._vmsd(s, f"{path}.subsections[{i}]", depth + 1) for i, s in enumerate(subsections)),
+        )
+
+    def _field(self, data: Any, path: str, depth: int) -> FieldDesc:
+        inner = self._get(data, path, "name") and (data if "fields" in data else data.get("struct"))
+        count, index = data.get("array_len"), data.get("index")
+        return FieldDesc(
+            self._text(data["name"], f"{path}.name"),
+            self._text(self._get(data, path, "type"), f"{path}.type"),
+            self._int(self._get(data, path, "size"), f"{path}.size"),
+            None if count is None else self._int(count, f"{path}.array_len"),
+            None if index is None else self._int(index, f"{path}.index"),
+            None if inner is None else self._vmsd(inner, f"{path}.struct", depth + 1),
+        )
+
+    def _get(self, data: Any, path: str, key: str) -> Any:
+        if not isinstance(data, dict):
+            raise self._wrong(path, "an object", data)
+        if key not in data:
+            raise self._wrong(path, f"key {key!r}", sorted(map(str, data)))
+        return data[key]
+
+    def _list(self, data: Any, path: str) -> list[Any]:
+        if not isinstance(data, list):
+            raise self._wrong(path, "a list", data)
+        return data
+
+    def _text(self, data: Any, path: str) -> str:
+        if not isinstance(data, str):
+            raise self._wrong(path, "a string", data)
+        return data
+
+    def _int(self, data: Any, path: str) -> int:
+        if isinstance(data, bool) or not isinstance(data, int) or data < 0:
+            raise self._wrong(path, "a number of at least 0", data)
+        return data
+
+    def _wrong(self, path: str, expected: str, found: Any) -> StreamError:
+        return StreamError(self._offset, path, expected, f"found {found!r}"[:_SHORT])

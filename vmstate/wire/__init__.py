@@ -1,0 +1,1 @@
+"""Bytes of the channels to events: framing, RAM, multifd, the return path. `constants` names every number."""

@@ -1,0 +1,335 @@
+"""`StreamReader`: bytes of one main channel in, events out; knows the framing, not the devices.
+
+Rules:
+1. `feed` bytes in any pieces, call `next_event` until it returns NEED_DATA, `close` at the end of the input.
+2. The events do not depend on how the bytes were cut, except that long runs of pages and the bytes after an
+   undelimited payload may be cut at other places.
+3. A payload of a device carries no length. Its `delimiter` walks it; without one the reader reports
+   `Undelimited` and everything after belongs to that: nothing is searched for and nothing guessed.
+4. Any bytes give events or `StreamError`. Memory is bounded by the bytes fed and not yet returned.
+
+Format: QEMU `docs/devel/migration/main.rst`; `vmstate.wire.constants` names what was measured.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Generator
+from typing import Final
+
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.wire import constants as wire
+from migmatrix.vmstate.wire.channel import ChannelReader
+from migmatrix.vmstate.wire.commands import check_length, describe
+from migmatrix.vmstate.wire.constants import CommandCode, SectionType
+from migmatrix.vmstate.wire.events import (
+    Command,
+    Configuration,
+    ConfigurationSubsection,
+    Eof,
+    Event,
+    Footer,
+    Header,
+    Packaged,
+    Payload,
+    SectionStart,
+    Trailing,
+    Undelimited,
+    VmDescription,
+)
+from migmatrix.vmstate.wire.ram import RamReader, RamState, Steps
+from migmatrix.vmstate.wire.signal import Signal
+from migmatrix.vmstate.wire.window import Window
+
+__all__ = ["Delimiter", "Signal", "StreamReader", "Walk"]
+
+Walk = Generator[tuple[int, int], bytes, int]
+"""A walk over a payload: it yields (at, count), gets these bytes of the payload, returns the length."""
+
+Delimiter = Callable[[SectionStart], Walk | None]
+"""Starts a walk for a section, or None when its layout is not known."""
+
+_CONFIGURATION: Final = {
+    "configuration/target-page-bits": 4,
+    "configuration/capabilities": None,
+    "configuration/uuid": 16,
+}
+
+
+class StreamReader(ChannelReader):
+    """Reader of one main channel.
+
+    `header=False` starts among the sections: a recovery channel, which goes on with the sections and the RAM
+    state of the `earlier` reader of the broken one. `page_size` in bytes is the target's, unless the stream
+    announces another. `sections` are those started so far, by id.
+    """
+
+    def __init__(
+        self,
+        *,
+        delimiter: Delimiter | None = None,
+        header: bool = True,
+        page_size: int = wire.PAGE_SIZE,
+        earlier: StreamReader | None = None,
+    ) -> None:
+        super().__init__()
+        self._header_comes = header
+        self._delimiter = delimiter
+        self.sections: dict[int, SectionStart] = earlier.sections if earlier else {}
+        self.ram: RamState = earlier.ram if earlier else RamState(page_size)
+        self._footers = True
+        self._package = False
+        self._lost = False  # in a payload of unknown length
+
+    # -- header and configuration --------------------------------------------------------------
+
+    def _read(self) -> Steps:
+        if self._header_comes:
+            yield from self._header()
+        yield from self._elements()
+        yield from self._tail()
+
+    def _header(self) -> Steps:
+        window = self._window
+        yield from window.want(4, "header.magic")
+        magic = int.from_bytes(window.peek(4))
+        if magic != wire.FILE_MAGIC:
+            raise StreamError(0, "header.magic", f"{wire.FILE_MAGIC:#x}", f"found {magic:#x}")
+        yield from window.want(8, "header.version")
+        version = int.from_bytes(window.peek(4, 4))
+        if version != wire.FILE_VERSION:
+            raise StreamError(4, "header.version", f"{wire.FILE_VERSION}", f"found {version}")
+        window.take(8)
+        yield Header(version, 0)
+        yield from window.want(1, "configuration.type")
+        if window.peek(1)[0] == SectionType.CONFIGURATION:
+            yield from self._configuration()
+        else:
+            self._footers = False  # machine types up to 2.3 have neither
+
+    def _configuration(self) -> Steps:
+        window, offset = self._window, self._window.offset
+        yield from window.want(5, "configuration.len")
+        length = int.from_bytes(window.peek(4, 1))
+        yield from window.want(5 + length, "configuration.name")
+        window.take(5)
+        name = bytes(window.take(length)).decode("latin-1")
+        subsections = []
+        while True:
+            yield from window.want(1, "configuration")
+            if window.peek(1)[0] != SectionType.SUBSECTION:
+                break
+            subsection = yield from self._subsection()
+            subsections.append(subsection)
+        event = Configuration(name, tuple(subsections), offset)
+        self._configure(event)
+        yield event
+
+    def _subsection(self) -> Generator[None, None, ConfigurationSubsection]:
+        window, offset = self._window, self._window.offset
+        yield from window.want(2, "configuration/subsection.len")
+        length = window.peek(1, 1)[0]
+        yield from window.want(6 + length, "configuration/subsection")
+        name = window.peek(length, 2).decode("latin-1")
+        if name not in _CONFIGURATION:
+            raise StreamError(offset + 2, "configuration/subsection", "a known name", f"found {name!r}")
+        version = int.from_bytes(window.peek(4, 2 + length))
+        window.take(6 + length)
+        value = yield from self._subsection_value(name)
+        return ConfigurationSubsection(name, version, value)
+
+    def _subsection_value(self, name: str) -> Generator[None, None, int | tuple[str, ...] | bytes]:
+        window, size = self._window, _CONFIGURATION[name]
+        if size is not None:
+            yield from window.want(size, name)
+            value = bytes(window.take(size))
+            return int.from_bytes(value) if size == 4 else value  # noqa: PLR2004 - u32
+        yield from window.want(4, f"{name}.count")
+        names = []
+        for i in range(int.from_bytes(window.take(4))):
+            yield from window.want(1, f"{name}[{i}].len")
+            length = window.peek(1)[0]
+            yield from window.want(1 + length, f"{name}[{i}]")
+            names.append(bytes(window.take(1 + length))[1:].decode("latin-1"))
+        return tuple(names)
+
+    def _configure(self, event: Configuration) -> None:
+        self.ram.ignore_shared = wire.CAPABILITY_IGNORE_SHARED in event.capabilities
+        self.ram.mapped = wire.CAPABILITY_MAPPED_RAM in event.capabilities
+        bits = event.value("target-page-bits")
+        if isinstance(bits, int):
+            if not wire.PAGE_BITS[0] <= bits <= wire.PAGE_BITS[1]:
+                low, high = wire.PAGE_BITS
+                path = "configuration/target-page-bits"
+                raise StreamError(event.offset, path, f"{low} to {high}", f"found {bits}")
+            self.ram.page_size = 1 << bits
+
+    # -- elements ------------------------------------------------------------------------------
+
+    def _elements(self) -> Steps:
+        """Sections and commands up to EOF; in a package up to its end."""
+        window = self._window
+        while True:
+            if self._lost or (self._package and not window.available):
+                return
+            yield from window.want(1, "section.type")
+            kind = window.peek(1)[0]
+            if kind == SectionType.EOF:
+                yield Eof(window.offset)
+                window.take(1)
+                return
+            if kind == SectionType.COMMAND:
+                yield from self._command()
+            elif SectionType.START <= kind <= SectionType.FULL:
+                yield from self._section(SectionType(kind))
+            else:
+                raise StreamError(window.offset, "section.type", "a section or the end", f"found {kind:#x}")
+
+    def _tail(self) -> Steps:
+        window = self._window
+        while not window.available and not window.closed:
+            yield None
+        if window.available and window.peek(1)[0] == SectionType.VMDESCRIPTION:
+            offset = window.offset
+            yield from window.want(5, "vmdescription.len")
+            length = int.from_bytes(window.peek(4, 1))
+            yield from window.want(5 + length, "vmdescription")
+            window.take(5)
+            yield VmDescription(window.take(length), offset)
+        yield from self._rest(Trailing)
+
+    def _rest(self, make: Callable[[memoryview | bytes, int], Event]) -> Steps:
+        window = self._window
+        while window.available or not window.closed:
+            if window.available:
+                offset = window.offset
+                yield make(window.take(window.available), offset)
+            else:
+                yield None
+
+    def _section(self, kind: SectionType) -> Steps:
+        start = yield from self._section_start(kind)
+        yield start
+        if start.idstr == wire.RAM_SECTION and kind is not SectionType.FULL:
+            yield from RamReader(self._window, self.ram).payload()
+        else:
+            walk = self._delimiter(start) if self._delimiter else None
+            if walk is None:
+                self._lost = True
+                yield from self._rest(lambda raw, offset: Undelimited(start, raw, offset))
+                return
+            yield from self._payload(start, walk)
+        yield from self._footer(start)
+
+    def _section_start(self, kind: SectionType) -> Generator[None, None, SectionStart]:
+        window, offset = self._window, self._window.offset
+        yield from window.want(5, "section.id")
+        section_id = int.from_bytes(window.peek(4, 1))
+        if kind in (SectionType.PART, SectionType.END):
+            known = self.sections.get(section_id)
+            if known is None:
+                raise StreamError(offset + 1, "section.id", "a started section", f"found {section_id}")
+            window.take(5)
+            return SectionStart(kind, section_id, known.idstr, known.instance_id, known.version_id, offset)
+        yield from window.want(6, "section.idstr.len")
+        length = window.peek(1, 5)[0]
+        yield from window.want(14 + length, "section.idstr")
+        idstr = window.peek(length, 6).decode("latin-1")
+        instance, version = struct.unpack(">II", window.peek(8, 6 + length))
+        if idstr == wire.RAM_SECTION and version != wire.RAM_VERSION:
+            raise StreamError(offset, "ram.version_id", f"{wire.RAM_VERSION}", f"found {version}")
+        window.take(14 + length)
+        start = SectionStart(kind, section_id, idstr, instance, version, offset)
+        self.sections[section_id] = start
+        return start
+
+    def _payload(self, start: SectionStart, walk: Walk) -> Steps:
+        window, offset = self._window, self._window.offset
+        length = yield from self._walk(start, walk)
+        yield from window.want(length, start.idstr)
+        yield Payload(window.take(length), offset)
+
+    def _walk(self, start: SectionStart, walk: Walk) -> Generator[None, None, int]:
+        """Length of a payload; the walk is told when the bytes it asks for do not come."""
+        window, offset = self._window, self._window.offset
+        ended: StreamError | None = None
+        try:
+            at, count = next(walk)
+            while True:
+                try:
+                    yield from window.want(at + count, start.idstr)
+                except StreamError as error:
+                    ended = error
+                    at, count = walk.throw(error)
+                else:
+                    at, count = walk.send(window.peek(count, at))
+        except StopIteration as done:
+            return int(done.value)
+        except StreamError as error:
+            if error is ended:
+                raise
+            where = offset + error.offset  # a walk counts from the payload's start
+            raise StreamError(where, error.path, error.expected, error.found) from error
+
+    def _footer(self, start: SectionStart) -> Steps:
+        window, path = self._window, f"{start.idstr}/footer"
+        if not self._footers:
+            while not window.available and not window.closed:
+                yield None
+            if window.peek(1)[:1] != bytes((SectionType.FOOTER,)):
+                return
+        yield from window.want(1, path)
+        offset = window.offset
+        if (kind := window.peek(1)[0]) != SectionType.FOOTER:
+            raise StreamError(offset, path, f"{SectionType.FOOTER:#x}", f"found {kind:#x}")
+        yield from window.want(5, path)
+        found = int.from_bytes(window.peek(4, 1))
+        if found != start.section_id:
+            raise StreamError(offset + 1, path, f"id {start.section_id}", f"found {found}")
+        window.take(5)
+        yield Footer(found, offset)
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _command(self) -> Steps:
+        window, offset = self._window, self._window.offset
+        yield from window.want(5, "command")
+        number, length = struct.unpack(">HH", window.peek(4, 1))
+        try:
+            code = CommandCode(number)
+        except ValueError as error:
+            raise StreamError(offset + 1, "command", "a known command", f"found {number}") from error
+        check_length(code, length, offset + 3)
+        yield from window.want(5 + length, f"command {code.name}")
+        window.take(5)
+        data = bytes(window.take(length))
+        if code is CommandCode.PACKAGED:
+            yield from self._packaged(int.from_bytes(data), offset)
+            return
+        values = describe(code, data, offset)
+        if code is CommandCode.POSTCOPY_ADVISE:
+            self.ram.page_sizes = values.get("page_sizes", 0)
+        yield Command(code, data, offset)
+
+    def _packaged(self, length: int, offset: int) -> Steps:
+        if self._package or length > wire.MAX_PACKAGED:
+            expected = f"one level of at most {wire.MAX_PACKAGED} bytes"
+            raise StreamError(offset, "command PACKAGED", expected, f"found {length}")
+        yield from self._window.want(length, "command PACKAGED")
+        inner = StreamReader(delimiter=self._delimiter, header=False, earlier=self)
+        inner._enter_package(self._window.offset, self._footers)
+        inner.feed(bytes(self._window.take(length)))
+        inner.close()
+        events = tuple(inner.events())
+        yield Packaged(events, offset)
+
+    def _enter_package(self, base: int, footers: bool) -> None:
+        self._window = Window(base)
+        self._package = True
+        self._footers = footers
+        self._steps = self._inside()
+
+    def _inside(self) -> Steps:
+        """Elements of a package, and what stands behind an end byte in it: a loader skips that in silence."""
+        yield from self._elements()
+        yield from self._rest(Trailing)
