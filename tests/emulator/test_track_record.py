@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.track_record import Cell, cells, run
+from track_record import Cell, cells, run
 
 ROOT = Path(__file__).parents[2]
 MATRICES = ROOT / "matrices" / "track-record"

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from machines import Box, enable, goes_on, runs, status, statuses, target, until
+from migration_machines import Box, enable, goes_on, runs, status, statuses, target, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

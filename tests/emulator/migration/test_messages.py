@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from migration_machines import none, target
 
-from machines import none, target
 from migmatrix.emulator.migration.configuration import Disagreement
 from migmatrix.emulator.migration.faults import LoadError, Where
 from migmatrix.emulator.migration.messages import explain

@@ -7,8 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from migration_machines import RELEASES, Box, enable, fill, memory, none, status, statuses, target, until
 
-from machines import RELEASES, Box, enable, fill, memory, none, status, statuses, target, until
 from migmatrix.emulator.errors import QmpError
 from migmatrix.vmstate.view.stream import read_stream
 

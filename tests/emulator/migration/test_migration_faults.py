@@ -10,8 +10,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from migration_machines import RELEASES, enable, goes_on, none, runs, status, statuses, target, until
 
-from machines import RELEASES, enable, goes_on, none, runs, status, statuses, target, until
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.migration.channel import Channel, ChannelError
 from migmatrix.vmstate.device.description import VMState

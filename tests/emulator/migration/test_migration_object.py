@@ -1,6 +1,6 @@
 """What compat tables and ``-global migration.`` say of migration reaches it."""
 
-from machines import make
+from migration_machines import make
 
 
 def test_a_machine_type_sets_parameters_and_framing() -> None:

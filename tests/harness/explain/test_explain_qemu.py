@@ -53,7 +53,7 @@ def test_aer_is_explained_to_the_register_and_its_property(tmp_path: Path) -> No
     assert {row.after for row in remedy.rows} == {"pass"}
     assert "hw_compat_7_2" in found.fix.compat
     assert "qemu-10.0 with -global pcie-root-port.x-pcie-err-unc-mask=on" in found.fix.stuck_guest
-    assert found.legs <= 60
+    assert found.hops <= 60
 
 
 def test_a_ring_of_a_point_release_is_explained_and_no_table_line_is_claimed(tmp_path: Path) -> None:
