@@ -32,7 +32,7 @@ _RESULTS = "results.jsonl"
 _FORMAT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS legs (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS hops (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cells (cell TEXT PRIMARY KEY, result TEXT NOT NULL, basis TEXT NOT NULL);
 """
 
@@ -79,7 +79,7 @@ class RunStore:
         with store._errors():
             store._database.execute("DELETE FROM cells")
             store._database.execute("DELETE FROM meta")
-            store._database.execute("DELETE FROM legs")
+            store._database.execute("DELETE FROM hops")
             store.set_meta({"format": _FORMAT, "plan": plan_digest})
         return store
 
@@ -144,7 +144,7 @@ class RunStore:
         for leg in basis.evidence():
             if leg.key not in self._kept or leg.infrastructure:
                 blob = zlib.compress(EVIDENCE.dump_json(leg))
-                self._database.execute("INSERT OR REPLACE INTO legs VALUES (?, ?)", (leg.key, blob))
+                self._database.execute("INSERT OR REPLACE INTO hops VALUES (?, ?)", (leg.key, blob))
                 self._kept.add(leg.key)
 
     def replace_results(self, results: Iterable[CellResult]) -> None:
@@ -185,7 +185,7 @@ class RunStore:
 
     def evidence(self, key: str) -> LegEvidence | None:
         """The evidence of one leg, if the run has it."""
-        row = self._database.execute("SELECT evidence FROM legs WHERE key = ?", (key,)).fetchone()
+        row = self._database.execute("SELECT evidence FROM hops WHERE key = ?", (key,)).fetchone()
         return None if row is None else EVIDENCE.validate_json(zlib.decompress(row[0]))
 
     @contextmanager
