@@ -50,8 +50,10 @@ def _modules(code: Path) -> Iterator[tuple[str, str, Path]]:
     for name in _LIBRARY:
         spec = find_spec(name)
         assert spec is not None  # noqa: S101 - the library has it
-        assert spec.origin is not None  # noqa: S101 - they are written in Python
-        yield name, spec.origin, Path(spec.origin)
+        if (
+            spec.has_location and spec.origin
+        ):  # else it is frozen, inside the interpreter, as `collections.abc` is in 3.13
+            yield name, spec.origin, Path(spec.origin)
 
 
 def _name(path: Path) -> str:

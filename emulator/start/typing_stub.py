@@ -54,18 +54,28 @@ def dataclass_transform(**_: object) -> object:
     return lambda cls: cls
 
 
+_loaded: list[object] = []  # the real module, once something has asked for it
+
+
 def __getattr__(name: str) -> object:
     """Everything else, from the real module."""
     if name.startswith("__"):
         raise AttributeError(name)
-    import importlib.util  # noqa: PLC0415 - who comes here has asked for the long way
+    return getattr(_real(), name)
 
-    spec = importlib.util.spec_from_file_location("_typing_", f"{_library()}/typing.py")
-    assert spec is not None  # noqa: S101 - a file that exists has one
-    assert spec.loader is not None  # noqa: S101 - as above
-    real = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(real)
-    return getattr(real, name)
+
+def _real() -> object:
+    """The real `typing`. It is known before its body runs: the body uses `functools`, which asks `typing` (3.12)."""
+    if not _loaded:
+        import importlib.util  # noqa: PLC0415 - this is the long way, which an emulator does not take
+
+        spec = importlib.util.spec_from_file_location("_typing_", f"{_library()}/typing.py")
+        assert spec is not None  # noqa: S101 - a file that exists has one
+        assert spec.loader is not None  # noqa: S101 - as above
+        real = importlib.util.module_from_spec(spec)
+        _loaded.append(real)
+        spec.loader.exec_module(real)
+    return _loaded[0]
 
 
 def _library() -> str:
