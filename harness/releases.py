@@ -1,14 +1,49 @@
-"""Versions of emulators and of machine types: how they are ordered, and what is named after them.
+"""Versions of emulators and of machine types: their order, their lines, and what is named after them.
 
-The one home of what the order of releases is, which machine types belong to one line, and what QEMU calls the table of a
-release. Pure; knows builds and matrices by no more than their version texts.
+1. A version is the numbers at its beginning. A vendor's text behind them (`7.2.22 (Debian 1:7.2+dfsg)`, `9.0+pve1`)
+   changes neither its order nor its line.
+2. Letters in front make it a vendor's own version: `rhel9.6.0` is no QEMU 9.6. It is ordered by its numbers, which
+   says something among versions of that vendor only, and is of no line.
+3. A text without numbers (`none`, `microvm`) has the empty key, which comes before all others, and is of no line.
+4. A line is X.Y: all releases X.Y.Z have the same machine types and compat tables. QEMU names a table after its line.
+
+Pure; knows builds and matrices by no more than their version texts.
 """
 
 from __future__ import annotations
 
-__all__ = ["version_key"]
+import re
+
+__all__ = ["hw_compat_name", "line", "tells_compat_props", "version_key"]
+
+_NUMBERS = re.compile(r"[A-Za-z]*(\d+(?:\.\d+)*)", re.ASCII)
+_LINE = 2  # numbers of a version that name its line
+_TELLS = (9, 1)  # the first line whose query-machines has compat-props (QEMU, qapi/machine.json)
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """``10.0.13`` as numbers."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    """The numbers that order versions: (10, 0, 13) for ``10.0.13``; () without any (rules 1-3)."""
+    found = _NUMBERS.match(version)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def line(version: str) -> tuple[int, ...]:
+    """The line X.Y of a version: (10, 0) for ``10.0.13``; () when it is of none (rules 2-4)."""
+    key = version_key(version)[:_LINE]
+    return key if len(key) == _LINE and version[:1].isdigit() else ()
+
+
+def hw_compat_name(version: str) -> str:
+    """What QEMU calls the compat table of a version's line: ``hw_compat_7_2`` for ``7.2`` and ``7.2.22``.
+
+    ValueError for a version of no line.
+    """
+    numbers = line(version)
+    if not numbers:
+        raise ValueError(f"version {version!r} is of no line, so no table is named after it")
+    return "hw_compat_" + "_".join(map(str, numbers))
+
+
+def tells_compat_props(version: str) -> bool:
+    """Whether a build of this version tells its compat properties in the answer to query-machines."""
+    return line(version) >= _TELLS

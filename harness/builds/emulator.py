@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.builds.cachefiles import locked, new_directory
 from migmatrix.harness.errors import BuildError
+from migmatrix.harness.releases import version_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -247,10 +248,6 @@ def _run_emulator(path: Path, module: str, *arguments: str, what: str) -> None:
 
 def _digests(root: Path, code: list[Path]) -> Iterator[tuple[str, str]]:
     common = _tree_digest(root / "code", code, _FLAGS + _START)
-    for path in sorted((root / "releases").iterdir(), key=lambda p: _release_key(p.name)):
+    for path in sorted((root / "releases").iterdir(), key=lambda p: version_key(p.name)):
         data = hashlib.sha256(path.read_bytes()).hexdigest()
         yield path.name, hashlib.sha256(f"{common}{data}".encode()).hexdigest()
-
-
-def _release_key(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.split("."))

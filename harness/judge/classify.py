@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.table import Role, load_table
-from migmatrix.harness.judge.text import clean, parse_version
+from migmatrix.harness.judge.text import clean
 from migmatrix.harness.model import Cause
+from migmatrix.harness.releases import line
 
 if TYPE_CHECKING:
     import re
@@ -34,7 +35,7 @@ def classify(stderr: str, *, version: str, detail: str = "", exit: int | None = 
     """
     table = load_table()
     texts = {"qmp": clean(detail, table), "stderr": clean(stderr, table)}
-    cause = _match(table, texts, parse_version(version))
+    cause = _match(table, texts, line(version))
     if exit is not None and exit < 0:
         return _crash(exit, cause, _wrapped(table, texts))
     return cause
@@ -57,7 +58,7 @@ def _crash(exit_status: int, cause: Cause | None, device: str) -> Cause:
     return Cause("crash", cause.device, name, f"ended by {name}; {cause.message}")
 
 
-def _match(table: Table, texts: dict[str, str], version: tuple[int, int] | None) -> Cause | None:
+def _match(table: Table, texts: dict[str, str], version: tuple[int, ...]) -> Cause | None:
     for role in (Role.LEAF, Role.TAIL):
         patterns = (p for p in table.role(role) if p.applies(version))
         if hit := _first(patterns, texts):

@@ -32,7 +32,7 @@ _PATTERN_KEYS = {
 }
 _SIGNATURE_PARTS = {"device", "field"}
 _TERM = re.compile(r"(?P<how><=|>=|<|>)(?P<major>\d+)\.(?P<minor>\d+)")
-_COMPARE: dict[str, Callable[[tuple[int, int], tuple[int, int]], bool]] = {
+_COMPARE: dict[str, Callable[[tuple[int, ...], tuple[int, int]], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
     ">": lambda a, b: a > b,
@@ -76,9 +76,9 @@ class Pattern:
     qmp_only: bool = False
     versions: tuple[tuple[str, tuple[int, int]], ...] = ()
 
-    def applies(self, version: tuple[int, int] | None) -> bool:
-        """Whether it is meant for this version (major, minor); None, unknown, is every version."""
-        return version is None or all(_COMPARE[how](version, bound) for how, bound in self.versions)
+    def applies(self, release: tuple[int, ...]) -> bool:
+        """Whether it is meant for releases of this line (major, minor); (), unknown, is every line."""
+        return not release or all(_COMPARE[how](release, bound) for how, bound in self.versions)
 
 
 @dataclass(frozen=True, slots=True)

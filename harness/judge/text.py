@@ -14,7 +14,7 @@ from migmatrix.harness.judge.table import Role, load_table
 if TYPE_CHECKING:
     from migmatrix.harness.judge.table import Table
 
-__all__ = ["clean", "parse_version"]
+__all__ = ["clean"]
 
 # "qemu-system-x86_64: ", "qemu: ", "/usr/bin/qemu-system-x86_64: "; with -msg timestamp=on a date comes first.
 _PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:.]+Z )?(?:[\w./+-]*/)?(?:qemu(?:-[\w.]+)*|kvm): ")
@@ -32,9 +32,3 @@ def _lines(stderr: str) -> list[str]:
     # `splitlines` would also cut at the control characters that a guest's console may leave.
     whole = stderr.replace("\0", "").replace("\r", "").split("\n")
     return [part for line in whole for part in _GLUED.split(line)]
-
-
-def parse_version(version: str) -> tuple[int, int] | None:
-    """(major, minor) of "10.0.13"; None when it is not of that form."""
-    match = re.match(r"(\d+)\.(\d+)", version)
-    return (int(match[1]), int(match[2])) if match else None

@@ -13,6 +13,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.config.matrix import PathRule
+from migmatrix.harness.releases import version_key
 from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _versions(family: str, builds: Iterable[PreparedBuild]) -> list[str]:
         match[1] for build in builds for m in build.facts.machines if (match := pattern.fullmatch(m.name))
     )
     common = (version for version, count in known.items() if count > 1)
-    return sorted(common, key=lambda version: [int(part) for part in version.split(".")])
+    return sorted(common, key=version_key)
 
 
 def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> tuple[Candidate, ...]:
