@@ -1,9 +1,9 @@
 """The words of the project as plain records; no I/O, no policy, imported by every other module.
 
-Verdicts and outcomes are defined in `docs/words.md`. A *leg* here is one emulator that is started
-(with or without a stream in), checked, and perhaps saved: the build rule
-``leg(stream in, build, machine, profile, mode, guest) -> (evidence, stream out)``.
-A cell ``A>B>C`` is the chain of three such legs; its migrations are numbered 1 (A to B) and 2 (B to C).
+Verdicts and outcomes are defined in `docs/words.md`. A *hop* is one migration of a path: ``A>B>C`` has two,
+number 1 (A to B) and number 2 (B to C). A *leg* is one emulator's part of a path, and what the store keeps:
+``leg(stream in, build, machine, profile, mode, guest) -> (evidence, stream out)``. In snapshot mode a leg is one
+emulator that starts, perhaps loads, is checked, and perhaps saves, so ``A>B>C`` has three; a live leg is one hop.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ __all__ = [
     "Guest",
     "LegEvidence",
     "Mode",
+    "ModeSide",
     "Outcome",
     "Profile",
     "QmpMessage",
+    "Role",
     "Stage",
     "StageEvidence",
     "StreamInfo",
@@ -68,6 +70,13 @@ class Stage(StrEnum):
     QUIT = "quit"
 
 
+class Role(StrEnum):
+    """Which end of a migration an emulator is."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A named list of emulator arguments; `machines` are globs of the machines it is meant for.
@@ -83,11 +92,19 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
-    """How a leg is done. `transport` is empty for `snapshot`, else tcp, unix, exec, fd or file.
+class ModeSide:
+    """What a mode sets on one side: capabilities to true, and the arguments of `migrate-set-parameters`."""
 
-    Capabilities are set to true on both sides (`source_*`/`destination_*` add to one side);
-    parameters go to `migrate-set-parameters`.
+    capabilities: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a hop is done. `transport` is empty for `snapshot`, else tcp, unix, exec, fd or file.
+
+    `capabilities` and `parameters` are for both sides, `source_*` and `destination_*` for one; ask `side` for what
+    one side gets.
     """
 
     name: str
@@ -105,10 +122,17 @@ class Mode:
         """Whether both sides run at the same time."""
         return bool(self.transport)
 
+    def side(self, role: Role) -> ModeSide:
+        """What one side gets; its own parameters win over those of both."""
+        source = role is Role.SOURCE
+        names = self.source_capabilities if source else self.destination_capabilities
+        parameters = self.source_parameters if source else self.destination_parameters
+        return ModeSide((*self.capabilities, *names), dict((*self.parameters, *parameters)))
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each leg."""
+    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each hop."""
 
     name: str
     kind: str  # "paused" | "firmware"
@@ -232,9 +256,10 @@ class LegEvidence:
 class CellResult:
     """One line of `results.jsonl` (schema: docs/results.schema.json).
 
-    `leg` is the number of the migration that went wrong (1 = A to B). `reason` is plain text for
+    `hop` is the number of the migration that went wrong (1 = A to B). `reason` is plain text for
     cells that were not run or whose outcome needs a word; `known_issue` the id that matched.
-    `legs` are the keys of the legs that the verdict rests on, in the order of the path.
+    `legs` are the keys of the legs that the verdict rests on, in the order of the path; their published name is
+    `hops`, which older runs have too.
     """
 
     cell: Cell
@@ -248,6 +273,12 @@ class CellResult:
     reason: str = ""
     known_issue: str | None = None
     legs: tuple[str, ...] = ()
+
+    @property
+    def failing_pair(self) -> tuple[str, str] | None:
+        """Source and destination build of the migration that went wrong; None when `hop` names none of the path."""
+        path, hop = self.cell.path, self.hop
+        return (path[hop - 1], path[hop]) if hop is not None and 1 <= hop < len(path) else None
 
     def to_json(self) -> dict[str, Any]:
         """The published form, keys in the documented order."""

@@ -8,8 +8,9 @@ shares with the harness. The process engine and the docker engine differ only in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from migmatrix.harness.model import Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds.facts import PreparedBuild
 
 __all__ = ["Engine", "Job", "Needs", "Place", "Role"]
-
-
-class Role(StrEnum):
-    """What the emulators of a place do; only destinations may read the stream store."""
-
-    SOURCE = "source"
-    DESTINATION = "destination"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,15 +135,12 @@ class Emulator:
 
     async def set_up(self, mode: Mode) -> None:
         """Set the mode's capabilities and parameters for this side."""
-        source = self.role is Role.SOURCE
-        names = {"events", *mode.capabilities}
-        names.update(mode.source_capabilities if source else mode.destination_capabilities)
-        capabilities = [{"capability": name, "state": True} for name in sorted(names)]
+        side = mode.side(self.role)
+        names = sorted({"events", *side.capabilities})
+        capabilities = [{"capability": name, "state": True} for name in names]
         await self.qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
-        parameters = dict(mode.parameters)
-        parameters.update(mode.source_parameters if source else mode.destination_parameters)
-        if parameters:
-            await self.qmp.execute("migrate-set-parameters", parameters)
+        if side.parameters:
+            await self.qmp.execute("migrate-set-parameters", dict(side.parameters))
 
     async def migration_status(self, *wanted: str) -> str:
         """Wait for one of the statuses, or a final one; MigrationFailed when it failed."""
@@ -167,7 +164,7 @@ class Emulator:
         self.forget_migration()
 
     async def quit(self, deadline: float) -> None:
-        """Tell it to quit and wait; a work-off emulator that does not is killed by `end`."""
+        """Tell it to quit and wait; if it does not exit in time, `end` kills it."""
         try:
             async with asyncio.timeout(deadline):
                 await self.qmp.execute("quit")

@@ -13,6 +13,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.config.matrix import PathRule
+from migmatrix.harness.model import Role
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.select import glob_match
 
@@ -136,8 +137,8 @@ class _Lacks:
     """Which builds lack a capability that a mode sets on the source or on the destination side."""
 
     def __init__(self, mode: Mode, builds: Mapping[str, PreparedBuild]) -> None:
-        self._source = _missing(builds, (*mode.capabilities, *mode.source_capabilities))
-        self._destination = _missing(builds, (*mode.capabilities, *mode.destination_capabilities))
+        self._source = _missing(builds, mode.side(Role.SOURCE).capabilities)
+        self._destination = _missing(builds, mode.side(Role.DESTINATION).capabilities)
 
     def reason(self, path: tuple[str, ...]) -> str:
         """Why the path cannot be walked, or empty."""
@@ -162,8 +163,7 @@ def check_known(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> None:
     """ConfigError for a capability or a `-device` name that no build knows: it can only be a typo."""
     capabilities = {name for build in builds.values() for name in build.facts.capabilities}
     for mode in matrix.modes:
-        wanted = (*mode.capabilities, *mode.source_capabilities, *mode.destination_capabilities)
-        for name in wanted:
+        for name in (name for role in Role for name in mode.side(role).capabilities):
             if name not in capabilities:
                 raise matrix.mistake(f"capability {name!r} is known to no build", "modes", mode.name)
     devices = {name for build in builds.values() for name in build.facts.devices}

@@ -350,7 +350,4 @@ def _size(cell: Cell, arguments: Mapping[str, int]) -> tuple[object, ...]:
 
 def _route(result: CellResult) -> tuple[str, str]:
     """Return the two ends of the migration that went wrong, of the whole path when none is named."""
-    path, hop = result.cell.path, result.hop
-    if hop is not None and 1 <= hop < len(path):
-        return path[hop - 1], path[hop]
-    return path[0], path[-1]
+    return result.failing_pair or (result.cell.path[0], result.cell.path[-1])
