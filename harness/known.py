@@ -1,4 +1,4 @@
-"""Known issues: the verdict of a cell against what was expected of it.
+"""Known issues: the verdict of a cell against what was expected of it. Outcomes are decided here and nowhere else.
 
 An entry names cells (`selector`) and the `signature` of the failure, which is exact text or a glob with `*` and
 `?`. An entry counts to the end of its day `expires`.
@@ -16,7 +16,7 @@ An entry names cells (`selector`) and the `signature` of the failure, which is e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
@@ -25,7 +25,7 @@ from migmatrix.harness.config.nodes import read_document
 from migmatrix.harness.config.records import validate
 from migmatrix.harness.config.schema import KnownIssueSpec
 from migmatrix.harness.errors import ConfigError, ExitCode, UserError
-from migmatrix.harness.model import Outcome, Verdict
+from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.select import CELL_KEYS, Selection, Term, glob_match
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.config.nodes import Document, Loc
     from migmatrix.harness.errors import Position
-    from migmatrix.harness.model import Cell, CellResult
+    from migmatrix.harness.judge import CellJudgement
+    from migmatrix.harness.model import Cell
 
-__all__ = ["KnownIssue", "apply", "exit_code", "load_known", "unmatched"]
+__all__ = ["KnownIssue", "apply", "exit_code", "load_known", "plain_result", "unmatched"]
 
 _ENTRIES = TypeAdapter(tuple[KnownIssueSpec, ...])
 _BAD = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
@@ -119,35 +120,74 @@ def _term(document: Document, loc: Loc, text: str) -> Term:
     return term
 
 
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """An outcome, and the entry and the reason that decided it."""
+
+    outcome: Outcome
+    entry: KnownIssue | None = None
+    reason: str = ""
+
+
 def apply(
-    result: CellResult,
+    judgement: CellJudgement,
     known: Sequence[KnownIssue],
     today: dt.date,
     blocked: Literal["ok", "regression"] = "ok",
 ) -> CellResult:
-    """The result with its outcome, and with the entry and the reason that decided it (rules 1-4)."""
-    listed = [entry for entry in known if entry.selects(result.cell)]
-    if result.verdict is Verdict.PASS:
-        return _passed(result, [entry for entry in listed if not entry.expired(today)])
-    if result.verdict is Verdict.FAIL or (result.verdict is Verdict.BLOCKED and blocked == "regression"):
-        return _failed(result, listed, today)
-    outcome = {
-        Verdict.UNSUPPORTED: Outcome.SKIPPED,
-        Verdict.ERROR: Outcome.INCOMPLETE,
-        Verdict.BLOCKED: Outcome.OK,
-    }[result.verdict]
-    return replace(result, outcome=outcome, known_issue=None)
+    """The result of a judged cell: its outcome, with the entry and the reason that decided it (rules 1-4)."""
+    return _result(judgement, _decide(judgement, known, today, blocked))
 
 
-def _passed(result: CellResult, listed: Sequence[KnownIssue]) -> CellResult:
+def plain_result(judgement: CellJudgement) -> CellResult:
+    """The result of a cell of which nothing is expected, such as a trial: its verdict alone makes the outcome."""
+    return _result(judgement, _UNLISTED[judgement.verdict])
+
+
+_UNLISTED = {
+    Verdict.PASS: _Decision(Outcome.OK),
+    Verdict.FAIL: _Decision(Outcome.REGRESSION),
+    Verdict.UNSUPPORTED: _Decision(Outcome.SKIPPED),
+    Verdict.BLOCKED: _Decision(Outcome.OK),  # an emulator that says that it cannot migrate keeps its word
+    Verdict.ERROR: _Decision(Outcome.INCOMPLETE),
+}
+
+
+def _decide(judgement: CellJudgement, known: Sequence[KnownIssue], today: dt.date, blocked: str) -> _Decision:
+    listed = [entry for entry in known if entry.selects(judgement.cell)]
+    if judgement.verdict is Verdict.PASS:
+        return _passed([entry for entry in listed if not entry.expired(today)])
+    if judgement.verdict is Verdict.FAIL or (
+        judgement.verdict is Verdict.BLOCKED and blocked == "regression"
+    ):
+        return _failed(judgement, listed, today)
+    return _UNLISTED[judgement.verdict]
+
+
+def _result(judgement: CellJudgement, decided: _Decision) -> CellResult:
+    return CellResult(
+        cell=judgement.cell,
+        verdict=judgement.verdict,
+        outcome=decided.outcome,
+        hop=judgement.hop,
+        stage=judgement.stage,
+        cause=judgement.cause,
+        signature=judgement.signature,
+        seconds=judgement.seconds,
+        reason=decided.reason if decided.entry else judgement.reason,
+        known_issue=decided.entry.id if decided.entry else None,
+        legs=judgement.legs,
+    )
+
+
+def _passed(listed: Sequence[KnownIssue]) -> _Decision:
     if not listed:
-        return replace(result, outcome=Outcome.OK, known_issue=None)
-    reason = f"passes although {listed[0].id!r} says that it fails"
-    return replace(result, outcome=Outcome.FIXED, known_issue=listed[0].id, reason=reason)
+        return _UNLISTED[Verdict.PASS]
+    return _Decision(Outcome.FIXED, listed[0], f"passes although {listed[0].id!r} says that it fails")
 
 
-def _failed(result: CellResult, listed: Sequence[KnownIssue], today: dt.date) -> CellResult:
-    same = [entry for entry in listed if entry.has_signature(result.signature)]
+def _failed(judgement: CellJudgement, listed: Sequence[KnownIssue], today: dt.date) -> _Decision:
+    same = [entry for entry in listed if entry.has_signature(judgement.signature)]
     current = [entry for entry in same if not entry.expired(today)]
     others = [entry for entry in listed if not entry.expired(today)]
     if current:
@@ -159,8 +199,8 @@ def _failed(result: CellResult, listed: Sequence[KnownIssue], today: dt.date) ->
         entry, outcome = others[0], Outcome.WRONG_FAILURE
         reason = f"known issue {entry.id!r} has the signature {entry.signature!r}"
     else:
-        return replace(result, outcome=Outcome.REGRESSION, known_issue=None)
-    return replace(result, outcome=outcome, known_issue=entry.id, reason=reason)
+        return _UNLISTED[Verdict.FAIL]
+    return _Decision(outcome, entry, reason)
 
 
 def unmatched(known: Sequence[KnownIssue], results: Iterable[CellResult]) -> tuple[KnownIssue, ...]:

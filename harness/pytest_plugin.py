@@ -116,7 +116,7 @@ class _MatrixRun:
         assert self._runner is not None  # noqa: S101 - set beside the loop
         judged = self._loop.run(self._runner.cell(cell))
         today = date.today()  # noqa: DTZ011 - an expiry is a local day
-        return judged, apply(judged.result, self.known, today, self.matrix.policy.blocked)
+        return judged, apply(judged.judgement, self.known, today, self.matrix.policy.blocked)
 
     def _open(self, loop: asyncio.Runner) -> Runner:
         from migmatrix.harness.run.opening import opened  # noqa: PLC0415
@@ -176,24 +176,22 @@ class MatrixItem(pytest.Item):
         self.cell = cell
 
     def runtest(self) -> None:
-        """Run the cell and turn its outcome into pytest's."""
+        """Run the cell and tell pytest its CI status."""
         from migmatrix.harness.errors import InfrastructureError  # noqa: PLC0415
-        from migmatrix.harness.model import Outcome  # noqa: PLC0415
+        from migmatrix.harness.report.data import CiStatus, ci_status  # noqa: PLC0415
 
         judged, result = _run_of(self.config).judge(self.cell)
         self.user_properties.append(("verdict", str(result.verdict)))
         self.user_properties.append(("signature", result.signature or ""))
-        match result.outcome:
-            case Outcome.REGRESSION | Outcome.WRONG_FAILURE:
+        match ci_status(result):
+            case CiStatus.FAILED:
                 raise CellFailure(judged, result)
-            case Outcome.INCOMPLETE:
+            case CiStatus.ERROR:
                 raise InfrastructureError(result.reason)
-            case Outcome.KNOWN:
+            case CiStatus.KNOWN:
                 pytest.xfail(f"{result.known_issue}: {result.reason}")
-            case Outcome.SKIPPED:
-                pytest.skip(result.reason)
-            case Outcome.OK if result.verdict == "blocked":
-                pytest.skip(f"blocked: {result.cause.message if result.cause else result.reason}")
+            case CiStatus.SKIPPED:
+                pytest.skip(result.reason or f"blocked: {result.cause.message if result.cause else ''}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The cause, the evidence and the command that repeats the cell, instead of a traceback."""

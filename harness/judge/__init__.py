@@ -5,9 +5,16 @@ whose table of messages is data (`patterns.yaml`); `signature` makes equal probl
 pure: the same evidence gives the same answer, so an old run can be judged again.
 """
 
-from migmatrix.harness.judge.cell import judge_cell
+from migmatrix.harness.judge.cell import CellJudgement, judge_cell
 from migmatrix.harness.judge.classify import classify
 from migmatrix.harness.judge.leg import LegJudgement, judge_leg
 from migmatrix.harness.judge.signature import signature
 
-__all__ = ["LegJudgement", "classify", "judge_cell", "judge_leg", "signature"]
+__all__ = [  # noqa: RUF022 - the most important first
+    "judge_cell",
+    "CellJudgement",
+    "judge_leg",
+    "LegJudgement",
+    "classify",
+    "signature",
+]

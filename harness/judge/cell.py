@@ -10,8 +10,7 @@ Rules, in order:
 Migrations count from 1. In a snapshot cell leg k is build k: its start, load and check belong to migration k (the
 first build's to migration 1), its run and save to migration k + 1. In a live cell there is a leg per migration.
 
-The outcome set here is the one that nothing was expected for: `blocked` is ok, because an emulator that says
-that it cannot migrate keeps its word; `harness/known.py` replaces outcomes by what was expected.
+What was expected of the cell is not known here: `harness/known.py` makes the outcome.
 """
 
 from __future__ import annotations
@@ -21,22 +20,29 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.leg import LegJudgement, judge_leg
 from migmatrix.harness.judge.signature import signature
-from migmatrix.harness.model import CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.model import Stage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from migmatrix.harness.model import Cell, LegEvidence
+    from migmatrix.harness.model import Cause, Cell, LegEvidence
 
-__all__ = ["judge_cell"]
+__all__ = ["CellJudgement", "judge_cell"]
 
-_OUTCOMES = {
-    Verdict.PASS: Outcome.OK,
-    Verdict.FAIL: Outcome.REGRESSION,
-    Verdict.UNSUPPORTED: Outcome.SKIPPED,
-    Verdict.BLOCKED: Outcome.OK,
-    Verdict.ERROR: Outcome.INCOMPLETE,
-}
+
+@dataclass(frozen=True, slots=True)
+class CellJudgement:
+    """What happened to a cell; the fields mean what they mean in `CellResult`, which has the outcome too."""
+
+    cell: Cell
+    verdict: Verdict
+    hop: int | None = None
+    stage: Stage | None = None
+    cause: Cause | None = None
+    signature: str | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    legs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,8 @@ class _Path:
 
 def judge_cell(
     cell: Cell, legs: Sequence[LegEvidence | None], probes: Mapping[str, LegEvidence]
-) -> CellResult:
-    """The cell's result, its outcome as if nothing special was expected.
+) -> CellJudgement:
+    """Verdict, cause and signature of a cell.
 
     `legs`: for a snapshot cell one evidence per build of the path, for a live cell one per migration; None for
     what was not run because something before it failed. `probes`: by build id, that build's plain start.
@@ -76,8 +82,8 @@ def judge_cell(
         judgement = _started(judge_leg(evidence), probes)
         migration = path.migration(index, judgement.stage)
         if judgement.verdict is not Verdict.PASS and migration <= path.migrations:
-            return _result(cell, judgement, migration, used)
-    return _result(cell, LegJudgement(Verdict.PASS), None, used)
+            return _judgement(cell, judgement, migration, used)
+    return _judgement(cell, LegJudgement(Verdict.PASS), None, used)
 
 
 def _path(cell: Cell, legs: Sequence[LegEvidence | None]) -> _Path:
@@ -87,13 +93,13 @@ def _path(cell: Cell, legs: Sequence[LegEvidence | None]) -> _Path:
     return _Path(cell.path, live=missing == 1)
 
 
-def _judge_probes(cell: Cell, probes: Mapping[str, LegEvidence]) -> CellResult | None:
+def _judge_probes(cell: Cell, probes: Mapping[str, LegEvidence]) -> CellJudgement | None:
     for index, build in enumerate(cell.path):
         if build in probes:
             judgement = judge_leg(probes[build])
             if judgement.verdict is not Verdict.PASS and _about_start(judgement):
                 named = replace(judgement, build=build)
-                return _result(cell, named, max(index, 1), [probes[build]])
+                return _judgement(cell, named, max(index, 1), [probes[build]])
     return None
 
 
@@ -110,14 +116,13 @@ def _started(judgement: LegJudgement, probes: Mapping[str, LegEvidence]) -> LegJ
     return judgement
 
 
-def _result(
+def _judgement(
     cell: Cell, judgement: LegJudgement, migration: int | None, used: Sequence[LegEvidence]
-) -> CellResult:
+) -> CellJudgement:
     cause = judgement.cause
-    return CellResult(
+    return CellJudgement(
         cell=cell,
         verdict=judgement.verdict,
-        outcome=_OUTCOMES[judgement.verdict],
         hop=None if judgement.verdict is Verdict.UNSUPPORTED else migration,  # nothing migrated
         stage=judgement.stage,
         cause=cause,

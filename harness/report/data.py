@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "BuildRow",
+    "CiStatus",
     "Dropped",
     "ExplanationNote",
     "Group",
@@ -35,6 +36,7 @@ __all__ = [
     "RunReport",
     "Section",
     "Ship",
+    "ci_status",
     "group",
     "group_key",
     "natural",
@@ -129,6 +131,31 @@ _SECTIONS = {
 def section_of(result: CellResult) -> Section | None:
     """Return the section whose groups contain `result`, None for a cell that needs no attention."""
     return _SECTIONS.get(result.outcome)
+
+
+class CiStatus(StrEnum):
+    """What a CI server is told of a cell; it colours the job by it, so it must agree with the exit code."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # makes the exit code 1
+    ERROR = "error"  # makes the exit code 3
+    KNOWN = "known"  # an expected failure: neither reddens the job nor hides among the passes
+    SKIPPED = "skipped"  # not run, or refused with a reason
+
+
+_CI_BY_OUTCOME = {
+    Outcome.REGRESSION: CiStatus.FAILED,
+    Outcome.WRONG_FAILURE: CiStatus.FAILED,
+    Outcome.INCOMPLETE: CiStatus.ERROR,
+    Outcome.KNOWN: CiStatus.KNOWN,
+    Outcome.SKIPPED: CiStatus.SKIPPED,
+}
+
+
+def ci_status(result: CellResult) -> CiStatus:
+    """The status of a cell in every format for CI servers: by its outcome, and a blocked cell that is ok is skipped."""
+    refused = result.verdict is Verdict.BLOCKED
+    return _CI_BY_OUTCOME.get(result.outcome, CiStatus.SKIPPED if refused else CiStatus.PASSED)
 
 
 class Ship(StrEnum):

@@ -1,10 +1,8 @@
 """`junit.xml`: one suite per machine, one test case per cell; checked against tests/data/junit.xsd.
 
-1. The outcome chooses the element, because a CI server colours a job by it and must agree with the exit code:
-   regression and wrong-failure are `failure`, incomplete is `error`.
-2. A known issue is `skipped` with its id: it does not redden the job, and does not hide among the passes.
-3. Whatever else was not run or did not pass (unsupported, blocked, skipped) is `skipped` with the reason.
-4. A fixed known issue passes; its `system-out` says that the entry can go.
+1. `ci_status` chooses the element: failed is `failure`, error is `error`, skipped is `skipped` with the reason.
+2. JUnit has no expected failures: a known issue is `skipped` with its id.
+3. A fixed known issue passes; its `system-out` says that the entry can go.
 """
 
 from __future__ import annotations
@@ -13,14 +11,13 @@ import io
 
 from junitparser import Element, Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from migmatrix.harness.model import CellResult, Outcome, Verdict
-from migmatrix.harness.report.data import RunReport, natural
+from migmatrix.harness.model import CellResult, Outcome
+from migmatrix.harness.report.data import CiStatus, RunReport, ci_status, natural
 from migmatrix.harness.report.text import clip, visible
 
 __all__ = ["render_junit"]
 
 _MESSAGE = 300  # characters of the attribute that CI servers show in a list
-_FAILURES = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
 
 
 def render_junit(report: RunReport) -> str:
@@ -73,15 +70,17 @@ def _case(report: RunReport, result: CellResult) -> TestCase:
 
 def _element(result: CellResult) -> Failure | Error | Skipped | None:
     message = clip(visible(_message(result)), _MESSAGE)
-    if result.outcome in _FAILURES:
-        return Failure(message, visible(result.signature or result.outcome.value))
-    if result.outcome is Outcome.INCOMPLETE or result.verdict is Verdict.ERROR:
-        return Error(message, result.outcome.value)
-    if result.outcome is Outcome.KNOWN:
-        return Skipped(f"known issue {visible(str(result.known_issue))}: {message}", "known")
-    if result.outcome is Outcome.SKIPPED or result.verdict in (Verdict.UNSUPPORTED, Verdict.BLOCKED):
-        return Skipped(message, result.verdict.value)
-    return None
+    match ci_status(result):
+        case CiStatus.FAILED:
+            return Failure(message, visible(result.signature or result.outcome.value))
+        case CiStatus.ERROR:
+            return Error(message, result.outcome.value)
+        case CiStatus.KNOWN:
+            return Skipped(f"known issue {visible(str(result.known_issue))}: {message}", "known")
+        case CiStatus.SKIPPED:
+            return Skipped(message, result.verdict.value)
+        case CiStatus.PASSED:
+            return None
 
 
 def _message(result: CellResult) -> str:

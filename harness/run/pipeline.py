@@ -262,7 +262,7 @@ class _Session:
 
     def _take(self, judged: Judged, legs: LegStore) -> None:
         today = date.today()  # noqa: DTZ011 - an expiry is a local day
-        result = apply(judged.result, self.known, today, self.prepared.matrix.policy.blocked)
+        result = apply(judged.judgement, self.known, today, self.prepared.matrix.policy.blocked)
         self.store.add(result, judged.basis)
         if result.verdict is Verdict.FAIL:
             self._keep_stream(result, legs)

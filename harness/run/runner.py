@@ -23,8 +23,8 @@ from migmatrix.harness.hops.live import run_live_path
 from migmatrix.harness.hops.snapshot import run_snapshot_leg
 from migmatrix.harness.hops.task import LegTask, LiveTask
 from migmatrix.harness.hops.transports import needs_of
-from migmatrix.harness.judge import judge_cell, judge_leg
-from migmatrix.harness.model import Cell, CellResult, LegEvidence, Stage, Verdict
+from migmatrix.harness.judge import CellJudgement, judge_cell, judge_leg
+from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
 from migmatrix.harness.store.runs import Basis
 from migmatrix.harness.store.streams import StreamCache
 
@@ -63,9 +63,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A finished cell, and what its verdict rests on."""
+    """A finished cell, and what its verdict rests on; `known` makes a result of it."""
 
-    result: CellResult
+    judgement: CellJudgement
     basis: Basis
 
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.known import plain_result
 from migmatrix.harness.model import Cell, Verdict
 from migmatrix.harness.plan import Leg, Plan
 from migmatrix.harness.plan.keys import GroupKeys, build_digest
@@ -95,11 +96,12 @@ class TrialRunner:
         finally:
             await runner.close()
         for trial, done in zip(trials, judged, strict=True):
-            if done.result.verdict is Verdict.ERROR:
-                raise InfrastructureError(f"{purpose}: {trial.route}: {done.result.reason}")
-            new = set(done.result.legs) - self.used
+            result = plain_result(done.judgement)
+            if result.verdict is Verdict.ERROR:
+                raise InfrastructureError(f"{purpose}: {trial.route}: {result.reason}")
+            new = set(result.legs) - self.used
             self.used |= new
-            attempt = Attempt(purpose, trial, done.result, len(new))
+            attempt = Attempt(purpose, trial, result, len(new))
             self.journal.append(attempt)
             self._known[trial] = attempt
             self.log(_line(attempt))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migmatrix.harness.model import Cell, CellResult, Mode, Outcome, Role, Verdict
+from migmatrix.harness.model import Cause, Cell, CellResult, Mode, Outcome, Role, Stage, Verdict
 
 CELL = Cell("pc-q35-7.2", "virtio", ("a", "b", "c"))
 
@@ -14,6 +14,15 @@ CELL = Cell("pc-q35-7.2", "virtio", ("a", "b", "c"))
 )
 def test_the_failing_pair_is_the_hop_that_went_wrong(hop: int | None, pair: tuple[str, str] | None) -> None:
     assert CellResult(CELL, Verdict.FAIL, Outcome.REGRESSION, hop=hop).failing_pair == pair
+
+
+def test_a_result_is_read_back_as_it_was_published() -> None:
+    cause = Cause("pci-config", "pcie-root-port", "0x10a", "Bad config data: i=0x10a")
+    failed = CellResult(
+        CELL, Verdict.FAIL, Outcome.KNOWN, 1, Stage.LOAD, cause, "pci-config", 0.5, "why", "aer", ("k0", "k1")
+    )
+    for result in (failed, CellResult(CELL, Verdict.PASS, Outcome.OK)):
+        assert CellResult.from_json(result.to_json()) == result
 
 
 def test_a_side_gets_what_is_for_both_and_its_own() -> None:

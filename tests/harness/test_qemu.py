@@ -28,26 +28,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from migmatrix.harness.builds import PreparedBuild
-    from migmatrix.harness.model import CellResult
+    from migmatrix.harness.judge import CellJudgement
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
 PLAIN = ("-m", "64", "-nodefaults")
 
 
-def run_matrix(file: Path, store: Path, select: Sequence[str] = (), **changes: Any) -> dict[str, CellResult]:
+def run_matrix(
+    file: Path, store: Path, select: Sequence[str] = (), **changes: Any
+) -> dict[str, CellJudgement]:
     """Run a matrix with an empty store; results by cell id."""
     matrix = load_matrix(file)
     builds = prepare(matrix.builds, cache=default_store() / "builds", log=print)
     plan = make_plan(matrix, builds, select=select, **changes)
 
-    async def run() -> dict[str, CellResult]:
+    async def run() -> dict[str, CellJudgement]:
         with Workspace() as workspace:
             async with Engines(workspace, print) as engine:
                 settings = Settings(2, matrix.policy.deadlines)
                 legs = LegStore(store, print)
                 runner = Runner(plan, builds, engine, legs, workspace, settings, lambda *_: None)
-                return {judged.result.cell.id: judged.result async for judged in runner.run()}
+                return {judged.judgement.cell.id: judged.judgement async for judged in runner.run()}
 
     return asyncio.run(run())
 

@@ -213,7 +213,7 @@ class Lab:
             plan, self.real.builds, self._engine, self.real.store, self._workspace, settings, nothing
         )
         async for judged in runner.run():
-            assert judged.result.verdict is not Verdict.ERROR, judged.result.reason
+            assert judged.judgement.verdict is not Verdict.ERROR, judged.judgement.reason
 
     async def source(self, triple: Triple) -> bytes | None:
         """The stream of a source that was run, None when it does not save; saved anew when it was evicted."""

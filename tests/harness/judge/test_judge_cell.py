@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from judge_evidence import FIRST, NORMAL, SECONDS, emulator, leg
 
-from migmatrix.harness.judge import judge_cell
-from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Stage, Verdict
+from migmatrix.harness.judge import CellJudgement, judge_cell
+from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
 
 P = "qemu-system-x86_64: "
 UNKNOWN = f"{P}-device igb: 'igb' is not a valid device model name"
@@ -31,9 +31,9 @@ def rejecting(build: str, key: str = "k") -> LegEvidence:
     return leg(emulator(REJECTED, exit_status=1, build=build), names=LOAD, problem="exited", key=key)
 
 
-def summary(result: CellResult) -> tuple[Verdict, Outcome, int | None, Stage | None, str | None]:
+def summary(result: CellJudgement) -> tuple[Verdict, int | None, Stage | None, str | None]:
     kind = result.cause.kind if result.cause else None
-    return result.verdict, result.outcome, result.hop, result.stage, kind
+    return result.verdict, result.hop, result.stage, kind
 
 
 def failing(names: tuple[Stage, ...], build: str, problem: str = "exited") -> LegEvidence:
@@ -42,7 +42,7 @@ def failing(names: tuple[Stage, ...], build: str, problem: str = "exited") -> Le
 
 def test_a_pass() -> None:
     result = judge_cell(CHAIN, [SAVED, PASSED_ON, ARRIVED], {"b": STARTS})
-    assert summary(result) == (Verdict.PASS, Outcome.OK, None, None, None)
+    assert summary(result) == (Verdict.PASS, None, None, None)
     assert result.legs == ("k0", "k1", "k2")
     assert result.seconds == pytest.approx(SECONDS * (len(FIRST) + len(MIDDLE) + len(NORMAL)))
     assert (result.signature, result.reason) == (None, "")
@@ -63,7 +63,7 @@ def test_a_pass() -> None:
 )
 def test_the_migration_that_failed(legs: list[LegEvidence | None], migration: int, stage: Stage) -> None:
     result = judge_cell(CHAIN, legs, {})
-    assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, migration, stage, "crash")
+    assert summary(result) == (Verdict.FAIL, migration, stage, "crash")
     assert result.signature == f"crash SIGSEGV {stage}"
     assert len(result.legs) == sum(h is not None for h in legs)
 
@@ -72,15 +72,14 @@ def test_the_migration_that_failed(legs: list[LegEvidence | None], migration: in
 def test_the_migration_that_failed_live(legs: list[str | None], migration: int) -> None:
     known = {"good": leg(names=LIVE), "bad": rejecting("c"), None: None}
     result = judge_cell(LIVE_CHAIN, [known[h] for h in legs], {})
-    assert summary(result)[:3] == (Verdict.FAIL, Outcome.REGRESSION, migration)
+    assert summary(result)[:2] == (Verdict.FAIL, migration)
 
 
 def test_a_failing_cell_says_what_and_where() -> None:
     result = judge_cell(PAIR, [SAVED, rejecting("b", "k1")], {})
-    assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, 1, Stage.LOAD, "missing-footer")
+    assert summary(result) == (Verdict.FAIL, 1, Stage.LOAD, "missing-footer")
     assert result.signature == "missing-footer xhci"
     assert result.legs == ("k0", "k1")
-    assert CellResult.from_json(result.to_json()) == result
 
 
 def test_what_the_last_build_does_for_a_longer_chain_is_no_concern_of_a_pair() -> None:
@@ -91,14 +90,14 @@ def test_what_the_last_build_does_for_a_longer_chain_is_no_concern_of_a_pair() -
 
 def test_a_build_that_does_not_start_makes_the_cell_unsupported() -> None:
     result = judge_cell(PAIR, [None, None], {"a": leg(names=START), "b": REFUSES_START})
-    assert summary(result) == (Verdict.UNSUPPORTED, Outcome.SKIPPED, None, Stage.START, "unknown-device")
+    assert summary(result) == (Verdict.UNSUPPORTED, None, Stage.START, "unknown-device")
     assert result.reason == "build 'b' cannot start this: 'igb' is not a valid device model name"
     assert result.legs == ("p",)
 
 
 def test_a_first_leg_that_does_not_start_needs_no_probe() -> None:
     result = judge_cell(PAIR, [REFUSES_START, None], {})
-    assert summary(result)[:2] == (Verdict.UNSUPPORTED, Outcome.SKIPPED)
+    assert summary(result)[:2] == (Verdict.UNSUPPORTED, None)
 
 
 def test_a_crash_at_a_plain_start_is_unsupported_and_says_so() -> None:
@@ -112,7 +111,7 @@ def test_a_build_that_starts_alone_but_not_in_a_leg_fails() -> None:
     crash = leg(emulator(exit_status=-11, build="b"), names=START, problem="exited")
     assert judge_cell(PAIR, [SAVED, crash], {}).verdict is Verdict.UNSUPPORTED
     result = judge_cell(PAIR, [SAVED, crash], {"b": STARTS})
-    assert summary(result) == (Verdict.FAIL, Outcome.REGRESSION, 1, Stage.START, "crash")
+    assert summary(result) == (Verdict.FAIL, 1, Stage.START, "crash")
 
 
 def test_a_mode_that_a_build_does_not_know_is_unsupported_though_it_starts() -> None:
@@ -125,9 +124,7 @@ def test_a_mode_that_a_build_does_not_know_is_unsupported_though_it_starts() -> 
 
 def test_a_plain_start_that_hangs_is_a_failure() -> None:
     hang = leg(names=START, problem="deadline", detail="not done within 30 s")
-    assert summary(judge_cell(PAIR, [None, None], {"b": hang})) == (
-        *(Verdict.FAIL, Outcome.REGRESSION, 1, Stage.START, "hang"),
-    )
+    assert summary(judge_cell(PAIR, [None, None], {"b": hang})) == (*(Verdict.FAIL, 1, Stage.START, "hang"),)
 
 
 def test_what_a_probe_did_after_its_start_does_not_matter() -> None:
@@ -138,7 +135,7 @@ def test_what_a_probe_did_after_its_start_does_not_matter() -> None:
 def test_a_source_that_refuses_is_blocked() -> None:
     refusal = leg(emulator(build="b"), names=MIDDLE, problem="qmp-error", detail=BLOCKED, role="source")
     result = judge_cell(CHAIN, [SAVED, refusal, None], {})
-    assert summary(result) == (Verdict.BLOCKED, Outcome.OK, 2, Stage.SAVE, "blocked")
+    assert summary(result) == (Verdict.BLOCKED, 2, Stage.SAVE, "blocked")
     assert result.signature == "blocked nvme"
 
 
@@ -146,7 +143,7 @@ def test_a_source_that_refuses_is_blocked() -> None:
 def test_a_fault_of_the_host_is_an_error(in_probe: bool) -> None:
     broken = leg(names=START, infrastructure="the engine went away", key="x")
     result = judge_cell(PAIR, [SAVED, broken], {"b": broken} if in_probe else {})
-    assert summary(result) == (Verdict.ERROR, Outcome.INCOMPLETE, 1, Stage.START, "infrastructure")
+    assert summary(result) == (Verdict.ERROR, 1, Stage.START, "infrastructure")
     assert result.reason == "the engine went away"
 
 

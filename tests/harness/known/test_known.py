@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
 
 from migmatrix.harness.errors import ConfigError, ExitCode
-from migmatrix.harness.known import KnownIssue, apply, exit_code, load_known, unmatched
-from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
+from migmatrix.harness.judge import CellJudgement
+from migmatrix.harness.known import (
+    KnownIssue,
+    apply,
+    exit_code,
+    load_known,
+    plain_result,
+    unmatched,
+)
+from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +42,10 @@ def load(tmp_path: Path, text: str = ENTRY) -> tuple[KnownIssue, ...]:
     path = tmp_path / "known.yaml"
     path.write_text(text)
     return load_known(path)
+
+
+def judged(verdict: str, signature: str | None = None, cell: Cell = CELL) -> CellJudgement:
+    return CellJudgement(cell, Verdict(verdict), signature=signature)
 
 
 def result(verdict: str, signature: str | None = None, cell: Cell = CELL) -> CellResult:
@@ -88,25 +101,50 @@ OUTCOMES = [
 @pytest.mark.parametrize("row", OUTCOMES, ids=[row[0] for row in OUTCOMES])
 def test_outcome(tmp_path: Path, row: tuple[str, str, str | None, Cell, date, str, str | None, str]) -> None:
     _, verdict, signature, cell, today, outcome, issue, reason = row
-    judged = apply(result(verdict, signature, cell), load(tmp_path), today)
-    assert (judged.outcome, judged.known_issue, judged.reason) == (Outcome(outcome), issue, reason)
+    found = apply(judged(verdict, signature, cell), load(tmp_path), today)
+    assert (found.outcome, found.known_issue, found.reason) == (Outcome(outcome), issue, reason)
 
 
 def test_blocked_is_judged_like_a_failure_where_the_policy_says_so(tmp_path: Path) -> None:
     known = load(tmp_path)
-    assert apply(result("blocked", SAME), known, TODAY, "regression").outcome is Outcome.KNOWN
-    assert apply(result("blocked", SAME, OTHER), known, TODAY, "regression").outcome is Outcome.REGRESSION
+    assert apply(judged("blocked", SAME), known, TODAY, "regression").outcome is Outcome.KNOWN
+    assert apply(judged("blocked", SAME, OTHER), known, TODAY, "regression").outcome is Outcome.REGRESSION
 
 
 def test_a_reason_that_the_judge_gave_is_kept_where_no_entry_decides(tmp_path: Path) -> None:
-    judged = CellResult(CELL, Verdict.UNSUPPORTED, Outcome.INCOMPLETE, reason="no such device")
-    assert apply(judged, load(tmp_path), TODAY).reason == "no such device"
+    refused = CellJudgement(CELL, Verdict.UNSUPPORTED, reason="no such device")
+    assert apply(refused, load(tmp_path), TODAY).reason == "no such device"
+
+
+def test_everything_that_was_judged_is_in_the_result() -> None:
+    cause = Cause("crash", "cpu", "SIGSEGV", "ended by SIGSEGV in load")
+    judgement = CellJudgement(CELL, Verdict.FAIL, 1, Stage.LOAD, cause, SAME, 0.5, "why", ("k0", "k1"))
+    found = apply(judgement, (), TODAY)
+    assert {f.name: getattr(found, f.name) for f in fields(judgement)} == {
+        f.name: getattr(judgement, f.name) for f in fields(judgement)
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome"),
+    [
+        ("pass", "ok"),
+        ("fail", "regression"),
+        ("unsupported", "skipped"),
+        ("blocked", "ok"),
+        ("error", "incomplete"),
+    ],
+)
+def test_where_nothing_is_expected_the_verdict_makes_the_outcome(verdict: str, outcome: str) -> None:
+    found = plain_result(judged(verdict, SAME))
+    assert (found.outcome, found.known_issue) == (Outcome(outcome), None)
+    assert found == apply(judged(verdict, SAME), (), TODAY)
 
 
 def test_the_entry_with_the_signature_wins_over_one_without(tmp_path: Path) -> None:
     first = ENTRY.replace("id: aer", "id: other").replace("pci-config/pcie-root-port/*", ANOTHER)
-    judged = apply(result("fail", SAME), load(tmp_path, first + ENTRY), TODAY)
-    assert (judged.outcome, judged.known_issue) == (Outcome.KNOWN, "aer")
+    found = apply(judged("fail", SAME), load(tmp_path, first + ENTRY), TODAY)
+    assert (found.outcome, found.known_issue) == (Outcome.KNOWN, "aer")
 
 
 def test_a_signature_is_literal_but_for_its_stars(tmp_path: Path) -> None:

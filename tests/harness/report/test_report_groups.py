@@ -11,7 +11,7 @@ from report_fakes import make_results
 from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Profile, Stage, Verdict
 from migmatrix.harness.report import RunReport, Section, group
 from migmatrix.harness.report.chains import ChainKind, chain_findings
-from migmatrix.harness.report.data import natural, repeat_command, section_of
+from migmatrix.harness.report.data import ci_status, natural, repeat_command, section_of
 
 
 def failed(cell: Cell, signature: str = "s", hop: int = 1) -> CellResult:
@@ -110,6 +110,26 @@ def test_answer(small: RunReport, outcome: Outcome, exit_code: int, ship: str) -
     result = replace(failed(Cell("m", "p", ("A", "B"))), outcome=outcome)
     report = replace(small, results=[result], cells_planned=1, exit_code=exit_code)
     assert report.answer().ship == ship
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "status"),
+    [
+        (Verdict.PASS, Outcome.OK, "passed"),
+        (Verdict.PASS, Outcome.FIXED, "passed"),
+        (Verdict.FAIL, Outcome.REGRESSION, "failed"),
+        (Verdict.FAIL, Outcome.WRONG_FAILURE, "failed"),
+        (Verdict.FAIL, Outcome.KNOWN, "known"),
+        (Verdict.BLOCKED, Outcome.OK, "skipped"),
+        (Verdict.BLOCKED, Outcome.REGRESSION, "failed"),  # by policy
+        (Verdict.BLOCKED, Outcome.KNOWN, "known"),
+        (Verdict.UNSUPPORTED, Outcome.SKIPPED, "skipped"),
+        (Verdict.ERROR, Outcome.INCOMPLETE, "error"),
+    ],
+)
+def test_what_a_ci_server_is_told(verdict: Verdict, outcome: Outcome, status: str) -> None:
+    result = CellResult(Cell("m", "p", ("A", "B")), verdict, outcome)
+    assert ci_status(result) == status
 
 
 def test_an_empty_run_is_no_answer(small: RunReport) -> None:
