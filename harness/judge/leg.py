@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.classify import classify
-from migmatrix.harness.judge.table import load_table
+from migmatrix.harness.judge.table import Tells, load_table
 from migmatrix.harness.judge.text import clean
 from migmatrix.harness.model import Cause, Stage, Verdict
 
@@ -29,13 +29,10 @@ __all__ = ["LegJudgement", "judge_leg"]
 # Less than this left where the stream was written: what failed there, failed for want of space.
 _DISK_FULL_BYTES = 1 << 20
 _NEEDS_SPACE = (Stage.SAVE, Stage.MIGRATE)
-_SAYS_LITTLE = ("channel", "exit", "hang", "unclassified", "unexplained")
 _TERMINATED = re.compile(r"terminating on signal (\d+).*")
 _STATUS = re.compile(r"status '([\w-]+)'")
-# How much a cause tells; least is best.
-_CRASH, _TELLING, _ENDED, _SYMPTOM = range(4)
-# The worst rank that may explain a problem; a guest that is not well is explained by no text.
-_WORST = {"deadline": _ENDED, "wrong-status": _CRASH, "silent": _CRASH}
+# What a cause must tell at least to explain a problem; a guest that is not well is explained by no text.
+_LEAST = {"deadline": Tells.END, "wrong-status": Tells.CRASH, "silent": Tells.CRASH}
 _NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
 
 
@@ -87,9 +84,10 @@ def _infrastructure(evidence: LegEvidence) -> LegJudgement:
 def _find(evidence: LegEvidence, failed: StageEvidence) -> _Finding:
     speakers = _speakers(evidence, failed)
     findings = [f for n, e in enumerate(speakers) if (f := _spoken(e, failed, is_first=n == 0))]
-    findings = [f for f in findings if _rank(f.cause) <= _WORST.get(failed.problem, _SYMPTOM)]
+    least = _LEAST.get(failed.problem, Tells.SYMPTOM)
+    findings = [f for f in findings if _tells(f.cause).rank <= least.rank]
     if findings:
-        return min(findings, key=lambda f: _rank(f.cause))  # the first of equals
+        return min(findings, key=lambda f: _tells(f.cause).rank)  # the first of equals
     silent = _unspoken(speakers[0] if speakers else None, failed)
     return _Finding(silent, speakers[0].role, speakers[0].build) if speakers else _Finding(silent)
 
@@ -106,17 +104,13 @@ def _spoken(emulator: EmulatorEvidence, failed: StageEvidence, *, is_first: bool
     cause = classify(emulator.stderr, version=emulator.version, detail=detail, exit=emulator.exit)
     if cause is None and detail:
         cause = Cause("unclassified", message=detail.splitlines()[-1])
-    if emulator.exit is not None and (cause is None or _rank(cause) == _SYMPTOM):
+    if emulator.exit is not None and (cause is None or _tells(cause) is Tells.SYMPTOM):
         cause = _ended(emulator) or cause
     return _Finding(cause, _role(emulator, failed), emulator.build) if cause else None
 
 
-def _rank(cause: Cause) -> int:
-    if cause.kind == "crash":
-        return _CRASH
-    if cause.kind in ("terminated", "exit", "unclassified"):
-        return _ENDED
-    return _SYMPTOM if load_table().kind(cause.kind).symptom else _TELLING
+def _tells(cause: Cause) -> Tells:
+    return load_table().kind(cause.kind).tells
 
 
 def _ended(emulator: EmulatorEvidence) -> Cause | None:
@@ -160,7 +154,7 @@ def _unspoken(emulator: EmulatorEvidence | None, failed: StageEvidence) -> Cause
 
 def _lack_of_space(evidence: LegEvidence, failed: StageEvidence, finding: _Finding) -> _Finding:
     full = evidence.free_bytes is not None and evidence.free_bytes < _DISK_FULL_BYTES
-    if not full or failed.stage not in _NEEDS_SPACE or finding.cause.kind not in _SAYS_LITTLE:
+    if not full or failed.stage not in _NEEDS_SPACE or not load_table().kind(finding.cause.kind).vague:
         return finding
     message = f"{evidence.free_bytes} bytes left where the stream was written; {finding.cause.message}"
     return _Finding(Cause("disk-full", message=message), finding.role, finding.build)

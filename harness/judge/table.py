@@ -1,12 +1,14 @@
 """The table of message patterns: reads `patterns.yaml`, checks it, compiles it once.
 
-The file's head documents its keys. Whatever is wrong with it is a `TableError` that names the entry; nothing is
-compiled until the first message is judged.
+The file's head documents its keys. Whatever is wrong with it is a `TableError` that names the line and the entry;
+nothing is compiled until the first message is judged. Everything that differs by kind is declared there, so that a
+new kind is one line of the file.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -19,14 +21,25 @@ import yaml
 from migmatrix.harness.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Kind", "Pattern", "Role", "Table", "TableError", "load_table", "parse_table"]
+__all__ = [
+    "Class",
+    "Kind",
+    "Pattern",
+    "Place",
+    "Role",
+    "Table",
+    "TableError",
+    "Tells",
+    "load_table",
+    "parse_table",
+]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where PyYAML has it
 _Choice = TypeVar("_Choice", bound=str)
 _ROOT_KEYS = {"kinds", "aliases", "patterns"}
-_KIND_KEYS = {"verdict", "signature", "symptom"}
+_KIND_KEYS = {"class", "place", "verdict", "signature", "tells", "vague"}
 _PATTERN_KEYS = {
     *("kind", "role", "regex", "device", "field", "message", "bits", "where", "versions", "seen"),
 }
@@ -41,7 +54,7 @@ _COMPARE: dict[str, Callable[[tuple[int, ...], tuple[int, int]], bool]] = {
 
 
 class TableError(ValueError):
-    """The table is not as it should be; the message names the entry."""
+    """The table is not as it should be; the message names the line and the entry."""
 
 
 class Role(StrEnum):
@@ -53,13 +66,56 @@ class Role(StrEnum):
     NOISE = "noise"
 
 
+class Class(StrEnum):
+    """What sort of problem a kind of cause is."""
+
+    NOT_MIGRATABLE = "not migratable"
+    CRASH = "crash"
+    HANG = "hang"
+    VERSION = "version bump"
+    SUBSECTION = "missing subsection"
+    DEVICE = "missing device"
+    SIZE = "memory or ROM size"
+    BLOCK = "missing memory block"
+    LAYOUT = "layout"
+    MACHINE = "machine type"
+    VALUE = "value"
+
+
+class Place(StrEnum):
+    """Where in a stream a kind of cause is looked for; see the head of patterns.yaml."""
+
+    FIELD = "field"
+    VERSION = "version"
+    SECTION = "section"
+    MEMORY = "memory"
+    NONE = "none"
+
+
+class Tells(StrEnum):
+    """How much a kind of cause tells, most first."""
+
+    CRASH = "crash"
+    CAUSE = "cause"
+    END = "end"
+    SYMPTOM = "symptom"
+
+    @property
+    def rank(self) -> int:
+        """Its number in the order above, from 0."""
+        return list(Tells).index(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a kind of cause means for a cell, and which parts of a cause make its signature."""
 
+    class_: Class = Class.VALUE
+    place: Place = Place.FIELD
     verdict: Verdict = Verdict.FAIL
     signature: tuple[str, ...] = ("device", "field")
-    symptom: bool = False
+    tells: Tells = Tells.CAUSE
+    vague: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +150,7 @@ class Table:
         return (p for p in self.patterns if p.role is role)
 
     def kind(self, name: str) -> Kind:
-        """What `name` means; a kind that the table does not have is a plain failure."""
+        """What `name` means; a kind that the table does not have, of a run of another version, is a plain failure."""
         return self.kinds.get(name, Kind())
 
 
@@ -112,9 +168,31 @@ def parse_table(text: str) -> Table:
     except yaml.YAMLError as err:
         raise TableError(f"not YAML: {err}") from err
     root = _mapping(data, "the table", _ROOT_KEYS)
-    kinds = {name: _kind(name, entry) for name, entry in _part(root, "kinds", dict).items()}
-    patterns = tuple(_pattern(n, entry, kinds) for n, entry in enumerate(_part(root, "patterns", list), 1))
-    return Table(kinds, _part(root, "aliases", dict), patterns)
+    kinds: dict[str, Kind] = {}
+    for name, entry in _part(root, "kinds", dict).items():
+        with _line_of(text, "kinds", name):
+            kinds[name] = _kind(name, entry)
+    patterns: list[Pattern] = []
+    for number, entry in enumerate(_part(root, "patterns", list), 1):
+        with _line_of(text, "patterns", number - 1):
+            patterns.append(_pattern(number, entry, kinds))
+    return Table(kinds, _part(root, "aliases", dict), tuple(patterns))
+
+
+@contextmanager
+def _line_of(text: str, part: str, entry: str | int) -> Iterator[None]:
+    """Put the line of an entry before what is wrong with it; lines are only counted then."""
+    try:
+        yield
+    except TableError as err:
+        raise TableError(f"line {_line(yaml.compose(text, yaml.SafeLoader), part, entry)}: {err}") from err
+
+
+def _line(root: Any, part: str, entry: str | int) -> int:
+    """The line of an entry in PyYAML's node tree: of an item of a list, or of a key of a mapping."""
+    nodes = next(value for key, value in root.value if key.value == part).value
+    node = nodes[entry] if isinstance(entry, int) else next(key for key, _ in nodes if key.value == entry)
+    return int(node.start_mark.line) + 1
 
 
 def _part(root: dict[str, Any], key: str, kind: type) -> Any:
@@ -135,6 +213,8 @@ def _mapping(data: Any, what: str, known: set[str]) -> dict[str, Any]:
 def _kind(name: str, entry: Any) -> Kind:
     what = f"kind {name!r}"
     data = _mapping(entry, what, _KIND_KEYS)
+    if missing := [key for key in ("class", "place") if key not in data]:
+        raise TableError(f"{what}: has no {missing[0]}")
     parts = tuple(data.get("signature", ("device", "field")))
     if wrong := [part for part in parts if part not in _SIGNATURE_PARTS]:
         raise TableError(f"{what}: unknown part of a signature {wrong[0]!r}")
@@ -142,7 +222,14 @@ def _kind(name: str, entry: Any) -> Kind:
         verdict = Verdict(data.get("verdict", "fail"))
     except ValueError as err:
         raise TableError(f"{what}: {err}") from err
-    return Kind(verdict, parts, bool(data.get("symptom", False)))
+    return Kind(
+        class_=_choice(data["class"], Class, what),
+        place=_choice(data["place"], Place, what),
+        verdict=verdict,
+        signature=parts,
+        tells=_choice(data.get("tells", "cause"), Tells, what),
+        vague=bool(data.get("vague", False)),
+    )
 
 
 def _pattern(number: int, entry: Any, kinds: Mapping[str, Kind]) -> Pattern:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
+from migmatrix.harness import judge
 from migmatrix.harness.judge.table import Role, TableError, load_table, parse_table
 from migmatrix.harness.model import Verdict
 
-_KINDS = "kinds: {k: {}}\npatterns:\n"
+_KINDS = "kinds: {k: {class: value, place: field}}\npatterns:\n"
 _GOOD = _KINDS + "  - {kind: k, regex: 'a (?P<x>b)', seen: here"
+
+
+def _kind(more: str) -> str:
+    return f"kinds:\n  j: {{class: value, place: field}}\n  k: {{class: value, place: field, {more}}}"
 
 
 @pytest.mark.parametrize(
@@ -19,26 +27,34 @@ _GOOD = _KINDS + "  - {kind: k, regex: 'a (?P<x>b)', seen: here"
         ("kind: {}", "the table: unknown key 'kind'"),
         ("kinds: []", "'kinds' should be a dict, found list"),
         ("patterns: {}", "'patterns' should be a list, found dict"),
-        ("kinds: {k: {verdit: fail}}", "kind 'k': unknown key 'verdit'"),
-        ("kinds: {k: {verdict: bad}}", "kind 'k': 'bad' is not a valid Verdict"),
-        ("kinds: {k: {signature: [value]}}", "kind 'k': unknown part of a signature 'value'"),
-        ("patterns: [x]", "pattern 1 should be a mapping, found str"),
-        (_GOOD + ", regx: b}", "pattern 1 ('k'): unknown key 'regx'"),
+        (_kind("verdit: fail"), "line 3: kind 'k': unknown key 'verdit'"),
+        (_kind("verdict: bad"), "line 3: kind 'k': 'bad' is not a valid Verdict"),
+        (_kind("signature: [value]"), "line 3: kind 'k': unknown part of a signature 'value'"),
+        (_kind("tells: all"), "line 3: kind 'k': 'all' is none of crash, cause, end, symptom"),
+        ("kinds: {k: {place: field}}", "line 1: kind 'k': has no class"),
+        ("kinds: {k: {class: value}}", "line 1: kind 'k': has no place"),
+        ("kinds: {k: {class: valu, place: field}}", "line 1: kind 'k': 'valu' is none of not migratable, "),
+        ("kinds: {k: {class: value, place: here}}", "line 1: kind 'k': 'here' is none of field, "),
+        ("patterns: [x]", "line 1: pattern 1 should be a mapping, found str"),
+        (_GOOD + ", regx: b}", "line 3: pattern 1 ('k'): unknown key 'regx'"),
         (
-            _KINDS + "  - {kind: j, regex: a, seen: here}",
-            "pattern 1 ('j'): kind 'j' is not in the list of kinds",
+            _GOOD + "}\n\n  - {kind: j, regex: a, seen: here}",
+            "line 5: pattern 2 ('j'): kind 'j' is not in the list of kinds",
         ),
-        (_KINDS + "  - {regex: a, seen: here}", "pattern 1: kind '' is not in the list of kinds"),
-        (_KINDS + "  - {kind: k, regex: a}", "pattern 1 ('k'): says not where it was seen"),
-        (_KINDS + "  - {kind: k, seen: here}", "pattern 1 ('k'): has no regex"),
-        (_KINDS + "  - {kind: k, seen: here, regex: '(a'}", "pattern 1 ('k'): bad regex '(a': missing )"),
-        (_GOOD + ", role: leave}", "pattern 1 ('k'): 'leave' is none of leaf, tail, wrapper, noise"),
-        (_GOOD + ", where: cli}", "pattern 1 ('k'): 'cli' is none of any, qmp"),
-        (_GOOD + ", field: '{y}'}", "pattern 1 ('k'): field: the regex has no group 'y'"),
-        (_GOOD + ", device: 3}", "pattern 1 ('k'): device should be a text, found 3"),
-        (_GOOD + ", bits: [x]}", "pattern 1 ('k'): bits should be two groups, found ['x']"),
-        (_GOOD + ", bits: [x, y]}", "pattern 1 ('k'): the regex has no group 'y'"),
-        (_GOOD + ", versions: 10}", "pattern 1 ('k'): bad versions 10, should be like '>=8.0,<10.0'"),
+        (_KINDS + "  - {regex: a, seen: here}", "line 3: pattern 1: kind '' is not in the list of kinds"),
+        (_KINDS + "  - {kind: k, regex: a}", "line 3: pattern 1 ('k'): says not where it was seen"),
+        (_KINDS + "  - {kind: k, seen: here}", "line 3: pattern 1 ('k'): has no regex"),
+        (
+            _KINDS + "  - {kind: k, seen: here, regex: '(a'}",
+            "line 3: pattern 1 ('k'): bad regex '(a': missing )",
+        ),
+        (_GOOD + ", role: leave}", "line 3: pattern 1 ('k'): 'leave' is none of leaf, tail, wrapper, noise"),
+        (_GOOD + ", where: cli}", "line 3: pattern 1 ('k'): 'cli' is none of any, qmp"),
+        (_GOOD + ", field: '{y}'}", "line 3: pattern 1 ('k'): field: the regex has no group 'y'"),
+        (_GOOD + ", device: 3}", "line 3: pattern 1 ('k'): device should be a text, found 3"),
+        (_GOOD + ", bits: [x]}", "line 3: pattern 1 ('k'): bits should be two groups, found ['x']"),
+        (_GOOD + ", bits: [x, y]}", "line 3: pattern 1 ('k'): the regex has no group 'y'"),
+        (_GOOD + ", versions: 10}", "line 3: pattern 1 ('k'): bad versions 10, should be like '>=8.0,<10.0'"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, message: str) -> None:
@@ -76,6 +92,17 @@ def test_every_kind_of_a_pattern_is_used_and_every_refusal_has_a_verdict() -> No
     by_judge = {"infrastructure", "exit", "terminated", "hang", "unexplained", "guest-status", "guest-silent"}
     unused = set(table.kinds) - {p.kind for p in table.patterns} - by_judge - {"unclassified"}
     assert not unused
+
+
+def test_every_kind_that_the_judge_makes_is_declared() -> None:
+    files = [Path(judge.__file__).with_name(name) for name in ("leg.py", "classify.py")]
+    calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if _makes_a_cause(node)]
+    made = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
+    assert {"crash", "hang", "exit", "infrastructure"} <= made <= set(load_table().kinds)
+
+
+def _makes_a_cause(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Cause"
 
 
 def test_no_pattern_takes_everything() -> None:
