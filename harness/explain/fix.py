@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.explain.contrast import SAVER
 from migmatrix.harness.explain.records import Fix
 from migmatrix.harness.explain.tableline import of_cure, of_remedies, release_of
+from migmatrix.harness.judge.table import load_table
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.trials.records import Side, texts
 
@@ -26,24 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Findings", "make_fix"]
 
-_CLASSES = {
-    "blocked": "not migratable",
-    "only-migratable": "not migratable",
-    "crash": "crash",
-    "hang": "hang",
-    "section-version": "version bump",
-    "vmsd-version": "version bump",
-    "missing-subsection": "missing subsection",
-    "missing-device": "missing device",
-    "ram-size": "memory or ROM size",
-    "ramblock-unknown": "missing memory block",
-    "missing-footer": "layout",
-    "footer-id": "layout",
-    "truncated": "layout",
-    "section-type": "layout",
-    "section-id": "layout",
-    "machine-type": "machine type",
-}
 _SENTENCES = {
     "not migratable": "{device} is declared not migratable in {side}",
     "crash": "{field} in {side} at {stage}, a defect of that build",
@@ -140,7 +123,7 @@ def _stuck(found: Findings, destination: Remedy | None) -> str:
 
 
 def _reason(cause: Cause) -> str:
-    return _CLASSES.get(cause.kind, "value")
+    return load_table().kind(cause.kind).class_.value
 
 
 def _summary(found: Findings) -> str:

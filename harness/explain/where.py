@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.records import Difference
+from migmatrix.harness.judge.table import Place, load_table
 from migmatrix.vmstate.view.compare import diff, label
 from migmatrix.vmstate.view.decode import decode, leaves
 from migmatrix.vmstate.view.pci import ConfigSpace
@@ -27,7 +28,6 @@ __all__ = ["compare_sides", "numbers"]
 
 _NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+)\b")
 _MEMORY = "ram"
-_MEMORY_KINDS = ("ram-size", "ramblock-unknown", "ram-stream")
 _ABSENT = "absent"
 
 
@@ -51,7 +51,7 @@ def _differences(source: Stream, destination: Stream, cause: Cause) -> Iterator[
 
 def _labels(source: Stream, destination: Stream, cause: Cause) -> frozenset[str]:
     """The sections meant: by name, else by the name without its bus address; memory for its kinds."""
-    if cause.kind in _MEMORY_KINDS:
+    if load_table().kind(cause.kind).place is Place.MEMORY:
         return frozenset({_MEMORY})
     keys = {section.key for stream in (source, destination) for section in stream.sections}
     named = {key for key in keys if key[0] == cause.device}
@@ -68,13 +68,15 @@ def _blamed(change: Change, cause: Cause, register: str) -> bool:
     """Whether the failure's message points to this difference."""
     if register:
         return register in change.path
-    if cause.kind in ("section-version", "vmsd-version"):
-        return change.kind == "version"
-    if cause.kind == "missing-device":
-        return change.kind == "section"
-    if cause.kind in _MEMORY_KINDS:
-        return change.path == cause.device
-    return bool(cause.field) and _is_field(change, cause)
+    match load_table().kind(cause.kind).place:
+        case Place.VERSION | Place.SECTION as place:
+            return change.kind == place.value
+        case Place.MEMORY:
+            return change.path == cause.device
+        case Place.FIELD:
+            return bool(cause.field) and _is_field(change, cause)
+        case Place.NONE:
+            return False
 
 
 def _is_field(change: Change, cause: Cause) -> bool:
