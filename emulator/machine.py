@@ -4,7 +4,7 @@
 2. The order in which things are made is the order in the stream: boards are data, in that order.
 3. A property's value comes from, later ones winning: the type, compat tables from the newest to the oldest,
    `-global` in the order given, `-device`.
-4. Run states change through `set_runstate`; the clock runs just while the guest does.
+4. Only `set_runstate` changes the run state. The clock runs while the guest runs, and at no other time.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Machine:
         self.used_globals: set[int] = set()
         self.compat: list[CompatEntry] = release.compat_entries(type_)
         self.unmodelled: set[tuple[str, str]] = set()  # (type, property) of compat entries that no class has
-        self.runstate = "prelaunch" if options.incoming is None else "inmigrate"
+        self._runstate = "prelaunch" if options.incoming is None else "inmigrate"
         self.autostart = not options.stopped  # whether a guest that comes in goes on by itself
         self.ready = False  # all of the command line is done: what is made from now on is hotplugged
         self.emit: Callable[[str, dict[str, Any] | None], None] = lambda _event, _data: None
@@ -94,38 +94,46 @@ class Machine:
     # --- run state ----------------------------------------------------------------------------------------------
 
     @property
+    def runstate(self) -> str:
+        """QMP's `RunState`; it has no setter, see rule 4."""
+        return self._runstate
+
+    @property
     def running(self) -> bool:
         """Whether the guest runs."""
-        return self.runstate == _RUNNING
+        return self._runstate == _RUNNING
 
     def on_change(self, listener: Callable[[bool, str], None]) -> None:
         """Call `listener(running, state)` after each change between running and not, in order of registration."""
         self._listeners.append(listener)
 
+    def set_runstate(self, state: str) -> None:
+        """Go to `state` without an event; start or stop the clock and call the listeners if the guest did so."""
+        with self.bql:
+            before, self._runstate = self.running, state
+            if self.running == before:
+                return
+            if self.running:
+                self.clock.start()
+            else:
+                self.clock.stop()
+            for listener in [*self._listeners]:
+                listener(self.running, state)
+
     def vm_start(self) -> None:
         """Let the guest run: event RESUME, then the state, then the listeners."""
         with self.bql:
-            if self.running:
-                return
-            self.emit("RESUME", None)
-            self.runstate = _RUNNING
-            self.clock.start()
-            self._tell()
+            if not self.running:
+                self.emit("RESUME", None)
+                self.set_runstate(_RUNNING)
 
     def vm_stop(self, state: str = "paused") -> None:
         """Stop the guest and go to `state`; event STOP only if it ran."""
         with self.bql:
-            if not self.running:
-                self.runstate = state
-                return
-            self.clock.stop()
-            self.runstate = state
-            self._tell()
-            self.emit("STOP", None)
-
-    def _tell(self) -> None:
-        for listener in [*self._listeners]:
-            listener(self.running, self.runstate)
+            before = self.running
+            self.set_runstate(state)
+            if before:
+                self.emit("STOP", None)
 
     def reset(self) -> None:
         """Reset every device, in order of creation; the run state stays."""

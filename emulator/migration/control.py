@@ -296,8 +296,8 @@ class Migration:
             if self.progress.status is not Status.NONE and self.traits.incoming_once:
                 raise _error(f"Illegal migration incoming state: {self.progress.status.value}")
             address = self._address(target, incoming=True)
-            self.progress.status = Status.NONE  # where an earlier try failed
-            self.progress.fire(Event.START)
+            # A try that could not listen left SETUP behind.
+            self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
             arrival = listen(address, fds)
             self._was_told = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)

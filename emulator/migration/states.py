@@ -44,6 +44,7 @@ class Event(StrEnum):
     """What happens to a migration, on either side."""
 
     START = "start"  # a command began it
+    RETRY = "retry"  # a command began an incoming one again that could not listen
     ACTIVATE = "activate"  # the other side is there
     PAUSE = "pause"  # the guest is stopped, and a command must say that it goes on
     SWITCH = "switch"  # the last part begins
@@ -60,6 +61,7 @@ RUNNING: Final = frozenset((*_UNDER_WAY, Status.CANCELLING, Status.FAILING))
 
 TABLE: Final[dict[tuple[Status, Event], Status]] = {
     **{(idle, Event.START): Status.SETUP for idle in _IDLE},
+    (Status.SETUP, Event.RETRY): Status.SETUP,
     (Status.SETUP, Event.ACTIVATE): Status.ACTIVE,
     (Status.ACTIVE, Event.PAUSE): Status.PRE_SWITCHOVER,
     (Status.ACTIVE, Event.SWITCH): Status.DEVICE,
@@ -79,11 +81,16 @@ class WrongEventError(Exception):
 
 
 class Progress:
-    """The status of one side. `changed` is called with each new status, by the thread that changed it."""
+    """The status of one side, at first `status`. The thread that fires calls `changed` with each new status."""
 
-    def __init__(self, changed: Callable[[Status], object]) -> None:
-        self.status = Status.NONE
+    def __init__(self, changed: Callable[[Status], object], status: Status = Status.NONE) -> None:
+        self._status = status
         self._changed = changed
+
+    @property
+    def status(self) -> Status:
+        """The status; it has no setter, see rule 2."""
+        return self._status
 
     @property
     def running(self) -> bool:
@@ -97,8 +104,8 @@ class Progress:
     def fire(self, event: Event) -> Status:
         """Go on to the next status; WrongEventError when there is none."""
         try:
-            self.status = TABLE[self.status, event]
+            self._status = TABLE[self._status, event]
         except KeyError:
-            raise WrongEventError(f"{event.value!r} in status {self.status.value!r}") from None
-        self._changed(self.status)
-        return self.status
+            raise WrongEventError(f"{event.value!r} in status {self._status.value!r}") from None
+        self._changed(self._status)
+        return self._status

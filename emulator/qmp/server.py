@@ -98,7 +98,7 @@ class Server:
             return
         self.machine.reset()
         if self.machine.runstate not in _KEPT_BY_RESET:
-            self.machine.runstate = "prelaunch"
+            self.machine.set_runstate("prelaunch")
         self.emit("RESET", {"guest": guest, "reason": reason})
 
     def abandon(self) -> None:
