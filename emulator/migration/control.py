@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from migmatrix.emulator.devices.system.migration import MigrationObject
 from migmatrix.emulator.errors import DeviceError, FatalError, QmpError
 from migmatrix.emulator.migration import snapshot
 from migmatrix.emulator.migration.address import Address, from_channels, parse_uri
@@ -34,11 +33,16 @@ from migmatrix.vmstate.device.interpret import style_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.migration.returnpath import ReplyPath, ReturnPath
     from migmatrix.emulator.migration.streams import Input, Output
 
-__all__ = ["Migration"]
+__all__ = ["Migration", "check_properties", "settings_of"]
+
+_OBJECT: Final = (
+    "migration"  # a device type: a release finds its class by this name, as it does for any device
+)
 
 
 def _no_fd(_name: str) -> int | None:
@@ -57,19 +61,25 @@ def _error(text: str) -> QmpError:
 def check_properties(machine: Machine) -> None:
     """FatalError for properties of the `migration` object that are unknown or do not go together, as at QEMU's start."""
     try:
-        settings_of(MigrationObject(machine))
+        settings_of(machine.new(_OBJECT))
     except (DeviceError, QmpError) as why:
         raise FatalError(str(why)) from why
 
 
-def settings_of(says: MigrationObject) -> Settings:
-    """Capabilities and parameters as compat entries and `-global` have them; QmpError."""
+def settings_of(says: Device) -> Settings:
+    """Capabilities and parameters as compat entries and `-global` set them on the `migration` object; QmpError."""
     settings = Settings(says.machine.release)
-    switched = says.values_of(settings.capabilities)
+    switched = _values(says, settings.capabilities)
     settings.set_capabilities([{"capability": name, "state": state} for name, state in switched.items()])
-    given = says.values_of(settings.parameters)
+    given = _values(says, settings.parameters)
     settings.set_parameters({name: v for name, v in given.items() if v != settings.parameters[name]})
     return settings
+
+
+def _values(says: Device, names: Iterable[str]) -> dict[str, Any]:
+    """Values by capability or parameter name: the property has this name, or ``x-`` before it."""
+    found = {name: says.props.get(name, says.props.get(f"x-{name}")) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class Migration:
@@ -83,7 +93,7 @@ class Migration:
         release = machine.release.name
         self.machine = machine
         self.traits = Traits(release)
-        self.object = MigrationObject(machine)
+        self.object = machine.new(_OBJECT)
         self.settings = settings_of(self.object)
         self.progress = Progress(self._changed)
         self.error = ""

@@ -1,7 +1,7 @@
-"""The place of the iterative sections (RAM and its like) among those of a machine; boards list it.
+"""Registers the iterative sections (RAM and its like) where a board lists this device.
 
-QEMU registers them after its clocks and user networking and before the processors: only with this in its place are
-the section ids of a stream QEMU's own.
+QEMU registers them after its clocks and user networking and before the processors. A board that lists this device
+elsewhere gets other section ids than QEMU has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["IterativeSections"]
 
 
 class IterativeSections(Device):
-    """Registers what `emulator.migration` sends in parts."""
+    """Registers the sections that `emulator.migration` sends in parts."""
 
     type_name = "iterative-sections"
     user_creatable = False
@@ -21,7 +21,7 @@ class IterativeSections(Device):
     description = "RAM and other sections that are sent in parts"
 
     def realize(self) -> None:
-        """Take the place."""
+        """Register them now."""
         super().realize()
         machine = self.machine
         register_first(machine.registry, machine.ram_blocks, machine.release.name)

@@ -1,21 +1,18 @@
 """QEMU's `migration` object: what compat tables and ``-global migration.NAME=`` say of migration itself.
 
-It is a device by type only: no bus, no section, no place in the object tree. `emulator.migration` makes one and takes
-its capabilities, parameters and the framing of streams from it. Properties that only matter to multifd, postcopy and
-compression are there and without effect: those are refused when they are switched on.
+It is a device by type only: it has no bus and no section, and the object tree does not show it. `emulator.migration`
+makes one by that type's name and takes capabilities, parameters and the framing of streams from it. Properties that
+matter only to multifd, postcopy and compression exist and have no effect: the emulator refuses to switch those on.
 
 Names, types and defaults: `device-list-properties` of QEMU 5.2, 7.2, 10.0 and 11.1; life-times: QEMU's history.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from migmatrix.emulator.device import Device
 from migmatrix.emulator.properties import BOOL, SIZE, STRING, UINT8, UINT32, UINT64, Property, enumeration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["MigrationObject"]
 
@@ -91,15 +88,10 @@ _PARAMETERS: Final = (
 
 
 class MigrationObject(Device):
-    """The object; `values_of` gives what it says of some names."""
+    """The object. A capability or parameter is a property of its name, or of its name with ``x-`` before it."""
 
     type_name = "migration"
     user_creatable = False
     hotpluggable = False
     in_tree = False
     properties = (*_FRAMING, *_CAPABILITIES, *_PARAMETERS, *_WITHOUT_EFFECT)
-
-    def values_of(self, names: Iterable[str]) -> dict[str, Any]:
-        """Values by capability or parameter name: the property is called so, or with ``x-`` before it."""
-        found = {name: self.props.get(name, self.props.get(f"x-{name}")) for name in names}
-        return {name: value for name, value in found.items() if value is not None}
