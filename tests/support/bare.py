@@ -1,4 +1,4 @@
-"""A release with one machine type, memory and nothing else: for tests of everything but devices. It is plain data."""
+"""A release with one machine type, memory and migration: for tests of everything but devices. It is plain data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bare_release(name: str = "10.0") -> Release:
         {
             "name": name, "machine_types": [row], "compat": {}, "capabilities": ["events", "return-path"],
             "parameters": {"max-bandwidth": 1 << 27, "downtime-limit": 300}, "boards": {"none": board},
-            "devices": {},
+            "devices": {"migration": ("migmatrix.emulator.devices.system.migration", "MigrationObject")},
         }
     )  # fmt: skip
 
