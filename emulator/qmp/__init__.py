@@ -1,5 +1,7 @@
-"""QMP: `server.Server` holds the monitors of a process, `session.Session` is one connection.
+"""QMP. Start with `server.Server`, which holds all monitors of a process; `session.Session` is one connection.
 
-`table` and `commands` say what there is to execute, `types` checks arguments, `syntax` reads the input. What a
-command does is the machine's and the migration's work.
+From the socket inwards: `input` cuts requests out of bytes and `syntax` reads their JSON, `states` says what a client
+may send when, `session` answers, `table` and `commands` say what there is to execute, `types` checks arguments, and
+`human` is the monitor for people. What a command does is the machine's and the migration's work. Nothing is exported
+here: a start loads the modules that it needs, by name.
 """

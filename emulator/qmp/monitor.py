@@ -1,4 +1,4 @@
-"""What every monitor has, of whichever language: a place for descriptors, and perhaps an ear for events."""
+"""What every monitor has, of whichever language: named descriptors, and methods that only QMP fills."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ class Monitor:
     """Base of `Session` (QMP) and `HumanSession`."""
 
     def __init__(self) -> None:
-        self.ready = False  # QMP in command mode
-        self.oob = False
         self.named_fds: dict[str, int] = {}
 
     def take_fd(self) -> int:
         """The next descriptor that came with the input; QmpError when none did."""
         raise QmpError("GenericError", "No file descriptor supplied via SCM_RIGHTS")
+
+    def negotiate(self, *, oob: bool) -> None:
+        """Leave negotiation, with or without commands out of band, if this kind of monitor negotiates."""
 
     def event(self, message: dict[str, Any]) -> None:
         """Send an event on, if this kind of monitor does."""

@@ -1,6 +1,6 @@
 """One QMP connection: greeting, negotiation, then commands, one after another.
 
-1. States: negotiating until `qmp_capabilities` succeeds, then command mode; a new client starts anew.
+1. What a client may send when is the table of `emulator.qmp.states`.
 2. Every input gets exactly one answer, in order; events that a command causes are sent before its answer.
 3. File descriptors that come along wait for `getfd` or `add-fd`; those of an earlier message are closed by the next.
 4. The sentences are those of QEMU's dispatcher (5.2 to 11.1).
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.qmp.input import Input
 from migmatrix.emulator.qmp.monitor import Monitor
+from migmatrix.emulator.qmp.states import Cause, Dialogue, Effect
 from migmatrix.emulator.qmp.table import Call
 from migmatrix.emulator.qmp.types import generic
 from migmatrix.emulator.start.jsontext import dumps
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_NEGOTIATE: Final = "Expecting capabilities negotiation with 'qmp_capabilities'"
-_NEGOTIATED: Final = "Capabilities negotiation is already complete, command ignored"
+_CAPABILITIES: Final = "qmp_capabilities"
 
 
 class Session(Monitor):
@@ -35,19 +35,33 @@ class Session(Monitor):
     def __init__(self, server: Server, backend: Backend, *, pretty: bool = False) -> None:
         super().__init__()
         self.server = server
+        self._dialogue = Dialogue()
         self._arrived: list[int] = []
         self._backend = backend
         self._pretty = pretty
         self._input = Input(server.release)
         backend.on_open, backend.on_data, backend.on_close = self._open, self._data, self._close
 
+    def _react(self, cause: Cause, message: dict[str, Any] | None = None) -> None:
+        effect = self._dialogue.fire(cause)
+        if effect is Effect.GREET:
+            self._greet()
+        elif effect is Effect.FORGET:
+            self._forget()
+        elif effect is Effect.SEND and message is not None:
+            self._send(message)
+
     def _open(self) -> None:
-        self.ready = self.oob = False
+        self._react(Cause.CONNECT)
+
+    def _close(self) -> None:
+        self._react(Cause.DISCONNECT)
+
+    def _greet(self) -> None:
         self._input = Input(self.server.release)
         self._send({"QMP": {"version": self.server.version, "capabilities": ["oob"]}})
 
-    def _close(self) -> None:
-        self.ready = False
+    def _forget(self) -> None:
         for fd in (*self._arrived, *self.named_fds.values()):
             os.close(fd)
         self._arrived.clear()
@@ -70,10 +84,13 @@ class Session(Monitor):
         """See `Monitor`."""
         return self._arrived.pop(0) if self._arrived else super().take_fd()
 
+    def negotiate(self, *, oob: bool) -> None:
+        """See `Monitor`."""
+        self._react(Cause.NEGOTIATE_OOB if oob else Cause.NEGOTIATE)
+
     def event(self, message: dict[str, Any]) -> None:
         """Send an event, if the client has negotiated."""
-        if self.ready:
-            self._send(message)
+        self._react(Cause.EVENT, message)
 
     def _send(self, message: dict[str, Any]) -> None:
         words = _indented(message) if self._pretty else dumps(message)
@@ -92,7 +109,7 @@ class Session(Monitor):
     def _execute(self, request: Any) -> Any:
         if isinstance(request, Exception):  # a SyntaxMistake: the input is no value
             raise generic(str(request))
-        name, arguments, oob = _envelope(request, oob=self.oob)
+        name, arguments, oob = _envelope(request, self._dialogue)
         found = self._find(name)
         if oob and not found.oob:
             raise generic(f"The command {name} does not support OOB")
@@ -102,10 +119,7 @@ class Session(Monitor):
 
     def _find(self, name: str) -> Command:
         found = self.server.command(name)
-        if not self.ready and name != "qmp_capabilities":
-            raise QmpError("CommandNotFound", _NEGOTIATE)
-        if self.ready and name == "qmp_capabilities":
-            raise QmpError("CommandNotFound", _NEGOTIATED)
+        self._dialogue.check(Cause.NEGOTIATE if name == _CAPABILITIES else Cause.COMMAND)
         if found is None:
             raise QmpError("CommandNotFound", f"The command {name} has not been found")
         return found
@@ -117,19 +131,20 @@ def _indented(message: dict[str, Any]) -> str:
     return json.dumps(message, indent=4)
 
 
-def _envelope(request: Any, *, oob: bool) -> tuple[str, dict[str, Any], bool]:
+def _envelope(request: Any, dialogue: Dialogue) -> tuple[str, dict[str, Any], bool]:
     """(command, arguments, out of band) of a request; QmpError."""
     if not isinstance(request, dict):
         raise generic("QMP input must be a JSON object")
     name = ""
     urgent = False
     for key, value in request.items():
-        if key == "execute" or (key == "exec-oob" and oob):
+        if key in ("execute", "exec-oob"):
+            if key == "exec-oob":
+                dialogue.check(Cause.EXEC_OOB)
             if not isinstance(value, str):
                 raise generic(f"QMP input member '{key}' must be a string")
             if name:
                 raise generic("QMP input member 'execute' clashes with 'exec-oob'")
-
             name, urgent = value, key == "exec-oob"
         elif key == "arguments" and not isinstance(value, dict):
             raise generic("QMP input member 'arguments' must be an object")

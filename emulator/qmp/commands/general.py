@@ -16,8 +16,7 @@ _NO_UUID = "00000000-0000-0000-0000-000000000000"
 @command("qmp_capabilities", Member("enable", Array(_CAPABILITY), optional=True))
 def qmp_capabilities(call: Call, arguments: Arguments) -> Any:
     """Leave negotiation."""
-    call.session.oob = "oob" in arguments.get("enable", ())
-    call.session.ready = True
+    call.session.negotiate(oob="oob" in arguments.get("enable", ()))
     return {}
 
 
