@@ -1,4 +1,4 @@
-"""Small ISA devices: the fast A20 gate (port 92), VMware's mouse and port. QEMU: `hw/i386/port92.c`, `vmmouse.c`."""
+"""VMware's back door: the port that guest drivers call, and the mouse behind it. QEMU: `hw/i386/vmport.c`, `vmmouse.c`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from migmatrix.emulator.devices.isa.base import IsaDevice
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import int32_equal, uint8, uint16, uint32
 
-__all__ = ["VMSTATE_PORT92", "VMSTATE_VMMOUSE", "Port92", "VmMouse", "VmPort"]
+__all__ = ["VMSTATE_VMMOUSE", "VmMouse", "VmPort"]
 
 _QUEUE: Final = 1024
 _STATUS_OFF: Final = 0xFFFF
-
-VMSTATE_PORT92 = VMState("port92", (uint8("outport"),), 1, 1)
 
 VMSTATE_VMMOUSE = VMState(
     "vmmouse",
@@ -27,16 +25,8 @@ VMSTATE_VMMOUSE = VMState(
 )
 
 
-class Port92(IsaDevice):
-    """The A20 gate and reset of port 0x92."""
-
-    type_name = "port92"
-    user_creatable = False
-    vmstate = VMSTATE_PORT92
-
-
 class VmPort(IsaDevice):
-    """VMware's back door port: it has no state."""
+    """The port; it has no state."""
 
     type_name = "vmport"
     user_creatable = False

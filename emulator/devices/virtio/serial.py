@@ -1,0 +1,66 @@
+"""`virtio-serial`: a console and ports, none of them open. The number of ports decides what it sends."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, ClassVar
+
+from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.properties import BOOL, UINT32, Property
+
+if TYPE_CHECKING:
+    from migmatrix.vmstate.device.protocols import Reading, Writing
+
+__all__ = ["Serial"]
+
+
+class Serial(VirtIODevice):
+    """Consoles and ports: two queues each."""
+
+    type_name = "virtio-serial-device"
+    virtio_id = 3
+    bits: ClassVar[dict[str, int]] = {"emergency-write": 2}
+    always = 1 << 1  # several ports
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("max_ports", UINT32, 31),
+        Property("emergency-write", BOOL, True, since="2.8"),
+    )
+    vmstate = backend("virtio-console", 3)
+
+    def queue_sizes(self) -> tuple[int, ...]:
+        """The first port, control, then the others."""
+        return (128, 128, 32, 32) + (128, 128) * (int(self.props["max_ports"]) - 1)
+
+    def config_bytes(self) -> bytes:
+        """Size, ports, emergency write."""
+        return bytes(12)
+
+    def put_own(self, writing: Writing) -> None:
+        """Columns and rows of old streams, then a bitmap of ports, of which none is active."""
+        ports = int(self.props["max_ports"])
+        writing.put(struct.pack(">HHI", 0, 0, ports))
+        writing.put(struct.pack(">I", 1) + bytes(4 * ((ports - 1) // 32)))
+        writing.number(0, 4)
+
+    def get_own(self, reading: Reading) -> None:
+        """The bitmap must be of as many words as this side's."""
+        reading.take(8)
+        reading.take(4 * ((int(self.props["max_ports"]) + 31) // 32))
+        reading.take(4)
+
+
+class SerialPCI(VirtIOPCI):
+    """Two vectors."""
+
+    type_name = "virtio-serial-pci-base"
+    abstract = True
+    backend_type = "virtio-serial-device"
+    legacy_number = 3
+    class_code = 0x0780
+    traits: ClassVar[tuple[Property, ...]] = (Property("vectors-default", UINT32, 2),)
+
+
+VirtioSerialPci, VirtioSerialPciTransitional, VirtioSerialPciNonTransitional = variants(
+    SerialPCI, "virtio-serial-pci"
+)
