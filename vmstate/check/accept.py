@@ -1,14 +1,17 @@
-"""Would this build's loader take this stream? The reasons when not, in the order in which it would meet them.
+"""Would this build's loader take this stream? `acceptance` answers, `accepts` lists the reasons against it.
 
-What a loader compares with is its own machine, best told by a stream that the destination build itself saved for
-the same machine and profile (`Local.of_stream`); its schema adds the subsections that an idle device does not
-send. Everything is decided on the two streams: nothing is run.
+    acceptance(stream, own_stream)                 what the destination build itself saved for this machine and profile
+    acceptance(stream, own_stream, schema=schema)  its schema adds the subsections that an idle device does not send
+    acceptance(stream, schema)                     its `-dump-vmstate` alone: refuses or may, never takes
 
-1. QEMU stops at the first refusal; `accepts` goes on with the next section, as each may have its own cause.
-2. `certain` is False where the streams do not tell: a subsection or an empty section that the destination may
-   know, a resizable block that may be too large.
-3. Not seen: checks that devices make in their own code (features of a virtio device, hooks, `validate`), and the
-   limits of resizable RAM blocks.
+1. Both read only what they are given; nothing runs.
+2. Reasons come in the order in which the loader would meet them. QEMU stops at the first; `accepts` goes on with the
+   next section, as each may have its own cause.
+3. `certain` is False where the input does not tell: a subsection or an empty section that the destination may know,
+   a resizable block that may be too large.
+4. Nothing here sees the checks that devices make in their own code (features of a virtio device, hooks, `validate`)
+   or the limits of resizable RAM blocks.
+5. A schema knows device classes only: not the machine, its memory, its capabilities, nor what is no device (timers).
 """
 
 from __future__ import annotations
@@ -16,19 +19,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from migmatrix.vmstate.check.compare import compare_section
-from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
-from migmatrix.vmstate.wire.constants import RAM_SECTION, RAM_VERSION, SectionType
+from migmatrix.vmstate.check.refusal import Acceptance, Answer, LocalSection, Refusal, RefusalKind
+from migmatrix.vmstate.check.schema import Schema
+from migmatrix.vmstate.check.section import compare_section, compare_section_to_schema
+from migmatrix.vmstate.view.stream import Section, Stream
+from migmatrix.vmstate.wire.constants import RAM_SECTION, SectionType
 from migmatrix.vmstate.wire.ramevents import RamBlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from migmatrix.vmstate.check.schema import Schema
-    from migmatrix.vmstate.view.stream import Section, Stream
+    from migmatrix.vmstate.view.vmdesc import DeviceDesc
     from migmatrix.vmstate.wire.events import SectionStart
 
-__all__ = ["Local", "LocalSection", "Refusal", "RefusalKind", "accepts"]
+__all__ = [
+    "Acceptance",
+    "Answer",
+    "Local",
+    "LocalSection",
+    "Refusal",
+    "RefusalKind",
+    "acceptance",
+    "accepts",
+]
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,13 @@ def _first(stream: Stream) -> Iterator[Section]:
 
 def _local(stream: Stream, section: Section) -> LocalSection:
     payload = section.payload
-    desc = stream.vmdesc.find(*section.key) if stream.vmdesc else None
-    return LocalSection(section.start.version_id, desc, bytes(payload.raw) if payload else b"")
+    raw = bytes(payload.raw) if payload else b""
+    return LocalSection(section.start.version_id, _description(stream, section), raw)
+
+
+def _description(stream: Stream, section: Section) -> DeviceDesc | None:
+    """What the stream's own VM description says of a section."""
+    return stream.vmdesc.find(*section.key) if stream.vmdesc else None
 
 
 def blocks_of(stream: Stream) -> list[RamBlock]:
@@ -91,15 +109,35 @@ def blocks_of(stream: Stream) -> list[RamBlock]:
     return [event for section in stream.sections for event in section.events if isinstance(event, RamBlock)]
 
 
-def accepts(stream: Stream, local: Local) -> list[Refusal]:
-    """Every reason why `local`'s loader would refuse `stream`; empty when it would take it."""
-    found = list(_configuration(stream, local))
+def acceptance(
+    stream: Stream, by: Stream | Schema | Local, *, schema: Schema | None = None, release: str = ""
+) -> Acceptance:
+    """Whether the destination's loader takes `stream`, and every reason against it.
+
+    `by` is what tells of the destination: a stream that it saved itself, its parsed schema, or a `Local` made of
+    them. `schema` and `release` (``11.1``) complete its own stream and are not used otherwise. One certain reason
+    makes the answer `REFUSES`, one that only may hold `MAY`; a schema alone never proves more than `MAY`.
+    """
+    local = Local.of_stream(by, schema, release) if isinstance(by, Stream) else by
+    reasons = tuple(accepts(stream, local))
+    if any(reason.certain for reason in reasons):
+        return Acceptance(Answer.REFUSES, reasons)
+    proved = not reasons and not isinstance(by, Schema)
+    return Acceptance(Answer.TAKES if proved else Answer.MAY, reasons)
+
+
+def accepts(stream: Stream, local: Local | Schema) -> list[Refusal]:
+    """Every reason why the destination's loader would refuse `stream`; empty when none is known."""
+    return list(_by_schema(stream, local) if isinstance(local, Schema) else _by_local(stream, local))
+
+
+def _by_local(stream: Stream, local: Local) -> Iterator[Refusal]:
+    yield from _configuration(stream, local)
     for section in _first(stream):
         if section.start.kind is SectionType.START:
-            found.extend(_iterated(section, local))
+            yield from _iterated(section, local)
         else:
-            found.extend(_device(stream, section, local))
-    return found
+            yield from _device(stream, section, local)
 
 
 # -- configuration -----------------------------------------------------------------------------
@@ -134,15 +172,12 @@ def _identity(bits: object, uuid: object, local: Local) -> Iterator[Refusal]:
 
 
 def _iterated(section: Section, local: Local) -> Iterator[Refusal]:
-    """RAM's version and block list; of other iterated sections only whether they exist."""
+    """RAM's block list (its version is the reader's to check); of other iterated sections only whether they exist."""
     start = section.start
     if start.idstr != RAM_SECTION:
         if local.find(*section.key) is None:
             yield _unknown(start, certain=False)
         return
-    if start.version_id != RAM_VERSION:
-        message = f"RAM version is {start.version_id}, read is {RAM_VERSION}"
-        yield Refusal(RefusalKind.RAM_VERSION, message, start.idstr, offset=start.offset)
     for event in section.events:
         if isinstance(event, RamBlock):
             yield from _block(event, local)
@@ -165,14 +200,12 @@ def _resizable(name: str) -> bool:
 
 def _unknown(start: SectionStart, *, certain: bool = True) -> Refusal:
     message = f"there is no section {start.idstr!r} with instance {start.instance_id} here"
-    return Refusal(
-        RefusalKind.UNKNOWN_SECTION,
-        message,
-        start.idstr,
-        start.instance_id,
-        certain=certain,
-        offset=start.offset,
-    )
+    return _refusal(RefusalKind.UNKNOWN_SECTION, message, start, certain=certain)
+
+
+def _refusal(kind: RefusalKind, message: str, start: SectionStart, *, certain: bool = True) -> Refusal:
+    """A reason that concerns the section as a whole."""
+    return Refusal(kind, message, start.idstr, start.instance_id, certain=certain, offset=start.offset)
 
 
 # -- devices -----------------------------------------------------------------------------------
@@ -190,9 +223,32 @@ def _device(stream: Stream, section: Section, local: Local) -> Iterator[Refusal]
         yield _unknown(start, certain=not _empty(section))
     elif start.version_id > here.version_id:
         message = f"version {start.version_id} of {start.idstr!r} is sent, at most {here.version_id} is read"
-        yield Refusal(
-            RefusalKind.SECTION_VERSION, message, start.idstr, start.instance_id, offset=start.offset
-        )
+        yield _refusal(RefusalKind.SECTION_VERSION, message, start)
     else:
-        desc = stream.vmdesc.find(*section.key) if stream.vmdesc else None
+        desc = _description(stream, section)
         yield from compare_section(section, desc, here, local.schema, local.release)
+
+
+# -- by a schema alone -------------------------------------------------------------------------
+
+
+def _by_schema(stream: Stream, schema: Schema) -> Iterator[Refusal]:
+    """What device classes alone tell of a stream."""
+    if stream.machine and schema.machine and not schema.machine.startswith(stream.machine):
+        message = f"machine type is {stream.machine!r}, the schema was made with {schema.machine!r}"
+        yield Refusal(RefusalKind.MACHINE, message, "configuration", certain=False)
+    for section in _first(stream):
+        if section.start.idstr != RAM_SECTION:
+            yield from _device_class(stream, section, schema)
+
+
+def _device_class(stream: Stream, section: Section, schema: Schema) -> Iterator[Refusal]:
+    start, devices = section.start, schema.for_section(section.start.idstr)
+    if not devices:
+        message = f"the schema has no section {start.idstr!r}, and tells of device classes only"
+        yield _refusal(RefusalKind.UNKNOWN_SECTION, message, start, certain=False)
+    elif start.version_id > (most := max(device.description.version_id for device in devices)):
+        message = f"version {start.version_id} of {start.idstr!r} is sent, at most {most} is read"
+        yield _refusal(RefusalKind.SECTION_VERSION, message, start)
+    else:
+        yield from compare_section_to_schema(section, _description(stream, section), schema)

@@ -1,4 +1,4 @@
-"""Records of `vmstate.check.accept`: why a stream would not be taken, and what a destination's section looks like."""
+"""Records of `vmstate.check.accept`: the answer, its reasons, and a section that the destination has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from migmatrix.vmstate.record import Record
 if TYPE_CHECKING:
     from migmatrix.vmstate.view.vmdesc import DeviceDesc
 
-__all__ = ["LocalSection", "Refusal", "RefusalKind"]
+__all__ = ["Acceptance", "Answer", "LocalSection", "Refusal", "RefusalKind"]
 
 
 class RefusalKind(StrEnum):
@@ -20,7 +20,6 @@ class RefusalKind(StrEnum):
     CAPABILITY = "capability"
     PAGE_BITS = "page-bits"
     UUID = "uuid"
-    RAM_VERSION = "ram-version"
     UNKNOWN_BLOCK = "unknown-block"
     BLOCK_SIZE = "block-size"
     UNKNOWN_SECTION = "unknown-section"
@@ -33,9 +32,10 @@ class RefusalKind(StrEnum):
 
 
 class Refusal(Record):
-    """One reason. `section` and `instance` say where, `field` is a path, a block, a register or a subsection.
+    """One reason. `section` and `instance` say where; `field` is a path, a block, a register or a subsection.
 
-    `message` is for people; `offset` is the place in the stream in bytes, -1 when there is none.
+    `message` is the text for people. `certain` is False for a reason that only may hold. `offset` counts bytes
+    from the start of the stream, -1 without one.
     """
 
     kind: RefusalKind
@@ -45,6 +45,21 @@ class Refusal(Record):
     field: str = ""
     certain: bool = True
     offset: int = -1
+
+
+class Answer(StrEnum):
+    """What a loader does with a stream; `MAY` when what is known of both does not decide it."""
+
+    TAKES = "takes"
+    REFUSES = "refuses"
+    MAY = "may"
+
+
+class Acceptance(Record):
+    """The answer, and the reasons against the stream in its order; without reasons when the answer is `TAKES`."""
+
+    answer: Answer
+    reasons: tuple[Refusal, ...]
 
 
 class LocalSection(Record):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from migmatrix.vmstate.check.accept import Local, RefusalKind, accepts
+from migmatrix.vmstate.check.accept import Answer, Local, RefusalKind, acceptance, accepts
 from migmatrix.vmstate.check.schema import Schema, load_schema
 from migmatrix.vmstate.device.description import Info, VMState
 from migmatrix.vmstate.device.fields import buffer, custom, int32_le, struct, uint8, uint32, uint32_equal
@@ -51,7 +51,6 @@ def stream(
     machine: str = "pc-q35-7.2",
     blocks: dict[str, int] | None = None,
     configuration: tuple[ConfigurationSubsection, ...] = (),
-    ram_version: int = 4,
     described: bool = True,
 ) -> Stream:
     """A whole stream as QEMU writes it, read back by the reader."""
@@ -59,8 +58,8 @@ def stream(
     eos = RamMark(RamFlag.EOS)
     events: list[Any] = [
         Header(), Configuration(machine, configuration),
-        SectionStart(SectionType.START, 1, "ram", 0, ram_version), RamTotal(sum((blocks or BLOCKS).values())), *ram, eos,
-        Footer(1), SectionStart(SectionType.END, 1, "ram", 0, ram_version), eos, Footer(1),
+        SectionStart(SectionType.START, 1, "ram", 0, 4), RamTotal(sum((blocks or BLOCKS).values())), *ram, eos,
+        Footer(1), SectionStart(SectionType.END, 1, "ram", 0, 4), eos, Footer(1),
     ]  # fmt: skip
     entries = []
     for section_id, device in enumerate(devices, 2):
@@ -380,3 +379,98 @@ def test_the_config_space_inside_a_virtio_field() -> None:
     assert kinds(stream(virtio([8], r53=1)), local(virtio([8]), release="10.0")) == [
         ("config-space", "net", "0x53")
     ]
+
+
+# -- the answer --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "own", "answer"),
+    [
+        (WITHOUT, WITHOUT, Answer.TAKES),
+        (WITH_SUB, WITHOUT, Answer.MAY),  # nothing tells whether the destination knows the subsection
+        (Device("other", DEV, STATE), WITHOUT, Answer.REFUSES),
+    ],
+)
+def test_the_answer_by_the_destinations_own_stream(sent: Device, own: Device, answer: Answer) -> None:
+    found = acceptance(stream(sent), stream(own))
+    assert (found.answer, bool(found.reasons)) == (answer, answer is not Answer.TAKES)
+
+
+def test_a_schema_completes_the_destinations_own_stream() -> None:
+    knows = dump(described("dev", Subsections=[described("dev/sub", 1)]))
+    assert acceptance(stream(WITH_SUB), stream(WITHOUT), schema=knows).answer is Answer.TAKES
+    assert (
+        acceptance(stream(WITH_SUB), stream(WITHOUT), schema=dump(described("dev"))).answer is Answer.REFUSES
+    )
+    assert acceptance(stream(WITH_SUB), local(WITHOUT, schema=knows)).answer is Answer.TAKES
+
+
+def test_a_release_completes_the_destinations_own_stream() -> None:
+    sent, own = stream(virtio([1024])), stream(virtio([256]))
+    answers = [acceptance(sent, own, release=release).answer for release in ("", "10.0.13", "11.1")]
+    assert answers == [Answer.MAY, Answer.TAKES, Answer.REFUSES]
+
+
+# -- by a schema alone -------------------------------------------------------------------------
+
+X, W = (
+    {"field": name, "version_id": 0, "field_exists": False, "size": size}
+    for name, size in (("x", 1), ("w", 4))
+)
+Y = {"field": "y", "version_id": 0, "field_exists": False, "size": 1}
+
+
+def test_a_schema_alone_proves_nothing_but_finds_no_reason_where_names_agree() -> None:
+    known = dump(described("dev", Fields=[X, W], Subsections=[described("dev/sub", 1, Fields=[Y])]))
+    found = acceptance(stream(WITH_SUB), known)
+    assert (found.answer, found.reasons) == (Answer.MAY, ())
+
+
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        (described("dev", 1), (RefusalKind.SECTION_VERSION, "", True)),
+        (
+            described("dev", 3, 3, Fields=[X, W], Subsections=[described("dev/sub", 1, Fields=[Y])]),
+            (RefusalKind.VERSION, "", True),
+        ),
+        (described("dev", Fields=[X, W]), (RefusalKind.SUBSECTION, "dev/sub", True)),
+        (
+            described("dev", Fields=[X, W], Subsections=[described("dev/sub", 3, 2, Fields=[Y])]),
+            (RefusalKind.VERSION, "dev/sub", True),
+        ),
+        (
+            described("dev", Fields=[X], Subsections=[described("dev/sub", 1, Fields=[Y])]),
+            (RefusalKind.LAYOUT, "w", False),
+        ),
+        (
+            described("dev", Fields=[X, W, Y], Subsections=[described("dev/sub", 1, Fields=[Y])]),
+            (RefusalKind.LAYOUT, "y", False),
+        ),
+        (described("elsewhere"), (RefusalKind.UNKNOWN_SECTION, "", False)),
+    ],
+)
+def test_a_reason_by_a_schema_alone(
+    description: dict[str, Any], reason: tuple[RefusalKind, str, bool]
+) -> None:
+    found = acceptance(stream(WITH_SUB), dump(description))
+    assert [(r.kind, r.field, r.certain) for r in found.reasons] == [reason]
+    assert found.answer is (Answer.REFUSES if reason[2] else Answer.MAY)
+
+
+def test_a_field_that_a_schema_makes_conditional_may_be_left_out() -> None:
+    known = dump(described("dev", Fields=[X, W, {**Y, "field_exists": True}]))
+    assert accepts(stream(WITHOUT), known) == []
+
+
+def test_a_schema_of_another_machine_is_told_as_such() -> None:
+    (reason,) = accepts(stream(machine="pc-q35-8.0"), dump(described("dev")))
+    assert (reason.kind, reason.certain) == (RefusalKind.MACHINE, False)
+    assert reason.message == "machine type is 'pc-q35-8.0', the schema was made with 'pc-q35-7.2'"
+
+
+def test_without_a_description_a_schema_compares_versions_only() -> None:
+    found = accepts(stream(WITH_SUB, described=False), dump(described("dev", 1)))
+    assert [(r.kind, r.certain) for r in found] == [(RefusalKind.SECTION_VERSION, True)]
+    assert accepts(stream(WITH_SUB, described=False), dump(described("dev", 2))) == []

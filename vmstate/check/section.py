@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from migmatrix.vmstate.check.layout import leaves
 from migmatrix.vmstate.check.pcimask import first_difference
 from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
 from migmatrix.vmstate.check.virtio import read_virtio_pci
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.stream import Section
     from migmatrix.vmstate.view.vmdesc import DeviceDesc
 
-__all__ = ["compare_section"]
+__all__ = ["compare_section", "compare_section_to_schema"]
 
 _CHECKS_RINGS: Final = (11, 1)  # 10.0 does not check ring sizes, 11.1 does; between them is not known
 _FIXED: Final = frozenset(
@@ -96,6 +97,23 @@ def compare_section(
     yield from comparison.section(ours, theirs)
 
 
+def compare_section_to_schema(section: Section, desc: DeviceDesc | None, schema: Schema) -> Iterator[Refusal]:
+    """Refusals inside one section by the schema alone, which has a class for it.
+
+    Names of fields and subsections come from `desc`; without it only the section's version is compared.
+    """
+    start, payload = section.start, section.payload
+    comparison = _Comparison(section, payload.offset if payload else start.offset, schema, "")
+    yield from comparison.minimum(start.version_id)
+    if desc is None or payload is None or not desc.vmsd.name:
+        return
+    try:
+        node = decode(desc, bytes(payload.raw))
+    except StreamError:  # a description that does not fit its own bytes tells nothing
+        return
+    yield from comparison.to_schema(node)
+
+
 class _Comparison:
     """One section; `incoming` is what the stream has, `local` what the destination would send."""
 
@@ -135,6 +153,32 @@ class _Comparison:
     def section(self, incoming: Node, local: Node) -> Iterator[Refusal]:
         """All of a section: its version is in its header."""
         yield from self._body(incoming, local, self._known, self._start.version_id)
+
+    def to_schema(self, incoming: Node) -> Iterator[Refusal]:
+        """Names of fields and subsections, and versions of these: all that a schema has of the wire."""
+        version = self._start.version_id
+        refusals = [self._named(incoming, known, version) for known in self._known]
+        yield from () if None in refusals else filter(None, refusals[:1])
+        for node in _subsections(incoming):
+            yield from self._subsection_to_schema(node)
+
+    def _subsection_to_schema(self, node: Node) -> Iterator[Refusal]:
+        yield from self._subsection(node, None)
+        for inner in _subsections(node):
+            yield from self._subsection_to_schema(inner)
+
+    def _named(self, incoming: Node, known: SchemaDescription, version: int) -> Refusal | None:
+        """Fields that only one side names. An array that is empty on the wire has no name there: never certain."""
+        items = list(_items(incoming))
+        sent, read = {item.name for item in items}, leaves(known, version, None)
+        extra = [item.path for item in items if item.name not in {leaf.key[0] for leaf in read}]
+        missing = [leaf.name for leaf in read if not leaf.maybe and leaf.key[0] not in sent]
+        if not extra and not missing:
+            return None
+        message = f"{_shown(extra)} sent only, {_shown(missing)} read only"
+        first = next((item for item in items if item.path in extra), None)
+        name, node = (first.path, first.node) if first else (missing[0], None)
+        return self._refusal(RefusalKind.LAYOUT, message, name, node, certain=False)
 
     def _body(
         self, incoming: Node, local: Node, known: list[SchemaDescription], version: int
@@ -301,8 +345,12 @@ def _bytes(items: list[_Item]) -> int:
 
 
 def _names(items: list[_Item]) -> str:
-    shown = ", ".join(repr(item.path) for item in items[:4])
-    return f"{shown}, ..." if len(items) > 4 else shown or "nothing"  # noqa: PLR2004 - enough to read
+    return _shown([item.path for item in items])
+
+
+def _shown(paths: list[str]) -> str:
+    shown = ", ".join(map(repr, paths[:4]))
+    return f"{shown}, ..." if len(paths) > 4 else shown or "nothing"  # noqa: PLR2004 - enough to read
 
 
 def _many(item: _Item) -> bool:
