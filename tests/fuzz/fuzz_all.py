@@ -1,7 +1,7 @@
 """`tox -e fuzz [-- SECONDS]`: every fuzz target for a while, from real streams as first inputs.
 
 What makes a target fail is kept in `out/fuzz/` and named; it becomes a regression test (for a stream in
-`tests/vmstate/stream/test_hostile.py`) together with the repair. The exit code is 1 when anything was found.
+`tests/vmstate/view/test_hostile.py`) together with the repair. The exit code is 1 when anything was found.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from migmatrix.vmstate.view.stream import Reading, Stream
+from migmatrix.vmstate.wire.ram import LookAhead
 from migmatrix.vmstate.wire.ramevents import PageRun
 from migmatrix.vmstate.wire.window import words_of
 
@@ -66,44 +67,52 @@ def read_pair(a: Mapped, b: Mapped, helped: Help | None = None) -> tuple[Stream,
 
 
 def _read(first: _Side, second: _Side) -> None:
-    shift = 0  # what stands at an offset of the first stands so much further on in the second: as of their last like runs
+    """Read both to their ends, always the one that is behind.
+
+    `shift`: how much later the same page begins in `second`, measured at the last common run.
+    """
+    shift = 0
     while not (first.done and second.done):
         ahead, behind = first, second
         if second.done or (not first.done and first.offset + shift <= second.offset):
             ahead, behind = second, first
-        run = ahead.shared_with(behind)
-        behind.expect(run, None if run else behind.words)
-        behind.beside(ahead)
+        behind.beside(ahead, ahead.shared_with(behind))
         behind.step()
         x, y = first.last, second.last
         if isinstance(x, PageRun) and isinstance(y, PageRun) and (x.block, x.first) == (y.block, y.first):
             shift = y.offset - x.offset
 
 
-class _Side(Reading):
-    """One of the two: looks at its pages and at what the other has in their place.
+class _Side(Reading, LookAhead):
+    """One of the two streams; its own reader's look-ahead, which compares what it looks at with the other.
 
-    Its bytes from `_start` to `_same` are those of the other, `_shift` further on; up to `_read` they were looked at.
-    Records of `_size` bytes stand without a gap from `_first` to `_last`.
+    The bytes from `_start` to `_same` equal those of the other, `_shift` further on there; those up to `_read` were
+    looked at. Records of `_size` bytes follow each other without a gap from `_first` to `_last`. `_run` is the other's
+    last run, when the bytes at this offset are known to equal it.
     """
 
     def __init__(self, file: Mapped, helped: Help | None, like: _Side | None = None) -> None:
-        super().__init__(file.data, release=file.release, like=like)
+        super().__init__(file.data, release=file.release, like=like, look_ahead=self)
         self.file = file
         self._other = self
+        self._run: PageRun | None = None
         self._start = self._same = self._read = self._shift = 0
         self._first = self._last = self._size = 0
         self._held = self._compared = bytearray()
         self._helped = helped
         self._helper: Helper | None = None
 
-    def beside(self, other: _Side) -> None:
-        """From here on it is compared with `other`, from where that is."""
+    def beside(self, other: _Side, run: PageRun | None) -> None:
+        """Compare with `other` from both offsets on; `run` is the other's when it is known to be next here."""
         shift = other.offset - self.offset
         if shift != self._shift:
             self.leave()
-        self._other, self._shift = other, shift
+        self._other, self._shift, self._run = other, shift, run
         self._start = self._same = self._read = self.offset
+
+    def run(self) -> PageRun | None:
+        """As in `LookAhead`."""
+        return self._run
 
     def shared_with(self, other: _Side) -> PageRun | None:
         """The run that was read last, if `other` is to go on with the same bytes."""
@@ -122,8 +131,10 @@ class _Side(Reading):
             self._helper.leave()
             self._helper = None
 
-    def words(self, start: int, count: int, body: int) -> bytes:
-        """As `Window.words`; the bytes that are read for it, and those that stand before them, are compared."""
+    def words(self, start: int, count: int, body: int) -> bytes | None:
+        """As in `LookAhead`; compare the bytes that it reads, and those before them."""
+        if self._run is not None:
+            return None
         size = 8 + body
         self._go_on(start, size)
         if self._read < start:

@@ -33,8 +33,7 @@ from migmatrix.vmstate.wire.reader import Delimiter, Signal, StreamReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from migmatrix.vmstate.wire.ram import Words
-    from migmatrix.vmstate.wire.ramevents import PageRun
+    from migmatrix.vmstate.wire.ram import LookAhead
 
 __all__ = ["Reading", "Section", "Stream", "read_stream"]
 
@@ -177,6 +176,7 @@ class Reading:
         release: Release | None = None,
         page_size: int = wire.PAGE_SIZE,
         like: Reading | None = None,
+        look_ahead: LookAhead | None = None,
     ) -> None:
         self._view = memoryview(data).cast("B")
         self._release = release
@@ -191,7 +191,7 @@ class Reading:
         except StreamError as error:
             self._fail(error)
         walker = delimiter or (self.vmdesc.delimiter() if self.vmdesc else None)
-        self._reader = StreamReader(delimiter=walker, page_size=page_size)
+        self._reader = StreamReader(delimiter=walker, page_size=page_size, look_ahead=look_ahead)
         self._reader.feed(self._view)
         self._reader.close()
 
@@ -204,10 +204,6 @@ class Reading:
     def last(self) -> Event | None:
         """The event that was read last."""
         return self._events[-1] if self._events else None
-
-    def expect(self, run: PageRun | None, words: Words | None = None) -> None:
-        """What is known of the next run of pages, or how to find its words: see `vmstate.wire.ram.RamState`."""
-        self._reader.ram.other, self._reader.ram.words = run, words
 
     def step(self) -> bool:
         """Read one event; False when there is none. Memory of events before the last one may be given back."""

@@ -1,7 +1,7 @@
-"""What the readers of all channels share: feed, close, next_event; a subclass says how to read.
+"""`ChannelReader`: the loop of every reader (feed, next_event, close), and the postcopy-preempt channel.
 
-Channels are the main one (`vmstate.wire.reader.StreamReader`), multifd channels, the return path and the postcopy-preempt
-channel.
+A subclass says how to read: `vmstate.wire.reader.StreamReader` the main channel, `vmstate.wire.multifd` a multifd
+channel, `vmstate.wire.returnpath` the return path.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ __all__ = ["ChannelReader", "PreemptReader"]
 
 
 class ChannelReader(ABC):
-    """Reader of one channel: fed in pieces of any size, it gives events, a `Signal`, or raises StreamError."""
+    """Reader of one channel: fed in pieces of any size, it gives events, a `Signal`, or raises StreamError.
 
-    def __init__(self) -> None:
-        self._window = Window()
+    `base` is the stream offset of the first byte fed.
+    """
+
+    def __init__(self, base: int = 0) -> None:
+        self._window = Window(base)
         self._steps = self._read()
         self._error: StreamError | None = None
 
@@ -38,12 +41,12 @@ class ChannelReader(ABC):
         self._window.feed(data)
 
     def close(self) -> None:
-        """No more input will come."""
+        """Say that no more input comes."""
         self._window.closed = True
 
     @property
     def offset(self) -> int:
-        """Channel offset of the next byte to be read."""
+        """Offset of the next byte to read, in bytes from the start of the channel."""
         return self._window.offset
 
     def next_event(self) -> Event | Signal:
@@ -58,7 +61,7 @@ class ChannelReader(ABC):
         return Signal.NEED_DATA if event is None else event
 
     def events(self) -> Iterator[Event]:
-        """All events that the input so far gives."""
+        """All events of the input so far."""
         while not isinstance(event := self.next_event(), Signal):
             yield event
 
@@ -70,10 +73,10 @@ class ChannelReader(ABC):
 
 
 class PreemptReader(ChannelReader):
-    """The postcopy-preempt channel: bare page records, no header; it may end with an EOS word or without.
+    """The postcopy-preempt channel: bare page records without a header, with or without an EOS word at the end.
 
-    `ram` is the RAM state of the main channel's reader (`StreamReader.ram`): block list and page size are
-    shared, the block of the last page is the channel's own.
+    `ram` is the RAM state of the main channel's reader (`StreamReader.ram`). Both share block list and page size;
+    each keeps its own block of the last page.
     """
 
     def __init__(self, ram: RamState | None = None) -> None:

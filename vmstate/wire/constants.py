@@ -34,7 +34,7 @@ RAM_SECTION: Final = "ram"
 RAM_VERSION: Final = 4
 CAPABILITY_IGNORE_SHARED: Final = "x-ignore-shared"
 CAPABILITY_MAPPED_RAM: Final = "mapped-ram"
-MAX_PACKAGED: Final = 1 << 24  # not seen refused on a wire; QEMU's own limit
+MAX_PACKAGED: Final = (1 << 32) - 1  # all that the length word holds: QEMU's limit since 2.12, before 16 MiB
 PAGE_BITS: Final = (10, 20)  # least and most of target-page-bits that is believed
 MAX_COMPRESSED: Final = 2  # a compressed page longer than this many pages is refused here
 

@@ -35,11 +35,10 @@ from migmatrix.vmstate.wire.ramevents import (
 if TYPE_CHECKING:
     from migmatrix.vmstate.wire.window import Window
 
-__all__ = ["RamReader", "RamState", "Steps", "Words"]
+__all__ = ["LookAhead", "RamReader", "RamState", "Steps"]
 
 Steps = Generator[Event | None, None, None]  # None means: more data, please
-Words = Callable[[int, int, int], bytes]
-"""The words of page records with content: offset of the first in the stream, number of records, page size."""
+_Words = Callable[[int, int, int], bytes]
 
 MAX_RUN: Final = 1024  # pages in one event; 4 MiB
 _BATCH: Final = 512  # words compared at once
@@ -71,7 +70,7 @@ def _matching(found: bytes, word: int, count: int, step: int) -> int:
     return (8 * len(found) - differ.bit_length()) // (8 * width)
 
 
-def _run_length(words: Words, at: int, word: int, step: int, body: int, most: int, batch: int) -> int:
+def _run_length(words: _Words, at: int, word: int, step: int, body: int, most: int, batch: int) -> int:
     """Number of records from offset `at` that go on with `word`, `word` + `step`, ...; of `most` that are there.
 
     `batch` records are looked at first, then four times as many, and so on.
@@ -88,13 +87,28 @@ def _run_length(words: Words, at: int, word: int, step: int, body: int, most: in
     return done
 
 
+class LookAhead:
+    """The seam through which a caller who holds the whole stream speeds up runs of pages with content.
+
+    A reader asks its look-ahead at each run, and believes it. This one knows nothing, as does a reader without one;
+    `vmstate.view.pair` derives another. Offsets count from the start of the stream, sizes are in bytes.
+    """
+
+    def run(self) -> PageRun | None:
+        """A run of pages elsewhere whose bytes are those at the reader's offset.
+
+        When they are one run here too, its event holds the very buffer of the other.
+        """
+
+    def words(self, start: int, count: int, body: int) -> bytes | None:
+        """The first 8 bytes of `count` records of 8 + `body` bytes from `start` on; None: read them yourself."""
+
+
 class RamState:
-    """What a main channel has said about RAM so far; shared by its packages and taken over by a recovery.
+    """What a main channel has said about RAM so far; its packages share it, and a recovery takes it over.
 
     `page_sizes` is the OR of all block page sizes from POSTCOPY_ADVISE, `lengths` the used length of each
-    block in bytes, `block` the block of the last page record. `words` is another way to them than the window. `other`
-    is a run of pages of another stream whose bytes are known to stand where this one is to go on: when they are a run
-    here too, its event holds the other's.
+    block in bytes, `block` the block of the last page record.
     """
 
     def __init__(self, page_size: int = wire.PAGE_SIZE, lengths: dict[str, int] | None = None) -> None:
@@ -104,16 +118,15 @@ class RamState:
         self.page_sizes = 0
         self.lengths = {} if lengths is None else lengths
         self.block: str | None = None
-        self.other: PageRun | None = None
-        self.words: Words | None = None
 
 
 class RamReader:
     """Reads page records of one channel from `window`."""
 
-    def __init__(self, window: Window, state: RamState) -> None:
+    def __init__(self, window: Window, state: RamState, ahead: LookAhead | None = None) -> None:
         self._window = window
         self._state = state
+        self._ahead = ahead or LookAhead()
         self._last = 0  # pages that followed the first one of the last run
 
     def payload(self, until_close: bool = False) -> Steps:
@@ -183,32 +196,36 @@ class RamReader:
         body = size if kind is RamFlag.PAGE else 1
         yield from window.want(lead + body, f"ram/{block}[{address:#x}]")
         fill = 0 if kind is RamFlag.PAGE else window.peek(1, lead)[0]
-        count, other = 1, self._other(block, address, lead, most) if kind is RamFlag.PAGE else None
-        if other is not None:
-            count = other.count
+        count, known = 1, self._known(block, address, lead, most) if kind is RamFlag.PAGE else None
+        if known is not None:
+            count = known.count
         elif not fill:
             follow = (address + size) | _FOLLOWS[kind]
-            words = window.words if kind is RamFlag.ZERO else self._state.words or window.words
+            words = window.words if kind is RamFlag.ZERO else self._words
             most = min(most - 1, (window.available - lead - body) // (8 + body))
             # a long run is mostly cut by MAX_RUN, so that another one follows; a short one pays for itself
             count += _run_length(words, offset + lead + body, follow, size, body, most, max(4, self._last))
         self._last = count - 1
         raw = window.take(lead + body + (count - 1) * (8 + body))
         yield PageRun(
-            block, address, count, kind, size, named, raw if other is None else other.raw, fill, offset
+            block, address, count, kind, size, named, raw if known is None else known.raw, fill, offset
         )
 
-    def _other(self, block: str, address: int, lead: int, most: int) -> PageRun | None:
-        """`RamState.other` when it is the run that begins here, and ends where that one does."""
-        other, size = self._state.other, self._state.page_size
+    def _words(self, start: int, count: int, body: int) -> bytes:
+        found = self._ahead.words(start, count, body)
+        return self._window.words(start, count, body) if found is None else found
+
+    def _known(self, block: str, address: int, lead: int, most: int) -> PageRun | None:
+        """The run that the look-ahead knows, when it is the run that begins here and ends where that one does."""
+        run, size = self._ahead.run(), self._state.page_size
         here = (block, address, lead, size)
-        if other is None or (other.block, other.first, other.lead, other.page_size) != here:
+        if run is None or (run.block, run.first, run.lead, run.page_size) != here:
             return None
-        if other.kind is not RamFlag.PAGE or other.count > most:
+        if run.kind is not RamFlag.PAGE or run.count > most:
             return None
-        follow = (address + other.count * size) | _FOLLOWS[RamFlag.PAGE]
-        goes_on = other.count < most and self._window.peek(8, len(other.raw)) == follow.to_bytes(9)[1:]
-        return None if goes_on else other
+        follow = (address + run.count * size) | _FOLLOWS[RamFlag.PAGE]
+        goes_on = run.count < most and self._window.peek(8, len(run.raw)) == follow.to_bytes(9)[1:]
+        return None if goes_on else run
 
     def _xbzrle(self, word: int) -> Steps:
         window = self._window

@@ -2,11 +2,13 @@
 
 Rules:
 1. `feed` bytes in any pieces, call `next_event` until it returns NEED_DATA, `close` at the end of the input.
-2. The events do not depend on how the bytes were cut, except that long runs of pages and the bytes after an
-   undelimited payload may be cut at other places.
-3. A payload of a device carries no length. Its `delimiter` walks it; without one the reader reports
-   `Undelimited` and everything after belongs to that: nothing is searched for and nothing guessed.
-4. Any bytes give events or `StreamError`. Memory is bounded by the bytes fed and not yet returned.
+2. The cuts do not change the events, except that long runs of pages and the bytes after an undelimited payload may
+   be split at other offsets.
+3. A device's payload carries no length. The `delimiter` walks it; without one the reader reports `Undelimited`, and
+   everything after belongs to that: the reader neither searches nor guesses.
+4. Any bytes give events or `StreamError`. Memory is bounded by the bytes fed and not yet returned, never by a length
+   that the stream announces.
+5. `vmstate.wire.phases` holds the state and its rules: a method here reads one thing and returns what it met.
 
 Format: QEMU `docs/devel/migration/main.rst`; `vmstate.wire.constants` names what was measured.
 """
@@ -37,9 +39,9 @@ from migmatrix.vmstate.wire.events import (
     Undelimited,
     VmDescription,
 )
-from migmatrix.vmstate.wire.ram import RamReader, RamState, Steps
+from migmatrix.vmstate.wire.phases import Met, Phase, Progress
+from migmatrix.vmstate.wire.ram import LookAhead, RamReader, RamState, Steps
 from migmatrix.vmstate.wire.signal import Signal
-from migmatrix.vmstate.wire.window import Window
 
 __all__ = ["Delimiter", "Signal", "StreamReader", "Walk"]
 
@@ -48,6 +50,8 @@ Walk = Generator[tuple[int, int], bytes, int]
 
 Delimiter = Callable[[SectionStart], Walk | None]
 """Starts a walk for a section, or None when its layout is not known."""
+
+_Reading = Generator[Event | None, None, Met]
 
 _CONFIGURATION: Final = {
     "configuration/target-page-bits": 4,
@@ -60,8 +64,9 @@ class StreamReader(ChannelReader):
     """Reader of one main channel.
 
     `header=False` starts among the sections: a recovery channel, which goes on with the sections and the RAM
-    state of the `earlier` reader of the broken one. `page_size` in bytes is the target's, unless the stream
-    announces another. `sections` are those started so far, by id.
+    state of the `earlier` reader of the broken one. `package_at` is the stream offset of the inside of a package of
+    `earlier`. `page_size` in bytes is the target's, unless the stream announces another. `look_ahead` is what the
+    caller knows of the pages to come. `sections` are those started so far, by id; `progress` is where the reader is.
     """
 
     def __init__(
@@ -71,25 +76,33 @@ class StreamReader(ChannelReader):
         header: bool = True,
         page_size: int = wire.PAGE_SIZE,
         earlier: StreamReader | None = None,
+        package_at: int | None = None,
+        look_ahead: LookAhead | None = None,
     ) -> None:
-        super().__init__()
-        self._header_comes = header
+        super().__init__(package_at or 0)
         self._delimiter = delimiter
+        self._look_ahead = look_ahead
         self.sections: dict[int, SectionStart] = earlier.sections if earlier else {}
         self.ram: RamState = earlier.ram if earlier else RamState(page_size)
-        self._footers = True
-        self._package = False
-        self._lost = False  # in a payload of unknown length
+        begin = Phase.PACKAGE if package_at is not None else Phase.HEADER if header else Phase.SECTIONS
+        self.progress: Progress = Progress(begin, footers=earlier.progress.footers if earlier else True)
+
+    def _read(self) -> Steps:
+        readers = {
+            Phase.HEADER: self._header,
+            Phase.CONFIGURATION: self._configuration,
+            Phase.SECTIONS: self._element,
+            Phase.PACKAGE: self._element,
+            Phase.DESCRIPTION: self._description,
+            Phase.TRAILING: self._trailing,
+        }
+        while self.progress.phase is not Phase.END:
+            met = yield from readers[self.progress.phase]()
+            self.progress.advance(met)
 
     # -- header and configuration --------------------------------------------------------------
 
-    def _read(self) -> Steps:
-        if self._header_comes:
-            yield from self._header()
-        yield from self._elements()
-        yield from self._tail()
-
-    def _header(self) -> Steps:
+    def _header(self) -> _Reading:
         window = self._window
         yield from window.want(4, "header.magic")
         magic = int.from_bytes(window.peek(4))
@@ -101,14 +114,13 @@ class StreamReader(ChannelReader):
             raise StreamError(4, "header.version", f"{wire.FILE_VERSION}", f"found {version}")
         window.take(8)
         yield Header(version, 0)
-        yield from window.want(1, "configuration.type")
-        if window.peek(1)[0] == SectionType.CONFIGURATION:
-            yield from self._configuration()
-        else:
-            self._footers = False  # machine types up to 2.3 have neither
+        return Met.HEADER
 
-    def _configuration(self) -> Steps:
+    def _configuration(self) -> _Reading:
         window, offset = self._window, self._window.offset
+        yield from window.want(1, "configuration.type")
+        if window.peek(1)[0] != SectionType.CONFIGURATION:
+            return Met.NO_CONFIGURATION
         yield from window.want(5, "configuration.len")
         length = int.from_bytes(window.peek(4, 1))
         yield from window.want(5 + length, "configuration.name")
@@ -124,6 +136,7 @@ class StreamReader(ChannelReader):
         event = Configuration(name, tuple(subsections), offset)
         self._configure(event)
         yield event
+        return Met.CONFIGURATION
 
     def _subsection(self) -> Generator[None, None, ConfigurationSubsection]:
         window, offset = self._window, self._window.offset
@@ -166,60 +179,61 @@ class StreamReader(ChannelReader):
 
     # -- elements ------------------------------------------------------------------------------
 
-    def _elements(self) -> Steps:
-        """Sections and commands up to EOF; in a package up to its end."""
+    def _element(self) -> _Reading:
+        """One section, one command or the end byte; nothing where a package ends."""
         window = self._window
-        while True:
-            if self._lost or (self._package and not window.available):
-                return
-            yield from window.want(1, "section.type")
-            kind = window.peek(1)[0]
-            if kind == SectionType.EOF:
-                yield Eof(window.offset)
-                window.take(1)
-                return
-            if kind == SectionType.COMMAND:
-                yield from self._command()
-            elif SectionType.START <= kind <= SectionType.FULL:
-                yield from self._section(SectionType(kind))
-            else:
-                raise StreamError(window.offset, "section.type", "a section or the end", f"found {kind:#x}")
+        if self.progress.phase is Phase.PACKAGE and not window.available:
+            return Met.CLOSED
+        yield from window.want(1, "section.type")
+        kind = window.peek(1)[0]
+        if kind == SectionType.EOF:
+            yield Eof(window.offset)
+            window.take(1)
+            return Met.EOF
+        if kind == SectionType.COMMAND:
+            yield from self._command()
+            return Met.ELEMENT
+        if SectionType.START <= kind <= SectionType.FULL:
+            return (yield from self._section(SectionType(kind)))
+        raise StreamError(window.offset, "section.type", "a section or the end", f"found {kind:#x}")
 
-    def _tail(self) -> Steps:
+    def _description(self) -> _Reading:
         window = self._window
-        while not window.available and not window.closed:
-            yield None
-        if window.available and window.peek(1)[0] == SectionType.VMDESCRIPTION:
-            offset = window.offset
-            yield from window.want(5, "vmdescription.len")
-            length = int.from_bytes(window.peek(4, 1))
-            yield from window.want(5 + length, "vmdescription")
-            window.take(5)
-            yield VmDescription(window.take(length), offset)
+        ended = yield from self._ended()
+        if ended or window.peek(1)[0] != SectionType.VMDESCRIPTION:
+            return Met.NO_DESCRIPTION
+        offset = window.offset
+        yield from window.want(5, "vmdescription.len")
+        length = int.from_bytes(window.peek(4, 1))
+        yield from window.want(5 + length, "vmdescription")
+        window.take(5)
+        yield VmDescription(window.take(length), offset)
+        return Met.DESCRIPTION
+
+    def _trailing(self) -> _Reading:
         yield from self._rest(Trailing)
+        return Met.CLOSED
 
     def _rest(self, make: Callable[[memoryview | bytes, int], Event]) -> Steps:
+        """Everything up to the end of the input."""
         window = self._window
-        while window.available or not window.closed:
-            if window.available:
-                offset = window.offset
-                yield make(window.take(window.available), offset)
-            else:
-                yield None
+        while not (yield from self._ended()):
+            offset = window.offset
+            yield make(window.take(window.available), offset)
 
-    def _section(self, kind: SectionType) -> Steps:
+    def _section(self, kind: SectionType) -> _Reading:
         start = yield from self._section_start(kind)
         yield start
         if start.idstr == wire.RAM_SECTION and kind is not SectionType.FULL:
-            yield from RamReader(self._window, self.ram).payload()
+            yield from RamReader(self._window, self.ram, self._look_ahead).payload()
         else:
             walk = self._delimiter(start) if self._delimiter else None
             if walk is None:
-                self._lost = True
                 yield from self._rest(lambda raw, offset: Undelimited(start, raw, offset))
-                return
+                return Met.UNDELIMITED
             yield from self._payload(start, walk)
         yield from self._footer(start)
+        return Met.ELEMENT
 
     def _section_start(self, kind: SectionType) -> Generator[None, None, SectionStart]:
         window, offset = self._window, self._window.offset
@@ -273,10 +287,9 @@ class StreamReader(ChannelReader):
 
     def _footer(self, start: SectionStart) -> Steps:
         window, path = self._window, f"{start.idstr}/footer"
-        if not self._footers:
-            while not window.available and not window.closed:
-                yield None
-            if window.peek(1)[:1] != bytes((SectionType.FOOTER,)):
+        if not self.progress.footers:
+            ended = yield from self._ended()
+            if ended or window.peek(1)[0] != SectionType.FOOTER:
                 return
         yield from window.want(1, path)
         offset = window.offset
@@ -312,24 +325,14 @@ class StreamReader(ChannelReader):
         yield Command(code, data, offset)
 
     def _packaged(self, length: int, offset: int) -> Steps:
-        if self._package or length > wire.MAX_PACKAGED:
-            expected = f"one level of at most {wire.MAX_PACKAGED} bytes"
-            raise StreamError(offset, "command PACKAGED", expected, f"found {length}")
-        yield from self._window.want(length, "command PACKAGED")
-        inner = StreamReader(delimiter=self._delimiter, header=False, earlier=self)
-        inner._enter_package(self._window.offset, self._footers)
-        inner.feed(bytes(self._window.take(length)))
+        window = self._window
+        if self.progress.phase is Phase.PACKAGE:
+            found = f"found one of {length} bytes"
+            raise StreamError(offset, "command PACKAGED", "no package inside of a package", found)
+        yield from window.want(length, "command PACKAGED")
+        inner = StreamReader(
+            delimiter=self._delimiter, earlier=self, package_at=window.offset, look_ahead=self._look_ahead
+        )
+        inner.feed(window.take(length))
         inner.close()
-        events = tuple(inner.events())
-        yield Packaged(events, offset)
-
-    def _enter_package(self, base: int, footers: bool) -> None:
-        self._window = Window(base)
-        self._package = True
-        self._footers = footers
-        self._steps = self._inside()
-
-    def _inside(self) -> Steps:
-        """Elements of a package, and what stands behind an end byte in it: a loader skips that in silence."""
-        yield from self._elements()
-        yield from self._rest(Trailing)
+        yield Packaged(tuple(inner.events()), offset)

@@ -94,7 +94,7 @@ BAD_COMMANDS = [
     (b"\x08\0\x0c\0\0", "expected a known command, found 12"),
     (command(CommandCode.RECV_BITMAP, b"\5ab"), "expected 5 bytes, read 2"),
     (command(CommandCode.POSTCOPY_RAM_DISCARD, b"\0\1a\0123"), "expected version 0 and pairs"),
-    (command(CommandCode.PACKAGED, b"\x7f\xff\xff\xff"), "found 2147483647"),
+    (command(CommandCode.PACKAGED, b"\x7f\xff\xff\xff"), "expected 2147483647 bytes, read 0"),
 ]
 
 
@@ -189,7 +189,7 @@ def test_package_is_read_into() -> None:
     start = len(HEADER + CONFIG) + 9
     assert [e.offset for e in package.events] == [start, start + 5, start + 5 + 17, start + 5 + 20]
     nested = b"\x08\0\7\0\4" + len(data).to_bytes(4) + data
-    with pytest.raises(StreamError, match="expected one level"):
+    with pytest.raises(StreamError, match="expected no package inside of a package"):
         read(HEADER + CONFIG + b"\x08\0\7\0\4" + len(nested).to_bytes(4) + nested)
 
 
