@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import zstandard
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
-LATE = {"max_bandwidth": 1 << 16, "max_postcopy_bandwidth": 1 << 16}  # memory comes when it is asked for
-UNENDING = {"max_bandwidth": 1 << 16, "downtime_limit": 1}  # less than what a busy guest changes
+# memory comes when it is asked for
+LATE: Final[dict[str, Any]] = {"max_bandwidth": 1 << 16, "max_postcopy_bandwidth": 1 << 16}
+# less than what a busy guest changes
+UNENDING: Final[dict[str, Any]] = {"max_bandwidth": 1 << 16, "downtime_limit": 1}
 FAST = {"max_bandwidth": 1 << 40, "max_postcopy_bandwidth": 1 << 40}
 HUGE_PAGE = 2 << 20
 HUGE = (
@@ -105,7 +107,7 @@ def zstd_decoder() -> Unpack:
 @pytest.mark.parametrize("method", ["none", "zlib", "zstd"])
 def test_multifd(real: RealMatrix, method: str) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        options = {"multifd_channels": 2, "multifd_compression": method}
+        options: dict[str, Any] = {"multifd_channels": 2, "multifd_compression": method}
         try:
             async with sides(lab, (build, build), ("multifd", "return-path"), **options) as both:
                 await both.run()

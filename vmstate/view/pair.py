@@ -1,10 +1,10 @@
 """Two streams read side by side, for comparing: `read_pair(a, b) -> (Stream, Stream)`.
 
-Memory is most of a stream. Where one is to read a run of pages, the bytes of both are read in turn, a piece at a time
-that fits the processor's cache, and compared there before any record is looked at. When they are the same, so is the
-run of the other, and its event holds the very view of the first one's, by which `vmstate.view.ramimage.differ` knows it as
-equal. So a comparison goes over equal memory once. Runs that are cut at other places are not shared, and compared
-later as ever. A helper may look at long memory from its other end.
+Memory is most of a stream. Where one stream is about to read a run of pages, this module reads the bytes of both in
+turn, a piece that fits the processor's cache at a time, and compares them before any record is parsed. When all are
+the same, the run of the other holds the very view of the first one's, and `vmstate.view.ramimage.differ` knows both
+as equal: a comparison goes over equal memory once. Runs that are cut at other offsets are not shared, and compared
+later as ever. A helper may compare long memory from its other end at the same time.
 """
 
 from __future__ import annotations
@@ -29,25 +29,27 @@ class Mapped(Protocol):
     data: memoryview
 
     def release(self, start: int, end: int, /) -> None:
-        """Called for bytes that are not needed at the moment; they can be read again."""
+        """Take back the memory of bytes that the caller does not need at the moment; it may read them again."""
 
     def read(self, start: int, into: memoryview, /) -> None:
-        """Fill `into` from offset `start`: for bytes that are looked at once, as pages are costly to map."""
+        """Fill `into` from offset `start`: for bytes that are read once, as pages are costly to map."""
 
 
 class Helper(Protocol):
-    """Looks at records on another processor, from the end of a range on. `end` is the range's, as an offset."""
+    """Compares records on another processor, from the end of a range on."""
 
-    end: int
+    @property
+    def end(self) -> int:
+        """Offset of the end of the range."""
 
     def look(self, offset: int, count: int) -> tuple[bytes, bool] | None:
         """Words of the first of `count` records at `offset`, and whether they are the same in both files.
 
-        None when the helper has not come there: the caller looks at them, and the helper stops before.
+        None when the helper has not come there: the caller compares them, and the helper stops before.
         """
 
     def leave(self) -> None:
-        """Stop; return when the files are not read any more."""
+        """Stop; return when nothing reads the files any more."""
 
 
 Help = Callable[[Mapped, Mapped, int, int, int], Helper]
@@ -55,7 +57,7 @@ Help = Callable[[Mapped, Mapped, int, int, int], Helper]
 
 
 def read_pair(a: Mapped, b: Mapped, helped: Help | None = None) -> tuple[Stream, Stream]:
-    """Read both as `read_stream(..., strict=False)` does; the buffers of both must live as long as either stream."""
+    """Read both as `read_stream(..., strict=False)` does; either stream needs the buffers of both."""
     first = _Side(a, helped)
     second = _Side(b, helped, like=first)
     try:
@@ -115,7 +117,7 @@ class _Side(Reading, LookAhead):
         return self._run
 
     def shared_with(self, other: _Side) -> PageRun | None:
-        """The run that was read last, if `other` is to go on with the same bytes."""
+        """The run that this side read last, if `other` continues with the same bytes."""
         run = self.last
         if (
             not isinstance(run, PageRun)
@@ -126,7 +128,7 @@ class _Side(Reading, LookAhead):
         return run if run.offset == self._start and run.offset + len(run.raw) <= self._same else None
 
     def leave(self) -> None:
-        """Do without a helper."""
+        """Send the helper away."""
         if self._helper is not None:
             self._helper.leave()
             self._helper = None
@@ -153,7 +155,10 @@ class _Side(Reading, LookAhead):
         return b"".join(found)
 
     def _go_on(self, start: int, size: int) -> None:
-        """Have a helper for as long as records of one size follow each other; a run's first one is not asked for."""
+        """Keep a helper for as long as records of one size follow each other.
+
+        A run's first record is parsed without its word being asked for, so the next run may begin one record later.
+        """
         if size != self._size or start - self._last not in {0, size}:
             self._first, self._size = start, size
             self.leave()
@@ -163,21 +168,21 @@ class _Side(Reading, LookAhead):
             self._helper = self._helped(self.file, self._other.file, start, start + self._shift, size)
 
     def _piece(self, offset: int, size: int) -> memoryview:
-        """Read a piece and, if the other has all that stands before, see whether it has that too."""
+        """Read a piece and, if everything before it is the same in the other file, compare it too."""
         if size > len(self._held):
             self._held, self._compared = bytearray(size), bytearray(size)
         piece, file = memoryview(self._held)[:size], self._other.file
-        place = offset + self._shift
+        there = offset + self._shift
         self.file.read(offset, piece)
-        same = self._same == offset and place + size <= len(file.data)
+        same = self._same == offset and there + size <= len(file.data)
         if same:
-            file.read(place, memoryview(self._compared)[:size])
+            file.read(there, memoryview(self._compared)[:size])
             same = self._compared.startswith(piece)  # unlike most comparisons, at the speed of memory
         self._note(size, same)
         return piece
 
     def _note(self, size: int, same: bool) -> None:
-        """So many bytes more were looked at."""
+        """Count `size` more bytes as looked at."""
         if same and self._same == self._read:
             self._same += size
         self._read += size

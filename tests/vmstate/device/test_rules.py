@@ -113,7 +113,12 @@ def test_a_struct_finishes_before_its_parents_next_field() -> None:
     inner = logging("in", fields=(uint8("v"),))
     state = Log()
     seen: list[list[str]] = []
-    check = validate("inner is done", lambda s, _v: not seen.append(list(s.calls)))
+
+    def note(log: Log, _version: int) -> bool:
+        seen.append(list(log.calls))
+        return True
+
+    check = validate("inner is done", note)
     load_state(VMState("out", (struct("s", inner, attr=""), check)), state, b"\1")
     assert seen == [["in:pre_load", "in:post_load:0"]]
 
@@ -242,7 +247,8 @@ def test_queue_elements_are_loaded_at_the_fields_version() -> None:
     element = VMState("e", (uint8("x"),), version_id=2, minimum_version_id=2)
     error = refused(VMState("d", (qtailq("q", element),)), {}, b"\0")
     assert (error.kind, error.facts["problem"]) == (Kind.ELEMENT_VERSION, "too old")
-    load_state(VMState("d", (qtailq("q", element, version=2),), version_id=2), state := {}, b"\0")
+    state: dict[str, Any] = {}
+    load_state(VMState("d", (qtailq("q", element, version=2),), version_id=2), state, b"\0")
     assert state == {"q": []}
 
 
@@ -313,7 +319,8 @@ def test_an_object_without_the_attribute_is_named() -> None:
 
 def test_structs_in_objects_are_made_by_new() -> None:
     vmsd = VMState("d", (uint8("n"), struct("drives", DRIVE, count="n", new=Drive)))
-    load_state(vmsd, state := {}, b"\1" + bytes.fromhex("07 0102 00000003 00000004 0506"))
+    state: dict[str, Any] = {}
+    load_state(vmsd, state, b"\1" + bytes.fromhex("07 0102 00000003 00000004 0506"))
     assert state["drives"][0].words == [3, 4]
 
 
@@ -339,7 +346,8 @@ def test_a_live_source_waits_for_just_what_is_needed() -> None:
         return True
 
     vmsd = VMState("d", (uint32("n"), buffer("v", "n")))
-    load_from(WindowSource(window, fill), vmsd, state := {})
+    state: dict[str, Any] = {}
+    load_from(WindowSource(window, fill), vmsd, state)
     assert (state, pieces) == ({"n": 2, "v": b"ab"}, [b"never"])
 
 

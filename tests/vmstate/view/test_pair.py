@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from errno import EIO
-from typing import Any
 
 import pytest
 from long_stream import BLOCK, guest
@@ -109,11 +108,11 @@ def test_only_the_run_with_the_difference_is_not_shared() -> None:
     "pages", [(0,), (PAGES - 1,), (1023, 1024), tuple(range(0, PAGES, 7)), tuple(range(PAGES))]
 )
 def test_every_difference_is_found_wherever_it_is(pages: tuple[int, ...]) -> None:
-    """By the one who reads, and by a helper."""
+    """Without a helper and with one."""
     helpers: list[Helping] = []
 
-    def helped(*job: Any) -> Helping:
-        helpers.append(Helping(*job))
+    def helped(a: Mapped, b: Mapped, offset: int, place: int, size: int) -> Helping:
+        helpers.append(Helping(a, b, offset, place, size))
         return helpers[-1]
 
     alone = read_pair(held(guest(PAGES)), held(guest(PAGES, *pages)))
@@ -130,8 +129,8 @@ def test_memory_that_stands_at_another_place_is_shared() -> None:
     one, other = guest(PAGES, name="q35-10.0.13"), guest(PAGES, name="advised-10.0.13")
     places = [next(e.offset for e in read_stream(x).events if isinstance(e, PageRun)) for x in (one, other)]
     assert places[0] != places[1]
-    for pair in ((one, other), (other, one)):
-        assert shared(*read_pair(*map(held, pair))) >= PAGES
+    for a, b in ((one, other), (other, one)):
+        assert shared(*read_pair(held(a), held(b))) >= PAGES
 
 
 @pytest.mark.parametrize("page", [10, 2500, PAGES - 10])

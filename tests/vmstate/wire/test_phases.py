@@ -8,7 +8,7 @@ import pytest
 from stream_data import load
 
 from migmatrix.vmstate.view.stream import read_stream
-from migmatrix.vmstate.wire.events import Footer, Packaged, Payload, Trailing, Undelimited
+from migmatrix.vmstate.wire.events import Footer, Packaged, Payload, SectionStart, Trailing, Undelimited
 from migmatrix.vmstate.wire.phases import NEXT, Met, Phase, Progress
 from migmatrix.vmstate.wire.reader import StreamReader, Walk
 
@@ -113,7 +113,8 @@ def test_a_payload_of_unknown_length_in_a_package_ends_the_package_only() -> Non
     stream = read_stream(data)
     packaged, start, outer = stream.events[2:]
     assert isinstance(packaged, Packaged)
-    assert packaged.events[-1] == Undelimited(packaged.events[0], b"abc" + FOOTER)
+    assert isinstance(start, SectionStart)
+    assert packaged.events == (start, Undelimited(start, b"abc" + FOOTER))
     assert outer == Undelimited(start, b"abc" + FOOTER + b"\0")
     assert stream.encode() == data
 
