@@ -97,7 +97,6 @@ class Migration:
         self.settings = settings_of(self.object)
         self.progress = Progress(self._changed)
         self.error = ""
-        self.blockers: list[str] = []
         self.outgoing: Outgoing | None = None
         self.incoming_side: Incoming | None = None
         self.on_fatal: Callable[[], object] = _end_process
@@ -271,8 +270,6 @@ class Migration:
             return
         for entry in self.machine.registry.blockers():
             raise _error(f"State blocked by non-migratable device '{entry.idstr}'")
-        if self.blockers:
-            raise _error(self.blockers[0])
 
     def _start_side(self) -> None:
         self.error = ""
@@ -350,23 +347,3 @@ class Migration:
     def load_snapshot(self, tag: str) -> None:
         """Load the machine from a file; QmpError."""
         snapshot.load(self, tag)
-
-    def delete_snapshot(self, tag: str) -> None:
-        """Remove such a file; QmpError."""
-        snapshot.delete(tag)
-
-    def block(self, reason: str) -> str:
-        """Refuse outgoing migrations with `reason`; give what is returned to `unblock`."""
-        with self.machine.bql:
-            if self.machine.options.only_migratable:
-                raise _error(f"disallowing migration blocker (--only-migratable) for: {reason}")
-            if self.progress.running:
-                what = "migration/snapshot" if self.traits.once_only else "migration"
-                raise _error(f"disallowing migration blocker ({what} in progress) for: {reason}")
-            self.blockers.append(reason)
-            return reason
-
-    def unblock(self, token: str) -> None:
-        """Take a reason back."""
-        with self.machine.bql:
-            self.blockers.remove(token)

@@ -21,7 +21,6 @@ _RAM_SPANS: Final = {
     "postcopy-bytes": Span("7.0"),
     "dirty-sync-missed-zero-copy": Span("7.1"),
 }
-_BLOCKED_REASONS: Final = Span("6.0")
 _REMAINING: Final = Span("11.1")
 _FIGURES: Final = frozenset({Status.ACTIVE, Status.DEVICE, Status.PRE_SWITCHOVER, Status.CANCELLING})
 
@@ -30,8 +29,6 @@ def describe(migration: Migration) -> dict[str, Any]:
     """The answer; empty when nothing ever happened. The caller holds the machine's lock."""
     status = migration.progress.status
     answer: dict[str, Any] = {}
-    if migration.blockers and _BLOCKED_REASONS.covers(migration.traits.release):
-        answer["blocked-reasons"] = list(migration.blockers)
     if status is Status.NONE:
         return answer
     answer["status"] = status.value

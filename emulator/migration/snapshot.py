@@ -20,7 +20,7 @@ from migmatrix.vmstate.device.errors import VMStateError
 if TYPE_CHECKING:
     from migmatrix.emulator.migration.control import Migration
 
-__all__ = ["delete", "load", "save"]
+__all__ = ["load", "save"]
 
 
 def _error(text: str) -> QmpError:
@@ -86,18 +86,9 @@ def load(migration: Migration, tag: str) -> None:
         _resume(migration, before)
 
 
-def delete(tag: str) -> None:
-    """Forget a snapshot; QmpError."""
-    if not _remove(tag):
-        raise _error(f"Snapshot '{tag}' does not exist in one or more devices")
-
-
-def _remove(path: str) -> bool:
-    try:
-        os.unlink(path)  # noqa: PTH108 - pathlib is not loaded at start
-    except FileNotFoundError:
-        return False
-    return True
+def _remove(path: str) -> None:
+    if os.path.exists(path):  # noqa: PTH110 - pathlib is not loaded at start
+        os.unlink(path)  # noqa: PTH108 - as above
 
 
 def _resume(migration: Migration, before: str) -> None:
