@@ -1,4 +1,4 @@
-"""`python -m emulator`: QEMU's command line, on the reference emulator."""
+"""`python -m migmatrix.emulator`: QEMU's command line, on the reference emulator."""
 
 from __future__ import annotations
 

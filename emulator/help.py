@@ -48,7 +48,7 @@ def _usage(release: Release) -> Iterator[str]:
     from migmatrix.vmstate.device.lifetime import lives  # noqa: PLC0415
 
     yield from _version(release)
-    yield "usage: python -m emulator [--release X.Y] [options]"
+    yield "usage: python -m migmatrix.emulator [--release X.Y] [options]"
     yield ""
     for name, option in OPTIONS.items():
         if lives(option.since, option.until, release.name):

@@ -1,1 +1,6 @@
-"""What makes a start cheap: modules in one file, releases as data, emulators by fork, and a stand-in for `typing`."""
+"""What makes an emulator start fast, and nothing that it does afterwards. `docs/start.md` has the figures.
+
+Before a start: `freezing` writes releases as marshal files, `packing` writes all modules as one file. At a start:
+`packed` loads modules from that file, `typing_stub` takes the place of `typing`, `jsontext` that of `json`.
+`forkserver` starts emulators by fork, so that hundreds of starts load the code once. Start reading with `packing`.
+"""

@@ -5,8 +5,8 @@ the supervisor"), and speaks its protocol: lines of the FIFO ``commands`` start 
 
 1. `serve` returns in each child, with the words that its launcher would have been given; the child then does what
    the launcher does, in a process, with descriptors, of its own. Here are no machine, no thread and no monitor.
-2. What children share is code that was loaded. Facts of a release, options and devices are made in each.
-3. What is not a launcher of this bundle is started by the shell.
+2. Children share loaded code and nothing else: each makes its release, options and devices itself.
+3. The shell starts whatever is not a launcher of this bundle.
 4. An id's ``pid`` comes before its ``exit``; a signal goes to a child that was not yet waited for, or to nobody.
 5. The end of ``commands`` is the end of all that was started here.
 """
@@ -50,7 +50,7 @@ def serve(root: str, directory: str) -> list[str]:
 
 def _load_all() -> None:
     """All code that an emulator may need."""
-    from migmatrix.emulator.devices import classes  # noqa: PLC0415 - nobody else looks for all of them
+    from migmatrix.emulator.devices import classes  # noqa: PLC0415 - only this module loads all of them
     from migmatrix.emulator.qmp.commands import load  # noqa: PLC0415 - as above
 
     classes()
@@ -72,7 +72,7 @@ class _ForkServer:
 
     def __init__(self, launchers: str) -> None:
         self._launchers = os.path.realpath(launchers)
-        # Without waiting: a harness that is dead before this point is found out by it.
+        # Non-blocking, so that opening fails at once if the harness is already dead.
         self._commands = os.open("commands", os.O_RDONLY | os.O_NONBLOCK)
         self._events = os.open("events", os.O_WRONLY | os.O_NONBLOCK)
         os.set_blocking(self._commands, True)
@@ -83,7 +83,7 @@ class _ForkServer:
         self._partial = b""
 
     def serve(self) -> list[str] | None:
-        """None at the end of commands; words in a child."""
+        """Serve until the commands end, then give None; in a child, give the words of its launcher."""
         self._tell("ready")
         while True:
             for fd, _ in self._poll.poll():
@@ -98,7 +98,7 @@ class _ForkServer:
                     return None
 
     def _lines(self) -> list[str]:
-        """Whole lines that have come, at least one; none at the end."""
+        """Wait for at least one whole line; no line means the end."""
         while data := os.read(self._commands, _CHUNK):
             *lines, self._partial = (self._partial + data).split(b"\n")
             if lines:

@@ -1,7 +1,7 @@
-"""`python -m emulator.start.freezing DIRECTORY`: every release as one file, named by it, from which it starts fast.
+"""`python -m migmatrix.emulator.start.freezing DIRECTORY`: write every release as one file, named by it.
 
-For whoever packs the emulator, such as the harness: YAML is read here, once, and by no emulator that is started from
-what this writes.
+The harness calls this when it packs the emulator. It reads the YAML tables once; an emulator that starts from such a
+file reads none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""JSON text, written by the encoder in C that the `json` package has inside.
+"""Writes and reads JSON by the encoder and scanner in C that are inside the `json` package.
 
-The package itself makes regular expressions when it is imported, which takes longer than all that an emulator has
-to say in its life; this is what its `dumps` and `loads` come down to.
+Importing `json` itself compiles regular expressions, which takes longer than everything that an emulator says in its
+life. `dumps` and `read_object` call the same C code that `json.dumps` and `json.loads` end in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def dumps(value: Any) -> str:
 
 
 class NotPlain(Exception):
-    """The text is no object, or one that takes a closer look."""
+    """The text is no JSON object, or one that only QEMU's own grammar can judge."""
 
 
 class _Rules:

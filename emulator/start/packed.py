@@ -1,11 +1,11 @@
-"""Modules from one file: the first thing that a packed emulator runs (see `emulator.start.packing`).
+"""Loads modules from one file: a packed emulator runs this first (see `emulator.start.packing`).
 
-An emulator lives for some hundredths of a second. Looking for a hundred modules in directories, opening and reading
-them would take as long as the rest of a hop; here a module costs one read, and what its body does.
+An emulator lives for some hundredths of a second. Finding, opening and reading a hundred modules in directories would
+take as long as the rest of a hop. Here a module costs one read and the run of its body.
 
 1. The file is the length of its index (8 bytes), the index, then the code that it points at: {module name: (is a
    package, file as tracebacks show it, offset, size)}; offsets count from the end of the index.
-2. A name that the index does not have is left to the interpreter, which finds it as ever.
+2. The interpreter finds a name that the index does not have, in its usual way.
 """
 
 from __future__ import annotations

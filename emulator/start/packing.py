@@ -1,8 +1,8 @@
-"""`python -m emulator.start.packing ROOT`: the packages in ROOT/code as one file, from which modules are loaded fast.
+"""`python -m migmatrix.emulator.start.packing ROOT`: pack the packages in ROOT/code into one file that loads fast.
 
-For whoever packs the emulator, such as the harness; `emulator.start.packed` reads it and says how it is laid out. The file
-is ``ROOT/code.TAG``, for this very Python alone: what the emulator always needs of the library is in it too.
-Docstrings and assertions, which are for people and type checkers, are left out: a third of the code.
+The harness calls this when it packs the emulator; `emulator.start.packed` reads the file and specifies its layout.
+The file is ``ROOT/code.TAG`` and fits this Python version only, because it also holds the library modules that every
+emulator needs. It leaves docstrings and assertions out, a third of the code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["pack"]
 
-_STAND_INS: Final = {"typing": "migmatrix/emulator/start/typing_stub.py"}  # module -> what takes its place
+_STAND_INS: Final = {
+    "typing": "migmatrix/emulator/start/typing_stub.py"
+}  # module -> file that is packed instead
 _LIBRARY: Final = (
     "__future__", "_weakrefset", "collections", "collections.abc", "enum", "functools", "keyword", "operator", "reprlib", "struct",
     "threading", "types",
