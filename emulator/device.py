@@ -69,7 +69,7 @@ class Device:
         self.children: list[Device] = []
         self.buses: list[Bus] = []
         self.parent: Device | None = None
-        self.place_in_tree = ""  # path in the object tree, once it has one
+        self.tree_path = ""  # path in the object tree, once it has one
         self.parent_bus: Bus | None = None
         self.realized = False
         self.entries: list[Entry] = []
@@ -92,7 +92,7 @@ class Device:
         """The machine is complete; sizes of its ACPI tables, none where a board has no tables."""
 
     def unrealize(self) -> None:
-        """Give the section and the place on the bus back; children first."""
+        """Unregister the section and leave the bus; children first."""
         for child in [*self.children]:
             child.unrealize()
         for entry in self.entries:
@@ -134,7 +134,7 @@ class Device:
         """Where QEMU's object tree has it, "" for what is not in it; the machine numbers devices without an id."""
         if self.parent is not None:
             return f"{self.parent.qom_path}/{self.id or self.type_name}"
-        return f"/machine/peripheral/{self.id}" if self.id else self.place_in_tree
+        return f"/machine/peripheral/{self.id}" if self.id else self.tree_path
 
     def add_child(self, child: Device, name: str = "") -> Device:
         """Own a device that lives and dies with this one; `name` is its name in the object tree."""

@@ -18,6 +18,7 @@ from migmatrix.emulator.device import Device, ancestors
 from migmatrix.emulator.errors import DeviceError, FatalError, PropertyError
 from migmatrix.emulator.options.records import Smp
 from migmatrix.emulator.properties import Form
+from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
 from migmatrix.vmstate.device.registry import Registry
 
@@ -34,25 +35,6 @@ __all__ = ["Machine", "build_machine"]
 _RUNNING: Final = "running"
 _NOT_GIVEN: Final = Smp()
 _ONE_CPU: Final = Smp(1, 1, 1, 1, 1, 1, 1)
-_TEXTS: Final = {  # seen on QEMU 5.2, 7.2, 10.0, 11.1; dated with the first release not known to say otherwise
-    "machine": (
-        ("", "unsupported machine type\nUse -machine help to list supported machines"),
-        ("8.0", 'unsupported machine type: "{name}"\nUse -machine help to list supported machines'),
-    ),
-    "deprecated": (
-        ("", "Machine type '{name}' is deprecated: {reason}"),
-        ("6.0", "warning: Machine type '{name}' is deprecated: {reason}"),
-    ),
-    "abstract": (
-        ("", "Parameter 'driver' expects non-abstract device type"),
-        ("6.0", "Parameter 'driver' expects a non-abstract device type"),
-    ),
-}
-
-
-def text(key: str, release: str, **facts: str) -> str:
-    """A sentence in the words of `release`."""
-    return [words for since, words in _TEXTS[key] if lives(since, "", release)][-1].format(**facts)
 
 
 class Machine:
@@ -198,19 +180,19 @@ class Machine:
         for name, value in props:
             device.set(name, value, form)
             device.explicit.add(name)
-        self.place(device, bus, addr)
+        self.attach(device, bus, addr)
         return self.realize(device)
 
-    def place(self, device: Device, bus: str | Bus = "", addr: str = "") -> None:
-        """Put a device made by `new` where it belongs: on a bus, or among the roots; DeviceError."""
-        place = self._bus_for(device, bus)
-        if place is not None:
-            place.plug(device, addr)
-        if place is None or place.parent is None:
+    def attach(self, device: Device, bus: str | Bus = "", addr: str = "") -> None:
+        """Plug a device made by `new` into its bus, or make it a root when its type needs none; DeviceError."""
+        chosen = self._bus_for(device, bus)
+        if chosen is not None:
+            chosen.plug(device, addr)
+        if chosen is None or chosen.parent is None:
             self.devices.append(device)
 
     def realize(self, device: Device) -> Device:
-        """Realize a device that has its place; it is nowhere when that fails."""
+        """Realize an attached device; remove it again if that fails. DeviceError."""
         self.number(device)
         try:
             device.realize()
@@ -222,10 +204,10 @@ class Machine:
         return device
 
     def number(self, device: Device) -> None:
-        """Give a device without id and place its place in the object tree, before those that it makes get theirs."""
-        if device.in_tree and not (device.id or device.place_in_tree):
+        """Give a device without id and path a path in the object tree, before the devices that it makes get theirs."""
+        if device.in_tree and not (device.id or device.tree_path):
             number = self._numbered[self.container] = self._numbered.get(self.container, -1) + 1
-            device.place_in_tree = f"{self.container}/device[{number}]"
+            device.tree_path = f"{self.container}/device[{number}]"
 
     def add(self, option: DeviceOption, form: Form | None = None) -> Device:
         """What `-device` and `device_add` do; DeviceError when the type is not for users, or anything fails."""
@@ -239,14 +221,14 @@ class Machine:
 
     def _check_creatable(self, name: str, cls: type[Device]) -> None:
         if cls.abstract:
-            raise DeviceError(text("abstract", self.release.name))
+            raise DeviceError(text(self.release.name, "driver-abstract"))
         if not cls.user_creatable:
             raise DeviceError("Parameter 'driver' expects a pluggable device type")
         if self.ready and not cls.hotpluggable:
             raise DeviceError(f"Device '{name}' does not support hotplugging")
 
     def remove(self, device: Device) -> None:
-        """Take a device and what it holds away."""
+        """Unrealize and forget a device and all that it holds."""
         device.unrealize()
         if device in self.devices:
             self.devices.remove(device)
@@ -362,13 +344,13 @@ def _early_warnings(machine: Machine) -> Iterator[str]:
     if machine.options.smp.zero and lives("6.2", "", release):
         yield "warning: Deprecated CPU topology (considered invalid): CPU topology parameters must be greater than zero"
     if machine.type.deprecated:
-        yield text("deprecated", release, name=machine.type.name, reason=machine.type.deprecated)
+        yield text(release, "machine-deprecated", name=machine.type.name, reason=machine.type.deprecated)
 
 
 def _machine_type(release: Release, name: str) -> MachineType:
     found = release.machine_type(name) if name else release.default_machine
     if found is None:
-        raise FatalError(text("machine", release.name, name=name))
+        raise FatalError(text(release.name, "machine", name=name))
     return found
 
 

@@ -4,7 +4,7 @@
 2. A writer changes the data first and marks it afterwards; a reader takes the marks first and reads afterwards.
    So a page that is sent half written is always marked again.
 3. Logging costs nothing while no migration runs: pages are only marked between `start_log` and `stop_log`.
-4. Memory is written by `write` and `place` only. So a block knows its runs of pages that nobody wrote to yet, which
+4. Memory is written by `write` and `store` only. So a block knows its runs of pages that nobody wrote to yet, which
    are zero without a look: most of a guest's memory when it has just started, and looking costs a fault each page.
 """
 
@@ -61,11 +61,6 @@ class RamBlock:
         """Pages in use."""
         return _pages(self.used_length)
 
-    @property
-    def dirty_pages(self) -> int:
-        """Pages marked since the log was taken last; 0 when there is no log."""
-        return self._log.count(_DIRTY)
-
     def resize(self, size: int) -> None:
         """Use `size` bytes; ValueError unless the block is resizable and that fits."""
         if size == self.used_length:
@@ -79,11 +74,11 @@ class RamBlock:
         end = offset + len(data)
         if offset < 0 or end > self.used_length:
             raise ValueError(f"{self.name!r} has no bytes {offset} to {end}")
-        self.place(offset, data)
+        self.store(offset, data)
         if self._logging and data:
             self.mark(offset // PAGE_SIZE, _pages(end))
 
-    def place(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def store(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write without marks, as a stream that is loaded does; it must fit."""
         end = offset + len(data)
         self.data[offset:end] = data

@@ -2,7 +2,7 @@
 
 1. A property's value comes as text (`-device`, `-global`, compat tables) or as JSON (`-device {...}`, `qom-set`).
 2. A kind reads one or the other, or raises `Mismatch` with the reason; the sentence depends on the reason, on how the
-   value came and on the release, and is looked up in `_SENTENCES`.
+   value came and on the release, and `emulator.texts` has it.
 3. What differs between releases is data: `Property.changes`, `since`, `until`.
 
 Parsing rules and texts were taken from QEMU 5.2, 7.2, 10.0 and 11.1 as they answer on the command line.
@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import PropertyError
+from migmatrix.emulator.texts import has_text, text
 from migmatrix.vmstate.device.lifetime import lives, release_key
 from migmatrix.vmstate.record import Record
 
@@ -43,42 +44,12 @@ class Form(StrEnum):
 
 
 class Mismatch(Exception):
-    """A value is none of this kind. `reason` is a key of `_SENTENCES`, `type` the word for the kind in it."""
+    """A value is none of this kind. `emulator.texts` has the sentence for `reason`; `type` is the word for the kind in it."""
 
     def __init__(self, reason: str, type_: str = "") -> None:
         super().__init__(f"{reason} {type_}".rstrip())
         self.reason = reason
         self.type = type_
-
-
-_SIZE_HELP: Final = (
-    "Parameter '{name}' expects a non-negative number below 2^64\n"
-    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
-)
-# (reason, form): sentences by the release they came with. The enum's changed between 5.2 and 7.2.
-_SENTENCES: Final[dict[tuple[str, Form], tuple[tuple[str, str], ...]]] = {
-    ("bool", Form.TEXT): (("", "Parameter '{name}' expects 'on' or 'off'"),),
-    ("bool", Form.JSON): (("", "Invalid parameter type for '{name}', expected: boolean"),),
-    ("number", Form.TEXT): (("", "Parameter '{name}' expects {type}"),),
-    ("number", Form.KEYVAL): (("", "Parameter '{name}' expects integer"),),
-    ("number", Form.JSON): (("", "Invalid parameter type for '{name}', expected: integer"),),
-    ("range", Form.TEXT): (("", "Parameter '{name}' expects {type}"),),
-    ("size", Form.TEXT): (("", _SIZE_HELP),),
-    ("size", Form.KEYVAL): (("", "Parameter '{name}' expects size"),),
-    ("size", Form.JSON): (("", "Invalid parameter type for '{name}', expected: integer"),),
-    ("string", Form.JSON): (("", "Invalid parameter type for '{name}', expected: string"),),
-    ("enum", Form.TEXT): (
-        ("", "Invalid parameter '{value}'"),
-        ("6.0", "Parameter '{name}' does not accept value '{value}'"),
-    ),
-    ("value", Form.TEXT): (("", "Property '{owner}.{name}' doesn't take value '{value}'"),),
-    ("missing", Form.TEXT): (("", "Property '{owner}.{name}' can't find value '{value}'"),),
-}
-
-
-def _sentence(reason: str, form: Form, release: str) -> str:
-    sentences = _SENTENCES.get((reason, form)) or _SENTENCES[reason, Form.TEXT]
-    return [text for since, text in sentences if lives(since, "", release)][-1]
 
 
 class Kind:
@@ -136,8 +107,11 @@ class Property(Record):
         try:
             return self.kind.read(value, form)
         except Mismatch as why:
-            text = _sentence(why.reason, form, release)
-            raise PropertyError(text.format(name=self.name, type=why.type, value=value, owner=owner)) from why
+            key = f"property-{why.reason}-{form.value}"
+            if not has_text(key):
+                key = f"property-{why.reason}"
+            said = text(release, key, name=self.name, type=why.type, owner=owner, value=value)
+            raise PropertyError(said) from why
 
 
 _ON: Final = frozenset(("on", "yes", "true", "y"))

@@ -1,4 +1,7 @@
-"""What QEMU says, where releases differ: texts with life-times, looked up by key and release.
+"""What QEMU says, where releases differ: texts with life-times, looked up by release and key.
+
+What it says about a property's value is here too, where releases agree or not: `emulator.properties` takes the key
+``property-REASON-FORM``, or ``property-REASON`` if there is none for the form.
 
 Each entry lists (first release that says it, template), oldest first; "" is "from the beginning". Seen on QEMU
 5.2, 7.2, 10.0 and 11.1; a change between two of them is dated with the first release of the range that is not
@@ -11,10 +14,42 @@ from typing import Final
 
 from migmatrix.vmstate.device.lifetime import lives
 
-__all__ = ["text"]
+__all__ = ["has_text", "text"]
 
+_SIZE_HELP: Final = (
+    "Parameter '{name}' expects a non-negative number below 2^64\n"
+    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
+)
+_ENUM: Final = (
+    ("", "Invalid parameter '{value}'"),
+    ("6.0", "Parameter '{name}' does not accept value '{value}'"),
+)
 _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
-    "enum": (("", "Invalid parameter '{value}'"), ("6.0", "Parameter '{name}' does not accept value '{value}'")),
+    "enum": _ENUM,
+    "property-enum": _ENUM,
+    "property-bool": (("", "Parameter '{name}' expects 'on' or 'off'"),),
+    "property-bool-json": (("", "Invalid parameter type for '{name}', expected: boolean"),),
+    "property-number": (("", "Parameter '{name}' expects {type}"),),
+    "property-number-keyval": (("", "Parameter '{name}' expects integer"),),
+    "property-number-json": (("", "Invalid parameter type for '{name}', expected: integer"),),
+    "property-range": (("", "Parameter '{name}' expects {type}"),),
+    "property-size": (("", _SIZE_HELP),),
+    "property-size-keyval": (("", "Parameter '{name}' expects size"),),
+    "property-size-json": (("", "Invalid parameter type for '{name}', expected: integer"),),
+    "property-string": (("", "Invalid parameter type for '{name}', expected: string"),),
+    "property-value": (("", "Property '{owner}.{name}' doesn't take value '{value}'"),),
+    "machine": (
+        ("", "unsupported machine type\nUse -machine help to list supported machines"),
+        ("8.0", 'unsupported machine type: "{name}"\nUse -machine help to list supported machines'),
+    ),
+    "machine-deprecated": (
+        ("", "Machine type '{name}' is deprecated: {reason}"),
+        ("6.0", "warning: Machine type '{name}' is deprecated: {reason}"),
+    ),
+    "driver-abstract": (
+        ("", "Parameter 'driver' expects non-abstract device type"),
+        ("6.0", "Parameter 'driver' expects a non-abstract device type"),
+    ),
     "integer": (  # (by 7.2)
         ("", "Invalid parameter type for '{path}', expected: integer"),
         ("6.0", "Parameter '{path}' expects {type}"),
@@ -42,8 +77,7 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("", "Value '{value}' is out of range for parameter '{name}'"),
         (
             "6.0",  # seen in 7.2 for negative values; 10.0 says as 5.2
-            ("Parameter '{name}' expects a non-negative number below 2^64\n"
-            "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."),
+            _SIZE_HELP,
         ),
         ("8.0", "Value '{value}' is out of range for parameter '{name}'"),
     ),
@@ -80,6 +114,11 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     ),
     "smp": (("", "-smp {value}: Parameter 'cpus' expects a number"), ("6.2", "Parameter 'smp.{name}' expects integer")),
 }  # fmt: skip
+
+
+def has_text(key: str) -> bool:
+    """Whether `text` knows `key`."""
+    return key in _TEXTS
 
 
 def text(release: str, key: str, **values: object) -> str:

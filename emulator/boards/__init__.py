@@ -78,18 +78,18 @@ def _devices(machine: Machine, entries: list[dict[str, Any]], outer: Device | No
 def _make(machine: Machine, entry: dict[str, Any], outer: Device | None) -> None:
     """One device; what is `inside` it comes before its own section, as parts made in QEMU's `realize` do."""
     device = machine.new(_type(machine, entry), entry.get("id", ""))
-    device.place_in_tree = _place(entry.get("qom", ""), outer)
+    device.tree_path = _tree_path(entry.get("qom", ""), outer)
     for name, value in entry.get("props", {}).items():
         device.set(name, value)
     if "offers" in entry:
         device.add_bus(Bus(entry["offers"]["name"], device, kind=entry["offers"]["kind"]))
-    machine.place(device, entry.get("bus", ""), entry.get("addr", ""))
+    machine.attach(device, entry.get("bus", ""), entry.get("addr", ""))
     machine.number(device)
     _devices(machine, entry.get("inside", []), device)
     machine.realize(device)
 
 
-def _place(name: str, outer: Device | None) -> str:
+def _tree_path(name: str, outer: Device | None) -> str:
     """The path in the object tree that an entry names: a whole one, or a name below the device it is inside."""
     return name if outer is None or not name or name[0] == "/" else f"{outer.qom_path}/{name}"
 

@@ -43,7 +43,7 @@ def explain(error: LoadError, traits: Traits) -> list[str]:
     lines = [*parts.said, *filter(None, (parts.old,))]
     lines += [f"Failed to load {frame.vmsd}:{frame.name}" for frame in frames if frame.kind == "field"]
     if error.where is not None and not _outside(fault):
-        lines.append(f"error while loading state {_place(error.where)}")
+        lines.append(f"error while loading state {_section_words(error.where)}")
     return [*lines, f"load of migration failed: {os.strerror(parts.errno)}"]
 
 
@@ -57,7 +57,7 @@ def _joined(parts: _Parts, error: LoadError, fault: LoadFault | VMStateError) ->
         elif isinstance(fault, VMStateError):
             code = errno.EINVAL
         if not where.part:
-            chain.insert(0, f"error while loading state {_place(where)}")
+            chain.insert(0, f"error while loading state {_section_words(where)}")
     elif isinstance(fault, VMStateError):
         code = errno.EINVAL
     last = ": ".join(filter(None, (f"load of migration failed: {os.strerror(code)}", *chain)))
@@ -69,7 +69,7 @@ def _outside(fault: LoadFault | VMStateError) -> bool:
     return isinstance(fault, VMStateError) and fault.kind in (Kind.SECTION_TOO_NEW, Kind.UNKNOWN_SECTION)
 
 
-def _place(where: Where) -> str:
+def _section_words(where: Where) -> str:
     if where.part:
         return f"section id {where.section_id}({where.idstr})"
     return f"for instance {where.instance_id:#x} of device '{where.idstr}'"
@@ -83,7 +83,7 @@ def _of_fault(fault: LoadFault) -> _Parts:
 
 
 def _of_state(error: VMStateError) -> _Parts:
-    make = _TEXTS.get(error.kind)
+    make = _MAKERS.get(error.kind)
     if make is None:
         text = str(error)
         return _Parts((), text, text, error.errno)
@@ -140,7 +140,8 @@ def _custom(error: VMStateError) -> _Parts:
     return _Parts(tuple(filter(None, (error.facts["message"],))), "", new, error.errno)
 
 
-_TEXTS: Final[dict[Kind, Callable[[VMStateError], _Parts]]] = {
+# Not a table of `emulator.texts`: an entry makes both shapes, and a text may need the chain of causes.
+_MAKERS: Final[dict[Kind, Callable[[VMStateError], _Parts]]] = {
     Kind.TRUNCATED: _truncated,
     Kind.SECTION_TOO_NEW: _both(
         "savevm: unsupported version {incoming} for '{idstr}' v{local}",

@@ -110,7 +110,7 @@ class RamLoader:
     def _page(self, source: Input, block: RamBlock, at: int, flags: int) -> None:
         if flags == RamFlag.PAGE:
             data = source.take(PAGE_SIZE)
-            block.place(at, data)
+            block.store(at, data)
             _all_there(data, PAGE_SIZE)
         elif flags == RamFlag.ZERO:
             self._fill(source, block, at)
@@ -126,7 +126,7 @@ class RamLoader:
             raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
         page = fill * PAGE_SIZE
         if block.data[at : at + PAGE_SIZE] != page:
-            block.place(at, page)
+            block.store(at, page)
 
     def _xbzrle(self, source: Input, block: RamBlock, at: int) -> None:
         tail = f"Failed to decompress XBZRLE page at {at:x}"
@@ -140,7 +140,7 @@ class RamLoader:
         page = decode_page(encoded, block.data[at : at + PAGE_SIZE])
         if page is None:
             raise LoadFault(said=("Failed to load XBZRLE page - decode error!", tail))
-        block.place(at, page)
+        block.store(at, page)
 
     def _other(self, source: Input, at: int, flags: int) -> None:
         if flags == RamFlag.MEM_SIZE:
@@ -194,7 +194,7 @@ def _copy_pages(block: RamBlock, view: memoryview) -> int:
         word = _read_word(view, at)[0] ^ _PAGE
         if word & _FLAGS or word >= limit:
             break
-        block.place(word, view[at + 8 : end])
+        block.store(word, view[at + 8 : end])
         at = end
     return at
 
@@ -227,4 +227,4 @@ def _clear(block: RamBlock, start: int, count: int) -> None:
         return
     for at in range(start, start + count * PAGE_SIZE, PAGE_SIZE):
         if block.data[at : at + PAGE_SIZE] != _ZERO_PAGE:
-            block.place(at, _ZERO_PAGE)
+            block.store(at, _ZERO_PAGE)

@@ -41,7 +41,7 @@ def make(name: str, *arguments: str) -> Box:
     box.events, box.said, box.ended = [], [], []
     machine.emit = lambda event, data: box.events.append((event, data))
     machine.migration.on_fatal = lambda: box.ended.append(1)
-    machine.migration.say = box.said.append
+    box.migration.say = box.said.append
     return box  # type: ignore[no-any-return]  # see Box
 
 
