@@ -1,4 +1,4 @@
-"""Buses: where a device sits, and how that shows in the name of its section.
+"""Buses: what devices plug into, and what a bus adds to the names of their sections.
 
 A bus has a kind (QEMU's type of bus: ``PCI``, ``ISA``, ``virtio-bus``), a name for `-device bus=`, and devices in the
 order in which they came. PCI's slots are the PCI package's: it derives from `Bus`.
@@ -17,7 +17,7 @@ __all__ = ["Bus"]
 
 
 class Bus:
-    """A place for devices. `limit` is how many it takes, 0 for no limit."""
+    """Devices plug into it. `limit` is how many it takes, 0 for no limit."""
 
     kind: ClassVar[str] = "System"
     kinds: ClassVar[tuple[str, ...]] = ()  # further kinds that it is: a PCIE bus is a PCI bus
@@ -35,7 +35,7 @@ class Bus:
 
     @property
     def full(self) -> bool:
-        """Whether no more devices fit."""
+        """Whether the bus takes no further device."""
         return bool(self.limit) and len(self.devices) >= self.limit
 
     def plug(self, device: Device, addr: str = "") -> None:
@@ -48,12 +48,12 @@ class Bus:
         self.devices.append(device)
 
     def unplug(self, device: Device) -> None:
-        """Let a device go."""
+        """Remove a device from the bus."""
         self.devices.remove(device)
         device.parent_bus = None
 
     def path_of(self, device: Device) -> str:  # noqa: ARG002 - for buses with addresses
-        """What the sections of devices on this bus have before ``/``."""
+        """The part before ``/`` in section names of a device on this bus."""
         return ""
 
     def __repr__(self) -> str:

@@ -1,12 +1,12 @@
-"""Character devices: where monitors, serial ports and the debug console write to and read from.
+"""Character devices: monitors, serial ports and the debug console write to them and read from them.
 
-A `Backend` belongs to one frontend at a time: it calls `on_open`, `on_data(bytes, fds)` and `on_close`, and is written to by
-`write`. Sockets as a client connect at once (with `reconnect` later, again and again); as a server they wait for
-their first client unless ``wait=off``, and serve one client at a time.
+A `Backend` belongs to one frontend at a time: it calls `on_open`, `on_data(bytes, fds)` and `on_close`, and the
+frontend calls `write`. A client socket connects at once (with `reconnect` later, again and again). A server socket
+waits for its first client unless ``wait=off``, and serves one client at a time.
 
-1. All on the main loop's thread. A write is never cut short: what a peer does not take is kept and sent later.
-2. A guest's output (`Backend.lossy`) is dropped, not kept, while nobody listens or the peer does not read.
-3. UNIX socket files that were made here are removed by `close`; nothing else is.
+1. Everything runs on the main loop's thread. A backend keeps what its peer does not take, and sends it later.
+2. While no peer is connected or the peer does not read, a `lossy` backend drops a guest's output.
+3. `close` removes the UNIX socket files that this module made, and nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _nothing(*_: object) -> None:
 
 
 class Backend:
-    """A chardev with nobody at its other end (`null`), and the base of the others."""
+    """The chardev `null`, which has no peer, and the base of all others."""
 
     def __init__(self, spec: Chardev, loop: Loop) -> None:
         self.lossy = False
@@ -52,25 +52,25 @@ class Backend:
 
     @property
     def filename(self) -> str:
-        """What query-chardev calls it."""
+        """The name in query-chardev."""
         return self.spec.kind
 
     @property
     def connected(self) -> bool:
-        """Whether somebody is at the other end."""
+        """Whether a peer is connected."""
         return False
 
     def start(self) -> None:
-        """A frontend is there: call it."""
+        """Begin to call the frontend."""
 
     def write(self, data: bytes) -> None:
         """Send all of `data`, now or when the peer takes it."""
 
     def flush(self, timeout: float) -> None:
-        """Give what is kept a last chance of `timeout` seconds; before the process ends."""
+        """Write unsent output for at most `timeout` seconds; the process calls this before it ends."""
 
     def close(self) -> None:
-        """Close and remove what was made here."""
+        """Close, and remove files that this chardev made."""
 
 
 class _Stream(Backend):
@@ -241,10 +241,10 @@ class _Socket(_Stream):
 
     def _failed(self, what: str, err: OSError) -> str:
         if what == "bind":
-            place = f"socket to {self._path}" if self._path else "socket"
-            return f"Failed to {what} {place}: {err.strerror}"
-        place = f"'{self._path}'" if self._path else f"'{self._host}:{self._port}'"
-        return f"Failed to connect to {place}: {err.strerror}"
+            target = f"socket to {self._path}" if self._path else "socket"
+            return f"Failed to {what} {target}: {err.strerror}"
+        target = f"'{self._path}'" if self._path else f"'{self._host}:{self._port}'"
+        return f"Failed to connect to {target}: {err.strerror}"
 
     def _connect(self) -> None:
         try:
@@ -272,13 +272,13 @@ class _Socket(_Stream):
         self.start()
 
     def _accept(self, _: int) -> None:
-        assert self._listener is not None  # noqa: S101 - who watches has one
+        assert self._listener is not None  # noqa: S101 - it is there while the loop watches it
         self._socket = accept(self._listener)
         self.loop.forget(self._listener.fileno())
         self.start()
 
     def _read(self) -> tuple[bytes, list[int]]:
-        assert self._socket is not None  # noqa: S101 - who reads has one
+        assert self._socket is not None  # noqa: S101 - it is there while the loop reads it
         if self._path:
             return receive(self._socket, _CHUNK)
         return self._socket.recv(_CHUNK), []

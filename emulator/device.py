@@ -1,4 +1,4 @@
-"""What a device is: a class of the type tree, properties, a bus, a section of the stream.
+"""`Device`: a class of the type tree with properties, a bus, and a section of the stream.
 
     class Kbd(Device):
         type_name = "i8042"
@@ -80,16 +80,16 @@ class Device:
         """Make children and initial state; properties have their type's defaults only."""
 
     def realize(self) -> None:
-        """Take up work: all properties are set. A class calls `super().realize()` where its section is registered."""
+        """Begin to work with the properties as set. A class calls `super().realize()` to register its section."""
         if self.vmstate is not None:
             self.register(self.vmstate, instance_id=self.instance_id)
         self.realized = True
 
     def plugged(self, device: Device) -> None:
-        """A device is now on one of this one's buses, realized."""
+        """Called when a device on one of this device's buses was realized."""
 
     def machine_done(self, tables: tuple[int, ...]) -> None:
-        """The machine is complete; sizes of its ACPI tables, none where a board has no tables."""
+        """Called when the machine is complete, with the sizes of its ACPI tables (none on boards without)."""
 
     def unrealize(self) -> None:
         """Unregister the section and leave the bus; children first."""
@@ -126,12 +126,12 @@ class Device:
 
     @property
     def path(self) -> str:
-        """What stands before ``/`` in the section's name: what the bus says, "" on most buses."""
+        """The part before ``/`` in the section's name, which the bus gives; "" on most buses."""
         return "" if self.parent_bus is None else self.parent_bus.path_of(self)
 
     @property
     def qom_path(self) -> str:
-        """Where QEMU's object tree has it, "" for what is not in it; the machine numbers devices without an id."""
+        """The path in QEMU's object tree, "" for a device outside of it; the machine numbers devices without an id."""
         if self.parent is not None:
             return f"{self.parent.qom_path}/{self.id or self.type_name}"
         return f"/machine/peripheral/{self.id}" if self.id else self.tree_path

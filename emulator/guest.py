@@ -81,7 +81,7 @@ class Heartbeat:
         self._beat.arm(self._machine.clock.now() + _BEAT_NS)
 
     def line(self) -> str:
-        """What a beat says."""
+        """The line that a beat prints."""
         return f"firmware: beat {self._beats}"
 
     def print(self, line: str) -> None:
@@ -107,7 +107,7 @@ class WorkloadGuest(Heartbeat):
         machine.registry.register(VMSTATE_WORKLOAD, self)
 
     def line(self) -> str:
-        """How far the program is."""
+        """The number of the step that the program has reached."""
         return f"workload: step {self.steps} of seed {self.seed}"
 
     def loaded(self) -> None:
@@ -165,8 +165,8 @@ class WorkloadGuest(Heartbeat):
     def _offset(self, page: int) -> int:
         return (_FIRST_PAGE + 1 + page) * PAGE_SIZE
 
-    def _read(self, place: int) -> bytes:
-        start = (_FIRST_PAGE + place) * PAGE_SIZE
+    def _read(self, index: int) -> bytes:  # 0 is the header, 1 the first page of content
+        start = (_FIRST_PAGE + index) * PAGE_SIZE
         return self._block.data[start : start + PAGE_SIZE]
 
     def _content(self, page: int, step: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the emulator prints when it is asked about itself: -version, -help, `-M help`, `-device help`, `-cpu help`.
+"""Prints what the emulator says about itself: -version, -help, `-M help`, `-device help`, `-cpu help`.
 
 The lines have QEMU's form, which other programs read; devices come without QEMU's categories.
 """
@@ -95,7 +95,7 @@ def _properties(release: Release, options: Options, name: str) -> Iterator[str]:
 
 
 class _Asked:
-    """What `declared` wants to know of a machine, where there is none."""
+    """Stands for a machine in calls of `declared`, which needs only its release."""
 
     def __init__(self, release: Release) -> None:
         self.release = release

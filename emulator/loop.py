@@ -26,7 +26,10 @@ WRITE = select.EPOLLOUT
 
 
 class Loop:
-    """A loop over one epoll (`selectors` would be as long in loading as this all); the timers of `clock` fire on it: the machine's, once there is one."""
+    """A loop over one epoll. It fires the timers of `clock`, which becomes the machine's clock.
+
+    It does without `selectors`, which takes as long to load as all of this.
+    """
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -43,12 +46,12 @@ class Loop:
         self._later.append((time.monotonic() + seconds, callback))
 
     def call(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called on the loop's thread, soon; from any thread."""
+        """Call `callback` on the loop's thread, soon; any thread may ask."""
         self._calls.append(callback)
         os.eventfd_write(self._wake, 1)
 
     def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
-        """Call `callback(events)` whenever `fd` is ready; replaces what was asked for `fd` before."""
+        """Call `callback(events)` whenever `fd` is ready, instead of an earlier callback for `fd`."""
         if fd in self._watched:
             self._epoll.modify(fd, events)
         else:
@@ -56,7 +59,7 @@ class Loop:
         self._watched[fd] = callback
 
     def forget(self, fd: int) -> None:
-        """Watch `fd` no more; nothing when it is not watched."""
+        """Stop watching `fd`, if the loop watches it."""
         if self._watched.pop(fd, None) is not None:
             try:
                 self._epoll.unregister(fd)

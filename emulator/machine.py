@@ -1,7 +1,7 @@
-"""The machine: release, memory, devices, sections, run state; what every other part of the emulator works on.
+"""The machine: release, memory, devices, sections, run state. Every other part of the emulator works on it.
 
 1. Everything that a guest or a migration can see is read and changed under `bql`.
-2. The order in which things are made is the order in the stream: boards are data, in that order.
+2. The stream has sections in the order in which their devices were made; boards are data in that order.
 3. A property's value comes from, later ones winning: the type, compat tables from the newest to the oldest,
    `-global` in the order given, `-device`.
 4. Only `set_runstate` changes the run state. The clock runs while the guest runs, and at no other time.
@@ -210,7 +210,7 @@ class Machine:
             device.tree_path = f"{self.container}/device[{number}]"
 
     def add(self, option: DeviceOption, form: Form | None = None) -> Device:
-        """What `-device` and `device_add` do; DeviceError when the type is not for users, or anything fails."""
+        """Do what `-device` and `device_add` do; DeviceError if the type is not for users, or anything fails."""
         cls = self.release.device_class(option.driver)
         if cls is not None:
             self._check_creatable(option.driver, cls)
@@ -282,7 +282,7 @@ class Machine:
                     raise PropertyError(f"can't apply global {driver}.{name}={value}: {why}") from why
 
     def global_warnings(self) -> list[str]:
-        """What QEMU prints about globals that met no device, after the machine is complete."""
+        """QEMU's warnings about globals that reached no device; call it when the machine is complete."""
         found = []
         for n, (driver, name, value) in enumerate(self.globals):
             cls = self.release.device_class(driver)
@@ -339,7 +339,7 @@ def build_machine(
 
 
 def _early_warnings(machine: Machine) -> Iterator[str]:
-    """What is said before the board is made."""
+    """The warnings that QEMU prints before it makes the board."""
     release = machine.release.name
     if machine.options.smp.zero and lives("6.2", "", release):
         yield "warning: Deprecated CPU topology (considered invalid): CPU topology parameters must be greater than zero"

@@ -1,10 +1,10 @@
 """The emulator's process: options, release, chardevs, machine, monitors, main loop, exit status.
 
-`main(argv)` is the whole program on one screen. Everything that can be wrong with a command line ends in
-``qemu-system-x86_64: TEXT`` on standard error and status 1; a quit, and a signal that asks for the end, in status 0.
+`main(argv)` is the whole program on one screen. A wrong command line ends it with ``qemu-system-x86_64: TEXT`` on
+standard error and status 1; `quit` and a signal that asks for the end give status 0.
 
-1. Chardevs are opened first, as in QEMU: a monitor's client may be waiting for its greeting.
-2. Whatever was made here (sockets' files, the PID file) is removed on every way out.
+1. Open chardevs first, as QEMU does: a monitor's client may be waiting for its greeting.
+2. Remove what this module made (sockets' files, the PID file) on every way out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _complain(line: str) -> None:
 
 
 def _answer(options: Options, release: Release) -> int:
-    from migmatrix.emulator.help import answer  # noqa: PLC0415 - only for those who ask
+    from migmatrix.emulator.help import answer  # noqa: PLC0415 - few starts ask for help
 
     return answer(options, release)
 
@@ -73,7 +73,7 @@ def _dump(options: Options, release: Release) -> int:
 
 
 class _Process:
-    """What a running emulator holds; a context manager that gives all of it back."""
+    """The resources of a running emulator; a context manager that releases them."""
 
     def __init__(self, options: Options, release: Release) -> None:
         self._options = options
@@ -131,7 +131,7 @@ class _Process:
             self._server.add(self._chardevs[monitor.chardev], control=monitor.control, pretty=monitor.pretty)
 
     def _add_guest(self, machine: Machine) -> None:
-        """What will run: with something to do, or with somewhere to say that it goes on."""
+        """Start a guest if it has a workload, or a console on which it can report that it runs."""
         consoles = [d for d in machine.walk() if d.type_name == "isa-debugcon"]
         chardev = self._chardevs.get(str(consoles[0].props.get("chardev", ""))) if consoles else None
         if chardev is None and self._options.workload is None:
@@ -144,8 +144,8 @@ class _Process:
             chardev.start()
 
     def _watch_signals(self) -> None:
-        """A thread waits for signals: only so does Python tell who sent them."""
-        import threading  # noqa: PLC0415 - loaded long since
+        """Wait for signals in a thread: only `sigwaitinfo` tells which process sent one."""
+        import threading  # noqa: PLC0415 - already loaded, a name is enough
 
         threading.Thread(target=self._wait_for_signal, name="signals", daemon=True).start()
 
@@ -160,7 +160,7 @@ class _Process:
         self._server.shut_down("host-signal")
 
     def _begin(self, machine: Machine) -> None:
-        """What the command line wants to happen at once: load a stream or a snapshot, run."""
+        """Do what the command line asks for at once: load a stream or a snapshot, run."""
         options = self._options
         if options.incoming is not None:
             machine.migration.on_fatal = partial(self._loop.call, self._server.abandon)
@@ -181,11 +181,11 @@ class _Process:
 
 
 def _nothing(*_: object) -> None:
-    """Only wakes the loop up; where nobody reads the console."""
+    """Wake the loop up and do nothing else; also the console's output if there is no chardev."""
 
 
 def _name_of(pid: int) -> str:
-    """The command line of a process, as QEMU shows who ended it; "" when it is gone."""
+    """The command line of a process, which QEMU prints when that process ended it; "" if it has exited."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - as above
             return file.read().split(b"\0")[0].decode("utf-8", "replace")

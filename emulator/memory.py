@@ -4,8 +4,8 @@
 2. A writer changes the data first and marks it afterwards; a reader takes the marks first and reads afterwards.
    So a page that is sent half written is always marked again.
 3. Logging costs nothing while no migration runs: pages are only marked between `start_log` and `stop_log`.
-4. Memory is written by `write` and `store` only. So a block knows its runs of pages that nobody wrote to yet, which
-   are zero without a look: most of a guest's memory when it has just started, and looking costs a fault each page.
+4. Only `write` and `store` change memory. So a block knows its runs of pages that were never written: they are zero,
+   and nothing has to read them, which would cost a page fault each. Most of a new guest's memory is such pages.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class RamBlock:
         self._written[first:last] = b"\1" * (last - first)
 
     def untouched(self, offset: int, end: int) -> bool:
-        """Whether nobody wrote to these bytes yet, nor near them; they are zero then."""
+        """Whether these bytes and their neighbours were never written; they are zero then."""
         return self._written.find(1, offset // _RUN_BYTES, -(-end // _RUN_BYTES)) < 0
 
     def mark(self, first: int, end: int) -> None:
@@ -101,13 +101,13 @@ class RamBlock:
             self._logging += 1
 
     def stop_log(self) -> None:
-        """Mark no more; the log is forgotten."""
+        """Stop marking, and drop the log."""
         with self._lock:
             self._logging = 0
             self._log = bytearray()
 
     def take_log(self) -> bytes:
-        """What was marked since the last call, one byte per page in use, 1 or 0; the log is clean afterwards."""
+        """Return the marks since the last call, one byte (1 or 0) for each page in use, and clear them."""
         with self._lock:
             taken = bytes(self._log[: self.pages])
             self._log = bytearray(len(self._log))

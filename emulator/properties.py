@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Form(StrEnum):
-    """How a value came: decides the grammar of a few kinds and the words of the refusal.
+    """The form of a value. It decides the grammar of a few kinds and the text of a refusal.
 
     `TEXT` is what `-global` and compat tables use, `KEYVAL` what `-device` has used since 6.2, `JSON` typed values.
     """
@@ -44,7 +44,7 @@ class Form(StrEnum):
 
 
 class Mismatch(Exception):
-    """A value is none of this kind. `emulator.texts` has the sentence for `reason`; `type` is the word for the kind in it."""
+    """A value does not fit this kind. `emulator.texts` has the sentence for `reason`; `type` is the word for the kind in it."""
 
     def __init__(self, reason: str, type_: str = "") -> None:
         super().__init__(f"{reason} {type_}".rstrip())

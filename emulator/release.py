@@ -56,7 +56,7 @@ class MachineType(Record):
     numa_mem_supported: bool = False
     hotpluggable_cpus: bool = False
     acpi: bool = False
-    prefer_sockets: bool = False  # processors that -smp does not place are sockets, not cores
+    prefer_sockets: bool = False  # processors left over by -smp become sockets, not cores
 
 
 class Release:
@@ -98,11 +98,11 @@ class Release:
 
     @property
     def default_machine(self) -> MachineType:
-        """What runs without `-M`."""
+        """The machine type that runs without `-M`."""
         return next(t for t in self.machine_types.values() if t.default)
 
     def compat_entries(self, machine: MachineType) -> list[CompatEntry]:
-        """What applies to a machine type, in the order in which it is applied."""
+        """The compat entries of a machine type, in the order in which they apply."""
         every = [CompatEntry(*e) for table in ("base", *machine.compat) for e in self.compat.get(table, ())]
         return [entry for entry in every if not entry.boards or machine.board in entry.boards]
 
@@ -123,7 +123,7 @@ def data_root() -> str:
 
 
 def open_release(name: str, frozen: str | None = None) -> Release:
-    """`name` from a frozen file if one is given, else from the data files; FatalError when there is none such."""
+    """Read `name` from the frozen file if given, else from the data files; FatalError if neither has it."""
     release = thaw(frozen) if frozen else load(name)
     if name and release.name != name:
         raise FatalError(f"release file is of release '{release.name}', not '{name}'")
@@ -138,7 +138,7 @@ def load(name: str) -> Release:
 
 
 def freeze(release: Release, path: str | os.PathLike[str]) -> None:
-    """Write everything that `thaw` needs, in one go: a reader never sees half of it."""
+    """Write everything that `thaw` needs; the file appears whole or not at all."""
     partial = f"{os.fspath(path)}.{os.getpid()}"
     with open(partial, "wb") as out:  # noqa: PTH123 - pathlib is not loaded at start
         marshal.dump((_FORMAT, release.facts()), out, _MARSHAL)
@@ -146,7 +146,7 @@ def freeze(release: Release, path: str | os.PathLike[str]) -> None:
 
 
 def thaw(path: str | os.PathLike[str]) -> Release:
-    """A release from `freeze`'s file; FatalError when it is none or of another layout."""
+    """Read a release from `freeze`'s file; FatalError if it is no such file or has another layout."""
     try:
         with open(path, "rb") as source:  # noqa: PTH123
             layout, facts = marshal.load(source)  # noqa: S302 - our own file, named by the user

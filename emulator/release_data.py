@@ -151,7 +151,7 @@ def _step(steps: dict[str, int] | int, version: str) -> int:
 
 
 def _board(board: dict[str, Any], release: str) -> dict[str, Any]:
-    """What `machine` builds: the lists of RAM blocks and devices that live in `release`, without life-times."""
+    """The RAM blocks and devices that live in `release`, for `boards`, without life-times."""
     return {part: _living(board.get(part, ()), release) for part in ("ram", "devices", "last", "firmware")}
 
 

@@ -1,7 +1,7 @@
-"""What QEMU says, where releases differ: texts with life-times, looked up by release and key.
+"""QEMU's texts that differ between releases, with life-times; `text(release, key)` finds one.
 
-What it says about a property's value is here too, where releases agree or not: `emulator.properties` takes the key
-``property-REASON-FORM``, or ``property-REASON`` if there is none for the form.
+Texts about a property's value are here too, even where releases agree: `emulator.properties` takes the key
+``property-REASON-FORM``, or ``property-REASON`` if the form has no key of its own.
 
 Each entry lists (first release that says it, template), oldest first; "" is "from the beginning". Seen on QEMU
 5.2, 7.2, 10.0 and 11.1; a change between two of them is dated with the first release of the range that is not
@@ -122,7 +122,7 @@ def has_text(key: str) -> bool:
 
 
 def text(release: str, key: str, **values: object) -> str:
-    """What `release` says for `key`; KeyError when there is no such text."""
+    """The text of `release` for `key`, filled with `values`; KeyError for an unknown key."""
     said = [template for since, template in _TEXTS[key] if lives(since, "", release)]
     return _fill(said[-1], values)
 

@@ -30,7 +30,7 @@ def resolve_smp(given: Smp, release: str, *, prefer_sockets: bool = False) -> Sm
 
 
 def check_limit(full: Smp, machine: str, limit: int) -> None:
-    """FatalError when the machine type has no place for so many."""
+    """FatalError if the machine type takes fewer processors."""
     if full.maxcpus > limit:
         raise FatalError(
             f"Invalid SMP CPUs {full.maxcpus}. The max CPUs supported by machine '{machine}' is {limit}"

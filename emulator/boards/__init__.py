@@ -1,7 +1,7 @@
-"""Boards: what a machine type consists of, made from data (``machines/boards.yaml``) in the order of the data.
+"""Boards: make the parts of a machine type from data (``machines/boards.yaml``), in the order of the data.
 
-`populate` makes memory and the board's own devices, `complete` what exists only when all devices do: the ACPI tables
-and their like, which are RAM blocks.
+`populate` makes memory and the board's own devices. `complete` makes what needs all devices: ACPI tables and similar
+RAM blocks.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _default_network(machine: Machine) -> bool:
 
 
 def _count(machine: Machine, entry: dict[str, Any]) -> int:
-    """How many of it: a number, or one for each processor, or one for each user network."""
+    """The number of devices that an entry makes: fixed, one for each processor, or one for each user network."""
     count = entry.get("count", 1)
     if count == "cpus":
         return machine.smp.cpus
@@ -101,7 +101,7 @@ def _type(machine: Machine, entry: dict[str, Any]) -> str:
 
 
 def cpu_type(machine: Machine) -> str:
-    """The CPU's type by `-cpu` or the machine type; FatalError when there is none such."""
+    """The CPU's type by `-cpu` or the machine type; FatalError if the release has no such type."""
     model = machine.options.cpu.partition(",")[0]
     name = f"{model}-x86_64-cpu" if model else machine.type.default_cpu
     if machine.release.device_class(name) is None:

@@ -1,8 +1,8 @@
-"""x86 processors: models, feature flags, and the state in which a processor starts.
+"""x86 processors: models, feature flags, and the state after reset.
 
 1. A model is a class; its features are the defaults of its flags, and ``-cpu MODEL,flag=off`` sets the flags.
 2. TCG, which the emulator stands for, loads the state of any other model: QEMU never compares models (seen on 5.2
-   to 11.1). Only ``host`` refuses: it does not set a register bit that its host has not, as KVM does not.
+   to 11.1). Only ``host`` refuses: like KVM, it does not set a register bit that its host lacks.
 3. Only flags that change a stream, or that the migration document speaks of, are modelled.
 
 Reset values: paused guests of QEMU 5.2.0 to 11.1.3. Flags of models: QEMU `target/i386/cpu.c`.

@@ -3,8 +3,8 @@
     device = Part()
     clear(VMSTATE_PIC, device)
 
-A device then says only what is not zero after reset. Nothing here knows a release: elements of all life-times get
-a place, so that one state object serves every release.
+A device then sets only what is not zero after reset. Nothing here knows a release: a state object has the elements
+of all life-times, so that it serves every release.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _plans: dict[int, tuple[VMState, list[dict[str, Any] | Field]]] = {}
 
 
 def _plan(description: VMState) -> list[dict[str, Any] | Field]:
-    """What clearing does, in order: runs of plain values as {name: zero}, and fields that take more."""
+    """The steps of clearing, in order: runs of plain values as {name: zero}, and fields that need more work."""
     known = _plans.get(id(description))
     if known is None:
         steps: list[dict[str, Any] | Field] = []

@@ -1,4 +1,4 @@
-"""Where a stream goes to or comes from: URIs and channel lists, as QEMU reads them. Nothing is opened here.
+"""Addresses of streams: reads URIs and channel lists as QEMU does. It opens nothing.
 
 tcp:HOST:PORT   unix:PATH   exec:COMMAND   fd:NAME   file:PATH[,offset=BYTES] (from 8.2)
 """

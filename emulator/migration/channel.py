@@ -1,8 +1,8 @@
 """Byte channels: a file descriptor that carries a stream, and that another thread can interrupt.
 
-1. A descriptor does not block: who must wait waits for it and for the channel's interruption at once.
-2. An interrupted channel fails every later read and write; nothing ever hangs on one.
-3. What the system says becomes `ChannelError` here and nowhere else, in the words of QEMU's channels.
+1. A descriptor does not block. A wait is always for the descriptor and for the channel's interruption at once.
+2. Every later read and write of an interrupted channel fails; none waits.
+3. Errors of the system become `ChannelError` here and nowhere else, with the texts of QEMU's channels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Commands of the source inside a stream (type 0x08): which there are, and what the destination does with them.
+"""Commands of the source inside a stream (type 0x08), and what the destination does with each.
 
-Lengths and states are checked as QEMU does. Postcopy, COLO and recovery are not done here: their commands are
-refused by name, never ignored.
+It checks lengths and states as QEMU does. It does not do postcopy, COLO and recovery: it refuses their commands by
+name and ignores none.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class CommandHandler:
         self._advised = True
 
     def _postcopy(self, command: _Command) -> None:
-        """What would begin postcopy: without an advice out of place, with one not done by this emulator."""
+        """Refuse a command of postcopy: out of order without an advice, not supported here with one."""
         if self._advised:
             raise LoadFault("Postcopy is not supported", errno=errno.EPERM)
         raise LoadFault(f"CMD_{command.code.name} in wrong postcopy state (0)", errno=errno.EPERM)

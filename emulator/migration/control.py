@@ -1,8 +1,8 @@
 """`Migration`: what QMP and the command line do with a machine's migration. Start here.
 
 1. One migration at a time, outgoing or incoming; its status changes only through `progress`.
-2. Everything here runs under the machine's lock, whoever calls.
-3. What a command is refused for is a `QmpError` in the words of the release.
+2. Everything here runs under the machine's lock, from whichever thread.
+3. A refused command is a `QmpError` with the text of the release.
 """
 
 from __future__ import annotations
@@ -138,11 +138,11 @@ class Migration:
         )
 
     def writer(self, out: Output) -> StateWriter:
-        """What writes a stream to `out`."""
+        """A writer of this machine's stream to `out`."""
         return StateWriter(out, self.machine.registry, self._configuration(), self.framing())
 
     def reader(self, source: Input, replies: ReplyPath) -> StateReader:
-        """What loads a stream from `source`."""
+        """A reader that loads a stream from `source` into this machine."""
         commands = CommandHandler(
             self.traits, replies, self.machine.ram_blocks, self.say, acks=self._asks_for_switchover
         )
@@ -178,7 +178,7 @@ class Migration:
             self.machine.emit("MIGRATION_PASS", {"pass": number})
 
     def fail(self, text: str, *, failing: Callable[[], object] | None = None, quiet: bool = False) -> None:
-        """The migration has failed: statuses, the text, and between them what `failing` does."""
+        """Record a failure with its text: fire the statuses, and call `failing` between them."""
         with self.machine.bql:
             self.error = text
             if self.traits.failing_status and self.outgoing is not None:
@@ -336,7 +336,7 @@ class Migration:
         raise _error("Enable postcopy with migrate_set_capability before the start of migration")
 
     def recover(self, uri: str) -> None:
-        """`migrate-recover`: nothing was ever paused."""
+        """`migrate-recover`: always refused, since this emulator never pauses a migration."""
         del uri
         raise _error("Migrate recover can only be run when postcopy is paused.")
 

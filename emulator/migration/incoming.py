@@ -1,9 +1,9 @@
 """The incoming migration: a thread from the first connection to a guest that goes on, or to the end of the process.
 
-1. A connection that ends before its first byte was none: the next one is waited for.
-2. The machine's lock is held while loading, and given up while waiting for bytes.
-3. The guest goes on (RESUME) before `completed`.
-4. A stream that is refused ends the process with QEMU's message, unless it was told to stay.
+1. A connection that ends before its first byte does not count: wait for the next one.
+2. Hold the machine's lock while loading, and release it while waiting for bytes.
+3. The guest resumes (RESUME) before `completed`.
+4. A refused stream ends the process with QEMU's message, unless `migrate-incoming` said ``exit-on-error: false``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 1. Checks come in QEMU's order, so that the first complaint is QEMU's.
 2. A section is found by name and instance; its later parts by the id that its first part gave. Ids that a stream
    makes up cost no memory: each section has one.
-3. What is refused is a `LoadFault` or a `VMStateError` with its place; text is made in `messages`.
+3. A refusal is a `LoadFault` or a `VMStateError` with its section; `messages` makes the text.
 4. The reader holds the machine's lock, and the input gives it up while it waits.
 """
 

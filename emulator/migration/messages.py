@@ -1,8 +1,8 @@
-"""What a destination prints when it refuses a stream, in the shape of its release.
+"""Makes the lines that a destination prints when it refuses a stream, in the shape of its release.
 
-Up to 10.x a stack of lines, innermost first; from 11.0 one line, outermost first, next to lines that some checks
-print by themselves. `explain` is pure; every text was seen on QEMU 5.2, 7.2, 10.0 and 11.1, except those of nested
-lists and trees, which are from the binaries' strings.
+Up to 10.x they are a stack, innermost first; from 11.0 one line, outermost first, beside lines that some checks print
+by themselves. `explain` is pure. Every text was seen on QEMU 5.2, 7.2, 10.0 and 11.1, except those of nested lists
+and trees, which come from the binaries' strings.
 """
 
 from __future__ import annotations

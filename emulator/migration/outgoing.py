@@ -1,9 +1,9 @@
 """The outgoing migration: a thread from the connection to `completed`, `failed` or `cancelled`.
 
-1. The guest runs, or stays as it was, until `_switch`; from there on every way out that is not `completed` puts it
-   back: running if it ran.
-2. The machine's lock is held for changes of state and for device sections, never while waiting for the other side.
-3. A cancel interrupts the channel and every wait; what the thread then runs into is not an error.
+1. The guest keeps its run state until `_switch`. Every end after that other than `completed` restores it: a guest
+   that ran runs again.
+2. Hold the machine's lock for changes of state and for device sections, never while waiting for the other side.
+3. A cancel interrupts the channel and every wait; the exception that the thread then gets is not an error.
 4. `completed` means that all bytes are with the other side, and, with a return path, that it loaded them.
 """
 

@@ -1,7 +1,7 @@
-"""How fast to send, and whether what is left fits into the allowed downtime.
+"""Limits the rate of sending, and estimates whether the rest fits into the allowed downtime.
 
-Time is cut into windows of a tenth of a second: so much may be sent in one, and what was sent in it is the measure
-of the bandwidth, from which the amount follows that can be sent within the downtime limit.
+It works in windows of a tenth of a second. Each window has an allowance, and what was sent in the last one gives the
+bandwidth: bandwidth times downtime limit is the amount that may be left when the guest stops.
 """
 
 from __future__ import annotations

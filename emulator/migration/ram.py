@@ -73,7 +73,7 @@ class RamSection(IterativeDevice):
         self._saving.complete(out)
 
     def save_cleanup(self) -> None:
-        """Log writes no more; the figures stay."""
+        """Stop logging writes; keep the figures."""
         if self._saver is not None:
             self._saver.end()
 

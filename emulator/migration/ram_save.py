@@ -77,7 +77,7 @@ class RamSaver:
         out.put(_EOS)
 
     def end(self) -> None:
-        """Log no more."""
+        """Stop logging."""
         for block in self._blocks:
             block.stop_log()
 

@@ -161,7 +161,7 @@ class StateWriter:
 
 
 def _json(value: Any, spaced: bool) -> str:
-    """JSON as the release writes it; readers do not care, people who compare do."""
+    """JSON with the spaces that the release writes, so that equal states give equal bytes."""
     return _old_json(value) if spaced else dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""Sections that belong to migration itself, to be registered at their place among those of devices.
+"""The sections of migration itself, and functions that register them among those of devices.
 
 QEMU registers block migration (up to 9.0), RAM and dirty bitmaps when it starts, right after its clocks, and the
 global state last of all; so the section ids of a machine are QEMU's own. Those that are not modelled are registered
@@ -29,7 +29,7 @@ _BLOCK: Final = Span(until="9.1")
 
 
 class _Absent(IterativeDevice):
-    """A section of which nothing is modelled but the place."""
+    """A section that only takes its number, and is never sent."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,7 +59,7 @@ def register_last(registry: Registry, release: str) -> None:
 
 
 def complete_sections(registry: Registry, blocks: Mapping[str, RamBlock], release: str) -> None:
-    """Register what a board has not registered in its place: the ids differ from QEMU's then, which nobody minds."""
+    """Register what the board has not; the section ids then differ from QEMU's, which loading allows."""
     states = [entry.state for entry in registry]
     if not any(isinstance(state, RamSection) for state in states):
         register_first(registry, blocks, release)

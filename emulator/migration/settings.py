@@ -1,7 +1,7 @@
-"""Migration capabilities and parameters: which a release has, which values fit, what is said when they do not.
+"""Migration capabilities and parameters of a release: names, values that fit, and texts for those that do not.
 
 Names and defaults are data of the release. Limits and texts were seen on QEMU 5.2, 7.2, 10.0 and 11.1.
-What a capability would change and this emulator does not do is refused when it is set, never ignored.
+A capability that this emulator does not implement is refused when it is set, never ignored.
 """
 
 from __future__ import annotations

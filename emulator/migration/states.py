@@ -3,8 +3,7 @@
 1. `TABLE` holds every change that there is: (status, event) -> next. An absent pair is an error of ours.
 2. Only `Progress.fire` changes a status, and it tells a listener of every change (the MIGRATION event).
 3. A release that has `failing` fires BREAK before FAIL; the others fire only FAIL.
-4. Postcopy, recovery and COLO have their names here (QMP's `MigrationStatus`) and no rows yet: rows are all that
-   they will need. A status belongs to the migration, never to one of its channels.
+4. Postcopy, recovery and COLO have names here (QMP's `MigrationStatus`) but no rows yet. A status belongs to the migration, never to one of its channels.
 """
 
 from __future__ import annotations

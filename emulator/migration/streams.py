@@ -1,9 +1,9 @@
 """The two ends of a stream over a channel: buffered output with a rate limit, buffered input.
 
-1. Output is collected and written in large pieces; nothing is written behind a caller's back after an error.
-2. Input holds at most one buffer of bytes ahead of the reader; a reader that asks for more gets what has arrived.
-3. `Input` is a `vmstate` Source, so that device sections are loaded straight from it; memory is read from its
-   buffer without copies in between.
+1. `Output` collects bytes and writes them in large pieces; after an error it writes nothing.
+2. `Input` holds at most one buffer of bytes ahead of the reader; a reader that asks for more gets what has arrived.
+3. `Input` is a `vmstate` Source: device sections load directly from it, and memory comes from its buffer without
+   copies in between.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ CHUNK: Final = 1 << 20  # bytes that are collected before they are written, and 
 
 
 class Writable(Protocol):
-    """What an output writes to."""
+    """The target of an output."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of `data`."""
 
 
 class Readable(Protocol):
-    """What an input reads from."""
+    """The origin of an input."""
 
     def read_into(self, view: memoryview) -> int:
         """Read what is there, at least one byte; 0 at the end."""
@@ -53,7 +53,7 @@ class Output:
     """A stream that is being written; `offset` counts its bytes, those that are still collected included.
 
     `allowed` is the offset at which an iterative device must stop for now (the rate limit); None is no limit.
-    While `holding`, everything is collected: for the short time in which the machine is locked, and nobody may wait.
+    While `holding`, the output collects everything: the machine is locked for that short time, and writing must not block.
     """
 
     def __init__(self, channel: Writable) -> None:
@@ -66,7 +66,7 @@ class Output:
 
     @property
     def full(self) -> bool:
-        """Whether no more should be written for now."""
+        """Whether to write nothing further for now."""
         return self.allowed is not None and self.offset >= self.allowed
 
     def put(self, data: bytes | bytearray | memoryview) -> None:

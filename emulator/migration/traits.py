@@ -1,4 +1,4 @@
-"""How migration itself differs between releases: names with life-times, as devices have them.
+"""Differences of migration itself between releases: named traits with life-times, as devices have them.
 
 `Traits("7.2")` answers by attribute. What was seen on real QEMU was seen on 5.2, 7.2, 10.0 and 11.1; a change that
 lies between two of these and whose release is not known from QEMU's documentation is dated to the later one.
@@ -14,7 +14,7 @@ __all__ = ["TRAITS", "Span", "Traits"]
 
 
 class Span(NamedTuple):
-    """The first release that has it, and the first that has it no more; "" is no limit."""
+    """The first release that has it, and the first after that without it; "" is no limit."""
 
     since: str = ""
     until: str = ""

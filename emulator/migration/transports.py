@@ -1,4 +1,4 @@
-"""Opening what an address names: outgoing channels, and places where an incoming one arrives.
+"""Opens what an address names: outgoing channels, and listeners for incoming ones.
 
 1. What can fail at once (a command, a file, a descriptor, a socket to listen on) fails in `opened` and `listen`
    with QEMU's text; a connection is made by `connect`, which waits and can be interrupted (`emulator.migration.sockets`).
@@ -113,7 +113,7 @@ def _file(address: Address, *, writing: bool) -> Channel:
 
 
 class Arrival(Protocol):
-    """Where a stream arrives."""
+    """A listener for one stream."""
 
     def accept(self, wake: Wake) -> Channel | None:
         """The next channel, waiting for it; None when there will be none, or `wake` ended the wait."""

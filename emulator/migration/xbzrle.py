@@ -16,18 +16,18 @@ _LONGEST: Final = 2  # bytes of a length: pages have 4096
 def decode_page(encoded: bytes, old: bytes) -> bytes | None:
     """`old` with the differences applied; None when they do not fit."""
     page = bytearray(old)
-    at = place = 0
+    at = offset = 0
     fresh = False
     while at < len(encoded):
         length, at = _length(encoded, at)
-        if length is None or place + length > len(page) or (not length and (fresh or at > _LONGEST)):
+        if length is None or offset + length > len(page) or (not length and (fresh or at > _LONGEST)):
             return None
         if fresh:
             if at + length > len(encoded):
                 return None
-            page[place : place + length] = encoded[at : at + length]
+            page[offset : offset + length] = encoded[at : at + length]
             at += length
-        place += length
+        offset += length
         fresh = not fresh
     return bytes(page)
 

@@ -1,4 +1,4 @@
-"""What a command line asks for, as records; made by `emulator.options.parse.parse`, read by everybody."""
+"""The records of a command line. `emulator.options.parse.parse` makes them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Workload(Record):
 
 
 class Options(Record):
-    """What was asked for; see the module."""
+    """Everything that a command line asks for."""
 
     release: str = DEFAULT_RELEASE
     release_file: str = ""

@@ -42,7 +42,7 @@ class Parser:
         self.lists: dict[str, list[Any]] = {name: [] for name in _LISTS}
 
     def options(self) -> Options:
-        """All that was asked for."""
+        """The finished record."""
         lists: dict[str, Any] = {name: tuple(found) for name, found in self.lists.items()}
         return Options(**self.values, **lists)
 

@@ -1,7 +1,7 @@
 """The human monitor: a few commands of it, for `human-monitor-command` and for `-monitor`.
 
-Each command is a function of the call and its one argument and returns lines; what goes wrong is a line that
-begins with ``Error: ``. Unknown commands are said to be unknown, as QEMU does. Texts: QEMU 5.2 to 11.1.
+Each command is a function of the call and its one argument and returns lines; what fails gives a line that
+begins with ``Error: ``, and an unknown command gives QEMU's line for one. Texts: QEMU 5.2 to 11.1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["HumanSession", "run"]
 
 
 def run(call: Call, line: str) -> str:
-    """What the monitor prints for one line of input."""
+    """Execute one line of input and return what the monitor prints."""
     words = line.split()
     if not words:
         return ""

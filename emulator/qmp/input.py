@@ -1,7 +1,7 @@
-"""What a monitor's client sends, as values: plain objects at once, everything else by `emulator.qmp.syntax`.
+"""Turns what a monitor's client sends into values: plain objects at once, all else by `emulator.qmp.syntax`.
 
-Nearly all that is ever sent is one whole object in one go, which JSON and QEMU read alike. The reader that
-knows QEMU's own grammar and its words for mistakes is loaded when something else comes, and stays from then on.
+Nearly every client sends one whole object at a time, which JSON and QEMU read alike. The first other input loads the
+reader that knows QEMU's own grammar and error texts; the connection uses that reader from then on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every monitor has, of whichever language: named descriptors, and methods that only QMP fills."""
+"""The base of both monitors, QMP and human: named descriptors, and methods that only QMP overrides."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""All monitors of one process: their sessions, the events they get, and how the process ends.
+"""`Server`: all monitors of one process, the events that they get, and the end of the process.
 
-`emit` may be called from any thread; events are sent on the main loop's thread, in the order in which they were
-emitted, each with the time at which that was.
+Any thread may call `emit`. The main loop's thread sends events in the order of the calls, each with the time of its
+call.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Server:
 
     @cached_property
     def snapshots(self) -> Snapshots:
-        """Where savevm puts what it saves."""
+        """The machine's snapshots, for savevm and its relatives."""
         from migmatrix.emulator.snapshots import Snapshots  # noqa: PLC0415 - few machines have any
 
         return Snapshots(self.machine)
@@ -73,7 +73,7 @@ class Server:
         backend.start()
 
     def emit(self, event: str, data: dict[str, Any] | None = None) -> None:
-        """Send an event to all who listen; from any thread."""
+        """Queue an event for all sessions; any thread may call this."""
         seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
         message: dict[str, Any] = {
             "timestamp": {"seconds": seconds, "microseconds": microseconds},
@@ -92,7 +92,7 @@ class Server:
                 session.event(message)
 
     def reset(self, reason: str, *, guest: bool = False) -> None:
-        """Reset the machine and say so; one that is stopped is then as before its first start, as in QEMU."""
+        """Reset the machine and emit RESET; a stopped machine goes back to `prelaunch`, as in QEMU."""
         if self.machine.options.no_reboot:
             self.shut_down(reason, guest=guest)
             return
@@ -102,7 +102,7 @@ class Server:
         self.emit("RESET", {"guest": guest, "reason": reason})
 
     def abandon(self) -> None:
-        """End the process with status 1 and without a word, as when an incoming stream was refused."""
+        """End the process with status 1 and no event, as QEMU does when it refuses an incoming stream."""
         self.ending = True
         self.status = 1
         self.loop.stop()

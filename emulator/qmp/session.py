@@ -2,7 +2,7 @@
 
 1. What a client may send when is the table of `emulator.qmp.states`.
 2. Every input gets exactly one answer, in order; events that a command causes are sent before its answer.
-3. File descriptors that come along wait for `getfd` or `add-fd`; those of an earlier message are closed by the next.
+3. File descriptors that come with a message wait for `getfd` or `add-fd`; the next message with some closes them.
 4. The sentences are those of QEMU's dispatcher (5.2 to 11.1).
 """
 
@@ -126,7 +126,7 @@ class Session(Monitor):
 
 
 def _indented(message: dict[str, Any]) -> str:
-    import json  # noqa: PLC0415 - for people who look
+    import json  # noqa: PLC0415 - only pretty monitors need it
 
     return json.dumps(message, indent=4)
 

@@ -3,7 +3,7 @@
 1. `TABLE` holds all that may happen: (state, cause) -> (effect, next state). `Dialogue.fire` alone changes the state.
 2. An absent pair is a mistake of the client; `REFUSALS` has QEMU's answer to each cause that can be absent.
 3. A command that fails changes no state: `check` comes before its arguments are looked at, `fire` after it succeeded.
-4. A client that goes leaves the state of a new one behind: events wait for nobody.
+4. When a client disconnects, the session goes back to negotiation, so no event is sent or kept for it.
 
 Texts: QEMU's dispatcher, 5.2 to 11.1.
 """
@@ -35,7 +35,7 @@ class Cause(StrEnum):
     NEGOTIATE_OOB = "negotiate-oob"  # the same with capability `oob`
     COMMAND = "command"  # any other command
     EXEC_OOB = "exec-oob"  # the member of a request that asks for a command out of band
-    EVENT = "event"  # the machine tells something
+    EVENT = "event"  # the machine emitted one
 
 
 class Effect(StrEnum):

@@ -1,9 +1,9 @@
-"""The table of commands: what there is, since when, with which arguments, and who does it.
+"""The table of commands: name, life-time, arguments, and the handler that executes it.
 
     @command("query-name")
     def query_name(call: Call, arguments: Arguments) -> Any: ...
 
-1. A command that a release has not is as unknown as one that never was.
+1. A command outside of its life-time is unknown, like one that never existed.
 2. Arguments are checked before a handler is called; a handler returns the ``return`` value or raises `QmpError`.
 3. Handlers run on the main loop's thread under the machine's lock.
 """
@@ -29,7 +29,7 @@ Arguments = dict[str, Any]
 
 
 class Call(NamedTuple):
-    """Who asks whom."""
+    """What a handler gets: the machine, the process's monitors, and the monitor that asks."""
 
     machine: Machine
     server: Server
@@ -91,7 +91,7 @@ def commands_of(release: str) -> dict[str, Command]:
 
 
 def find_command(name: str, release: str) -> Command | None:
-    """One of them, without loading the topics that come after its own."""
+    """The command `name` if `release` has it; loads topics only until one has it."""
     from migmatrix.emulator.qmp.commands import load  # noqa: PLC0415 - as above
 
     if name not in COMMANDS:

@@ -1,4 +1,4 @@
-"""What a PC keeps of its ACPI tables beside the blocks themselves: whether firmware has fetched them.
+"""Whether firmware has fetched the ACPI tables: the only state that a PC keeps of them beside their blocks.
 
 Source: section ``acpi_build`` in the VM descriptions of QEMU 5.2 to 11.1.
 """

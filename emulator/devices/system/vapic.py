@@ -1,4 +1,4 @@
-"""What a PC keeps for guests that set their task priority by memory accesses: `kvmvapic`, section ``kvm-tpr-opt``.
+"""`kvmvapic`, section ``kvm-tpr-opt``: serves guests that set their task priority by memory accesses.
 
 QEMU makes it with the first local APIC, under TCG too; it is all zero until a guest's option ROM has run.
 

@@ -1,4 +1,4 @@
-"""Negotiation, version, names, and what else says who this is."""
+"""Negotiation, version, names, and other commands that identify the emulator."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def query_uuid(call: Call, _: Arguments) -> Any:
 
 @command("query-kvm")
 def query_kvm(_: Call, __: Arguments) -> Any:
-    """There is none."""
+    """KVM is absent."""
     return {"enabled": False, "present": False}
 
 

@@ -206,15 +206,15 @@ def _location(path: str) -> tuple[int, int, int] | None:
     return int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
 
 
-def _function_row(name: str, place: tuple[int, int, int], config: bytes) -> dict[str, Any]:
+def _function_row(name: str, address: tuple[int, int, int], config: bytes) -> dict[str, Any]:
     def word(at: int) -> int:
         return int.from_bytes(config[at : at + 2], "little")
 
     return {
         "irq_pin": config[0x3D],
-        "bus": place[0],
+        "bus": address[0],
         "qdev_id": name,
-        "slot": place[1],
+        "slot": address[1],
         "class_info": {"class": word(0x0A)},
         "id": {
             "device": word(2),
@@ -222,6 +222,6 @@ def _function_row(name: str, place: tuple[int, int, int], config: bytes) -> dict
             "subsystem": word(0x2E),
             "subsystem-vendor": word(0x2C),
         },
-        "function": place[2],
+        "function": address[2],
         "regions": [],
     }

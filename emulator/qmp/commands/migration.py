@@ -174,7 +174,7 @@ def query_migrate_parameters(call: Call, _: Arguments) -> Any:
 
 @command("query-migrate")
 def query_migrate(call: Call, _: Arguments) -> Any:
-    """What is and was sent."""
+    """Status and figures of the last migration."""
     return call.machine.migration.query()
 
 
