@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.main import main
 from migmatrix.emulator.options.keyvalue import Malformed, pairs, size
 from migmatrix.emulator.options.parse import Chardev, DeviceOption, Smp, Workload, parse
 from migmatrix.emulator.release import open_release
@@ -162,6 +163,13 @@ def test_machine_properties_device_forms_and_workload() -> None:
 )  # fmt: skip
 def test_help(words: str, topic: str) -> None:
     assert parse(words.split()).help == topic
+
+
+def test_the_usage_names_a_command_that_starts_the_emulator(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-help"]) == 0
+    usage = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("usage:"))
+    _, command = usage.split(" -m ")
+    assert f"{command.split()[0]}.main" == main.__module__
 
 
 KEYS = st.text("abcdefgh-", min_size=1, max_size=6).filter(lambda key: not key.startswith("-"))
