@@ -22,6 +22,7 @@ from migmatrix.emulator.start.jsontext import dumps
 if TYPE_CHECKING:
     from migmatrix.emulator.chardev import Backend
     from migmatrix.emulator.qmp.server import Server
+    from migmatrix.emulator.qmp.states import CauseName
     from migmatrix.emulator.qmp.table import Command
 
 __all__ = ["Session"]
@@ -42,13 +43,13 @@ class Session(Monitor):
         self._input = Input(server.release)
         backend.on_open, backend.on_data, backend.on_close = self._open, self._data, self._close
 
-    def _react(self, cause: Cause, message: dict[str, Any] | None = None) -> None:
+    def _react(self, cause: CauseName, message: dict[str, Any] | None = None) -> None:
         effect = self._dialogue.fire(cause)
-        if effect is Effect.GREET:
+        if effect == Effect.GREET:
             self._greet()
-        elif effect is Effect.FORGET:
+        elif effect == Effect.FORGET:
             self._forget()
-        elif effect is Effect.SEND and message is not None:
+        elif effect == Effect.SEND and message is not None:
             self._send(message)
 
     def _open(self) -> None:

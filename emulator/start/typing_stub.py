@@ -2,8 +2,8 @@
 
 `emulator.start.packing` packs it under that name. Importing the real module takes a quarter of the time that an
 emulator needs to start, and nothing looks at annotations there. Here is what the emulator uses of `typing` at run
-time; any other name comes from the real module, and only the clock shows the difference. Unpacked emulators, tests
-and type checkers never load this file.
+time; any other name comes from the real module, and only the clock shows the difference. An unpacked emulator never
+loads this file.
 """
 
 from __future__ import annotations

@@ -21,11 +21,13 @@ from migmatrix.emulator.chardev import Backend
 from migmatrix.emulator.loop import Loop
 from migmatrix.emulator.options.records import Chardev
 from migmatrix.emulator.qmp.server import Server
-from migmatrix.emulator.qmp.states import REFUSALS, TABLE, Cause, Effect, State
+from migmatrix.emulator.qmp.states import CAUSES, REFUSALS, STATES, TABLE, Cause, Effect, State
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from migmatrix.emulator.qmp.states import CauseName, StateName
 
 DATA = json.loads((Path(__file__).parents[2] / "data" / "qmp-answers.json").read_text())
 ARGUMENTS = [
@@ -100,8 +102,12 @@ def wire() -> Iterator[Wire]:
 
 NEGOTIATE = '{"execute": "qmp_capabilities"}'
 NEGOTIATE_OOB = '{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}'
-TO_STATE = {State.NEGOTIATION: "", State.COMMANDS: NEGOTIATE, State.URGENT: NEGOTIATE_OOB}
-REQUESTS = {
+TO_STATE: dict[StateName, str] = {
+    State.NEGOTIATION: "",
+    State.COMMANDS: NEGOTIATE,
+    State.URGENT: NEGOTIATE_OOB,
+}
+REQUESTS: dict[CauseName, str] = {
     Cause.NEGOTIATE: NEGOTIATE,
     Cause.NEGOTIATE_OOB: NEGOTIATE_OOB,
     Cause.COMMAND: '{"execute": "query-status"}',
@@ -109,13 +115,13 @@ REQUESTS = {
 }
 
 
-def cause_it(wire: Wire, cause: Cause) -> list[Any]:
+def cause_it(wire: Wire, cause: CauseName) -> list[Any]:
     """What the client is sent."""
     if cause in REQUESTS:
         wire.ask(REQUESTS[cause])
-    elif cause is Cause.CONNECT:
+    elif cause == Cause.CONNECT:
         wire.on_open()
-    elif cause is Cause.DISCONNECT:
+    elif cause == Cause.DISCONNECT:
         wire.on_close()
     else:
         session = wire.on_data.__self__  # type: ignore[attr-defined]  # a bound method: the session's
@@ -124,7 +130,7 @@ def cause_it(wire: Wire, cause: Cause) -> list[Any]:
     return wire.take()
 
 
-def state_of(wire: Wire) -> State:
+def state_of(wire: Wire) -> StateName:
     """The state, as a client can find it out."""
     wire.ask('{"exec-oob": 1}')
     wire.ask('{"execute": "query-name"}')
@@ -134,34 +140,36 @@ def state_of(wire: Wire) -> State:
     return State.COMMANDS if urgent == REFUSALS[Cause.EXEC_OOB][1] else State.URGENT
 
 
-@pytest.mark.parametrize(("state", "cause"), list(itertools.product(State, Cause)))
-def test_a_session_does_what_the_table_says_in_every_state(wire: Wire, state: State, cause: Cause) -> None:
+@pytest.mark.parametrize(("state", "cause"), list(itertools.product(STATES, CAUSES)))
+def test_a_session_does_what_the_table_says_in_every_state(
+    wire: Wire, state: StateName, cause: CauseName
+) -> None:
     if TO_STATE[state]:
         wire.ask(TO_STATE[state])
         wire.take()
-    assert state_of(wire) is state
+    assert state_of(wire) == state
     sent = cause_it(wire, cause)
     if (state, cause) not in TABLE:
         class_, desc = REFUSALS[cause]
         assert sent == [{"error": {"class": class_, "desc": desc}}]
-        assert state_of(wire) is state
+        assert state_of(wire) == state
         return
     effect, after = TABLE[state, cause]
     words = [next(iter(message)) for message in sent]
     assert words == {
         Effect.GREET: ["QMP"], Effect.SEND: ["timestamp"], Effect.EXECUTE: ["return"]
-    }.get(effect, []) or (cause is Cause.EXEC_OOB and "migrate-pause" in sent[0]["error"]["desc"])  # fmt: skip
-    assert state_of(wire) is after
+    }.get(effect, []) or (cause == Cause.EXEC_OOB and "migrate-pause" in sent[0]["error"]["desc"])  # fmt: skip
+    assert state_of(wire) == after
 
 
 def test_only_what_a_client_sends_can_be_refused() -> None:
-    absent = {cause for state, cause in itertools.product(State, Cause) if (state, cause) not in TABLE}
+    absent = {cause for state, cause in itertools.product(STATES, CAUSES) if (state, cause) not in TABLE}
     assert absent == set(REFUSALS) == set(REQUESTS)
 
 
 def test_a_negotiation_that_fails_can_be_tried_again(wire: Wire) -> None:
     wire.ask('{"execute": "qmp_capabilities", "arguments": {"enable": ["nonsense"]}}')
     assert "error" in wire.take()[0]
-    assert state_of(wire) is State.NEGOTIATION
+    assert state_of(wire) == State.NEGOTIATION
     wire.ask(NEGOTIATE)
     assert wire.take() == [{"return": {}}]
