@@ -1,11 +1,11 @@
 """The guest's virtual clock: nanoseconds that pass only while the guest runs.
 
-The one door to time for devices and guest programs. It reads the host's clock through a function it is given, so
-a test can say what time it is.
+Devices and guest programs read time here and nowhere else. The constructor takes the host's clock as a function, so
+a test can set the time.
 
-1. A stopped clock stands; `start` and `stop` may be called again without effect.
-2. `set` moves it to what a stream or a snapshot says, running or not.
-3. Timers fire in order of their time, from `fire`, which the main loop calls; never while the clock stands.
+1. `start` and `stop` have no effect when called again.
+2. `set` moves the clock to the time of a stream or a snapshot, running or not.
+3. `fire`, which the main loop calls, fires timers in order of their time, and none while the clock is stopped.
 """
 
 from __future__ import annotations

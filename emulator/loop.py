@@ -1,8 +1,8 @@
 """The main loop: file descriptors, timers of the virtual clock, and calls from other threads.
 
-1. Everything that QMP, chardevs and guest programs do, they do on this loop's thread.
-2. Other threads reach it only by `call`, which may be used from any thread and from a signal handler's thread.
-3. `stop` ends `run` after the callback that is under way; what was called before is still done.
+1. QMP, chardevs and guest programs run on this loop's thread only.
+2. Other threads, the signal thread included, reach it by `call` only.
+3. `stop` ends `run` after the current callback; calls made before it still run.
 """
 
 from __future__ import annotations

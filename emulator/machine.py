@@ -1,6 +1,6 @@
 """The machine: release, memory, devices, sections, run state. Every other part of the emulator works on it.
 
-1. Everything that a guest or a migration can see is read and changed under `bql`.
+1. Hold `bql` to read or change anything that a guest or a migration can see.
 2. The stream has sections in the order in which their devices were made; boards are data in that order.
 3. A property's value comes from, later ones winning: the type, compat tables from the newest to the oldest,
    `-global` in the order given, `-device`.
@@ -66,7 +66,7 @@ class Machine:
 
     @property
     def migration(self) -> Migration:
-        """The machine's migration; its code is loaded when it is first asked for."""
+        """The machine's migration; the first access loads its code."""
         if self._migration is None:
             from migmatrix.emulator.migration import Migration  # noqa: PLC0415 - not needed to start
 
@@ -319,7 +319,7 @@ def _topology(release: Release, type_: MachineType, given: Smp) -> Smp:
 def build_machine(
     release: Release, options: Options, warn: Callable[[str], object] = lambda _: None
 ) -> Machine:
-    """The machine that a command line asks for, stopped; FatalError with what QEMU prints, `warn` gets its warnings."""
+    """Build the machine of a command line, stopped; FatalError with QEMU's text, and `warn` gets its warnings."""
     from migmatrix.emulator.boards import complete, populate  # noqa: PLC0415 - boards import this module
 
     machine = Machine(release, _machine_type(release, options.machine), options)

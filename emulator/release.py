@@ -60,7 +60,7 @@ class MachineType(Record):
 
 
 class Release:
-    """What one release has. `name` is the release; see `load` and `thaw` for how to get one."""
+    """One release as data, called `name`. Get one from `open_release`, `load` or `thaw`."""
 
     __slots__ = (
         "_classes",

@@ -33,17 +33,17 @@ class Snapshots:
         return f"{self._image}.{tag.replace('/', '_')}.vmstate"
 
     def save(self, tag: str) -> None:
-        """Save under `tag`, over what was there; QmpError."""
+        """Save as snapshot `tag`, replacing an earlier one; QmpError."""
         if not self._image:
             raise self._refuse("hmp-no-vmstate")
         self._machine.migration.save_snapshot(self._file(tag or "snapshot"))
 
     def load(self, tag: str) -> None:
-        """Make the machine what it was; QmpError."""
+        """Load the machine from snapshot `tag`; QmpError."""
         self._machine.migration.load_snapshot(self._existing(tag))
 
     def delete(self, tag: str) -> None:
-        """Forget a snapshot; without an image there is nothing to forget, which is no mistake."""
+        """Delete snapshot `tag`; QmpError. Without an image it does nothing, as QEMU does."""
         if self._image:
             os.unlink(self._existing(tag))  # noqa: PTH108 - pathlib is not for the start
 

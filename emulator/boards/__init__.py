@@ -29,7 +29,7 @@ def populate(machine: Machine) -> None:
 
 
 def complete(machine: Machine) -> None:
-    """The blocks that firmware reads, whose size depends on what the machine has."""
+    """Make the RAM blocks that firmware reads; their size depends on the finished machine."""
     board = machine.release.boards[machine.type.board]
     _blocks(machine, board["firmware"])
     sizes = tuple(entry.get("told", entry["size"]) for entry in board["firmware"])
@@ -76,7 +76,7 @@ def _devices(machine: Machine, entries: list[dict[str, Any]], outer: Device | No
 
 
 def _make(machine: Machine, entry: dict[str, Any], outer: Device | None) -> None:
-    """One device; what is `inside` it comes before its own section, as parts made in QEMU's `realize` do."""
+    """Make one device. Parts `inside` it register their sections before it, as parts made in QEMU's `realize` do."""
     device = machine.new(_type(machine, entry), entry.get("id", ""))
     device.tree_path = _tree_path(entry.get("qom", ""), outer)
     for name, value in entry.get("props", {}).items():
@@ -95,7 +95,7 @@ def _tree_path(name: str, outer: Device | None) -> str:
 
 
 def _type(machine: Machine, entry: dict[str, Any]) -> str:
-    """The type of an entry; ``cpu`` stands for the one that was asked for."""
+    """The type of an entry; ``cpu`` stands for the type that `cpu_type` finds."""
     name: str = entry["type"]
     return cpu_type(machine) if name == "cpu" else name
 

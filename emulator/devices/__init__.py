@@ -1,7 +1,7 @@
-"""All device types of the emulator, one or a few classes a module, found by looking.
+"""All device types of the emulator, one or a few classes in each module. `classes` finds them.
 
-A device module is any module below this package that defines subclasses of `Device`. Looking imports all of them;
-a frozen release knows the modules by name and imports only those of devices that are made.
+A device module is any module below this package that defines subclasses of `Device`. `classes` imports all of them;
+a frozen release knows the modules by name and imports only those of the devices that it makes.
 """
 
 from __future__ import annotations

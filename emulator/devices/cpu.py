@@ -172,7 +172,7 @@ class HostCpu(X86Cpu):
     properties = (Property("x-host-features", STRING, "+".join(FEATURES)),)
 
     def reset(self) -> None:
-        """With the registers of a kernel that uses what there is."""
+        """Set the registers of a kernel that uses every feature of the model."""
         super().reset()
         given = self._given()
         env = self.state.env

@@ -1,8 +1,8 @@
-"""Migration: everything that moves a machine's state. Start with `Migration` in `control`.
+"""Migration: moves a machine's state. Start with `Migration` in `control`.
 
 `outgoing` and `incoming` are the two threads; `savestate` and `loadstate` write and read a stream; `ram_save` and
-`ram_load` move memory; `handlers` says what an iterative device is; `transports` opens channels; `messages` says
-what is wrong in the words of a release; `states` and `traits` hold what happens when, and in which release.
+`ram_load` move memory; `handlers` defines iterative devices; `transports` opens channels; `messages` has the texts of
+refusals; `states` is the table of statuses, `traits` that of differences between releases.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Channel:
                 raise ChannelError(f"Unable to write to {self._noun}: {error.strerror}") from error
 
     def read_into(self, view: memoryview) -> int:
-        """Read what is there, at least one byte; 0 at the end."""
+        """Wait for at least one byte and read what has arrived; 0 at the end."""
         while True:
             try:
                 return os.readv(self._in, [view])
@@ -121,7 +121,7 @@ class Channel:
                 self._on_interrupt()
 
     def close(self) -> None:
-        """Close; twice is once. What `finish` raises is a ChannelError."""
+        """Close; a second call has no effect. ChannelError if `finish` fails."""
         with self._lock:
             if self._closed:
                 return

@@ -1,4 +1,4 @@
-"""The configuration section: what both sides must agree on before anything else is read.
+"""The configuration section: both sides must agree on it before the destination reads on.
 
 It is an ordinary description without a section header, so it is saved, described, loaded and refused by the same
 interpreter as a device. Checks in the order in which QEMU makes them.

@@ -150,11 +150,11 @@ class Migration:
         return StateReader(source, registry, self._configuration(), self.framing(), commands, self.say)
 
     def prepare_save(self) -> None:
-        """Forget what an earlier stream told of the run state."""
+        """Forget the run state that an earlier stream brought."""
         self.global_state.received = ""
 
     def may_switch(self, returns: ReturnPath | None) -> bool:
-        """Whether the destination agrees, where it is asked."""
+        """Whether the destination agrees to the switchover, or is not asked."""
         return not self._asks_for_switchover or returns is None or returns.acked
 
     @property

@@ -86,7 +86,7 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is collected; ChannelError when that fails."""
+        """Write the collected bytes; ChannelError."""
         parts, self._parts, self._held = self._parts, [], 0
         if parts:
             self._channel.write(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -95,7 +95,7 @@ class Output:
 class Input:
     """A stream that is being read. `error` is what the channel said when it failed, "" at a plain end.
 
-    `lock` is the machine's, which the reader holds: it is given up while waiting for the other side.
+    `lock` is the machine's, which the reader holds: it is released while waiting for the other side.
     """
 
     def __init__(self, channel: Readable, lock: threading.RLock | None = None) -> None:
@@ -185,9 +185,9 @@ class Input:
         return bytes(self._view[first : min(first + count, self._end)])
 
     def window(self) -> memoryview:
-        """What is here, uncopied; valid until the next read. `skip` consumes it."""
+        """The buffered bytes, uncopied; valid until the next read. `skip` consumes them."""
         return self._view[self._start : self._end]
 
     def skip(self, count: int) -> None:
-        """Consume `count` bytes of what is here."""
+        """Consume `count` buffered bytes."""
         self._start += count

@@ -1,1 +1,1 @@
-"""QEMU's command line; start from `parse.parse`. `records` is what it means, `table` which options there are."""
+"""QEMU's command line. Start with `parse.parse`; it fills the records of `records` by the options of `table`."""

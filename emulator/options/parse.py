@@ -1,9 +1,9 @@
 """QEMU's command line as records: `parse(argv)` gives `Options`, and does nothing else.
 
 Pure: no file is opened, no release is loaded. What QEMU can only know later (whether a machine, a device or a
-property exists) is left to whoever makes it. The sentences of mistakes are QEMU's (see `emulator.texts`).
+property exists) is checked when it is made. Error texts are QEMU's (see `emulator.texts`).
 
-1. The last of equal options counts, but for those that add up: devices, globals, backends, monitors.
+1. The last of equal options counts, except for options that add up: devices, globals, backends, monitors.
 2. All names of options are checked before any value, as QEMU does.
 3. An option that QEMU has and the emulator cannot honour is refused, never ignored; what is accepted without any
    effect is listed in `emulator.options.table`.

@@ -85,7 +85,7 @@ class Server:
         self.loop.call(self.deliver)
 
     def deliver(self) -> None:
-        """Send what was emitted so far; on the loop's thread."""
+        """Send all queued events; only on the loop's thread."""
         while self._events:
             message = self._events.popleft()
             for session in self.sessions:

@@ -1,6 +1,6 @@
 """One QMP connection: greeting, negotiation, then commands, one after another.
 
-1. What a client may send when is the table of `emulator.qmp.states`.
+1. The table of `emulator.qmp.states` says what a client may send in which state.
 2. Every input gets exactly one answer, in order; events that a command causes are sent before its answer.
 3. File descriptors that come with a message wait for `getfd` or `add-fd`; the next message with some closes them.
 4. The sentences are those of QEMU's dispatcher (5.2 to 11.1).

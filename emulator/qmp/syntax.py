@@ -65,7 +65,7 @@ _PREMATURE: Final = "json-end"
 
 
 class SyntaxMistake(Exception):
-    """What is wrong with the input, in the words of the release."""
+    """A mistake in the input; the text is that of the release."""
 
 
 class _Token(NamedTuple):

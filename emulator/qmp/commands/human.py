@@ -13,5 +13,5 @@ __all__: list[str] = []
 
 @command("human-monitor-command", Member("command-line", STR), Member("cpu-index", INT, optional=True))
 def human_monitor_command(call: Call, arguments: Arguments) -> Any:
-    """What the human monitor prints."""
+    """Execute a command of the human monitor and return what it prints."""
     return run(call, arguments["command-line"])

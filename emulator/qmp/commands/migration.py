@@ -90,7 +90,7 @@ def migrate_incoming(call: Call, arguments: Arguments) -> Any:
 
 @command("migrate_cancel")
 def migrate_cancel(call: Call, _: Arguments) -> Any:
-    """Stop what is being sent."""
+    """Cancel the outgoing migration."""
     call.machine.migration.cancel()
     return {}
 

@@ -97,7 +97,7 @@ def _property_row(prop: Property, release: str) -> dict[str, Any]:
 
 @command("qom-list", Member("path", STR))
 def qom_list(call: Call, arguments: Arguments) -> Any:
-    """What is below a path: the root, the machine, its containers, a device."""
+    """List what is below a path: the root, the machine, its containers, or a device."""
     path = arguments["path"].rstrip("/") or "/"
     rows = _containers(call.machine).get(path)
     if rows is None:

@@ -57,7 +57,7 @@ def snapshot_load(call: Call, arguments: Arguments) -> Any:
 
 @command("snapshot-delete", *_TAG, _DEVICES, since="6.0")
 def snapshot_delete(call: Call, arguments: Arguments) -> Any:
-    """Forget what was saved under a tag."""
+    """Delete the snapshot of a tag."""
     return _job(call, arguments, "snapshot-delete", lambda: call.server.snapshots.delete(arguments["tag"]))
 
 
