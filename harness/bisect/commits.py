@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.bisect.cells import Unbuildable
 from migmatrix.harness.bisect.records import Run, Shown
-from migmatrix.harness.builds import BuildSpec, Provider, prepare
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.builds.binary import BinarySpec
 from migmatrix.harness.builds.cachefiles import new_directory, write_atomically
 from migmatrix.harness.errors import BuildError, UserError
 from migmatrix.harness.store.legs import Claim
@@ -103,7 +104,7 @@ class CommitBuilds:
         """The build of a commit; Unbuildable when the command says so or leaves no emulator."""
         emulator = await self.emulator(point)
         name = self.commits[point].sha[:12]
-        spec = BuildSpec(name, Provider.BINARY, path=str(emulator))
+        spec = BinarySpec(id=name, path=str(emulator))
         found = await asyncio.to_thread(prepare, {name: spec}, cache=self.cache, log=self.log)
         return _of_commit(found[name], self.home(point).name)
 

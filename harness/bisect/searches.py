@@ -20,8 +20,9 @@ from migmatrix.harness.bisect.journal import Journal
 from migmatrix.harness.bisect.points import Line, lines_of, parse_path
 from migmatrix.harness.bisect.records import Rules
 from migmatrix.harness.bisect.walk import walk
-from migmatrix.harness.builds import BuildSpec, Provider, prepare
-from migmatrix.harness.builds.emulator import Bundles, Sources
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.builds.bundle import Bundles, Sources
+from migmatrix.harness.builds.emulator import EmulatorSpec
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.errors import UnusableBuild, UserError
@@ -104,7 +105,7 @@ def bisect_releases(options: CellOptions, log: Callable[[str], None]) -> list[An
     contained = (options.engine or matrix.engine) == "docker"
 
     def get(name: str) -> PreparedBuild:
-        spec = BuildSpec(name, Provider.EMULATOR, release=name, contained=contained)
+        spec = EmulatorSpec(id=name, release=name, contained=contained)
         return prepare({name: spec}, cache=cache, log=log)[name]
 
     return _along_names(options, matrix, list(Bundles(cache, Sources.installed()).get().digests), get, log)

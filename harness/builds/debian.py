@@ -12,20 +12,87 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from shutil import which
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, ClassVar
 
+from migmatrix.harness.builds.apt import debian_mirror
+from migmatrix.harness.builds.facts import PreparedBuild
+from migmatrix.harness.builds.prober import container_images
+from migmatrix.harness.builds.provider import Provider
+from migmatrix.harness.builds.recipe import DEFAULT_PACKAGE, DebianRecipe
+from migmatrix.harness.builds.spec import BuildSpec, Name
 from migmatrix.harness.errors import BuildError, EngineError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from migmatrix.harness.builds.facts import BuildFacts
     from migmatrix.harness.builds.images import Images, StoredImage
-    from migmatrix.harness.builds.recipe import DebianRecipe
+    from migmatrix.harness.builds.prober import Prober
 
-__all__ = ["REPOSITORY", "DebianImages", "Labels"]
+__all__ = ["REPOSITORY", "DebianImages", "DebianProvider", "DebianSpec", "Labels"]
 
 REPOSITORY = "migmatrix/debian"
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebianSpec(BuildSpec):
+    """A package of a Debian suite (`trixie`, `trixie-backports`)."""
+
+    provider: ClassVar[str] = "debian"
+    suite: Name
+    package: Name = DEFAULT_PACKAGE
+
+    @property
+    def recipe(self) -> DebianRecipe:
+        """How its image is made on this host."""
+        return DebianRecipe(self.suite, self.package, debian_mirror())
+
+
+class DebianProvider(Provider[DebianSpec]):
+    """Finds the image of a suite and package, or makes, probes and names one."""
+
+    spec = DebianSpec
+    contained = True
+
+    def find(self, spec: DebianSpec, prober: Prober) -> PreparedBuild | None:
+        """The build, if the engine has the image of today's recipe."""
+        with container_images() as images:
+            found = DebianImages(images, spec.recipe).find()
+            return None if found is None else self._of(images, found, spec, prober)
+
+    def get(self, spec: DebianSpec, prober: Prober) -> PreparedBuild:
+        """The build; BuildError when the package cannot be had."""
+        recipe = spec.recipe
+        with container_images() as images, prober.lock(f"debian-{recipe.tag}"):
+            making = DebianImages(images, recipe)
+            found = None if prober.refresh else making.find()
+            return self._of(images, found or _make(making, spec, prober), spec, prober)
+
+    def _of(self, images: Images, image: StoredImage, spec: DebianSpec, prober: Prober) -> PreparedBuild:
+        facts, emulator = prober.image(images, image.id, spec.id)
+        return PreparedBuild(
+            spec.id, spec.provider, self.origin(spec, facts), facts, emulator, image=image.id
+        )
+
+    def origin(self, spec: DebianSpec, facts: BuildFacts) -> str:
+        """``debian SUITE PACKAGE-VERSION``."""
+        return f"debian {spec.suite} {facts.package}".rstrip()
+
+
+def _make(making: DebianImages, spec: DebianSpec, prober: Prober) -> StoredImage:
+    """Make, probe and name an image; what is not named is removed."""
+    prober.log(f"{spec.id}: making {making.name}")
+    try:
+        root, how = making.make_root()
+        facts, emulator = prober.probe_image(making.images, root, spec.id)
+        image = making.name_root(root, version=facts.package, digest=facts.digest)
+    except BaseException:
+        making.clean_up()
+        raise
+    prober.remember(image.id, facts, emulator)
+    prober.log(f"{spec.id}: {making.name} is {facts.package}, {how}")
+    return image
 
 
 class Labels:

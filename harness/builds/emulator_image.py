@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.builds.apt import debian_mirror
+from migmatrix.harness.builds.bundle import launcher
 from migmatrix.harness.builds.cachefiles import locked
 from migmatrix.harness.builds.debian import DebianImages, Labels
-from migmatrix.harness.builds.emulator import launcher
 from migmatrix.harness.builds.recipe import DebianRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from migmatrix.harness.builds.emulator import Bundle
+    from migmatrix.harness.builds.bundle import Bundle
     from migmatrix.harness.builds.images import Images, StoredImage
 
 __all__ = ["EmulatorImages"]

@@ -1,7 +1,7 @@
 """How a root file system with one Debian emulator package is made; pure text, nothing is run here.
 
 Two ways give the same emulator and firmware files, hence the same digest: `mmdebstrap_argv` makes
-the whole root from packages, `dockerfile` adds them to a pulled base image. `recipe_digest` names
+the whole root from packages, `dockerfile` adds them to a pulled base image. `DebianRecipe.digest` names
 the content of this file that matters, so that an image made by an older recipe is made again.
 """
 
@@ -11,9 +11,9 @@ import hashlib
 import shlex
 from dataclasses import dataclass
 
-from migmatrix.harness.builds.spec import DEFAULT_PACKAGE
+__all__ = ["DEFAULT_PACKAGE", "DebianRecipe"]
 
-__all__ = ["DebianRecipe"]
+DEFAULT_PACKAGE = "qemu-system-x86"
 
 # Display and USB devices that newer suites ship outside of the emulator's own package (qxl). As an
 # apt pattern it matches nothing, without an error, in the suites that do not know the name.

@@ -1,45 +1,53 @@
-"""What the matrix says about one build: a pure record between the configuration and the providers.
+"""What the matrix says about one build: pure records between the configuration and the providers.
 
-The configuration fills it from the `builds` mapping of a matrix file and has checked its shape;
-the providers (`providers.py`) read it. It knows nothing of engines, files or YAML.
+`BuildSpec` is what all have in common; each provider derives its own in its file. A field that the matrix file may
+give carries a `Form`, from which the configuration makes its model: what is checked of a value and how mistakes are
+told is the configuration's. Knows nothing of engines, files or YAML.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, fields
+from enum import Enum, auto
+from typing import Annotated, ClassVar, Self, get_args, get_origin, get_type_hints
 
-__all__ = ["DEFAULT_PACKAGE", "BuildSpec", "Provider"]
-
-DEFAULT_PACKAGE = "qemu-system-x86"
-
-
-class Provider(StrEnum):
-    """Where the emulator of a build comes from."""
-
-    DEBIAN = "debian"  # needs `suite`
-    IMAGE = "image"  # needs `image`; `binary` names the emulator inside it
-    BINARY = "binary"  # needs `path`
-    EMULATOR = "emulator"  # needs `release`: the reference emulator
+__all__ = ["BuildSpec", "FileName", "Form", "Name", "Text", "forms"]
 
 
-@dataclass(frozen=True, slots=True)
+class Form(Enum):
+    """What the text of a field looks like in the matrix file."""
+
+    NAME = auto()  # a name as builds and profiles have: letters, digits and . _ + : @ -
+    TEXT = auto()  # any text
+    FILE = auto()  # a path; a relative one is relative to the matrix file
+
+
+Name = Annotated[str, Form.NAME]
+Text = Annotated[str, Form.TEXT]
+FileName = Annotated[str, Form.FILE]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
-    """One entry of `builds`; fields that a provider does not use are empty.
+    """One entry of `builds`; `args` are added to every command line of the build."""
 
-    `suite` is a Debian suite (`trixie`, `trixie-backports`), `image` an engine's image reference,
-    `path` an emulator on this host, `binary` the emulator's path or name inside an image (empty:
-    the provider's default), `release` one of the reference emulator's, which runs in a container
-    when it is `contained`. `args` are added to every command line of the build.
-    """
+    provider: ClassVar[str]
 
     id: str
-    provider: Provider
-    suite: str = ""
-    package: str = DEFAULT_PACKAGE
-    image: str = ""
-    path: str = ""
-    binary: str = ""
-    release: str = ""
-    contained: bool = False
     args: tuple[str, ...] = ()
+
+    def placed(self, *, contained: bool) -> Self:
+        """The same, to be run in a container or as a process, where its provider leaves the choice."""
+        del contained
+        return self
+
+
+def forms(spec: type[BuildSpec]) -> dict[str, Form]:
+    """The fields that a matrix file may give, in order, and what they look like."""
+    hints = get_type_hints(spec, include_extras=True)
+    found = {field.name: hints[field.name] for field in fields(spec)}
+    return {
+        name: form
+        for name, hint in found.items()
+        if get_origin(hint) is Annotated and isinstance(form := get_args(hint)[1], Form)
+    }

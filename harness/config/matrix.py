@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from migmatrix.harness.builds.spec import BuildSpec, Provider
+from migmatrix.harness.builds.providers import PROVIDERS
+from migmatrix.harness.builds.spec import BuildSpec, Form, forms
 from migmatrix.harness.config.nodes import Document, Loc, read_document
 from migmatrix.harness.config.records import Name, did_you_mean, validate
 from migmatrix.harness.config.schema import (
@@ -161,10 +162,10 @@ class _Loader:
     def _builds(self) -> Iterable[tuple[str, BuildSpec]]:
         for id_, build in self._spec.builds.items():
             self._where["builds", id_] = self._document.key_position(("builds", id_))
-            fields = build.model_dump(exclude={"provider", "explicit"})
-            if "path" in fields:
-                fields["path"] = str(self._path.parent / fields["path"])
-            yield id_, BuildSpec(id_, Provider(build.provider), **fields)
+            given = build.model_dump(exclude={"explicit"})
+            kind = PROVIDERS[given.pop("provider")].spec
+            files = [name for name, form in forms(kind).items() if form is Form.FILE]
+            yield id_, kind(id=id_, **given | {name: str(self._path.parent / given[name]) for name in files})
 
     def _machines(self) -> Iterable[MachineRule]:
         for index, machine in enumerate(self._spec.machines):

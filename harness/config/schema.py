@@ -8,13 +8,28 @@ The formats are described for users in docs/matrix.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    create_model,
+    model_validator,
+)
 
-from migmatrix.harness.builds.spec import DEFAULT_PACKAGE
+from migmatrix.harness.builds.providers import PROVIDERS
+from migmatrix.harness.builds.spec import BuildSpec, Form, forms
 from migmatrix.harness.config.records import Count, Date, Flag, Name, Record, Seconds, Text, mistake
 from migmatrix.harness.model import Stage  # noqa: TC001 - pydantic reads the annotations
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 __all__ = [
     "Build",
@@ -44,44 +59,46 @@ TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
 POSTCOPY_TRANSPORTS = ("tcp", "unix", "fd")  # postcopy needs a way back, which exec and file have not
 
 
-class _BuildBase(Record):
+class BuildEntry(Record):
     """What every provider takes. An `explicit` build takes part in explicit paths only."""
 
     args: Args = ()
     explicit: Flag = False
 
 
-class DebianBuild(_BuildBase):
-    """A package of a Debian suite."""
-
-    provider: Literal["debian"]
-    suite: Name
-    package: Name = DEFAULT_PACKAGE
+_FORMS: Mapping[Form, Any] = {Form.NAME: Name, Form.TEXT: Text, Form.FILE: Text}
 
 
-class ImageBuild(_BuildBase):
-    """An emulator inside a container image."""
-
-    provider: Literal["image"]
-    image: Text
-    binary: Text = ""
-
-
-class BinaryBuild(_BuildBase):
-    """An emulator on this host; a relative path is relative to the matrix file."""
-
-    provider: Literal["binary"]
-    path: Text
-
-
-class EmulatorBuild(_BuildBase):
-    """A release of the reference emulator."""
-
-    provider: Literal["emulator"]
-    release: Text
+def _model(name: str, spec: type[BuildSpec]) -> type[BuildEntry]:
+    """The model of one provider's entries: its spec's fields that have a form, checked as the form asks."""
+    defaults = {field.name: field.default for field in fields(spec)}
+    given: dict[str, Any] = {
+        key: (_FORMS[form], ... if defaults[key] is MISSING else defaults[key])
+        for key, form in forms(spec).items()
+    }
+    return create_model(
+        f"{name.capitalize()}Build",
+        __base__=BuildEntry,
+        __doc__=spec.__doc__,
+        provider=(_only(name), ...),
+        **given,
+    )
 
 
-Build = Annotated[DebianBuild | ImageBuild | BinaryBuild | EmulatorBuild, Field(discriminator="provider")]
+def _only(word: str) -> Any:
+    """The type of one word."""
+    return Literal[word]
+
+
+class _OfItsProvider:
+    """Has pydantic check an entry by the model of the provider that it names."""
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        models = tuple(_model(name, provider.spec) for name, provider in PROVIDERS.items())
+        return handler.generate_schema(Annotated[Union[models], Field(discriminator="provider")])  # noqa: UP007 - made at run time
+
+
+Build = Annotated[BuildEntry, _OfItsProvider()]
 
 
 class Common(Record):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.builds import is_reference
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.mutate.records import Fate
 from migmatrix.harness.releases import version_key
@@ -138,7 +139,7 @@ async def _with_driver(
         return replace(mutant, hint="only a live mode with the capability that it is about can show it")
     for profile in suspect.profiles:
         bout = _Bout(runner, suspect, starts[profile], (_DRIVER,))
-        if runner.builds[suspect.build].provider != "emulator":
+        if not is_reference(runner.builds[suspect.build]):
             break
         caught = await bout.noticed()
         if caught is not None:

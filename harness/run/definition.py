@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from migmatrix.harness.builds import BuildSpec, prepare
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.builds.providers import spec_from_json, spec_to_json
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.model import Guest, Mode, Profile, Stage  # noqa: TC001 - pydantic reads the annotations
@@ -20,7 +21,7 @@ from migmatrix.harness.model import Guest, Mode, Profile, Stage  # noqa: TC001 -
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.builds import BuildSpec, PreparedBuild
     from migmatrix.harness.config import Matrix
     from migmatrix.harness.store import RunStore
 
@@ -31,7 +32,7 @@ __all__ = ["Origin", "definition"]
 class _Definition:
     """What is kept in the run's meta table under `definition`."""
 
-    builds: tuple[BuildSpec, ...]
+    builds: tuple[dict[str, Any], ...]  # `spec_to_json`
     profiles: tuple[Profile, ...]
     modes: tuple[Mode, ...]
     guests: tuple[Guest, ...]
@@ -50,7 +51,7 @@ def definition(matrix: Matrix, builds: Mapping[str, BuildSpec]) -> Any:
 
 def _of_matrix(matrix: Matrix, builds: Mapping[str, BuildSpec]) -> _Definition:
     return _Definition(
-        builds=tuple(builds.values()),
+        builds=tuple(map(spec_to_json, builds.values())),
         profiles=matrix.profiles,
         modes=matrix.modes,
         guests=matrix.guests,
@@ -82,7 +83,8 @@ class Origin:
         """Make the run's builds ready; UserError when they are not the ones of the run, or not to be had."""
         meta = run.meta()
         found = _read(meta, file)
-        builds = prepare({spec.id: spec for spec in found.builds}, cache=cache, log=log)
+        specs = map(spec_from_json, found.builds)
+        builds = prepare({spec.id: spec for spec in specs}, cache=cache, log=log)
         for row in meta["builds"]:
             _refuse_another(builds, row)
         return cls._with(found, builds)

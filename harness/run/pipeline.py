@@ -11,7 +11,7 @@ import os
 import platform
 import signal
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from stamina.instrumentation import set_on_retry_hooks
 
 from migmatrix.harness import __version__
-from migmatrix.harness.builds import Provider, lookup, prepare
+from migmatrix.harness.builds import lookup, prepare, provider_of
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.engines.workspace import abandoned
@@ -115,13 +115,9 @@ def engine_specs(matrix: Matrix, engine: EngineName | None) -> dict[str, BuildSp
     That is the one of the command line, else of the matrix, else the one that the other builds run in: live
     transports over a network do not lead from a container to a process.
     """
-    images = {Provider.DEBIAN, Provider.IMAGE}
-    others = "docker" if any(spec.provider in images for spec in matrix.builds.values()) else "process"
+    others = "docker" if any(provider_of(spec).contained for spec in matrix.builds.values()) else "process"
     contained = (engine or matrix.engine or others) == "docker"
-    return {
-        id_: replace(spec, contained=contained) if spec.provider is Provider.EMULATOR else spec
-        for id_, spec in matrix.builds.items()
-    }
+    return {id_: spec.placed(contained=contained) for id_, spec in matrix.builds.items()}
 
 
 def _prepared(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from guests import Guest, contained, emulated
 
-from migmatrix.harness.builds.emulator import Bundles, Sources
+from migmatrix.harness.builds.bundle import Bundles, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable

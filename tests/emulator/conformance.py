@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import fake_qemu
 import pytest
 from debian import debian_build
 from qmp_side import Side
 
-from migmatrix.harness.builds import BuildSpec, Provider, prepare
+from migmatrix.harness.builds import BuildSpec, prepare
+from migmatrix.harness.builds.binary import BinarySpec
+from migmatrix.harness.builds.emulator import EmulatorSpec
 from migmatrix.harness.engines import Engines, Workspace
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def make(name: str, directory: Path) -> Implementation:
     kind, _, release = name.partition("-")
     if kind == "qemu":
         return Implementation(debian_build(name))
-    spec: dict[str, Any] = {"provider": Provider.EMULATOR, "release": release}
+    spec: BuildSpec = EmulatorSpec(id=name, release=release)
     if kind == "fake":
-        spec = {"provider": Provider.BINARY, "path": str(fake_qemu.install(directory, "7.2.0"))}
-    return Implementation(prepare({name: BuildSpec(name, **spec)}, cache=directory, log=print)[name])
+        spec = BinarySpec(id=name, path=str(fake_qemu.install(directory, "7.2.0")))
+    return Implementation(prepare({name: spec}, cache=directory, log=print)[name])

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from migmatrix.harness.builds import BuildSpec, Provider, lookup, prepare
-from migmatrix.harness.builds.emulator import Bundle, Bundles, Sources
+from migmatrix.harness.builds import BuildSpec, lookup, prepare
+from migmatrix.harness.builds.bundle import Bundle, Bundles, Sources
+from migmatrix.harness.builds.emulator import EmulatorSpec
 from migmatrix.harness.errors import BuildError, ConfigError, UnusableBuild
 from migmatrix.harness.run.pipeline import prepare_builds
 
@@ -178,7 +179,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec(release: str, *args: str, contained: bool = False) -> dict[str, BuildSpec]:
-    return {"b": BuildSpec("b", Provider.EMULATOR, release=release, args=args, contained=contained)}
+    return {"b": EmulatorSpec(id="b", release=release, args=args, contained=contained)}
 
 
 def test_a_release_is_a_build_that_says_what_it_knows(cache: Path) -> None:

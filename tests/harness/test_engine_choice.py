@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from migmatrix.harness.builds.emulator import EmulatorSpec
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.run.pipeline import engine_specs
 
@@ -25,8 +26,10 @@ def contained(directory: Path, lines: list[str], engine: str, option: EngineName
         f"builds:\n{text}machines: [pc-q35-7.2]\nprofiles: {{define: {{p: {{args: []}}}}}}\n{engine}"
     )
     specs = engine_specs(load_matrix(path), option)
-    assert not any(spec.contained for id_, spec in specs.items() if id_ != "emu")
-    return specs["emu"].contained
+    assert not any(isinstance(spec, EmulatorSpec) for id_, spec in specs.items() if id_ != "emu")
+    emulator = specs["emu"]
+    assert isinstance(emulator, EmulatorSpec)
+    return emulator.contained
 
 
 @pytest.mark.parametrize(

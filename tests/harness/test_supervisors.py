@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lab import wait_until
 
-from migmatrix.harness.builds.emulator import Bundle, Bundles, Sources
+from migmatrix.harness.builds.bundle import Bundle, Bundles, Sources
 from migmatrix.harness.engines.supervised import SUPERVISOR
 
 if TYPE_CHECKING:

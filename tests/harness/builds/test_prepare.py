@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from migmatrix.harness.builds import BuildSpec, PreparedBuild, Provider, lookup, prepare
-from migmatrix.harness.builds.debian import Labels, _output
+from migmatrix.harness.builds import BuildSpec, PreparedBuild, lookup, prepare
+from migmatrix.harness.builds.binary import BinarySpec
+from migmatrix.harness.builds.debian import DebianSpec, Labels, _output
+from migmatrix.harness.builds.image import ImageSpec
 from migmatrix.harness.builds.images import Images
 from migmatrix.harness.errors import BuildError, EngineError, UserError
 
@@ -59,7 +61,7 @@ def emulator(tmp_path: Path) -> Path:
 
 
 def binary(id_: str, path: Path | str, *args: str) -> dict[str, BuildSpec]:
-    return {id_: BuildSpec(id_, Provider.BINARY, path=str(path), args=args)}
+    return {id_: BinarySpec(id=id_, path=str(path), args=args)}
 
 
 def test_local_binary(tmp_path: Path, emulator: Path) -> None:
@@ -121,7 +123,7 @@ def test_binary_that_is_no_emulator(tmp_path: Path) -> None:
 def test_engine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(EngineError, match="cannot reach the container engine"):
-        prepare({"a": BuildSpec("a", Provider.IMAGE, image="x")}, cache=tmp_path)
+        prepare({"a": ImageSpec(id="a", image="x")}, cache=tmp_path)
     gc.collect()
 
 
@@ -144,7 +146,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def debian(cache: Path, container_engine: docker.DockerClient) -> PreparedBuild:  # noqa: ARG001 - it must be there
-    return prepare({"a": BuildSpec("a", Provider.DEBIAN, suite=SUITE)}, cache=cache)["a"]
+    return prepare({"a": DebianSpec(id="a", suite=SUITE)}, cache=cache)["a"]
 
 
 @pytest.fixture
@@ -161,8 +163,8 @@ def derived(debian: PreparedBuild) -> Iterator[str]:
 @pytest.mark.slow
 def test_debian_image_is_labelled_and_found_again(debian: PreparedBuild, cache: Path) -> None:
     specs = {
-        "b": BuildSpec("b", Provider.DEBIAN, suite=SUITE),
-        "c": BuildSpec("c", Provider.DEBIAN, suite=SUITE, args=("-global", "x=y")),
+        "b": DebianSpec(id="b", suite=SUITE),
+        "c": DebianSpec(id="c", suite=SUITE, args=("-global", "x=y")),
     }
     again = prepare(specs, cache=cache, log=pytest.fail)
     assert again == lookup(specs, cache=cache, log=pytest.fail)
@@ -190,7 +192,7 @@ def test_debian_build_says_what_it_can_do(debian: PreparedBuild) -> None:
 def test_image_without_sha256sum_has_the_same_digest(
     debian: PreparedBuild, derived: str, cache: Path
 ) -> None:
-    build = prepare({"i": BuildSpec("i", Provider.IMAGE, image=derived)}, cache=cache)["i"]
+    build = prepare({"i": ImageSpec(id="i", image=derived)}, cache=cache)["i"]
     assert build.facts == debian.facts
     assert build.image != debian.image
 
@@ -199,8 +201,8 @@ def test_image_without_sha256sum_has_the_same_digest(
 @pytest.mark.slow
 def test_missing_image_and_missing_emulator_are_named(debian: PreparedBuild, cache: Path) -> None:
     with pytest.raises(UserError, match="build 'i': there is no image 'migmatrix-test/none:1'"):
-        prepare({"i": BuildSpec("i", Provider.IMAGE, image="migmatrix-test/none:1")}, cache=cache)
-    spec = BuildSpec("i", Provider.IMAGE, image=debian.image, binary="qemu-system-none")
+        prepare({"i": ImageSpec(id="i", image="migmatrix-test/none:1")}, cache=cache)
+    spec = ImageSpec(id="i", image=debian.image, binary="qemu-system-none")
     with pytest.raises(UserError, match="build 'i': there is no emulator 'qemu-system-none'"):
         prepare({"i": spec}, cache=cache)
 
@@ -223,7 +225,7 @@ def test_interrupted_import_leaves_nothing() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("container_engine")
 def test_suite_that_is_not_there_is_a_build_error(cache: Path) -> None:
-    specs = {"n": BuildSpec("n", Provider.DEBIAN, suite="nosuchsuite")}
+    specs = {"n": DebianSpec(id="n", suite="nosuchsuite")}
     with pytest.raises(BuildError, match="'mmdebstrap' failed"):
         prepare(specs, cache=cache)
     assert lookup(specs, cache=cache) == {"n": None}

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migmatrix.harness.builds.spec import BuildSpec, Provider
+from migmatrix.harness.builds.binary import BinarySpec
+from migmatrix.harness.builds.debian import DebianSpec
+from migmatrix.harness.builds.emulator import EmulatorSpec
+from migmatrix.harness.builds.image import ImageSpec
 from migmatrix.harness.config import ChainRule, MachineRule, Matrix, PathRule, load_matrix
 from migmatrix.harness.config.nodes import parse_document
 from migmatrix.harness.errors import ConfigError
@@ -63,11 +66,11 @@ def matrix(tmp_path: Path) -> Matrix:
 
 def test_builds(matrix: Matrix, tmp_path: Path) -> None:
     assert list(matrix.builds.values()) == [
-        BuildSpec("qemu-5.2", Provider.DEBIAN, suite="bullseye"),
-        BuildSpec("aer", Provider.DEBIAN, suite="trixie", package="p", args=("-global", "a.b=on")),
-        BuildSpec("mine", Provider.BINARY, path=str(tmp_path / "bin/qemu")),
-        BuildSpec("img", Provider.IMAGE, image="name:tag", binary="qemu-kvm"),
-        BuildSpec("emu", Provider.EMULATOR, release="8.0"),
+        DebianSpec(id="qemu-5.2", suite="bullseye"),
+        DebianSpec(id="aer", suite="trixie", package="p", args=("-global", "a.b=on")),
+        BinarySpec(id="mine", path=str(tmp_path / "bin/qemu")),
+        ImageSpec(id="img", image="name:tag", binary="qemu-kvm"),
+        EmulatorSpec(id="emu", release="8.0"),
     ]
     assert matrix.explicit_builds == {"aer"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
+from migmatrix.harness.builds.debian import DebianSpec
 from migmatrix.harness.builds.facts import BuildFacts, MachineType, PreparedBuild
-from migmatrix.harness.builds.spec import BuildSpec, Provider
 from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
 from migmatrix.harness.model import Guest, Mode, Profile
 from migmatrix.harness.plan import Plan, make_plan
@@ -46,7 +46,7 @@ def matrix_of(builds: dict[str, PreparedBuild], **changes: object) -> Matrix:
     """All pairs and no chains of one machine and two profiles, as changed."""
     fields: dict[str, object] = {
         "file": Path("matrix.yaml"),
-        "builds": MappingProxyType({id_: BuildSpec(id_, Provider.DEBIAN, "suite") for id_ in builds}),
+        "builds": MappingProxyType({id_: DebianSpec(id=id_, suite="suite") for id_ in builds}),
         "machines": (MachineRule(name="pc-q35-5.2"),),
         "profiles": (
             Profile("nic", ("-device", "e1000e")),
