@@ -1,4 +1,4 @@
-"""Files and directories of the build cache: written whole or not at all, locks, and plain errors for bad places."""
+"""Files and directories of the build cache: written whole or not at all, locks, and plain errors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from migmatrix.harness.errors import StoreError, UserError
+from migmatrix.harness.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +20,15 @@ __all__ = ["locked", "new_directory", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write by way of a temporary file beside `path`, so that a reader sees all of it or none."""
-    with _place(path.parent):
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(path)
+    """Write a file of the cache so that a reader sees all of it or none; its directory is made."""
+    with _writable(path.parent):
+        write_whole(path, data)
 
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """An empty directory that becomes `path` when the block ends well, and is removed otherwise."""
-    with _place(path.parent):
+    with _writable(path.parent):
         made = Path(tempfile.mkdtemp(dir=path.parent, prefix=".new-"))
         try:
             yield made
@@ -43,7 +42,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path` against other threads and processes; waits as long as it takes."""
-    with _place(path.parent):
+    with _writable(path.parent):
         lock = FileLock(path, thread_local=False)
         lock.acquire()
     try:
@@ -53,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _place(directory: Path) -> Iterator[None]:
+def _writable(directory: Path) -> Iterator[None]:
     """Make the directory; UserError when it cannot be written to, StoreError when the disk cannot."""
     try:
         directory.mkdir(parents=True, exist_ok=True)

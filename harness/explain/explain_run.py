@@ -21,6 +21,7 @@ from migmatrix.harness.explain.kinds import EXPLAINED, Problem, problems
 from migmatrix.harness.explain.records import FORMAT, from_json
 from migmatrix.harness.explain.render import render
 from migmatrix.harness.explain.row import Budget, Case
+from migmatrix.harness.files import PUBLIC, write_whole
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.run.definition import Origin
 from migmatrix.harness.run.opening import opened
@@ -108,9 +109,7 @@ def _keep(directory: Path, explanation: Explanation) -> None:
     folder = directory / _DIRECTORY
     folder.mkdir(exist_ok=True)
     path = folder / f"{_slug(explanation.signature, explanation.kind)}.json"
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(published(explanation), indent=1) + "\n")
-    temporary.replace(path)
+    write_whole(path, f"{json.dumps(published(explanation), indent=1)}\n".encode(), PUBLIC)
 
 
 def published(explanation: Explanation) -> dict[str, Any]:

@@ -8,12 +8,9 @@ formats written here, less the C1 controls, which a terminal may obey.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
-from pathlib import Path
 
-__all__ = ["clip", "duration", "one_line", "plural", "tail", "visible", "write_atomic"]
+__all__ = ["clip", "duration", "one_line", "plural", "tail", "visible"]
 
 _INVISIBLE = re.compile(
     "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -66,21 +63,3 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes_left = divmod(minutes, 60)
     return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def write_atomic(path: Path, content: str) -> None:
-    """Write `content` as UTF-8 so that a reader sees the old file or the new one, never a part.
-
-    OSError when the directory cannot be written; nothing is left behind then.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide reports from a web server
-        os.replace(name, path)  # noqa: PTH105 - the name is a plain string from mkstemp
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.files import PUBLIC, write_whole
 from migmatrix.harness.report.jsonfile import render_json
 from migmatrix.harness.report.junit import render_junit
 from migmatrix.harness.report.markdown import render_markdown
-from migmatrix.harness.report.text import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,6 @@ def write_reports(report: RunReport, directory: Path) -> list[Path]:
     """
     written = []
     for name, render in _RENDERERS.items():
-        write_atomic(directory / name, render(report))
+        write_whole(directory / name, render(report).encode(), PUBLIC, durable=True)
         written.append(directory / name)
     return written

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from migmatrix.harness.errors import StoreError, UserError
+from migmatrix.harness.files import PUBLIC, replacing, write_whole
 from migmatrix.harness.model import LegEvidence
 
 if TYPE_CHECKING:
@@ -97,10 +98,9 @@ class LegStore:
         with _store_errors("store a leg"):
             entry.mkdir(parents=True, exist_ok=True)
             if stream is not None:
-                _write_atomically(entry / "stream.zst", lambda out: _compress(stream, out))
-            _write_atomically(
-                entry / "evidence.json", lambda out: Path(out).write_bytes(EVIDENCE.dump_json(evidence))
-            )
+                with replacing(entry / "stream.zst") as new:
+                    _compress(stream, new)
+            write_whole(entry / "evidence.json", EVIDENCE.dump_json(evidence))
 
     def has_stream(self, key: str) -> bool:
         """Whether the leg's stream out is still there."""
@@ -114,12 +114,12 @@ class LegStore:
         sha256 = evidence.stream.sha256
         try:
             with _store_errors("fetch a stream"):
-                _write_atomically(target, lambda out: _decompress(source, out, sha256))
+                with replacing(target, PUBLIC) as new:  # emulators run as another user
+                    _decompress(source, new, sha256)
                 os.utime(source)  # eviction goes by last use
         except _Damaged as err:
             self._set_aside(evidence.key, str(err))
             return False
-        target.chmod(0o644)
         return True
 
     def export_stream(self, key: str, target: Path) -> None:
@@ -132,7 +132,8 @@ class LegStore:
             try:
                 target.hardlink_to(source)
             except OSError:  # another file system
-                _write_atomically(target, lambda out: shutil.copyfile(source, out))
+                with replacing(target) as new:
+                    shutil.copyfile(source, new)
 
     def evict(self, limit: int) -> int:
         """Remove streams, least recently used first, until all take at most `limit` bytes; bytes removed."""
@@ -199,26 +200,15 @@ def _store_errors(doing: str) -> Iterator[None]:
         raise StoreError(f"cannot {doing}: {err.strerror or err}: {err.filename or ''}".rstrip(": ")) from err
 
 
-def _write_atomically(path: Path, write: Callable[[str], object]) -> None:
-    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    os.close(handle)
-    try:
-        write(name)
-        os.replace(name, path)  # noqa: PTH105 - atomic, same directory
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _compress(source: Path, target: str) -> None:
-    with source.open("rb") as reader, open(target, "wb") as writer:  # noqa: PTH123
+def _compress(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, target.open("wb") as writer:
         zstandard.ZstdCompressor(level=_ZSTD_LEVEL).copy_stream(reader, writer)
 
 
-def _decompress(source: Path, target: str, sha256: str) -> None:
+def _decompress(source: Path, target: Path, sha256: str) -> None:
     digest = hashlib.sha256()
     try:
-        with source.open("rb") as file, open(target, "wb") as writer:  # noqa: PTH123
+        with source.open("rb") as file, target.open("wb") as writer:
             for chunk in zstandard.ZstdDecompressor().read_to_iter(file, write_size=_CHUNK):
                 digest.update(chunk)
                 writer.write(chunk)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from migmatrix.harness.errors import StoreError, UserError
+from migmatrix.harness.files import PUBLIC, replacing
 from migmatrix.harness.model import CellResult
 from migmatrix.harness.store.legs import EVIDENCE
 
@@ -150,15 +151,13 @@ class RunStore:
     def replace_results(self, results: Iterable[CellResult]) -> None:
         """Write all results anew, after judging again."""
         lines = {r.cell.id: json.dumps(r.to_json()) for r in results}
-        temporary = self.directory / f".{_RESULTS}.new"
-        with self._errors():
-            temporary.write_text("".join(line + "\n" for line in lines.values()))
+        with self._errors(), replacing(self.directory / _RESULTS, PUBLIC) as new:
+            new.write_text("".join(line + "\n" for line in lines.values()))
             self._database.execute("BEGIN")
             self._database.executemany(
                 "UPDATE cells SET result = ? WHERE cell = ?", [(line, cell) for cell, line in lines.items()]
             )
             self._database.execute("COMMIT")
-            temporary.replace(self.directory / _RESULTS)
 
     def stream(self, key: str) -> Path:
         """Where the compressed stream of a leg is kept, if a failing leg loaded it."""

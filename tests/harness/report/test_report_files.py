@@ -20,7 +20,7 @@ from migmatrix.harness.report.html import render_html
 from migmatrix.harness.report.jsonfile import render_json
 from migmatrix.harness.report.junit import render_junit
 from migmatrix.harness.report.markdown import code, render_markdown
-from migmatrix.harness.report.text import clip, duration, tail, visible, write_atomic
+from migmatrix.harness.report.text import clip, duration, tail, visible
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "\x00\x1b[2J\ud800\u202e\r\n]]> </script><script>alert(1)</script> | `a` ``b`` @all [x](javascript:1) &amp;"
@@ -61,15 +61,6 @@ def test_write_reports_writes_four_readable_files_and_nothing_else(small: RunRep
     assert [p.name for p in paths] == ["junit.xml", "report.html", "report.json", "report.md"]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert all(p.stat().st_mode & 0o777 == 0o644 for p in paths)
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_rest(tmp_path: Path) -> None:
-    target = tmp_path / "report.md"
-    target.write_text("old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomic(target, "new \ud800")
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_report_without_any_cell_is_written(small: RunReport, tmp_path: Path) -> None:
