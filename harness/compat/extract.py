@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
+from migmatrix.harness.builds.shell import said
 from migmatrix.harness.compat.tables import CompatProps, differences, file_name, merge, read, render, split
 from migmatrix.harness.errors import UnusableBuild
 
@@ -19,10 +18,8 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
 
-__all__ = ["check", "fetch", "said", "write"]
+__all__ = ["check", "fetch", "write"]
 
-_SECONDS: Final = 60
-_ANSWER: Final = "/dev/shm/answer"  # noqa: S108 - of a container that lives as long as one script
 _COMMANDS: Final = (
     {"execute": "qmp_capabilities"},
     {"execute": "query-machines", "arguments": {"compat-props": True}, "id": "machines"},
@@ -35,23 +32,6 @@ def fetch(build: PreparedBuild) -> CompatProps:
     lines = " ".join(shlex.quote(json.dumps(command)) for command in _COMMANDS)
     script = f'printf "%s\\n" {lines} | "$1" -M none -nodefaults -display none -qmp stdio'
     return _parse(said(build, script), build.id)
-
-
-def said(build: PreparedBuild, script: str) -> str:
-    """What a shell script prints where the build is; its emulator is ``$1``.
-
-    It prints into a file: QEMU does not wait for a pipe that is full, and what is left when it quits is lost.
-    """
-    if build.image:
-        from migmatrix.harness.builds.images import Images  # noqa: PLC0415 - the SDK is slow to import, and seldom needed
-
-        with Images() as images:
-            return images.run_script(build.image, f"{{ {script}\n}} >{_ANSWER}; cat {_ANSWER}", build.binary)
-    argv = ["sh", "-c", script, "extract", build.binary]
-    with TemporaryFile("w+") as answer:
-        subprocess.run(argv, stdout=answer, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
-        answer.seek(0)
-        return answer.read()
 
 
 def _parse(text: str, build: str) -> CompatProps:

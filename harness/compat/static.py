@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from migmatrix.harness.builds.shell import said
 from migmatrix.harness.compat.diff import Differing, differing, involved
 from migmatrix.harness.compat.effective import tables_of
-from migmatrix.harness.compat.extract import said
 from migmatrix.harness.errors import UnusableBuild
 from migmatrix.vmstate.check.schema import load_schema
 from migmatrix.vmstate.check.static_check import Certainty, static_check

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.builds.facts import BuildFacts, PreparedBuild
-from migmatrix.harness.compat.extract import said
+from migmatrix.harness.builds.shell import said
 
 if TYPE_CHECKING:
     from pathlib import Path
