@@ -1,12 +1,13 @@
 """What an engine is to the rest of the harness.
 
-An `Engine` opens `Place`s, one per build and role: somewhere that stays up and in which emulators are started
-without a call to a container engine. A place makes `Job`s: one emulator process and the directory that it
-shares with the harness. The process engine and the docker engine differ only in how a place is opened.
+An `Engine` opens `Sandbox`s, one per build and role: somewhere that stays up and in which emulators are started
+without a call to a container engine. A sandbox makes `Job`s: one emulator process and the directory that it
+shares with the harness. The process engine and the docker engine differ only in how a sandbox is opened.
 """
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds.facts import PreparedBuild
 
-__all__ = ["Engine", "Job", "Needs", "Place", "Role"]
+__all__ = ["Engine", "Job", "Needs", "OwnsStack", "Role", "Sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a mode needs beyond the strict defaults of a place."""
+    """What a mode needs beyond the strict defaults of a sandbox."""
 
     network: bool = False  # a private network, for tcp
     userfault: bool = False  # userfaultfd(2), for postcopy
@@ -42,10 +43,10 @@ class Job(Protocol):
         """The path of a file of this job as the emulator sees it."""
 
     async def start(self, argv: Sequence[str]) -> None:
-        """Start the emulator; EngineError when the place is gone."""
+        """Start the emulator; EngineError when the sandbox is gone."""
 
     async def wait(self) -> int:
-        """The exit status, negative for a signal; EngineError when the place died."""
+        """The exit status, negative for a signal; EngineError when the sandbox died."""
 
     async def saved(self) -> int:
         """The exit status of the helper that writes an outgoing stream (`save_command`)."""
@@ -67,12 +68,12 @@ class Job(Protocol):
         """Remove the job's directory."""
 
 
-class Place(Protocol):
+class Sandbox(Protocol):
     """Somewhere that stays up and starts emulators of one build in one role."""
 
     @property
     def address(self) -> str:
-        """The IP address that other places reach this one under."""
+        """The IP address that other sandboxes reach this one under."""
 
     def job(self) -> Job:
         """A new job with an empty directory."""
@@ -81,14 +82,14 @@ class Place(Protocol):
         """A file of the shared stream directory as the emulators here see it."""
 
     def link(self, path: Path) -> str:
-        """A file of the directory shared by all places of a run, as the emulators here see it."""
+        """A file of the directory shared by all sandboxes of a run, as the emulators here see it."""
 
 
 class Engine(Protocol):
-    """Opens places; an asynchronous context manager that leaves nothing behind."""
+    """Opens sandboxes; an asynchronous context manager that leaves nothing behind."""
 
-    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> Place:
-        """The open place for these, opened if need be; EngineError when that fails."""
+    async def sandbox(self, build: PreparedBuild, role: Role, needs: Needs) -> Sandbox:
+        """The open sandbox for these, opened if need be; EngineError when that fails."""
 
     def describe(self) -> dict[str, Any]:
         """Facts for the report: engine name and version."""
@@ -101,3 +102,21 @@ class Engine(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+class OwnsStack:
+    """What engines are context managers by: the end of the context unwinds what they put on `_stack`."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()

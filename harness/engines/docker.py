@@ -14,14 +14,14 @@ import os
 import platform
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import docker
 import docker.errors
 import requests
 
-from migmatrix.harness.engines.base import Needs, Role
-from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedPlace
+from migmatrix.harness.engines.base import Needs, OwnsStack, Role
+from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned
 from migmatrix.harness.errors import EngineError
 
@@ -76,7 +76,7 @@ def connect() -> docker.DockerClient:
     return client
 
 
-class _DockerPlace(SupervisedPlace):
+class _DockerSandbox(SupervisedSandbox):
     """A supervisor as process 1 of a container."""
 
     _container: Container | None = None
@@ -148,55 +148,57 @@ def _remove(container: Container) -> None:
                 raise
 
 
-class DockerEngine:
+class DockerEngine(OwnsStack):
     """Runs emulators in long-lived hardened containers."""
 
     def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:
+        super().__init__()
+        self._stack.push_async_callback(self._close)
         self._workspace = workspace
         self._log = log
         self._client = connect()
         with engine_errors("ask the engine's version"):
             self._version = self._client.version()["Version"]
-        self._places: dict[tuple[str, Role, Needs], _DockerPlace] = {}
+        self._sandboxes: dict[tuple[str, Role, Needs], _DockerSandbox] = {}
         self._opening: defaultdict[tuple[str, Role, Needs], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._networking = asyncio.Lock()
-        self._all: list[_DockerPlace] = []
+        self._all: list[_DockerSandbox] = []
         self._network: Network | None = None
         self._opened = 0
 
-    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerPlace:
+    async def sandbox(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerSandbox:
         """The open container for these, started if need be; EngineError when that fails."""
         if not build.image:
             raise EngineError(f"build {build.id!r} is a local binary; it needs the process engine")
         key = (build.image, role, needs)
         async with self._opening[key]:
-            place = self._places.get(key)
-            if place is None or place.dead:
-                place = await self._open(build, role, needs)
-                self._places[key] = place
-            return place
+            sandbox = self._sandboxes.get(key)
+            if sandbox is None or sandbox.dead:
+                sandbox = await self._open(build, role, needs)
+                self._sandboxes[key] = sandbox
+            return sandbox
 
-    async def _open(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerPlace:
+    async def _open(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerSandbox:
         self._opened += 1
-        place = _DockerPlace(self._workspace, f"c{self._opened}", self._client, self._log, _user(needs))
-        self._all.append(place)
+        sandbox = _DockerSandbox(self._workspace, f"c{self._opened}", self._client, self._log, _user(needs))
+        self._all.append(sandbox)
         async with self._networking:
             network = await asyncio.to_thread(self._private_network) if needs.network else ""
-        await place.open(self._options(place, build, role, needs, network), network)
-        return place
+        await sandbox.open(self._options(sandbox, build, role, needs, network), network)
+        return sandbox
 
     def _options(
-        self, place: _DockerPlace, build: PreparedBuild, role: Role, needs: Needs, network: str
+        self, sandbox: _DockerSandbox, build: PreparedBuild, role: Role, needs: Needs, network: str
     ) -> dict[str, Any]:
         """Arguments of `docker run`."""
         return {
             "image": build.image,
             "command": [_INNER_SUPERVISOR, _INNER_JOBS],
             "entrypoint": ["/bin/sh"],
-            "name": f"migmatrix-{self._workspace.run_id}-{place.name}",
+            "name": f"migmatrix-{self._workspace.run_id}-{sandbox.name}",
             "labels": {LABEL: self._workspace.run_id},
-            "volumes": self._volumes(place, role),
-            "user": f"{place.user}:{place.user}" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
+            "volumes": self._volumes(sandbox, role),
+            "user": f"{sandbox.user}:{sandbox.user}" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
             "environment": {"HOME": "/tmp"},  # noqa: S108 - the container's own tmpfs
             "working_dir": "/",
             "read_only": True,
@@ -211,9 +213,9 @@ class DockerEngine:
             **({"network": network} if network else {"network_mode": "none"}),
         }
 
-    def _volumes(self, place: _DockerPlace, role: Role) -> dict[str, dict[str, str]]:
+    def _volumes(self, sandbox: _DockerSandbox, role: Role) -> dict[str, dict[str, str]]:
         volumes = {
-            str(place.root): {"bind": _INNER_JOBS, "mode": "rw"},
+            str(sandbox.root): {"bind": _INNER_JOBS, "mode": "rw"},
             str(self._workspace.link): {"bind": _INNER_LINK, "mode": "rw"},
             str(SUPERVISOR): {"bind": _INNER_SUPERVISOR, "mode": "ro"},
         }
@@ -235,17 +237,9 @@ class DockerEngine:
         """Facts for the report."""
         return {"engine": "docker", "engine_version": self._version, "kernel": platform.release()}
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def _close(self) -> None:
         # At once: the engine takes its time for each container, and none waits for another.
-        await asyncio.gather(*(place.close() for place in self._all))
+        await asyncio.gather(*(sandbox.close() for sandbox in self._all))
         if self._network is not None:
             await asyncio.to_thread(self._remove_network, self._network)
 

@@ -11,15 +11,14 @@ import contextlib
 import os
 import platform
 import signal
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedPlace
+from migmatrix.harness.engines.base import OwnsStack
+from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.engines.base import Needs, Role
@@ -30,7 +29,7 @@ __all__ = ["ProcessEngine"]
 _START_DEADLINE = 10.0
 
 
-class _ProcessPlace(SupervisedPlace):
+class _ProcessSandbox(SupervisedSandbox):
     """A supervisor as a child process."""
 
     _process: asyncio.subprocess.Process
@@ -57,42 +56,31 @@ class _ProcessPlace(SupervisedPlace):
         await self._watch
 
 
-class ProcessEngine:
+class ProcessEngine(OwnsStack):
     """Runs emulators as plain processes."""
 
     def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:  # noqa: ARG002 - as all engines
+        super().__init__()
         self._workspace = workspace
-        self._places: dict[tuple[Role, str], _ProcessPlace] = {}
+        self._sandboxes: dict[tuple[Role, str], _ProcessSandbox] = {}
         self._opening = asyncio.Lock()
-        self._stack = AsyncExitStack()
         self._opened = 0
 
-    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> _ProcessPlace:  # noqa: ARG002
-        """The open place of `role`; builds share it, as nothing separates processes anyway, but for their supervisor."""
+    async def sandbox(self, build: PreparedBuild, role: Role, needs: Needs) -> _ProcessSandbox:  # noqa: ARG002
+        """The open sandbox of `role`; builds share it, as nothing separates processes anyway, but for their supervisor."""
         if build.image:
             raise EngineError(f"build {build.id!r} is a container image; it needs the docker engine")
         async with self._opening:
             key = role, build.supervisor
-            place = self._places.get(key)
-            if place is None or place.dead:
+            sandbox = self._sandboxes.get(key)
+            if sandbox is None or sandbox.dead:
                 self._opened += 1
-                place = _ProcessPlace(self._workspace, f"p{self._opened}")
-                self._stack.push_async_callback(place.close)
-                await place.open(build.supervisor)
-                self._places[key] = place
-            return place
+                sandbox = _ProcessSandbox(self._workspace, f"p{self._opened}")
+                self._stack.push_async_callback(sandbox.close)
+                await sandbox.open(build.supervisor)
+                self._sandboxes[key] = sandbox
+            return sandbox
 
     def describe(self) -> dict[str, Any]:
         """Facts for the report."""
         return {"engine": "process", "kernel": platform.release()}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stack.aclose()

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from migmatrix.harness.engines.base import OwnsStack
 from migmatrix.harness.engines.process import ProcessEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from migmatrix.harness.builds.facts import PreparedBuild
-    from migmatrix.harness.engines.base import Engine, Needs, Place, Role
+    from migmatrix.harness.engines.base import Engine, Needs, Role, Sandbox
     from migmatrix.harness.engines.docker import DockerEngine
     from migmatrix.harness.engines.workspace import Workspace
 
 __all__ = ["Engines"]
 
 
-class Engines:
+class Engines(OwnsStack):
     """An engine made of the others, each opened when the first build asks for it."""
 
     def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:
+        super().__init__()
         self._workspace = workspace
         self._log = log
-        self._stack = AsyncExitStack()
         self._open: dict[str, Engine] = {}
         self._opening = asyncio.Lock()
 
-    async def place(self, build: PreparedBuild, role: Role, needs: Needs) -> Place:
-        """The open place for these, opened if need be; EngineError when that fails."""
+    async def sandbox(self, build: PreparedBuild, role: Role, needs: Needs) -> Sandbox:
+        """The open sandbox for these, opened if need be; EngineError when that fails."""
         engine = await self._engine("docker" if build.image else "process")
-        return await engine.place(build, role, needs)
+        return await engine.sandbox(build, role, needs)
 
     async def _engine(self, name: str) -> Engine:
         async with self._opening:
@@ -49,17 +48,6 @@ class Engines:
         for engine in self._open.values():
             facts |= engine.describe()
         return facts
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stack.aclose()
 
 
 def _docker_engine() -> type[DockerEngine]:

@@ -1,10 +1,10 @@
-"""A place run by `supervisor.sh`: the part that the process engine and the docker engine share.
+"""A sandbox run by `supervisor.sh`: the part that the process engine and the docker engine share.
 
 Rules:
-1. The harness holds the write end of the command FIFO open for as long as the place lives; its end, by any
+1. The harness holds the write end of the command FIFO open for as long as the sandbox lives; its end, by any
    means, is the supervisor's end of file.
 2. Every fact about a process comes as a line of the event FIFO: nothing is polled.
-3. When the event FIFO reaches its end the place is dead and every waiter gets EngineError.
+3. When the event FIFO reaches its end the sandbox is dead and every waiter gets EngineError.
 4. A process id is signalled only between its `pid` and its `exit` line.
 """
 
@@ -14,7 +14,6 @@ import asyncio
 import os
 import shlex
 import shutil
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.engines.workspace import Workspace
 
-__all__ = ["SUPERVISOR", "SupervisedJob", "SupervisedPlace"]
+__all__ = ["SUPERVISOR", "SupervisedJob", "SupervisedSandbox"]
 
 SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 
@@ -46,10 +45,10 @@ def _trimmed(data: bytes) -> str:
 class SupervisedJob:
     """One emulator process started by a supervisor."""
 
-    def __init__(self, place: SupervisedPlace, name: str) -> None:
+    def __init__(self, sandbox: SupervisedSandbox, name: str) -> None:
         self.name = name
-        self.directory = place.workspace.directory(f"{place.name}/{name}", place.user)
-        self._place = place
+        self.directory = sandbox.workspace.directory(f"{sandbox.name}/{name}", sandbox.user)
+        self._sandbox = sandbox
         self._pid: int | None = None
         loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[int] = loop.create_future()
@@ -57,20 +56,20 @@ class SupervisedJob:
 
     def inner(self, name: str) -> str:
         """The path of a file of this job as the emulator sees it."""
-        return f"{self._place.inner_root}/{self.name}/{name}"
+        return f"{self._sandbox.inner_root}/{self.name}/{name}"
 
     def save_command(self, name: str) -> str:
         """A shell command that copies its input to file `name` and then reports to `saved`."""
-        events = f"{self._place.inner_root}/events"
+        events = f"{self._sandbox.inner_root}/events"
         return f"cat >{shlex.quote(self.inner(name))}; echo saved {self.name} $? >>{shlex.quote(events)}"
 
     async def start(self, argv: Sequence[str]) -> None:
-        """Start the emulator; EngineError when the place is gone."""
+        """Start the emulator; EngineError when the sandbox is gone."""
         (self.directory / "run").write_text(f"exec {shlex.join(argv)}\n")
-        self._place.command(f"start {self.name}")
+        self._sandbox.command(f"start {self.name}")
 
     async def wait(self) -> int:
-        """The exit status, negative for a signal; EngineError when the place died."""
+        """The exit status, negative for a signal; EngineError when the sandbox died."""
         return await asyncio.shield(self._exit)
 
     async def saved(self) -> int:
@@ -79,8 +78,8 @@ class SupervisedJob:
 
     def signal(self, name: str) -> None:
         """Send a signal by name; nothing happens when the emulator has ended."""
-        if self._pid is not None and not self.exited and not self._place.dead:
-            self._place.command(f"signal {self._pid} {name}")
+        if self._pid is not None and not self.exited and not self._sandbox.dead:
+            self._sandbox.command(f"signal {self._pid} {name}")
 
     @property
     def exited(self) -> bool:
@@ -93,8 +92,8 @@ class SupervisedJob:
         return _trimmed(path.read_bytes()) if path.exists() else ""
 
     def discard(self) -> None:
-        """Remove the job's directory; the place forgets the job."""
-        self._place.forget(self.name)
+        """Remove the job's directory; the sandbox forgets the job."""
+        self._sandbox.forget(self.name)
         shutil.rmtree(self.directory)
 
     def on_event(self, what: str, value: int) -> None:
@@ -107,7 +106,7 @@ class SupervisedJob:
             case "saved" if not self._saved.done():
                 self._saved.set_result(value)
 
-    def on_place_death(self, reason: str) -> None:
+    def on_sandbox_death(self, reason: str) -> None:
         """Fail every waiter."""
         for future in (self._exit, self._saved):
             if not future.done():
@@ -115,7 +114,7 @@ class SupervisedJob:
                 future.exception()  # it may be that nobody waits
 
 
-class SupervisedPlace:
+class SupervisedSandbox:
     """Somewhere that stays up: FIFOs, jobs, and the death of the supervisor."""
 
     def __init__(
@@ -166,11 +165,11 @@ class SupervisedPlace:
         return str(path)
 
     def link(self, path: Path) -> str:
-        """A file of the directory shared by all places, as the emulators here see it."""
+        """A file of the directory shared by all sandboxes, as the emulators here see it."""
         return str(path)
 
     def command(self, line: str) -> None:
-        """Send one line to the supervisor; EngineError when the place is gone."""
+        """Send one line to the supervisor; EngineError when the sandbox is gone."""
         if self.dead:
             raise EngineError(self.dead)
         try:
@@ -184,7 +183,7 @@ class SupervisedPlace:
             return
         self.dead = reason
         for job in self._jobs.values():
-            job.on_place_death(reason)
+            job.on_sandbox_death(reason)
         if not self._ready.done():
             self._ready.set_exception(EngineError(reason))
             self._ready.exception()
@@ -214,8 +213,3 @@ class SupervisedPlace:
                 self._jobs[name].on_event(what, int(value))
             case _:  # a job that was discarded, or an emulator that writes rubbish into its own FIFO
                 pass
-
-
-def signal_name(status: int) -> str:
-    """`SIGSEGV` for -11."""
-    return signal.Signals(-status).name

@@ -1,7 +1,7 @@
 """The temporary directory of one run, and the clean-up of what killed runs left behind.
 
 A workspace is `<tmp>/migmatrix-<uid>/<run id>/` with `streams/` (uncompressed streams in use), `link/`
-(sockets and FIFOs between emulators) and one directory per place. The process that owns it holds a lock
+(sockets and FIFOs between emulators) and one directory per sandbox. The process that owns it holds a lock
 on `owner`; a workspace whose lock is free belongs to a dead run and may be removed, with the containers
 and networks that carry its run id. Nothing else is ever removed.
 """
@@ -31,7 +31,7 @@ SANDBOX_ID = 65534
 # Of those that need a device node of root's.
 ROOT_ID = 0
 
-# A UNIX socket's path holds 107 bytes; "<place>/<job>/qmp" needs about 40 of them.
+# A UNIX socket's path holds 107 bytes; "<sandbox>/<job>/qmp" needs about 40 of them.
 _LONGEST_BASE = 60
 
 

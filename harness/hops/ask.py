@@ -31,10 +31,10 @@ async def ask(
     work: Callable[[QmpSession], Coroutine[Any, Any, T]],
 ) -> T:
     """What `work` makes of a started machine whose guest does not run; `Problem` when an emulator fails."""
-    place = await engine.place(build, Role.SOURCE, Needs())
+    sandbox = await engine.sandbox(build, Role.SOURCE, Needs())
     began = time.monotonic()
     emulator = Emulator(
-        place, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
+        sandbox, build, Role.SOURCE, Guest("paused", "paused"), lambda: time.monotonic() - began
     )
     try:
         start = emulator.start(machine, arguments, incoming=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from migmatrix.harness.builds.facts import PreparedBuild
-    from migmatrix.harness.engines.base import Place
+    from migmatrix.harness.engines.base import Sandbox
     from migmatrix.harness.model import Guest, Mode
 
 __all__ = ["Emulator", "MigrationFailed"]
@@ -41,12 +41,12 @@ class Emulator:
     """One emulator, from its start to its end."""
 
     def __init__(
-        self, place: Place, build: PreparedBuild, role: Role, guest: Guest, clock: Callable[[], float]
+        self, sandbox: Sandbox, build: PreparedBuild, role: Role, guest: Guest, clock: Callable[[], float]
     ) -> None:
         self.build = build
         self.role = role
-        self.place = place
-        self.job = place.job()
+        self.sandbox = sandbox
+        self.job = sandbox.job()
         self.qmp = QmpSession(clock)
         self.console = Console()
         self._guest = guest

@@ -19,7 +19,6 @@ __all__ = ["Console", "firmware_arguments"]
 
 _DEBUG_PORT = "0x402"  # SeaBIOS, CONFIG_DEBUG_IO
 _REBOOT_TIMEOUT_MS = 10
-_TAIL = 2048
 
 
 def firmware_arguments(guest: Guest, console: str) -> list[str]:
@@ -41,15 +40,9 @@ class Console:
 
     def __init__(self) -> None:
         self.received = 0
-        self._tail = b""
         self._more = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-
-    @property
-    def tail(self) -> str:
-        """The last output, for people."""
-        return self._tail.decode("utf-8", "replace")
 
     async def listen(self, path: Path) -> None:
         """Make the socket that the emulator will connect to."""
@@ -73,7 +66,6 @@ class Console:
         try:
             while data := await reader.read(65536):
                 self.received += len(data)
-                self._tail = (self._tail + data)[-_TAIL:]
                 self._more.set()
         except ConnectionResetError:
             pass  # the emulator ended with output unread

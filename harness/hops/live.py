@@ -96,8 +96,8 @@ class _LiveLeg:
 
     async def _start(self, sides: list[Emulator], build: PreparedBuild, role: Role) -> None:
         task = self._task
-        place = await self._engine.place(build, role, needs_of(task.mode))
-        emulator = Emulator(place, build, role, task.guest, self._recorder.clock)
+        sandbox = await self._engine.sandbox(build, role, needs_of(task.mode))
+        emulator = Emulator(sandbox, build, role, task.guest, self._recorder.clock)
         sides.append(emulator)
         deadline = task.deadlines[Stage.START]
         incoming = role is Role.DESTINATION

@@ -24,7 +24,7 @@ from migmatrix.harness.model import LegEvidence, Stage, StreamInfo
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from migmatrix.harness.engines.base import Engine, Place
+    from migmatrix.harness.engines.base import Engine, Sandbox
     from migmatrix.harness.hops.task import LegTask
 
 __all__ = ["run_snapshot_leg"]
@@ -36,12 +36,12 @@ _CHUNK = 1 << 20
 async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     """Run one leg; evidence whatever happens to the emulator, InfrastructureError when the host fails."""
     role = Role.DESTINATION if task.incoming is not None else Role.SOURCE
-    place = await engine.place(task.build, role, Needs())
+    sandbox = await engine.sandbox(task.build, role, Needs())
     recorder = Recorder()
-    emulator = Emulator(place, task.build, role, task.guest, recorder.clock)
+    emulator = Emulator(sandbox, task.build, role, task.guest, recorder.clock)
     stream: StreamInfo | None = None
     try:
-        stream = await _stages(task, place, emulator, recorder)
+        stream = await _stages(task, sandbox, emulator, recorder)
     except Problem:
         pass  # the recorder has it
     finally:
@@ -50,7 +50,9 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
 
 
-async def _stages(task: LegTask, place: Place, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:
+async def _stages(
+    task: LegTask, sandbox: Sandbox, emulator: Emulator, recorder: Recorder
+) -> StreamInfo | None:
     deadlines = task.deadlines
     with recorder.stage(Stage.START):
         start = emulator.start(task.machine, task.arguments, incoming=task.incoming is not None)
@@ -60,7 +62,7 @@ async def _stages(task: LegTask, place: Place, emulator: Emulator, recorder: Rec
             await emulator.race(release(emulator), deadlines[Stage.START])
     if task.incoming is not None:
         with recorder.stage(Stage.LOAD):
-            await emulator.race(_load(emulator, place.stream(task.incoming)), deadlines[Stage.LOAD])
+            await emulator.race(_load(emulator, sandbox.stream(task.incoming)), deadlines[Stage.LOAD])
         with recorder.stage(Stage.CHECK):
             await check_guest(emulator, task.guest, deadlines[Stage.CHECK])
     stream = None

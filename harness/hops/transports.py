@@ -1,7 +1,7 @@
 """How the two sides of a live leg reach each other: a URI for each, and what has to exist before.
 
 `tcp` needs a network; the destination picks its port and tells it. `unix` and `exec` go through files of the
-directory that all places of a run share. `fd` hands both sides one end of a socket pair over QMP. `file` is written
+directory that all sandboxes of a run share. `fd` hands both sides one end of a socket pair over QMP. `file` is written
 whole before it is read, and needs a build that has it (8.2 and later).
 """
 
@@ -30,7 +30,7 @@ _FD_NAME = "migmatrix"
 
 
 def needs_of(mode: Mode) -> Needs:
-    """What places must offer for this mode."""
+    """What sandboxes must offer for this mode."""
     return Needs(network=mode.transport == "tcp", userfault=mode.postcopy)
 
 
@@ -50,7 +50,7 @@ class Link:
     async def listen(self, destination: Emulator) -> None:
         """Make the destination take the stream in."""
         await self._prepare(destination, 0)
-        uri = self._destination_uri(destination.place.link)
+        uri = self._destination_uri(destination.sandbox.link)
         await destination.qmp.execute("migrate-incoming", {"uri": uri})
 
     async def send(self, source: Emulator, destination: Emulator) -> None:
@@ -71,7 +71,7 @@ class Link:
                 return f"{transport}:{inner(self._path)}"
 
     def _source_uri(self, source: Emulator) -> str:
-        path = source.place.link(self._path)
+        path = source.sandbox.link(self._path)
         match self._transport:
             case "fd":
                 return f"fd:{_FD_NAME}"
@@ -84,7 +84,7 @@ class Link:
         addresses = (await destination.qmp.execute("query-migrate")).get("socket-address")
         if not addresses:
             raise Problem("wrong-status", "the destination does not say where it listens", "destination")
-        return f"tcp:{destination.place.address}:{addresses[0]['port']}"
+        return f"tcp:{destination.sandbox.address}:{addresses[0]['port']}"
 
     async def _prepare(self, emulator: Emulator, end: int) -> None:
         if self._ends is not None:

@@ -83,10 +83,6 @@ class Plan:
         """Whether the leg has to save its state: some planned leg loads it."""
         return key in self._consumers
 
-    def cells_of(self, key: str) -> tuple[Cell, ...]:
-        """The cells that rest on a leg, as a step of their path or as a probe."""
-        return self._cells.get(key, ())
-
     @property
     def dropped_cells(self) -> int:
         """How many cells were left out."""
@@ -113,11 +109,3 @@ class Plan:
             if leg.incoming is not None:
                 found.setdefault(leg.incoming, []).append(leg.key)
         return MappingProxyType({key: tuple(keys) for key, keys in found.items()})
-
-    @cached_property
-    def _cells(self) -> Mapping[str, tuple[Cell, ...]]:
-        found: dict[str, list[Cell]] = {}
-        for cell in self.cells:
-            for key in {*self.legs_of(cell), *self.probes_of(cell).values()}:
-                found.setdefault(key, []).append(cell)
-        return MappingProxyType({key: tuple(cells) for key, cells in found.items()})

@@ -60,13 +60,12 @@ class BuildRow:
 class HostFacts:
     """Where the run took place; the kernel is an axis of the matrix that nobody chose.
 
-    `engine` is for people ("docker 28.1.1"); `other` holds further facts by name.
+    `engine` is for people ("docker 28.1.1").
     """
 
     kernel: str
     cpus: int
     engine: str
-    other: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +197,6 @@ class Group:
     def sources(self) -> tuple[str, ...]:
         """The source builds involved, each once."""
         return tuple(dict.fromkeys(source for source, _ in self.routes))
-
-    @property
-    def destinations(self) -> tuple[str, ...]:
-        """The destination builds involved, each once."""
-        return tuple(dict.fromkeys(destination for _, destination in self.routes))
 
 
 def _no_evidence(_: CellResult) -> Sequence[LegEvidence]:

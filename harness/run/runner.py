@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from migmatrix.harness.builds.facts import PreparedBuild
-    from migmatrix.harness.engines.base import Engine, Place
+    from migmatrix.harness.engines.base import Engine, Sandbox
     from migmatrix.harness.engines.workspace import Workspace
     from migmatrix.harness.plan import Leg, Plan
     from migmatrix.harness.store.legs import LegStore
@@ -93,7 +93,7 @@ class Runner:
         self._failures = 0
         self._down = ""
         self._told: set[str] = set()
-        self._warming: asyncio.Future[list[Place | BaseException]] | None = None
+        self._warming: asyncio.Future[list[Sandbox | BaseException]] | None = None
 
     def _tell(self, evidence: LegEvidence, *, reused: bool) -> None:
         """Tell of a leg, once; a live leg is met again as the beginning of a longer path."""
@@ -139,16 +139,16 @@ class Runner:
             await self.close()
 
     async def close(self) -> None:
-        """Stop what is still under way; a place that is being opened is waited for, so that it can be closed."""
+        """Stop what is still under way; a sandbox that is being opened is waited for, so that it can be closed."""
         await _cancel([*self._work.values(), *self._live.values(), *self._fetching.values()])
         if self._warming is not None:
             await self._warming
 
     def _warm_up(self) -> None:
-        """With the first emulator, ask for every place that the plan needs: an engine takes its time for each."""
+        """With the first emulator, ask for every sandbox that the plan needs: an engine takes its time for each."""
         if self._warming is None:
-            needed = {needed for leg in self._plan.legs.values() for needed in _places(leg)}
-            asked = (self._engine.place(self._builds[name], role, needs) for name, role, needs in needed)
+            needed = {needed for leg in self._plan.legs.values() for needed in _sandboxes(leg)}
+            asked = (self._engine.sandbox(self._builds[name], role, needs) for name, role, needs in needed)
             self._warming = asyncio.gather(*asked, return_exceptions=True)  # who uses one gets its error
 
     async def cell(self, cell: Cell) -> Judged:
@@ -349,8 +349,8 @@ class _HostRefused(InfrastructureError):
     """The host lacks what this leg needs (userfaultfd, say); others may do well."""
 
 
-def _places(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:
-    """The places in which a leg's emulators run: build id, role, needs."""
+def _sandboxes(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:
+    """The sandboxes in which a leg's emulators run: build id, role, needs."""
     needs = needs_of(leg.mode) if leg.mode.live else Needs()
     if leg.source is not None:
         yield leg.source, Role.SOURCE, needs

@@ -80,7 +80,7 @@ class Lab:
 
     def file(self, side: Side, name: str) -> str:
         """A file of `link` as an emulator sees it."""
-        return side.place.link(self.link / name)
+        return side.sandbox.link(self.link / name)
 
 
 def make(name: str, directory: Path) -> Implementation:

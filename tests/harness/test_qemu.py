@@ -188,11 +188,11 @@ def test_an_emulator_killed_while_it_saves_fails_at_the_save(build: PreparedBuil
     slow = Mode("slow", parameters=(("max-bandwidth", 4096),))
 
     async def work(workspace: Workspace, engine: Engines) -> LegEvidence:
-        place = await engine.place(build, Role.SOURCE, Needs())
+        sandbox = await engine.sandbox(build, Role.SOURCE, Needs())
         leg = asyncio.create_task(
             run_snapshot_leg(engine, task(build, slow, save_to=workspace.streams / "never"))
         )
-        stream = place.root / "1" / "stream"
+        stream = sandbox.root / "1" / "stream"
         while not (stream.exists() and stream.stat().st_size):
             await asyncio.sleep(0.01)  # until there is something to interrupt
         (victim,) = await asyncio.to_thread(emulators, workspace)

@@ -29,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundles(tmp_path_factory.mktemp("cache"), Sources.installed()).get()
 
 
-class Place:
+class Sandbox:
     """A supervisor and the two FIFOs; all of it is gone at the end of the context `opened`."""
 
     def __init__(self, root: Path, supervisor: list[str]) -> None:
@@ -75,19 +75,19 @@ class Place:
 
 
 @contextmanager
-def opened(supervisor: list[str]) -> Iterator[Place]:
+def opened(supervisor: list[str]) -> Iterator[Sandbox]:
     with tempfile.TemporaryDirectory(prefix="mm-", dir="/tmp") as name:
-        place = Place(Path(name), supervisor)
+        sandbox = Sandbox(Path(name), supervisor)
         try:
-            yield place
+            yield sandbox
         finally:
-            os.close(place.commands)
-            os.close(place.events)
-            place.process.wait(SECONDS)
+            os.close(sandbox.commands)
+            os.close(sandbox.events)
+            sandbox.process.wait(SECONDS)
 
 
 @pytest.fixture(params=["script", "forkserver"])
-def place(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Place]:
+def sandbox(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Sandbox]:
     command = ["/bin/sh", str(SUPERVISOR)] if request.param == "script" else [str(bundle.forkserver)]
     with opened(command) as made:
         yield made
@@ -101,72 +101,72 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_an_emulator_says_and_does_what_it_does_alone(place: Place, bundle: Bundle) -> None:
+def test_an_emulator_says_and_does_what_it_does_alone(sandbox: Sandbox, bundle: Bundle) -> None:
     words = ["-M", "none", "-nodefaults", "-display", "none"]
     told = ["-no-such-option"]
     alone = subprocess.run([bundle.binary("7.2"), *words, *told], capture_output=True, text=True, check=False)
 
-    place.start("1", bundle.binary("7.2"), *words, *told)
+    sandbox.start("1", bundle.binary("7.2"), *words, *told)
 
-    assert place.event() == ["exit", "1", str(alone.returncode)]
+    assert sandbox.event() == ["exit", "1", str(alone.returncode)]
     assert alone.returncode != 0
-    assert (place.output("1"), place.output("1", "stderr")) == (alone.stdout, alone.stderr)
+    assert (sandbox.output("1"), sandbox.output("1", "stderr")) == (alone.stdout, alone.stderr)
 
 
-def test_each_is_of_its_own_release(place: Place, bundle: Bundle) -> None:
+def test_each_is_of_its_own_release(sandbox: Sandbox, bundle: Bundle) -> None:
     for release in ("5.1", "8.0.1", "11.1"):
-        place.start(release, bundle.binary(release), "-version")
-        assert place.event() == ["exit", release, "0"]
-        assert f"version {release}" in place.output(release)
+        sandbox.start(release, bundle.binary(release), "-version")
+        assert sandbox.event() == ["exit", release, "0"]
+        assert f"version {release}" in sandbox.output(release)
 
 
-def test_signals_reach_the_one_they_are_for(place: Place, bundle: Bundle) -> None:
+def test_signals_reach_the_one_they_are_for(sandbox: Sandbox, bundle: Bundle) -> None:
     binary = bundle.binary("10.0")
     words = ("-M", "none", "-nodefaults", "-display", "none", "-S")
-    first = place.start("1", binary, *words, "-pidfile", place.root / "1" / "pid")
-    second = place.start("2", binary, *words)
+    first = sandbox.start("1", binary, *words, "-pidfile", sandbox.root / "1" / "pid")
+    second = sandbox.start("2", binary, *words)
 
-    place.command(f"signal {second} KILL")
-    assert place.event() == ["exit", "2", "137"]
-    place.command(f"signal {second} KILL")  # it is no more: nobody's
-    assert place.pid_file("1") == f"{first}\n"
-    place.command(f"signal {first} TERM")
-    assert place.event() == ["exit", "1", "0"]
-    assert "terminating on signal 15" in place.output("1", "stderr")
-
-
-def test_other_commands_and_mistakes_have_their_status(place: Place, bundle: Bundle) -> None:
-    place.start("1", "/bin/sh", "-c", "echo out; echo err >&2; exit 7")
-    assert place.event() == ["exit", "1", "7"]
-    assert (place.output("1"), place.output("1", "stderr")) == ("out\n", "err\n")
-    place.start("2", bundle.root / "bin" / "qemu-0.1")
-    assert place.event()[:2] == ["exit", "2"]
-    assert place.output("2", "stderr") != ""
+    sandbox.command(f"signal {second} KILL")
+    assert sandbox.event() == ["exit", "2", "137"]
+    sandbox.command(f"signal {second} KILL")  # it is no more: nobody's
+    assert sandbox.pid_file("1") == f"{first}\n"
+    sandbox.command(f"signal {first} TERM")
+    assert sandbox.event() == ["exit", "1", "0"]
+    assert "terminating on signal 15" in sandbox.output("1", "stderr")
 
 
-def test_all_end_with_the_end_of_commands(place: Place, bundle: Bundle) -> None:
+def test_other_commands_and_mistakes_have_their_status(sandbox: Sandbox, bundle: Bundle) -> None:
+    sandbox.start("1", "/bin/sh", "-c", "echo out; echo err >&2; exit 7")
+    assert sandbox.event() == ["exit", "1", "7"]
+    assert (sandbox.output("1"), sandbox.output("1", "stderr")) == ("out\n", "err\n")
+    sandbox.start("2", bundle.root / "bin" / "qemu-0.1")
+    assert sandbox.event()[:2] == ["exit", "2"]
+    assert sandbox.output("2", "stderr") != ""
+
+
+def test_all_end_with_the_end_of_commands(sandbox: Sandbox, bundle: Bundle) -> None:
     words = ("-M", "none", "-nodefaults", "-display", "none", "-S")
-    pids = [place.start(name, bundle.binary("10.0"), *words) for name in ("1", "2")]
-    pids.append(place.start("3", "/bin/sleep", "1000"))
+    pids = [sandbox.start(name, bundle.binary("10.0"), *words) for name in ("1", "2")]
+    pids.append(sandbox.start("3", "/bin/sleep", "1000"))
 
-    os.close(place.commands)
+    os.close(sandbox.commands)
 
-    while place.event():
+    while sandbox.event():
         pass  # nobody holds the other end any more
-    place.process.wait(SECONDS)
+    sandbox.process.wait(SECONDS)
     wait_until(lambda: all(map(gone, pids)))
-    place.commands = os.open(os.devnull, os.O_RDONLY)
+    sandbox.commands = os.open(os.devnull, os.O_RDONLY)
 
 
 def test_an_emulator_has_no_descriptor_of_its_fork_server(bundle: Bundle) -> None:
     words = ("-M", "none", "-nodefaults", "-display", "none", "-S")
-    with opened([str(bundle.forkserver)]) as place:
+    with opened([str(bundle.forkserver)]) as sandbox:
         for name in ("1", "2"):
-            pid = place.start(name, bundle.binary("10.0"), *words, "-pidfile", place.root / name / "pid")
-            assert place.pid_file(name) == f"{pid}\n"
+            pid = sandbox.start(name, bundle.binary("10.0"), *words, "-pidfile", sandbox.root / name / "pid")
+            assert sandbox.pid_file(name) == f"{pid}\n"
             links = {link.name: str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
-            own = f"{place.root}/{name}/"
+            own = f"{sandbox.root}/{name}/"
             assert [links[n] for n in "012"] == ["/dev/null", f"{own}stdout", f"{own}stderr"]
-            shared = [link for link in links.values() if link.startswith(str(place.root))]
+            shared = [link for link in links.values() if link.startswith(str(sandbox.root))]
             assert not [link for link in shared if not link.startswith(own)]
             assert not [link for link in links.values() if "pidfd" in link]

@@ -144,7 +144,7 @@ class Sides:
 
     def uris(self, wire: Wire) -> tuple[str, str]:
         """What the destination and the source are given."""
-        inner = self.destination.place.link(wire.back), self.source.place.link(wire.front)
+        inner = self.destination.sandbox.link(wire.back), self.source.sandbox.link(wire.front)
         return f"unix:{inner[0]}", f"unix:{inner[1]}"
 
     async def migrate(self) -> Wire:
@@ -209,13 +209,13 @@ async def sides(
         for build, role in zip(builds, (Role.SOURCE, Role.DESTINATION), strict=True):
             loads = stopped if role is Role.SOURCE else None
             prepared, needed = lab.real.builds[build], Role.DESTINATION if loads else role
-            place = await lab.engine.place(prepared, needed, needs)
-            emulator = Emulator(place, prepared, needed, RUNNING, lambda: 0.0)
+            sandbox = await lab.engine.sandbox(prepared, needed, needs)
+            emulator = Emulator(sandbox, prepared, needed, RUNNING, lambda: 0.0)
             stack.push_async_callback(emulator.end)
             incoming = needed is Role.DESTINATION
             await emulator.race(emulator.start(MACHINE, arguments, incoming=incoming), DEADLINE)
             if loads:
-                await emulator.race(_load(emulator, place.stream(lab.keep(loads.stream))), DEADLINE)
+                await emulator.race(_load(emulator, sandbox.stream(lab.keep(loads.stream))), DEADLINE)
             await emulator.race(emulator.set_up(mode), DEADLINE)
             both.append(emulator)
         found = Sides(lab, f"wire-{lab.serial()}", *both)

@@ -41,8 +41,8 @@ class Side:
         self._writer: asyncio.StreamWriter | None = None
 
     async def __aenter__(self) -> Self:
-        place = await self._engines.place(self._build, Role.DESTINATION, Needs())
-        self.place, self.job = place, place.job()
+        sandbox = await self._engines.sandbox(self._build, Role.DESTINATION, Needs())
+        self.sandbox, self.job = sandbox, sandbox.job()
         path = self.job.directory / "qmp"
         self._listener.bind(str(path))
         self._listener.listen(1)

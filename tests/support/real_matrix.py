@@ -193,7 +193,7 @@ class Lab:
 
     @property
     def links(self) -> Path:
-        """A directory that all places see, for sockets."""
+        """A directory that all sandboxes see, for sockets."""
         return self._workspace.link
 
     def serial(self) -> int:
@@ -270,8 +270,8 @@ class Lab:
 
     async def _dump(self, build: str, machine: str) -> bytes:
         prepared = self.real.builds[build]
-        place = await self._engine.place(prepared, Role.SOURCE, Needs())
-        job = place.job()
+        sandbox = await self._engine.sandbox(prepared, Role.SOURCE, Needs())
+        job = sandbox.job()
         try:
             target = job.inner("schema.json")
             options = ["-machine", machine, "-display", "none", "-dump-vmstate", target]
