@@ -47,14 +47,14 @@ class ChainFinding:
 
 
 def surprises(results: Sequence[CellResult]) -> dict[Cell, tuple[ChainKind, ...]]:
-    """Return the chains that surprise, each with how it does."""
+    """The chains that surprise, each with how it does."""
     pairs = _pairs(results)
     found = ((r.cell, tuple(_kinds(r, pairs))) for r in results)
     return {cell: kinds for cell, kinds in found if kinds}
 
 
 def chain_findings(results: Sequence[CellResult]) -> list[ChainFinding]:
-    """Return findings by kind (broken first), then largest first."""
+    """Findings by kind (broken first), then largest first."""
     pairs = _pairs(results)
     found: dict[tuple[ChainKind, tuple[str, ...]], list[CellResult]] = {}
     for result in results:

@@ -128,7 +128,7 @@ _SECTIONS = {
 
 
 def section_of(result: CellResult) -> Section | None:
-    """Return the section whose groups contain `result`, None for a cell that needs no attention."""
+    """The section whose groups contain `result`, None for a cell that needs no attention."""
     return _SECTIONS.get(result.outcome)
 
 
@@ -255,7 +255,7 @@ class RunReport:
         return Counter(r.outcome for r in self.results)
 
     def repeat(self, cell: Cell) -> str:
-        """Return the command line, quoted for a shell, that runs `cell` alone."""
+        """The command line, quoted for a shell, that runs `cell` alone."""
         return repeat_command(cell, self.matrix_file, self.seed)
 
     @property
@@ -264,12 +264,12 @@ class RunReport:
         return shlex.join(_run_arguments(self.matrix_file, self.seed))
 
     def groups(self, section: Section) -> list[Group]:
-        """Return the groups of one section, largest first."""
+        """The groups of one section, largest first."""
         chosen = [r for r in self.results if section_of(r) is section]
         return group(chosen, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles)
 
     def answer(self) -> Answer:
-        """Return the first line of every report; it follows the exit code."""
+        """The first line of every report; it follows the exit code."""
         return Answer(*self._ship(), self._limits())
 
     def _ship(self) -> tuple[Ship, str]:
@@ -332,7 +332,7 @@ def group(
 
 
 def group_key(result: CellResult) -> str:
-    """Return what makes cells one problem."""
+    """What makes cells one problem."""
     return result.signature or result.known_issue or result.reason or result.verdict.value
 
 
@@ -370,5 +370,5 @@ def _size(cell: Cell, arguments: Mapping[str, int]) -> tuple[object, ...]:
 
 
 def _route(result: CellResult) -> tuple[str, str]:
-    """Return the two ends of the migration that went wrong, of the whole path when none is named."""
+    """The two ends of the migration that went wrong, of the whole path when none is named."""
     return result.failing_pair or (result.cell.path[0], result.cell.path[-1])

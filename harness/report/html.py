@@ -75,7 +75,7 @@ class Segment(NamedTuple):
 
 
 def render_html(report: RunReport) -> str:
-    """Return the document."""
+    """The document."""
     script = "(() => {\n" + "\n".join(_static(name) for name in _SCRIPTS) + "\n})();"
     template = _environment().get_template("report.html")
     return template.render(
@@ -125,7 +125,7 @@ def web_link(link: str) -> str:
 
 
 def cells_of(found: Group, section: str) -> str:
-    """Return the fragment that lists the cells of a group."""
+    """The fragment that lists the cells of a group."""
     if found.signature:
         return f"#signature={fragment(found.signature)}"
     outcome = {"infrastructure": Outcome.INCOMPLETE, "fixed": Outcome.FIXED, "known": Outcome.KNOWN}
@@ -159,7 +159,7 @@ _LINKS = {_BLOCKED: "#outcome=ok&verdict=blocked", Outcome.OK.value: "#outcome=o
 
 
 def _data_block(report: RunReport) -> Markup:
-    """Return the JSON text; no ``<`` is left in it that could end the element or start a comment."""
+    """The JSON text; no ``<`` is left in it that could end the element or start a comment."""
     data = _visible({**encode(report), "glyphs": _GLYPHS})
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped here

@@ -40,7 +40,7 @@ class Table(Generic[T]):
         return self._index.setdefault(value, len(self._index) + self._base)
 
     def optional(self, value: T | None) -> int:
-        """Return 0 for nothing; for tables whose base is 1."""
+        """0 for nothing; for tables whose base is 1."""
         return self[value] if value else 0
 
     def values(self) -> list[T]:
@@ -48,7 +48,7 @@ class Table(Generic[T]):
 
 
 def ordered(report: RunReport) -> list[CellResult]:
-    """Return the results as the report lists them: machine, profile as in the matrix, path."""
+    """The results as the report lists them: machine, profile as in the matrix, path."""
     profiles = {p.name: n for n, p in enumerate(report.profiles)}
     builds = {b.id: n for n, b in enumerate(report.builds)}
 
@@ -62,7 +62,7 @@ def ordered(report: RunReport) -> list[CellResult]:
 
 
 def encode(report: RunReport) -> dict[str, Any]:
-    """Return the object that `report.js` reads."""
+    """The object that `report.js` reads."""
     results = ordered(report)
     tables = _Tables(report)
     return {
@@ -96,11 +96,11 @@ class _Tables:
         self._left = _MESSAGES
 
     def columns(self, results: Sequence[CellResult]) -> list[list[int]]:
-        """Return one list per column, all as long as `results`."""
+        """One list per column, all as long as `results`."""
         return [list(column) for column in zip(*map(self._row, results), strict=True)]
 
     def names(self) -> dict[str, Any]:
-        """Return the tables; to be called after `columns`, which fills them."""
+        """The tables; to be called after `columns`, which fills them."""
         return {
             "machines": self._machine.values(),
             "profiles": self._profile.values(),
@@ -144,7 +144,7 @@ class _Tables:
         return cause.kind, cause.device, cause.field, self._bounded(cause.message)
 
     def _bounded(self, text: str) -> str:
-        """Return foreign text clipped, or a note once the budget for new texts is spent."""
+        """Foreign text clipped, or a note once the budget for new texts is spent."""
         if text and text not in self._texts:
             self._left -= min(len(text), _MESSAGE)
             if self._left < 0:

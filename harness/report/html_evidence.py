@@ -32,7 +32,7 @@ _SHOWN = (Section.PROBLEM, Section.INFRASTRUCTURE, Section.KNOWN)
 
 
 def choose_evidence(report: RunReport, results: Sequence[CellResult]) -> dict[str, Any]:
-    """Return evidence by the position of its cell in `results`."""
+    """Evidence by the position of its cell in `results`."""
     positions = {r.cell: n for n, r in enumerate(results)}
     chosen: dict[str, Any] = {}
     left = _BUDGET

@@ -38,7 +38,7 @@ _COLUMNS = (
 
 
 def render_json(report: RunReport) -> str:
-    """Return one JSON object, one line per top-level key and per result, ending in a newline."""
+    """One JSON object, one line per top-level key and per result, ending in a newline."""
     head = {"format": FORMAT, **_run(report), **_findings(report)}
     lines = [f"{json.dumps(key)}: {_dump(value)}" for key, value in head.items()]
     rows = ",\n".join(_dump(_row(r)) for r in report.results)
@@ -47,7 +47,7 @@ def render_json(report: RunReport) -> str:
 
 
 def _dump(value: Any) -> str:
-    """Return compact JSON; unpaired surrogates are written as escapes, so the file is valid UTF-8."""
+    """Compact JSON; unpaired surrogates are written as escapes, so the file is valid UTF-8."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
 
 

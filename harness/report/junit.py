@@ -21,7 +21,7 @@ _MESSAGE = 300  # characters of the attribute that CI servers show in a list
 
 
 def render_junit(report: RunReport) -> str:
-    """Return the XML document as text, encoding UTF-8."""
+    """The XML document as text, encoding UTF-8."""
     root = JUnitXml(visible(report.title))
     by_machine: dict[str, list[CellResult]] = {}
     for result in report.results:
@@ -92,7 +92,7 @@ def _message(result: CellResult) -> str:
 
 
 def _details(report: RunReport, result: CellResult) -> str:
-    """Return the text of the element: what, where, why, and how to repeat it."""
+    """The text of the element: what, where, why, and how to repeat it."""
     lines = [
         f"cell: {result.cell.id}",
         f"verdict: {result.verdict}, outcome: {result.outcome}",

@@ -34,7 +34,7 @@ _TITLES = {
 
 
 def render_markdown(report: RunReport) -> str:
-    """Return the document, ending in a newline."""
+    """The document, ending in a newline."""
     return "\n".join(_lines(report)).rstrip() + "\n"
 
 

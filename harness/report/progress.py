@@ -157,7 +157,7 @@ class Progress:
         return line
 
     def _remaining(self, elapsed: float) -> str:
-        """Return the time left at the rate so far; legs are the work, cells only wait for them."""
+        """The time left at the rate so far; legs are the work, cells only wait for them."""
         done, total = (self._legs, self._total_legs) if self._total_legs else (self._cells, self._total_cells)
         if not done or done >= total or elapsed <= 0:
             return ""

@@ -89,14 +89,14 @@ def _group(number: int, found: Group, style: str) -> Iterator[Text]:
 
 
 def describe_cause(cause: Cause | None) -> str:
-    """Return kind, device and field on one line, or nothing."""
+    """Kind, device and field on one line, or nothing."""
     if cause is None:
         return ""
     return visible(" · ".join(part for part in (cause.kind, cause.device, cause.field) if part))
 
 
 def spread(found: Group) -> str:
-    """Return how far a problem reaches: machines, profiles, routes; the first few of each by name."""
+    """How far a problem reaches: machines, profiles, routes; the first few of each by name."""
     routes = tuple(">".join(route) for route in found.routes)
     parts = (
         _few(found.machines, "machine"),

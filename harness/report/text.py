@@ -31,7 +31,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def clip(text: str, limit: int) -> str:
-    """Return at most `limit` characters of `text`, from the start; says how many were left out."""
+    """At most `limit` characters of `text`, from the start; says how many were left out."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({len(text) - limit:,} more characters)"
@@ -43,7 +43,7 @@ def one_line(text: str, limit: int) -> str:
 
 
 def tail(text: str, limit: int) -> str:
-    """Return at most `limit` characters of `text`, from the end; says how many were left out."""
+    """At most `limit` characters of `text`, from the end; says how many were left out."""
     if len(text) <= limit:
         return text
     return f"({len(text) - limit:,} earlier characters)…\n{text[-limit:]}"
@@ -55,7 +55,7 @@ def plural(count: int, word: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for people: ``0.4 s``, ``38 s``, ``12 min 03 s``, ``2 h 05 min``."""
+    """Seconds for people: ``0.4 s``, ``38 s``, ``12 min 03 s``, ``2 h 05 min``."""
     if seconds < 10:  # noqa: PLR2004 - below that a tenth matters
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree  # type: ignore[import-untyped]  # lxml publishes no types
+from lxml import etree
 from referencing import Registry, Resource
 from report_fakes import make_report
 
@@ -151,7 +151,8 @@ def test_junit_failure_says_why_and_how_to_repeat(small: RunReport) -> None:
     )
     (failure,) = case.iterchildren("failure")
     assert case.get("name") == "bookworm-backports>bookworm/snapshot/paused"
-    assert "0x10a" in failure.get("message")
+    assert "0x10a" in failure.get("message", "")
+    assert failure.text is not None
     assert (
         "--select 'cell=pc-q35-7.2/pcie-root-port/bookworm-backports>bookworm/snapshot/paused'"
         in failure.text
@@ -163,6 +164,7 @@ def test_junit_escapes_what_xml_forbids(small: RunReport) -> None:
     root = etree.fromstring(text.encode())
     xsd().assertValid(root)
     (failure,) = root.iter("failure")
+    assert failure.text is not None
     assert r"\x00\x1b[2J\ud800\u202e" in failure.text
     assert "]]> </script>" in failure.text
 
