@@ -3,7 +3,7 @@
 1. An image is only named when it is complete and probed; until then it has no name and the label
    ``migmatrix.state=unfinished``, by which a later run finds and removes what a killed one left.
 2. A named image is used as it is, without network, as long as the recipe that made it is today's.
-3. Whoever works on a suite holds its lock.
+3. A process that works on a suite holds its lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `image` provider: an emulator inside a container image that somebody else made."""
+"""The `image` provider: an emulator inside an existing container image."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Prober:
         return ProbeCache(self.cache / "probes", self.log)
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Held by whoever makes something of that name, among all processes that share the cache."""
+        """The lock on making something of that name, among all processes that share the cache."""
         return locked(self.cache / "locks" / f"{name}.lock")
 
     def binary(self, path: Path, build: str, named: str) -> tuple[BuildFacts, str]:

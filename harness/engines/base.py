@@ -105,7 +105,7 @@ class Engine(Protocol):
 
 
 class OwnsStack:
-    """What engines are context managers by: the end of the context unwinds what they put on `_stack`."""
+    """Base of the engines: a context manager whose end unwinds what the engine pushed on `_stack`."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()

@@ -208,6 +208,6 @@ class Emulator:
 
 
 def _retrieve(end: asyncio.Future[int]) -> None:
-    """Whoever asks for the exit gets an engine's error; that nobody asks is no reason for a log line."""
+    """Retrieve an engine's error, so that asyncio does not log it when no race asks for the exit."""
     if not end.cancelled():
         end.exception()

@@ -58,7 +58,7 @@ class BuildRow:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """Where the run took place; the kernel is an axis of the matrix that nobody chose.
+    """Where the run took place; the kernel is one more axis of the matrix, not chosen in it.
 
     `engine` is for people ("docker 28.1.1").
     """

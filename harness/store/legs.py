@@ -2,7 +2,7 @@
 
     <root>/hops/<2 hex>/<key>/evidence.json    written once, by rename
                              /stream.zst       the stream out, if one was saved and not yet evicted
-                             /lock             held by whoever does the leg
+                             /lock             held by the process that does the leg
 
 Rules:
 1. Evidence is complete or absent; a stream without evidence does not exist.
@@ -155,7 +155,7 @@ class LegStore:
                 continue  # another process evicts as well
 
     def _set_aside(self, key: str, why: str) -> None:
-        """Move an unreadable entry out of the way; its lock stays, as somebody may hold it."""
+        """Move an unreadable entry out of the way; its lock stays, as another process may hold it."""
         with _store_errors("set a damaged entry aside"):
             grave = Path(tempfile.mkdtemp(prefix=f"{key[:16]}-", dir=self._bad))
             for name in ("evidence.json", "stream.zst"):
