@@ -158,7 +158,7 @@ class Floppy(Device):
 
     type_name = "floppy"
     bus = "floppy-bus"
-    properties = (Property("unit", UINT32, 0), Property("drive", STRING))
+    properties = (Property("unit", UINT32, 0xFFFFFFFF), Property("drive", STRING))
 
     def realize(self) -> None:
         """Appear at the controller and in the clock's memory."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["VMSTATE_IDE_BUS", "VMSTATE_IDE_DRIVE", "IsaIde", "ide_bus_fields", "reset_bus"]
 
 DRIVES: Final = 2
+NO_UNIT: Final = 0xFFFFFFFF  # a drive takes the first free place
 _IDENTIFY_BYTES: Final = 512
 _IO_BUFFER_BYTES: Final = 256 * 512 + 4
 _TRANSFER_ENDS: Final = 6  # read, write, stop, two of ATAPI, dummy
@@ -159,6 +160,12 @@ VMSTATE_IDE_ISA = VMState("isa-ide", ide_bus_fields("bus"), 3, 0)
 _INSTANCE: Final = Timeline(0, ("8.2", None))
 
 
+def free_unit(bus: Bus) -> int:
+    """The lowest unit that no device of the bus has."""
+    taken = {device.props["unit"] for device in bus.devices}
+    return next(unit for unit in range(DRIVES) if unit not in taken)
+
+
 class IdeBus(Bus):
     """Two places for drives."""
 
@@ -207,10 +214,12 @@ class IdeDrive(Device):
     abstract = True
     bus = "IDE"
     drive = "none"
-    properties = (Property("unit", UINT32, 0), Property("drive", STRING))
+    properties = (Property("unit", UINT32, NO_UNIT), Property("drive", STRING))
 
     def realize(self) -> None:
-        """Appear on the channel."""
+        """Appear on the channel, in the first free place if no unit is given."""
+        if self.props["unit"] == NO_UNIT and self.parent_bus is not None:
+            self.props["unit"] = free_unit(self.parent_bus)
         super().realize()
         if self.parent_bus is not None and self.parent_bus.parent is not None:
             self.parent_bus.parent.reset()

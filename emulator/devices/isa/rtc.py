@@ -75,7 +75,7 @@ class Rtc(IsaDevice):
 
     type_name = "mc146818rtc"
     user_creatable = False
-    properties = (Property("base_year", INT32, 0),)
+    properties = (Property("base_year", INT32, 1980),)
     vmstate = VMSTATE_RTC
 
     def init(self) -> None:

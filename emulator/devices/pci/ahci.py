@@ -70,7 +70,6 @@ class ICH9AHCI(PCIDevice):
     type_name = "ich9-ahci"
     aliases = ("ahci",)
     identity: ClassVar[Identity] = Identity(0x8086, 0x2922, 0x0106, revision=2, interface=1, pin=1)
-    multifunction = True
     bars = ((4, IO, 0x20), (5, MEM, 0x1000))
     vmstate = VMState(
         "ich9_ahci",

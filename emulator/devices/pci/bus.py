@@ -1,7 +1,7 @@
 """PCI buses: slots and functions, and the path of a device through the bridges above it.
 
-A devfn is slot * 8 + function. Without an address a device gets the first slot whose function 0 is free, as in QEMU;
-behind a PCI Express port there is slot 0 only.
+A devfn is slot * 8 + function. Without an address a device gets the first slot whose function 0 is free, as in QEMU,
+which does not mind a second slot behind a PCI Express port either.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import Form
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import int32, int32_equal
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from migmatrix.emulator.device import Device
@@ -21,6 +22,7 @@ __all__ = ["PCIBUS", "PCIBus", "PCIEBus"]
 
 _SLOTS: Final = 32
 _FUNCTIONS: Final = 8
+_NAMED_SINCE: Final = "6.0"  # the id of who has an address is told: not in 5.2.0, in 7.2.22
 
 PCIBUS: Final = VMState(
     "PCIBUS",
@@ -28,6 +30,11 @@ PCIBUS: Final = VMState(
     version_id=1,
     minimum_version_id=1,
 )
+
+
+def _multifunction(device: Device) -> bool:
+    """Whether a device says that its slot has more functions than it."""
+    return bool(getattr(device, "multifunction", False) or device.props.get("multifunction"))
 
 
 class PCIBus(Bus):
@@ -79,15 +86,34 @@ class PCIBus(Bus):
         slot, function = divmod(devfn, _FUNCTIONS)
         other = self.at.get(devfn)
         if other is not None:
+            named = (
+                f",id={other.id or '(null)'}" if lives(_NAMED_SINCE, "", device.machine.release.name) else ""
+            )
             raise DeviceError(
                 f"PCI: slot {slot} function {function} not available for {device.type_name}, "
-                f"in use by {other.type_name},id={other.id}"
+                f"in use by {other.type_name}{named}"
             )
         if slot not in self.slots:
             raise DeviceError(
                 f"PCI: slot {slot} function {function} not available for {device.type_name}, reserved"
             )
+        self._check_functions(device, slot, function)
         return devfn
+
+    def _check_functions(self, device: Device, slot: int, function: int) -> None:
+        """A slot has several functions only if its function 0 says so; the chipset's are what they are."""
+        first = self.at.get(slot * _FUNCTIONS)
+        if function and first is not None and not _multifunction(first):
+            raise DeviceError(
+                f"PCI: single function device can't be populated in function {slot:x}.{function}"
+            )
+        if function or _multifunction(device):
+            return
+        taken = [f for f in range(1, _FUNCTIONS) if slot * _FUNCTIONS + f in self.at]
+        if taken:
+            raise DeviceError(
+                f"PCI: {slot:x}.0 indicates single function, but {slot:x}.{taken[0]} is already populated."
+            )
 
     def path_of(self, device: Device) -> str:
         """``0000:00`` and then slot and function of each bridge and of the device."""

@@ -20,7 +20,8 @@ from migmatrix.emulator.devices.pci.bus import PCIBus
 from migmatrix.emulator.devices.pci.capabilities import msix
 from migmatrix.emulator.devices.pci.check import Rule
 from migmatrix.emulator.devices.pci.config import CONVENTIONAL, EXPRESS, ConfigSpace
-from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, PCI_DEVFN, STRING, UINT32, Property, enumeration
+from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.properties import BOOL, INT32, PCI_DEVFN, STRING, UINT32, Property, enumeration
 from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class PCIDevice(Device):
         Property("romfile", STRING, None),
         Property("romsize", UINT32, _DEFAULT_ROM, since="6.0"),
         Property("rombar", UINT32, 1, until="10.0"),
-        Property("rombar", ON_OFF_AUTO, "auto", since="10.0"),
+        Property("rombar", INT32, -1, since="10.0"),
         Property("multifunction", BOOL, False, help="on/off"),
         Property("x-pcie-lnksta-dllla", BOOL, True, since="2.12"),
-        Property("x-pcie-extcap-init", BOOL, True, since="2.12"),
+        Property("x-pcie-extcap-init", BOOL, True, since="2.12", until="11.1"),  # in 10.0.13, not in 11.1.3
         Property("failover_pair_id", STRING, None, since="4.2"),
         Property("acpi-index", UINT32, 0, since="6.0"),
         Property("x-pcie-err-unc-mask", BOOL, True, since="8.0.1"),
@@ -205,6 +206,8 @@ class PCIDevice(Device):
         packaged = self.props["x-rom-size"]
         size = self.rom if packaged == _DEFAULT_ROM else packaged
         padded = self.props.get("romsize", _DEFAULT_ROM)
+        if padded != _DEFAULT_ROM and padded & (padded - 1):
+            raise DeviceError(f"ROM size {padded} is not a power of two")
         if self.props["romfile"] == "" and "romfile" in self.explicit:
             return 0
         size = padded if size and padded != _DEFAULT_ROM else size

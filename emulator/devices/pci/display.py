@@ -87,7 +87,7 @@ class VGA(Display):
         Property("mmio", BOOL, True),
         Property("qemu-extended-regs", BOOL, True, since="2.2"),
         Property("edid", BOOL, False, changes=(("4.1", True),), since="4.0"),
-        Property("global-vmstate", BOOL, False, since="3.0"),
+        Property("global-vmstate", BOOL, False, since="3.0", until="11.1"),
     )
     vmstate = VMState(
         "vga", (parent("dev"), struct("vga", VGA_WITH_VBE, attr="")), version_id=2, minimum_version_id=2
@@ -105,7 +105,7 @@ class CirrusVGA(Display):
     properties: ClassVar[tuple[Property, ...]] = (
         Property("vgamem_mb", UINT32, 8, changes=(("2.9", 4),)),
         Property("blitter", BOOL, True),
-        Property("global-vmstate", BOOL, False, since="3.0"),
+        Property("global-vmstate", BOOL, False, since="3.0", until="11.1"),
     )
     vmstate = VMState(
         "cirrus_vga",

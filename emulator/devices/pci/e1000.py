@@ -60,14 +60,14 @@ class E1000(PCIDevice):
         Property("netdev", STRING, None),
         Property("autonegotiation", BOOL, True, until="9.0"),
         Property("mitigation", BOOL, True, until="9.0"),
-        Property("extra_mac_registers", BOOL, True, since="2.5"),
+        Property("extra_mac_registers", BOOL, True, since="2.5", until="11.1"),  # in 10.0.13, not in 11.1.3
         Property("migrate_tso_props", BOOL, True, since="2.11.92"),
         Property("init-vet", BOOL, True, since="6.1"),
     )
     traits: ClassVar[tuple[Property, ...]] = (
         Property("migrate_tso_props", BOOL, False, changes=(("2.11.50", True),)),
         Property("mitigation", BOOL, True),
-        Property("extra_mac_registers", BOOL, False),
+        Property("extra_mac_registers", BOOL, False, changes=(("2.5", True),)),
     )
     vmstate: ClassVar[VMState] = VMState(
         "e1000",

@@ -126,7 +126,8 @@ class E1000E(PCIDevice):
         """MSI-X, MSI, express of version 1, power management, errors, serial number from the address."""
         self.add_msix(space, _VECTORS, (3, 0), (3, 0x2000), 0xA0)
         kind = caps.Port.INTEGRATED if self.pci_bus.root else caps.Port.ENDPOINT
-        caps.express(space, kind, 0xE0, version=1, tags=self.trait("x-pcie-ext-tag"))
+        link = caps.Link(active=self.trait("link-shown-active"))
+        caps.express(space, kind, 0xE0, version=1, link=link, tags=self.trait("x-pcie-ext-tag"))
         caps.msi(space, 1, 0xD0, wide=True, maskable=False)
         caps.power_management(space, 0x0022, 0xC8)
         caps.error_reporting(space, 0x100, masks=self.trait("x-pcie-err-unc-mask"))

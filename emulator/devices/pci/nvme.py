@@ -7,6 +7,7 @@ from typing import ClassVar
 from migmatrix.emulator.devices.pci.config import MEM64, ConfigSpace
 from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.pci.state import parent
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, STRING, UINT32, Property
 from migmatrix.vmstate.device.description import VMState
 
@@ -35,6 +36,12 @@ class NVMe(PCIDevice):
         (parent("parent_obj"),),
         unmigratable="State blocked by non-migratable device",
     )
+
+    def realize(self) -> None:
+        """A controller says its serial number; DeviceError."""
+        if not self.props["serial"]:
+            raise DeviceError("serial property not set")
+        super().realize()
 
     def configure(self, space: ConfigSpace) -> None:
         """MSI-X: in a base register of its own until 5.2, and where a property asks for that."""

@@ -5,6 +5,7 @@ The AER case is here: whether the error mask register exists is the trait ``x-pc
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from migmatrix.emulator.devices.pci import capabilities as caps
@@ -12,6 +13,7 @@ from migmatrix.emulator.devices.pci.bus import PCIBUS, PCIEBus
 from migmatrix.emulator.devices.pci.config import BRIDGE, MEM, ConfigSpace
 from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.pci.state import AER_LOG, MSIX, parent
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, UINT8, UINT16, Property
 from migmatrix.vmstate.device.description import MigrationPriority, VMState
 from migmatrix.vmstate.device.fields import struct
@@ -24,7 +26,8 @@ __all__ = ["Ioh3420", "PCIEPort", "PCIERootPort"]
 _PCI: Final = "parent_obj.parent_obj.parent_obj"
 _CLOSED: Final = ((0x1C, 1, 0xF0), (0x20, 2, 0xFFF0), (0x24, 2, 0xFFF1))  # windows that let nothing through
 _PRESENT: Final = 0x40
-_ONE_SLOT: Final = range(1)
+_SLOT_ON: Final = 0x01C0  # slot control: power on, its indicator on, the attention indicator off
+_SLOT_OFF: Final = 0x07C0
 
 
 class PCIEPort(PCIDevice):
@@ -41,7 +44,7 @@ class PCIEPort(PCIDevice):
         Property("slot", UINT16, 0),
         Property("aer_log_max", UINT16, 8),
         Property("power_controller_present", BOOL, True),
-        Property("disable-acs", BOOL, False, since="4.0.91"),
+        Property("disable-acs", BOOL, False, since="4.0.91", until="11.1"),
         Property("hotplug", BOOL, True, since="5.0"),
     )
     traits: ClassVar[tuple[Property, ...]] = (
@@ -52,11 +55,13 @@ class PCIEPort(PCIDevice):
 
     def init(self) -> None:
         """The bus exists from the start, so that devices can be put on it."""
-        self.link = PCIEBus(self.id or self.type_name, self, slots=_ONE_SLOT)
+        self.link = PCIEBus(self.id or self.type_name, self)
         self.add_bus(self.link)
 
     def realize(self) -> None:
-        """The port, and the bus section that is sent for the bus behind it."""
+        """The port, and the bus section that is sent for the bus behind it; DeviceError for a slot that is taken."""
+        if self.slot_key in {port.slot_key for port in self._others()}:
+            raise DeviceError(f"Can't add chassis slot, error {-errno.EBUSY}")
         self.aer_log_max = self.props["aer_log_max"]
         super().realize()
         self.register(PCIBUS, self.link, path="")
@@ -80,6 +85,14 @@ class PCIEPort(PCIDevice):
         self.slot_status = at + 0x1A
         caps.error_reporting(space, 0x100, root=True, masks=self.trait("x-pcie-err-unc-mask"))
 
+    @property
+    def slot_key(self) -> tuple[int, int]:
+        """What the guest knows the slot by."""
+        return int(self.props["chassis"]), int(self.props["slot"])
+
+    def _others(self) -> list[PCIEPort]:
+        return [d for d in self.machine.walk() if isinstance(d, PCIEPort) and d.realized and d is not self]
+
     def interrupts(self, space: ConfigSpace) -> None:
         """Add the capability by which the port interrupts."""
 
@@ -91,6 +104,8 @@ class PCIEPort(PCIDevice):
         """A slot that holds something says so, unless ACPI looks after it; a driver has cleared that."""
         present = _PRESENT if self.link.devices and self._native() and self.guest != "driver" else 0
         self.space.write(self.slot_status, 2, self.space.read(self.slot_status, 2) & ~_PRESENT | present)
+        if self.guest != "driver":
+            self.space.write(self.slot_status - 2, 2, _SLOT_ON if self.link.devices else _SLOT_OFF)
 
     def plugged(self, device: Device) -> None:
         """What is plugged shows at once."""
@@ -115,13 +130,14 @@ class PCIERootPort(PCIEPort):
     bars = ((0, MEM, 0x1000),)
     subsystem_vendor = 0x1B36
     express_at = 0x54
-    properties: ClassVar[tuple[Property, ...]] = (Property("x-migrate-msix", BOOL, True),)
+    properties: ClassVar[tuple[Property, ...]] = (Property("x-migrate-msix", BOOL, True, until="11.1"),)
+    traits: ClassVar[tuple[Property, ...]] = (Property("x-migrate-msix", BOOL, True),)
     vmstate = VMState(
         "pcie-root-port",
         (
             parent(_PCI),
             struct(f"{_PCI}.exp.aer_log", AER_LOG, attr=""),
-            struct(f"{_PCI}.parent_obj", MSIX, attr="", test=lambda port, _: port.props["x-migrate-msix"]),
+            struct(f"{_PCI}.parent_obj", MSIX, attr="", test=lambda port, _: port.trait("x-migrate-msix")),
         ),
         version_id=1,
         minimum_version_id=1,

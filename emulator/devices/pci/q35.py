@@ -23,7 +23,8 @@ __all__ = ["ICH9LPC", "MCH", "MEMORY_HOTPLUG", "PCIHostBridge", "Q35Host"]
 
 _LINES: Final = 8
 _CHIP_CONFIG: Final = 0x4000
-_MCH_REGISTERS: Final = ((0x50, 1, 0x10), (0x63, 1, 0xB0), (0x9D, 2, 0x3802))
+_TSEG: Final = 0x50  # register: megabytes of system management memory that firmware may take
+_MCH_REGISTERS: Final = ((0x63, 1, 0xB0), (0x9D, 2, 0x3802))
 _LPC_REGISTERS: Final = ((0x40, 1, 0x01), (0x60, 4, 0x80808080), (0x68, 4, 0x80808080))
 
 PCIHOST: Final = VMState(
@@ -135,7 +136,7 @@ class MCH(PCIDevice):
     user_creatable = False
     identity: ClassVar[Identity] = Identity(0x8086, 0x29C0, 0x0600)
     properties: ClassVar[tuple[Property, ...]] = (
-        Property("extended-tseg-mbytes", UINT16, 64, since="2.10"),
+        Property("extended-tseg-mbytes", UINT16, 16, since="2.10", changes=(("10.2", 64),)),
         Property("smbase-smram", BOOL, True, since="5.0"),
     )
     vmstate = VMState("mch", (parent("parent_obj"), unused(1)), version_id=1, minimum_version_id=1)
@@ -144,6 +145,7 @@ class MCH(PCIDevice):
         """Registers after power-on; all are the guest's."""
         for offset, size, value in _MCH_REGISTERS:
             space.write(offset, size, value)
+        space.write(_TSEG, 2, int(self.props.get("extended-tseg-mbytes", 0)))
 
 
 class ICH9LPC(PCIDevice):

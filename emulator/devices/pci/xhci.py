@@ -81,7 +81,8 @@ class XHCI(PCIDevice):
         space.write(0x60, 1, 0x30)
         if self.pci_bus.express:
             kind = caps.Port.INTEGRATED if self.pci_bus.root else caps.Port.ENDPOINT
-            caps.express(space, kind, _CAPABILITIES[1], tags=self.trait("x-pcie-ext-tag"))
+            link = caps.Link(active=self.trait("link-shown-active"))
+            caps.express(space, kind, _CAPABILITIES[1], link=link, tags=self.trait("x-pcie-ext-tag"))
         self.add_msix(space, _INTERRUPTERS, (0, 0x3000), (0, 0x3800), _CAPABILITIES[0])
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, UINT32, Property
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import uint32
@@ -34,7 +35,7 @@ class Balloon(VirtIODevice):
         Property("free-page-hint", BOOL, False, since="4.0"),
         Property("page-poison", BOOL, True, since="5.1"),
         Property("free-page-reporting", BOOL, False, since="5.1"),
-        Property("qemu-4-0-config-size", BOOL, False, since="4.0.90"),
+        Property("qemu-4-0-config-size", BOOL, False, since="4.0.90", until="11.1"),
     )
     own: ClassVar[VMState | None] = VMState(
         "virtio-balloon-device",
@@ -66,6 +67,11 @@ class Balloon(VirtIODevice):
         """Nothing is taken from the guest."""
         self.num_pages = self.actual = self.free_page_report_cmd_id = self.free_page_report_status = 0
         self.poison_val = 0
+
+    def check(self) -> None:
+        """A machine has one at most."""
+        if any(isinstance(other, Balloon) and other.realized for other in self.machine.walk()):
+            raise DeviceError("Only one balloon device is supported")
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Inflate, deflate, statistics, and one per feature."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.ring import MAX_QUEUE_SIZE
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, LINK, STRING, UINT16, UINT32, Property
 
 if TYPE_CHECKING:
@@ -18,38 +20,35 @@ if TYPE_CHECKING:
 __all__ = ["Blk", "VhostUserBlk"]
 
 _AUTO: Final = 0xFFFF
+_SMALLEST: Final = 2  # a ring must be larger
 _MQ: Final = 12
 _SHORT, _WHOLE = 36, 60  # without, with discard and write-zeroes
 _TRIMMED: Final = 57
 
 
-class Blk(VirtIODevice):
-    """A disk."""
+class Disk(VirtIODevice):
+    """What both disks share; no type of QEMU's, so that no compat entry of one reaches the other."""
 
-    type_name = "virtio-blk-device"
+    abstract = True
     virtio_id = 2
     bits: ClassVar[dict[str, int]] = {"config-wce": 11, "discard": 13, "write-zeroes": 14}
     always = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 9 | 1 << 10  # seg_max, geometry, blk_size, flush, topology
     properties: ClassVar[tuple[Property, ...]] = (
-        Property("drive", STRING, None),
         Property("num-queues", UINT16, 1, changes=(("5.1.50", _AUTO),)),
-        Property("queue-size", UINT16, 128, changes=(("4.2.50", 256),)),
-        Property("seg-max-adjust", BOOL, True, since="5.0"),
         Property("discard", BOOL, True, since="3.1.50"),
         Property("write-zeroes", BOOL, True, since="3.1.50"),
         Property("config-wce", BOOL, True),
-        Property("x-enable-wce-if-config-wce", BOOL, True, since="5.0"),
-        Property("report-discard-granularity", BOOL, True, since="6.0"),
-        Property("serial", STRING, None),
-        Property("iothread", LINK, None),
     )
-    vmstate = backend("virtio-blk", 2)
 
     @property
     def queues(self) -> int:
         """Request queues; an unset number is that of the processors at start."""
         given = int(self.props["num-queues"])
         return self.machine.smp.cpus if given == _AUTO else given
+
+    def settle(self) -> None:
+        """The number of queues is known from now on."""
+        self.props["num-queues"] = self.queues
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Requests."""
@@ -66,6 +65,34 @@ class Blk(VirtIODevice):
         wanted = self.props.get("discard") or self.props.get("write-zeroes")
         return bytes(_TRIMMED if wanted else _SHORT)
 
+
+class Blk(Disk):
+    """A disk of this process."""
+
+    type_name = "virtio-blk-device"
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("drive", STRING, None),
+        Property("queue-size", UINT16, 128, changes=(("4.2.50", 256),)),
+        Property("seg-max-adjust", BOOL, True, since="5.0"),
+        Property("x-enable-wce-if-config-wce", BOOL, True, since="5.0"),
+        Property("report-discard-granularity", BOOL, True, since="6.0"),
+        Property("serial", STRING, None),
+        Property("iothread", LINK, None),
+    )
+    vmstate = backend("virtio-blk", 2)
+
+    def check(self) -> None:
+        """Queues that a driver can use. QEMU also wants a drive; here a disk may be without, as no request is made."""
+        size = self.props["queue-size"]
+        if not self.queues:
+            raise DeviceError("num-queues property must be larger than 0")
+        if size <= _SMALLEST:
+            raise DeviceError(f"invalid queue-size property ({size}), must be > {_SMALLEST}")
+        if size & (size - 1) or size > MAX_QUEUE_SIZE:
+            raise DeviceError(
+                f"invalid queue-size property ({size}), must be a power of 2 (max {MAX_QUEUE_SIZE})"
+            )
+
     def put_own(self, writing: Writing) -> None:
         """No request is under way."""
         writing.number(0, 1)
@@ -76,40 +103,43 @@ class Blk(VirtIODevice):
             raise self.refused(reading, "a request is under way")
 
 
-class BlkPCI(VirtIOPCI):
+class VhostUserBlk(Disk):
+    """A disk of another process, which is not modelled and has the requests; its config is modelled."""
+
+    type_name = "vhost-user-blk"
+    properties: ClassVar[tuple[Property, ...]] = (
+        Property("chardev", STRING, None),
+        Property("queue-size", UINT32, 128),
+    )
+    vmstate = backend("vhost-user-blk", 1)
+
+
+class DiskPCI(VirtIOPCI):
     """A vector per queue and one for the config."""
+
+    abstract = True
+    legacy_number = 1
+    class_code = 0x0100
+
+    def default_vectors(self) -> int:
+        """Follow the queues."""
+        assert isinstance(self.backend, Disk)  # noqa: S101 - `backend_type` says so
+        return self.backend.queues + 1
+
+
+class BlkPCI(DiskPCI):
+    """The config grew for discard in development of 4.0, which then made it as long as its features need."""
 
     type_name = "virtio-blk-pci-base"
     abstract = True
     backend_type = "virtio-blk-device"
-    legacy_number = 1
-    class_code = 0x0100
     traits: ClassVar[tuple[Property, ...]] = (
         Property("config-size", UINT32, _SHORT, changes=(("3.1.50", _WHOLE),)),
         Property("whole-config", BOOL, True, changes=(("3.1.90", False),)),
     )
 
-    def default_vectors(self) -> int:
-        """Follows the queues."""
-        assert isinstance(self.backend, Blk)  # noqa: S101 - `backend_type` says so
-        return self.backend.queues + 1
 
-
-class VhostUserBlk(Blk):
-    """A disk in another process; the process is not modelled, its config is."""
-
-    type_name = "vhost-user-blk"
-    properties: ClassVar[tuple[Property, ...]] = (Property("chardev", STRING, None),)
-    vmstate = backend("vhost-user-blk", 1)
-
-    def put_own(self, writing: Writing) -> None:
-        """Requests are the other process's."""
-
-    def get_own(self, reading: Reading) -> None:
-        """Requests are the other process's."""
-
-
-class VhostUserBlkPCI(BlkPCI):
+class VhostUserBlkPCI(DiskPCI):
     """Its config had discard's fields from 4.0 on whatever its features, until 7.2."""
 
     type_name = "vhost-user-blk-pci-base"

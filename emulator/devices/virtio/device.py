@@ -31,7 +31,7 @@ _VERSION_1: Final = 1 << 32
 _IGNORED: Final = 1 << 24 | 1 << 27 | 1 << 30  # offered, but Linux does not accept them
 _ALL: Final = (1 << 64) - 1
 _DRIVER_OK: Final = 0x0F  # acknowledged, driver, features, running
-_LEGACY_FEATURES: Final = 1 << 30  # "bad feature": a device of before 1.0
+_BAD_FEATURE: Final = 1 << 30  # always offered; a driver that accepts it is broken
 _QUEUE_MEMORY: Final = 0x100000
 
 
@@ -126,12 +126,18 @@ class VirtIODevice(Device):
         chosen = sum(1 << bit for name, bit in bits.items() if self.props.get(name))
         return chosen | self.always
 
+    def settle(self) -> None:
+        """Replace properties that were left open by what was chosen."""
+
+    def check(self) -> None:
+        """Refuse properties that do not go together; DeviceError in QEMU's words."""
+
     def prepare(self) -> None:
         """Features, config and queues as after reset; the transport calls it before it builds its config space."""
-        kept = self.offered() | _VERSION_1 | _LEGACY_FEATURES
+        self.check()
+        kept = self.offered() | _VERSION_1 | _BAD_FEATURE
         kept &= self.props["x-host-features"] & ~self.withheld()
         self.host_features = kept & (_ALL if self.proxy.modern else ~(_VERSION_1 | 1 << 33))
-        self.host_features &= ~_LEGACY_FEATURES if not self.proxy.legacy else _ALL
         self.config = bytearray(self.config_bytes())
         self.rings = [Ring(size) for size in self.queue_sizes() if size]
         self.disabled = bool(self.props.get("use-disabled-flag")) and self.starts_disabled()

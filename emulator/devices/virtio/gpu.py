@@ -8,6 +8,7 @@ from migmatrix.emulator.devices.state import Part, made
 from migmatrix.emulator.devices.virtio.device import VirtIODevice
 from migmatrix.emulator.devices.virtio.stream import virtio_field
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, UINT8, UINT32, Property
 from migmatrix.vmstate.device.description import HookError, Info, Slot, VMState
 from migmatrix.vmstate.device.fields import custom, int32, struct, uint32, uint32_equal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GPU"]
 
+_MOST_OUTPUTS: Final = 16
 _FRAME: Final = ("format", "bytes_pp", "width", "height", "stride", "offset")
 _CURSOR: Final = ("resource_id", "hot_x", "hot_y", "pos_x", "pos_y")
 
@@ -85,6 +87,11 @@ class GPU(VirtIODevice):
         scanout.framed = self.props.get("x-scanout-vmstate-version", default) > 1
         return scanout
 
+    def check(self) -> None:
+        """Sixteen outputs at most."""
+        if self.props["max_outputs"] > _MOST_OUTPUTS:
+            raise DeviceError(f"invalid max_outputs > {_MOST_OUTPUTS}")
+
     def queue_sizes(self) -> tuple[int, ...]:
         """Control, cursor."""
         return (64, 16)
@@ -101,8 +108,8 @@ class GPUPCI(VirtIOPCI):
     abstract = True
     backend_type = "virtio-gpu-device"
     class_code = 0x0380
+    properties: ClassVar[tuple[Property, ...]] = (Property("vectors", UINT32, 3),)
     traits: ClassVar[tuple[Property, ...]] = (
-        Property("vectors-default", UINT32, 3),
         Property("frames-sent", BOOL, False, changes=(("8.2.50", True),)),
         Property("config-size", UINT32, 16, changes=(("11.1", 20),)),
     )

@@ -18,6 +18,7 @@ from migmatrix.vmstate.device.fields import bitmap, uint32, uint64, with_tmp
 
 __all__ = ["Mem"]
 
+_NODES: Final = 1  # feature: a device says which NUMA node it is of
 _BLOCK: Final = 2 << 20  # bytes per bit
 _CHECKED: Final = (
     ("addr", "memaddr"),
@@ -108,7 +109,9 @@ class Mem(VirtIODevice):
     def realize(self) -> None:
         """Take the backend's memory; DeviceError without one."""
         if not self.props["memdev"]:
-            raise DeviceError("'memdev' property is not set")
+            raise DeviceError("'memdev' property must be set")
+        if self.props.get("unplugged-inaccessible") == "auto":
+            self.props["unplugged-inaccessible"] = "off"  # what x86 makes of it for anonymous memory
         self.memaddr = self.props["memaddr"]
         self.region_size = self._backend_size()
         self.blocks = self.region_size // _BLOCK
@@ -126,6 +129,11 @@ class Mem(VirtIODevice):
         if name not in self.machine.ram_blocks:
             self.machine.add_ram(name, size)
         return size
+
+    def offered(self) -> int:
+        """Nodes always; whether unplugged memory may be read, and suspending, where the release knows them."""
+        bits = _NODES | (self.props.get("unplugged-inaccessible") == "on") << 1
+        return super().offered() | bits | bool(self.proxy.trait("persistent-suspend")) << 2
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Requests."""
@@ -146,6 +154,8 @@ class MemPCI(VirtIOPCI):
     class_code = 0x00FF
     traits: ClassVar[tuple[Property, ...]] = (
         Property("vectors-default", UINT32, 0, changes=(("9.2.50", 2),)),
+        # not in 7.2.22, in 10.0.13
+        Property("persistent-suspend", BOOL, False, changes=(("9.2", True),)),
     )
 
 

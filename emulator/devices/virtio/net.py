@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.ring import MAX_QUEUE_SIZE
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, MAC, STRING, UINT16, UINT32, Property
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import buffer, uint8, uint16, uint16_equal, uint32, uint64
@@ -24,6 +26,7 @@ _ON: Final[dict[str, int]] = {
 _USO: Final[dict[str, int]] = {"guest_uso4": 54, "guest_uso6": 55, "host_uso": 56}  # since 8.2
 _OFF: Final[dict[str, int]] = {"mq": 22, "guest_rsc_ext": 61}
 _MAC_FEATURE: Final = 1 << 5
+_SHORTEST: Final = 256  # the shortest ring that a property may ask for
 _CONTROL: Final = 17
 _OFFLOADS: Final = 2
 _FLAGS: Final = ("multi_overflow", "uni_overflow", "alluni", "nomulti", "nouni", "nobcast", "has_ufo")
@@ -53,7 +56,7 @@ class Net(VirtIODevice):
         Property("netdev", STRING, None),
         Property("rx_queue_size", UINT16, 256),
         Property("tx_queue_size", UINT16, 256),
-        Property("x-mtu-bypass-backend", BOOL, True, since="2.10"),
+        Property("x-mtu-bypass-backend", BOOL, True, since="2.10", until="11.1"),
         Property("failover", BOOL, False, since="4.2"),
     )
     own: ClassVar[VMState | None] = VMState(
@@ -85,7 +88,7 @@ class Net(VirtIODevice):
         """Link up, all received."""
         self.tx_waiting = self.mergeable_rx_bufs = self.allmulti = self.macs_in_use = self.has_vnet_hdr = 0
         self.link_status = self.promisc = self.pairs = self.pairs_used = 1
-        self.macs, self.vlans = b"", b"\xff" * 512
+        self.macs = b""
         self.curr_guest_offloads = self.guest_offloads_ex = 0
         for flag in _FLAGS:
             setattr(self, flag, 0)
@@ -93,7 +96,17 @@ class Net(VirtIODevice):
     def realize(self) -> None:
         """The card's address is state."""
         self.mac = list(self.props["mac"])
+        self.vlans = (b"\xff" if self.proxy.trait("all-vlans") else b"\0") * 512
         super().realize()
+
+    def check(self) -> None:
+        """Rings are powers of two within bounds; a peer outside of this process could take longer ones to transmit."""
+        longest = int(self.proxy.trait("longest-tx"))
+        for name, most, end in (("rx_queue_size", MAX_QUEUE_SIZE, "."), ("tx_queue_size", longest, "")):
+            size = self.props[name]
+            if not _SHORTEST <= size <= most or size & (size - 1):
+                text = f"must be a power of 2 between {_SHORTEST} and {most}{end}"
+                raise DeviceError(f"Invalid {name} (= {size}), {text}")
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Receive and transmit, and control where there is one."""
@@ -116,6 +129,10 @@ class NetPCI(VirtIOPCI):
     rom: ClassVar[int] = 0x40000
     traits: ClassVar[tuple[Property, ...]] = (
         Property("vectors-default", UINT32, 3, changes=(("5.2.50", 4),)),
+        # whether a card starts with all of them let through: not in 5.2.0, in 7.2.22
+        Property("all-vlans", BOOL, False, changes=(("6.0", True),)),
+        # without a peer that can do more: in 7.2.22 the first, in 10.0.13 the second
+        Property("longest-tx", UINT32, 1024, changes=(("8.0", 256),)),
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-__all__ = ["MAX_QUEUES", "NO_VECTOR", "Ring"]
+__all__ = ["MAX_QUEUES", "MAX_QUEUE_SIZE", "NO_VECTOR", "Ring"]
 
+MAX_QUEUE_SIZE: Final = 1024
 MAX_QUEUES: Final = 1024  # as many as a transport has room for, whatever the device uses
 NO_VECTOR: Final = 0xFFFF
 

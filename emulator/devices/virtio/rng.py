@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
-from migmatrix.emulator.properties import LINK, UINT32, UINT64, Property
+from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.properties import LINK, STRING, UINT32, UINT64, Property
 
 __all__ = ["RNG"]
 
@@ -18,10 +19,18 @@ class RNG(VirtIODevice):
     virtio_id = 4
     properties: ClassVar[tuple[Property, ...]] = (
         Property("rng", LINK, None),
-        Property("max-bytes", UINT64, 1 << 63),
+        Property("max-bytes", UINT64, (1 << 63) - 1),
         Property("period", UINT32, 1 << 16),
     )
     vmstate = backend("virtio-rng", 1)
+
+    def check(self) -> None:
+        """A rate is at least one request a period."""
+        if self.props["period"] < 1:
+            raise DeviceError("'period' parameter expects a positive integer")
+        if self.props["max-bytes"] >= 1 << 63:
+            least = self.proxy.trait("max-bytes-least")
+            raise DeviceError(f"'max-bytes' parameter must be {least}, and less than 2^63")
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Requests."""
@@ -37,6 +46,9 @@ class RNGPCI(VirtIOPCI):
     legacy_number = 5
     traits: ClassVar[tuple[Property, ...]] = (
         Property("vectors-default", UINT32, 0, changes=(("7.1.50", 2),)),
+        Property(
+            "max-bytes-least", STRING, "non-negative", changes=(("8.0", "positive"),)
+        ),  # after 7.2.22, by 10.0.13
     )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.ring import MAX_QUEUES
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, LINK, UINT32, Property
 
 __all__ = ["SCSI"]
 
 _AUTO_QUEUES: Final = 0xFFFFFFFF
+_OTHERS: Final = 2  # control and events
+_SMALLEST: Final = 2  # a ring must be larger
 
 
 class SCSI(VirtIODevice):
@@ -34,6 +38,19 @@ class SCSI(VirtIODevice):
         """Request queues."""
         given = int(self.props["num_queues"])
         return self.machine.smp.cpus if given == _AUTO_QUEUES else given
+
+    def settle(self) -> None:
+        """The number of queues is known from now on."""
+        self.props["num_queues"] = self.queues
+
+    def check(self) -> None:
+        """One request queue at least, control and event queue still within the transport's."""
+        if not 0 < self.queues <= MAX_QUEUES - _OTHERS:
+            limit = f"must be a positive integer less than {MAX_QUEUES - _OTHERS}."
+            raise DeviceError(f"Invalid number of queues (= {self.queues}), {limit}")
+        size = self.props["virtqueue_size"]
+        if size <= _SMALLEST:
+            raise DeviceError(f"invalid virtqueue_size property (= {size}), must be > {_SMALLEST}")
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Control, events, requests."""

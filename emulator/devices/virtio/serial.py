@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
+from migmatrix.emulator.devices.virtio.ring import MAX_QUEUES
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, UINT32, Property
 
 if TYPE_CHECKING:
@@ -14,19 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Serial"]
 
+_EMERGENCY_WRITE: Final = 2  # the bit of the feature
+
 
 class Serial(VirtIODevice):
     """Consoles and ports: two queues each."""
 
     type_name = "virtio-serial-device"
     virtio_id = 3
-    bits: ClassVar[dict[str, int]] = {"emergency-write": 2}
     always = 1 << 1  # several ports
     properties: ClassVar[tuple[Property, ...]] = (
         Property("max_ports", UINT32, 31),
-        Property("emergency-write", BOOL, True, since="2.8"),
+        Property("emergency-write", BOOL, True, since="2.8", until="11.1"),
     )
     vmstate = backend("virtio-console", 3)
+
+    def check(self) -> None:
+        """Each port takes two of the transport's queues, control two more."""
+        ports = self.props["max_ports"]
+        if not ports:
+            raise DeviceError("Maximum number of serial ports not specified")
+        if ports > MAX_QUEUES // 2 - 1:
+            raise DeviceError(f"maximum ports supported: {MAX_QUEUES // 2 - 1}")
+
+    def offered(self) -> int:
+        """Emergency writes outlived their property."""
+        wanted = self.props.get("emergency-write", self.proxy.trait("emergency-write"))
+        return super().offered() | bool(wanted) << _EMERGENCY_WRITE
 
     def queue_sizes(self) -> tuple[int, ...]:
         """The first port, control, then the others."""
@@ -58,7 +74,11 @@ class SerialPCI(VirtIOPCI):
     backend_type = "virtio-serial-device"
     legacy_number = 3
     class_code = 0x0780
-    traits: ClassVar[tuple[Property, ...]] = (Property("vectors-default", UINT32, 2),)
+    properties: ClassVar[tuple[Property, ...]] = (Property("vectors", UINT32, 2),)
+    traits: ClassVar[tuple[Property, ...]] = (
+        # a property from 2.8 to 11.0; what was always so is always so without it
+        Property("emergency-write", BOOL, False, changes=(("2.8", True),)),
+    )
 
 
 VirtioSerialPci, VirtioSerialPciTransitional, VirtioSerialPciNonTransitional = variants(

@@ -118,7 +118,7 @@ COMMON: Final = VMState(
         _sub("broken", lambda tables: tables.device.broken, boolean("broken", attr="device.broken")),
         _sub(
             "extra_state",
-            lambda tables: tables.device.proxy.props["migrate-extra"],
+            lambda tables: tables.device.proxy.trait("migrate-extra"),
             custom("extra_state", Info("virtqueue_extra_state", _get_extra, _put_extra), attr=""),
         ),
         _sub(

@@ -15,6 +15,7 @@ from migmatrix.emulator.devices.pci import capabilities as caps
 from migmatrix.emulator.devices.pci.config import IO, MEM, MEM64, PREFETCH, ConfigSpace
 from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.virtio.device import VirtIODevice
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, UINT32, Property
 
 if TYPE_CHECKING:
@@ -45,22 +46,25 @@ class VirtIOPCI(PCIDevice):
         Property("disable-legacy", ON_OFF_AUTO, "auto"),
         Property("disable-modern", BOOL, False),
         Property("vectors", UINT32, _UNSPECIFIED),
-        Property("migrate-extra", BOOL, True, since="2.5"),
+        # the six until 11.1: in 10.0.13, gone in 11.1.3 with the machine types that set them
+        Property("migrate-extra", BOOL, True, since="2.5", until="11.1"),
         Property("modern-pio-notify", BOOL, False),
-        Property("x-disable-pcie", BOOL, False),
+        Property("x-disable-pcie", BOOL, False, until="11.1"),
         Property("page-per-vq", BOOL, False),
-        Property("x-ignore-backend-features", BOOL, False, since="2.7.93"),
+        Property("x-ignore-backend-features", BOOL, False, since="2.7.93", until="11.1"),
         Property("ats", BOOL, False),
         Property("aer", BOOL, False, since="6.0"),
         Property("x-ats-page-aligned", BOOL, True, since="5.2.91"),
-        Property("x-pcie-deverr-init", BOOL, True, since="2.9"),
-        Property("x-pcie-lnkctl-init", BOOL, True, since="2.9"),
-        Property("x-pcie-pm-init", BOOL, True, since="2.9"),
+        Property("x-pcie-deverr-init", BOOL, True, since="2.9", until="11.1"),
+        Property("x-pcie-lnkctl-init", BOOL, True, since="2.9", until="11.1"),
+        Property("x-pcie-pm-init", BOOL, True, since="2.9", until="11.1"),
         Property("x-pcie-flr-init", BOOL, True, since="4.2"),
     )
     traits: ClassVar[tuple[Property, ...]] = (
         Property("x-ats-page-aligned", BOOL, False, changes=(("5.1.50", True),)),
-        Property("x-pcie-pm-init", BOOL, False),
+        Property("migrate-extra", BOOL, False, changes=(("2.5", True),)),
+        Property("x-disable-pcie", BOOL, False),
+        Property("x-pcie-pm-init", BOOL, False, changes=(("2.9", True),)),
         Property("x-pcie-flr-init", BOOL, False),
         # until 2.8 a backend without VERSION_1 was offered as a modern device all the same
         Property("x-ignore-backend-features", BOOL, True, changes=(("2.7.50", False),)),
@@ -88,7 +92,7 @@ class VirtIOPCI(PCIDevice):
         """A modern device in a PCI Express slot is an express device."""
         return (
             self.modern_wanted
-            and not self.props["x-disable-pcie"]
+            and not self.trait("x-disable-pcie")
             and self.pci_bus.express
             and not self.pci_bus.root
         )
@@ -170,7 +174,11 @@ class VirtIOPCI(PCIDevice):
 
     def _express(self, space: ConfigSpace) -> None:
         caps.express(
-            space, caps.Port.ENDPOINT, flr=self.trait("x-pcie-flr-init"), tags=self.trait("x-pcie-ext-tag")
+            space,
+            caps.Port.ENDPOINT,
+            link=caps.Link(active=self.trait("link-shown-active")),
+            flr=self.trait("x-pcie-flr-init"),
+            tags=self.trait("x-pcie-ext-tag"),
         )
         at = caps.power_management(space, 0x0003)
         if not self.trait("x-pcie-pm-init"):
@@ -190,11 +198,20 @@ class VirtIOPCI(PCIDevice):
         caps.vendor(space, bytes([5]) + bytes(16), guests=((4, 1), (8, 12)))
 
     def realize(self) -> None:
-        """The function, then the device, whose section carries both."""
+        """The function, then the device, whose section carries both; DeviceError."""
+        self._settle()
         super().realize()
         self.backend.realize()
         if self.guest == "driver":
             self.backend.driver_acts()
+
+    def _settle(self) -> None:
+        """Replace what was left open by what was chosen: `qom-get` then says so. DeviceError for no mode at all."""
+        self.props["disable-legacy"] = "off" if self.legacy else "on"
+        if not self.legacy and not self.modern_wanted:
+            raise DeviceError("device cannot work as neither modern nor legacy mode is enabled")
+        self.props["vectors"] = self.wanted_vectors
+        self.backend.settle()
 
     def reset(self) -> None:
         """No vector is chosen."""

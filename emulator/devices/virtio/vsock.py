@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from migmatrix.emulator.devices.virtio.device import VirtIODevice, backend
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
+from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, STRING, UINT32, UINT64, Property
 
 __all__ = ["Vsock"]
+
+_HOST_CID: Final = 2
 
 
 class Vsock(VirtIODevice):
@@ -22,6 +25,14 @@ class Vsock(VirtIODevice):
         Property("seqpacket", ON_OFF_AUTO, "auto", since="6.1.50"),
     )
     vmstate = backend("virtio-vhost_vsock", 0)
+
+    def check(self) -> None:
+        """Addresses up to 2 are taken: by the hypervisor, loopback and the host."""
+        cid = self.props["guest-cid"]
+        if cid <= _HOST_CID:
+            raise DeviceError(f"guest-cid property must be greater than {_HOST_CID}")
+        if cid >> 32:
+            raise DeviceError("guest-cid property must be a 32-bit number")
 
     def queue_sizes(self) -> tuple[int, ...]:
         """Receive, transmit, events."""

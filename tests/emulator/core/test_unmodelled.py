@@ -20,7 +20,8 @@ def lost() -> set[str]:
     found = set()
     for name in RELEASES:
         release = load(name)
-        entries = {(e[0], e[1]) for table in release.compat.values() for e in table}
+        used = {"base", *(table for machine in release.machine_types.values() for table in machine.compat)}
+        entries = {(e[0], e[1]) for table in used for e in release.compat.get(table, ())}
         alive = [cls for cls in classes() if cls.type_name in release.devices and not cls.abstract]
         for device, prop in entries:
             reached = [cls for cls in alive if device in ancestors(cls)]
