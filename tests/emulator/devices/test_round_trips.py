@@ -73,7 +73,7 @@ def family(entry: Entry) -> str:
     return entry.idstr.rpartition("/")[2] if entry.idstr.startswith("0000:") else entry.idstr
 
 
-BOARDS = [(release, board) for release in MATRIX for board in ("pc-q35", "pc-i440fx")]
+BOARDS = [(r, "pc-q35") for r in MATRIX[1::3]] + [(r, "pc-i440fx") for r in MATRIX[::5]]
 
 
 @pytest.mark.parametrize(("release", "board"), BOARDS)
@@ -87,7 +87,11 @@ def test_a_new_machine_loads_into_another(release: str, board: str) -> None:
 
 # (source, destination): types whose section the next release refuses on the older machine type. All are real: tables
 # that said too little (docs/track-record.md), mended in later releases.
-BROKEN: dict[tuple[str, str], set[str]] = {}
+BROKEN: dict[tuple[str, str], set[str]] = {
+    ("5.2", "6.0"): {"virtio-net-pci-non-transitional"},
+    ("7.1", "7.2"): {"virtio-rng-pci", "virtio-rng-pci-non-transitional"},
+    ("8.2", "9.0"): {"virtio-gpu-pci"},
+}
 
 
 @pytest.mark.parametrize(("older", "newer"), [*itertools.pairwise(MATRIX)])
@@ -131,13 +135,18 @@ def described(made: Machine) -> list[tuple[Entry, list[tuple[str, str]]]]:
     return [(entry, fields) for entry, fields in found if fields]
 
 
+def _some(data: st.DataObject, every: list[Any]) -> list[Any]:
+    """A few of the sections: an example stays short."""
+    return data.draw(st.lists(st.sampled_from(every), min_size=1, max_size=6, unique_by=id))
+
+
 @pytest.mark.parametrize(("release", "board"), [("5.2", "pc-q35"), ("7.2", "pc-i440fx"), ("11.1", "pc-q35")])
 @CALM
 @given(st.data())
 def test_any_values_are_kept(release: str, board: str, data: st.DataObject) -> None:
     """Fields of whole sections, all at once; hooks may derive, and then what they made is kept."""
     one, other, third = (shared(release, board, n) for n in (1, 2, 3))
-    for entry, fields in described(one):
+    for entry, fields in _some(data, described(one)):
         for attr, code in fields:
             _set(entry.state, attr, data.draw(numbers(code)))
         sent = entry.save().data
@@ -175,7 +184,7 @@ def test_fields_are_found_to_fill(release: str) -> None:
 def test_a_changed_byte_loads_or_is_refused(release: str, data: st.DataObject) -> None:
     """No other exception, and a second save of what was loaded is the first."""
     victim, judge = shared(release, "pc-q35", 4), shared(release, "pc-q35", 5)
-    for entry in sections(shared(release, "pc-q35", 6)):
+    for entry in _some(data, sections(shared(release, "pc-q35", 6))):
         good = entry.save().data
         at = data.draw(st.integers(0, min(len(good), 6000) - 1)) if good else 0
         bad = bytearray(good)
@@ -194,23 +203,22 @@ def test_a_changed_byte_loads_or_is_refused(release: str, data: st.DataObject) -
         load(victim, entry, good)  # whole again, so that the next example starts from the same
 
 
-@pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
-@pytest.mark.parametrize("board", ["pc-q35", "pc-i440fx"])
+@pytest.mark.parametrize(("release", "board"), [("5.2", "pc-q35"), ("7.2", "pc-i440fx"), ("11.1", "pc-q35")])
 def test_every_cut_of_the_pci_part_is_refused(release: str, board: str) -> None:
-    """Each prefix that ends within the config space, the pins or the MSI-X table: of the first 330 bytes, all."""
+    """Each prefix that ends within the config space, the pins or the MSI-X table: a sample, and the ends of fields."""
     victim = machine(release, board)
     for entry in sections(shared(release, board, 0)):
         if not entry.idstr.startswith("0000:") or entry.idstr.endswith("-early"):
             continue
         good = entry.save().data
-        for end in range(min(276, len(good))):
+        for end in (*range(0, min(276, len(good)), 23), 3, 4, 259):
             with pytest.raises(VMStateError):
                 victim.registry.find(entry.idstr, entry.instance_id).load(
                     BytesSource(good[:end]), entry.version_id
                 )
 
 
-@pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
+@pytest.mark.parametrize("release", ["5.2", "11.1"])
 def test_cuts_of_a_virtio_section_are_refused_with_their_place(release: str) -> None:
     """A sample of cuts over the whole length; the error says where the bytes end."""
     victim = machine(release, "pc-q35")
@@ -219,7 +227,7 @@ def test_cuts_of_a_virtio_section_are_refused_with_their_place(release: str) -> 
             continue
         good = entry.save().data
         first = good.find(b"\x05")  # the earliest that may begin a subsection, behind which a cut is no error
-        for end in range(0, first, max(first // 50, 1)):
+        for end in range(0, first, max(first // 12, 1)):
             with pytest.raises(VMStateError) as refused:
                 victim.registry.find(entry.idstr, entry.instance_id).load(
                     BytesSource(good[:end]), entry.version_id
@@ -270,5 +278,6 @@ def test_an_index_without_a_ring_is_refused() -> None:
     data = bytearray(entry.save().data)
     at = data.index(bytes.fromhex("0000000100000008")) + 8 + 8
     data[at : at + 2] = (7).to_bytes(2, "big")
-    with pytest.raises(VMStateError, match="VQ 0 address 0x0 inconsistent with Host index 0x7"):
+    with pytest.raises(VMStateError) as refused:
         entry.load(BytesSource(bytes(data)), entry.version_id)
+    assert refused.value.facts["message"] == "VQ 0 address 0x0 inconsistent with Host index 0x7"
