@@ -50,10 +50,6 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("", "Parameter 'driver' expects non-abstract device type"),
         ("6.0", "Parameter 'driver' expects a non-abstract device type"),
     ),
-    "integer": (  # (by 7.2)
-        ("", "Invalid parameter type for '{path}', expected: integer"),
-        ("6.0", "Parameter '{path}' expects {type}"),
-    ),
     "abstract": (  # (by 7.2)
         ("", "Parameter 'typename' expects non-abstract device type"),
         ("6.0", "Parameter 'typename' expects a non-abstract device type"),

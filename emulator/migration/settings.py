@@ -39,6 +39,7 @@ class _Limit(NamedTuple):
     high: int
     words: str
     old_words: str = ""
+    since: str = ""  # before it, anything was taken
 
 
 def _small(low: int, high: int) -> _Limit:
@@ -54,26 +55,30 @@ def _integer(low: int, high: int, shown: str = "") -> _Limit:
     return _Limit(low, high, f"an integer in the range of {low} to {shown or high}")
 
 
+_LESS: Final = "is invalid, it must be less than 100000 ms"
+_WITHIN: Final = "is invalid, it must be in the range of"
 _LIMITS: Final[dict[str, _Limit]] = {
     "compress-level": _small(0, 9),
     "compress-threads": _small(1, 255),
     "decompress-threads": _small(1, 255),
     "multifd-channels": _small(1, 255),
-    "multifd-zlib-level": _small(0, 9),
-    "multifd-zstd-level": _small(0, 20),
+    "multifd-zlib-level": _small(0, 9)._replace(since="10.0"),
+    "multifd-zstd-level": _small(0, 20)._replace(since="10.0"),
     "multifd-qatzip-level": _small(1, 9),
     "throttle-trigger-threshold": _integer(1, 100),
     "cpu-throttle-initial": _integer(1, 99),
     "cpu-throttle-increment": _integer(1, 99),
-    "max-cpu-throttle": _integer(1, 99),
     "downtime-limit": _integer(0, 2_000_000, "(2000 * 1000) ms"),
-    "announce-initial": _Limit(0, 100_000, "a value between 0 and 100000"),
-    "announce-max": _Limit(0, 100_000, "a value between 0 and 100000"),
-    "announce-rounds": _Limit(0, 1000, "a value between 0 and 1000"),
-    "announce-step": _Limit(1, 10_000, "a value between 0 and 10000"),
+    "announce-initial": _Limit(0, 100_000, "a value between 0 and 100000", _LESS),
+    "announce-max": _Limit(0, 100_000, "a value between 0 and 100000", _LESS),
+    "announce-rounds": _Limit(0, 1000, "a value between 0 and 1000", f"{_WITHIN} 0 to 1000"),
+    "announce-step": _Limit(1, 10_000, "a value between 0 and 10000", f"{_WITHIN} 1 to 10000 ms"),
+    "x-vcpu-dirty-limit-period": _Limit(1, 1000, "a value between 1 and 1000"),
 }
 _TEXTS: Final = ("tls-creds", "tls-hostname", "tls-authz")
 _FIXED: Final = {"mode": "normal"}  # the only value that is done
+_OLD_CACHE: Final = "is invalid, it should be bigger than target page size and a power of 2"
+_UNSIGNED: Final = ("xbzrle-cache-size", "vcpu-dirty-limit")
 _SIZE_MASK: Final = (1 << 64) - 1
 
 
@@ -123,18 +128,44 @@ class Settings:
             return ""
         if name in _FIXED and value != _FIXED[name]:
             raise _error(_not_done(f"{name}={value}"))
-        if name == "xbzrle-cache-size" and (value < 4096 or value & (value - 1)):  # noqa: PLR2004 - a page
-            raise _error(self._range(name, "a power of two no less than the target page size"))
+        if name == "xbzrle-cache-size" and (value & _SIZE_MASK < 4096 or value & (value - 1) & _SIZE_MASK):  # noqa: PLR2004 - a page
+            words = (
+                _OLD_CACHE
+                if _OLD_RANGE.covers(self._release)
+                else "a power of two no less than the target page size"
+            )
+            raise _error(self._range(name, words))
+        if name == "x-rdma-chunk-size":
+            self._check_chunk(value)
+        self._check_limit(name, value)
+        if (limit := _LIMITS.get(name)) is not None and not Span(limit.since).covers(self._release):
+            return self.parameters[name]  # seen: taken, and forgotten
+        return value & _SIZE_MASK if name in _UNSIGNED or name.endswith("bandwidth") else value
+
+    def _check_limit(self, name: str, value: Any) -> None:
         limit = _LIMITS.get(name)
-        if limit is not None and not limit.low <= value <= limit.high:
+        if name == "max-cpu-throttle":
+            first = "cpu-throttle-initial"
+            shown = first if _OPTION.covers(self._release) else first.replace("-", "_")
+            limit = _Limit(self.parameters[first], 99, f"an integer in the range of {shown} to 99")
+        if name == "vcpu-dirty-limit" and not value:
+            shown = name if _OPTION.covers(self._release) else name.replace("-", "_")
+            raise _error(f"Parameter '{shown}' must be greater than 1 MB/s")
+        if limit is None or not Span(limit.since).covers(self._release):
+            return
+        if not limit.low <= value <= limit.high:
             old = _OLD_RANGE.covers(self._release) and limit.old_words
             raise _error(self._range(name, old or limit.words))
-        return value & _SIZE_MASK if name.endswith("bandwidth") else value
+
+    def _check_chunk(self, value: int) -> None:
+        if value & (value - 1) or not 1 << 20 <= value <= 1 << 30:
+            raise _error("Option x_rdma_chunk_size expects a power of 2 in the range 1MiB to 1024MiB")
 
     def _range(self, name: str, words: str) -> str:
         if _OPTION.covers(self._release):
             return f"Option {name} expects {words}"
-        return f"Parameter '{name.replace('-', '_')}' expects {words}"
+        shown = name if name.startswith("x-") else name.replace("-", "_")
+        return f"Parameter '{shown}' expects {words}"
 
 
 def _not_done(name: str) -> str:

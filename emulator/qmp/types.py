@@ -70,15 +70,16 @@ def _is_int(value: Any) -> bool:
 
 
 class _Integer(Type):
-    """A number in a range; what does not fit is named by its C type from 6.0 on."""
+    """A number in a range. One of the wrong kind, or too big for 64 bits, is named by the visitor's word."""
 
     def __init__(self, name: str, low: int, high: int, word: str) -> None:
         super().__init__(name, "int", _is_int, word=word)
         self._low, self._high = low, high
 
-    def check(self, value: Any, path: str, release: str) -> None:
-        if not _is_int(value):
-            raise generic(text(release, "integer", path=path, type=self.word))
+    def check(self, value: Any, path: str, release: str) -> None:  # noqa: ARG002 - as Type.check
+        signed = self.word == "integer"
+        if not _is_int(value) or not -(1 << 63) <= value < 1 << (63 if signed else 64):
+            raise _wrong(path, self.word) if signed else generic(f"Parameter '{path}' expects {self.word}")
         if not self._low <= value <= self._high:
             raise generic(f"Parameter '{path}' expects {self.name}_t")
 

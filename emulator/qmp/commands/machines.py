@@ -174,7 +174,7 @@ def query_rx_filter(_: Call, __: Arguments) -> Any:
     return []
 
 
-@command("query-block")
+@command("query-block", Member("flat", BOOL, optional=True, since="11.1"))
 def query_block(_: Call, __: Arguments) -> Any:
     """The emulator has no disk images."""
     return []

@@ -15,11 +15,11 @@ from migmatrix.emulator.qmp.types import (
     Enum,
     Member,
     Struct,
-    Type,
     generic,
     unsigned,
 )
 from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,22 +143,27 @@ def migrate_set_parameters(call: Call, arguments: Arguments) -> Any:
     known = call.machine.release.parameters
     for name, value in arguments.items():
         if name in known:
-            _parameter_type(name, known[name]).check(value, name, call.release)
+            _parameter_type(name, known[name], call.release).check(value, name, call.release)
+    if lives("", "6.0", call.release):  # any number was taken, and its last bytes kept
+        masks = {"x-checkpoint-delay": 0xFFFFFFFF, **dict.fromkeys(_BYTE_PARAMETERS & known.keys(), 0xFF)}
+        arguments = {name: v & masks[name] if name in masks else v for name, v in arguments.items()}
     call.machine.migration.set_parameters(arguments)
     return {}
 
 
-def _parameter_type(name: str, default: Any) -> Any:
+def _parameter_type(name: str, default: Any, release: str) -> Any:
     if isinstance(default, bool):
         return BOOL
     if isinstance(default, int):
-        return unsigned(8 if name in _BYTE_PARAMETERS else 64)
+        bits = 8 if name in _BYTE_PARAMETERS else 32 if name == "x-checkpoint-delay" else 64
+        once_plain = bits < 64 or name in ("downtime-limit", "max-bandwidth")  # noqa: PLR2004
+        return INT if once_plain and lives("", "6.0", release) else unsigned(bits)
     if name in _WORDS:
         return _WORDS[name]
     return STR_OR_NULL if name.startswith("tls-") else _OTHERS.get(type(default), ANY)
 
 
-_OTHERS: dict[type, Type] = {str: STR}
+_OTHERS: dict[type, Any] = {str: STR, list: Array(STR)}
 _WORDS = {
     "multifd-compression": Enum("MultiFDCompression", "none", "zlib", "zstd", "qatzip", "qpl", "uadk"),
     "zero-page-detection": Enum("ZeroPageDetection", "none", "legacy", "multifd"),

@@ -176,8 +176,8 @@ def qom_set(call: Call, arguments: Arguments) -> Any:
 @command(
     "device_add",
     Member("driver", ANY, optional=True),
-    Member("bus", STR, optional=True),
-    Member("id", STR, optional=True),
+    Member("bus", ANY, optional=True),
+    Member("id", ANY, optional=True),
     open_=True,
 )
 def device_add(call: Call, arguments: Arguments) -> Any:
