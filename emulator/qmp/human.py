@@ -34,7 +34,7 @@ def run(call: Call, line: str) -> str:
         table, name, rest = _INFOS, rest[0], rest[1:]
     found = table.get(name)
     if found is None:
-        return _print([f"unknown command: '{line.strip()}'"])
+        return _print([f"unknown command: '{line.strip() if table is _INFOS else name}'"])
     command, needs, most = found
     if len(rest) < needs:
         return _print(
@@ -45,13 +45,23 @@ def run(call: Call, line: str) -> str:
         )
     if len(rest) > most:
         shown = name if table is _COMMANDS else f"info {name}"
+        full = _full_name(name, call.release) if table is _COMMANDS else name
         return _print(
-            [f"{name}: extraneous characters at the end of line", f'Try "help {shown}" for more information']
+            [f"{full}: extraneous characters at the end of line", f'Try "help {shown}" for more information']
         )
     try:
         return _print(command(call, *rest))
     except QmpError as err:
         return _print([f"Error: {err.desc}"])
+
+
+def _full_name(name: str, release: str) -> str:
+    """A command with its short form, as QEMU names it."""
+    if lives("", "7.2", release):
+        return {"cont": "c|cont", "c": "c|cont", "quit": "q|quit", "q": "q|quit"}.get(name, name)
+    return {"cont": "cont|c", "c": "cont|c", "quit": "quit|q", "q": "quit|q", "stop": "stop|s"}.get(
+        name, name
+    )
 
 
 def _print(lines: Iterable[str]) -> str:

@@ -136,7 +136,7 @@ def _envelope(request: Any, dialogue: Dialogue) -> tuple[str, dict[str, Any], bo
     """(command, arguments, out of band) of a request; QmpError."""
     if not isinstance(request, dict):
         raise generic("QMP input must be a JSON object")
-    name = ""
+    name: str | None = None
     urgent = False
     for key, value in request.items():
         if key in ("execute", "exec-oob"):
@@ -144,13 +144,13 @@ def _envelope(request: Any, dialogue: Dialogue) -> tuple[str, dict[str, Any], bo
                 dialogue.check(Cause.EXEC_OOB)
             if not isinstance(value, str):
                 raise generic(f"QMP input member '{key}' must be a string")
-            if name:
+            if name is not None:
                 raise generic("QMP input member 'execute' clashes with 'exec-oob'")
             name, urgent = value, key == "exec-oob"
         elif key == "arguments" and not isinstance(value, dict):
             raise generic("QMP input member 'arguments' must be an object")
         elif key not in ("arguments", "id"):
             raise generic(f"QMP input member '{key}' is unexpected")
-    if not name:
+    if name is None:
         raise generic("QMP input lacks member 'execute'")
     return name, request.get("arguments", {}), urgent

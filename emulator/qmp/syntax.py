@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +32,12 @@ _TOKEN: Final = re.compile(
     + rb'"'
     + _SINGLE
     + rb"'"
-    + rb"|[{}\[\]:,]|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|[a-z][a-z-]*)"
+    + rb"|[{}\[\]:,]|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|[a-z]+)"
 )
 # What may still become a token when more comes, and what a misfit is made of: patterns for rare cases.
 _OPEN_ENDED: Final = (
     _DOUBLE + rb"\\?" + _SINGLE + rb"\\?"
-    rb"|-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?|[a-z][a-z-]*)\Z"
+    rb"|-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?|[a-z]+)\Z"
 )
 _STRAY: Final = (
     rb"(?s)" + _DOUBLE + rb"\\?" + _SINGLE + rb"\\?|-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]*)?|-)?."
@@ -82,6 +83,7 @@ class Reader:
         self._buffer = b""
         self._line, self._column = line, column
         self._skipping = False
+        self._glued = 0  # 1 right behind a number or a keyword, whose end is only seen at what follows
         self._reset()
 
     def _reset(self) -> None:
@@ -142,6 +144,7 @@ class Reader:
             return None
         if self._buffer[:1] in _BLANK:
             self._advance(len(self._buffer) - len(self._buffer.lstrip(_SPACE)))
+            self._glued = 0
         if not self._buffer:
             return None
         found = _TOKEN.match(self._buffer)
@@ -149,7 +152,9 @@ class Reader:
             return None
         if found is None or self._runs_on(found[0]):
             return self._stray()
-        return self._advance(found.end())
+        token = self._advance(found.end())
+        self._glued = int(token.text[-1:].isalnum())
+        return token
 
     def _may_grow(self, found: re.Match[bytes] | None) -> bool:
         """Whether the input ends within what may be a token, or a longer one."""
@@ -161,8 +166,10 @@ class Reader:
 
     def _runs_on(self, token: bytes) -> bool:
         """Whether a number is followed by what cannot follow one (``01``, ``1.5e``)."""
-        following = self._buffer[len(token) : len(token) + 1]
-        return token[-1:].isdigit() and (following.isdigit() or following in (b".", b"e", b"E"))
+        following = self._buffer[len(token) : len(token) + 1].lower()
+        if not token[-1:].isdigit() or b"e" in token.lower():
+            return False
+        return following.isdigit() or following == b"e" or (following == b"." and b"." not in token)
 
     def _recover(self) -> bool:
         found = re.search(_RECOVERED, self._buffer)
@@ -178,7 +185,8 @@ class Reader:
         return _mistake(self._release, token, f"stray '{token.text.decode('utf-8', 'replace')}'")
 
     def _advance(self, length: int) -> _Token:
-        token = _Token(self._buffer[:length], self._line, self._column)
+        token = _Token(self._buffer[:length], self._line, self._column + self._glued)  # QEMU counts it twice
+        self._glued = 0
         self._buffer = self._buffer[length:]
         lines = token.text.count(b"\n")
         self._line += lines
@@ -246,6 +254,8 @@ class _Parser:
     def _member(self, found: dict[str, Any]) -> None:
         token = self._peek()
         if token.text[:1] not in b"\"'":
+            if token.text[:1].isalpha() and lives("", "11.1", self._release):
+                self._keyword(token)  # until then any value was read where a key should be
             closing = token.text[:1] in b"}]:,"
             raise self._error(token, text(self._release, "json-key-closing" if closing else "json-key"))
         key = self.parse()
@@ -302,8 +312,9 @@ class _Parser:
             low = _hex(rest[7:11])
             if low is not None and low in _LOW:
                 code, used = 0x10000 + (_HIGH.index(code) << 10) + _LOW.index(low), 11
-        if not code or code in _HIGH or code in _LOW:
-            raise self._error(token, f"\\{rest[:5]} is not a valid Unicode character")
+        if not code or code in _HIGH or code in _LOW or code & 0xFFFE == 0xFFFE:  # noqa: PLR2004 - no characters
+            shown = (rest + token.text[-1:].decode())[:5]  # as many as should be there, be it the quote
+            raise self._error(token, f"\\{shown} is not a valid Unicode character")
         return chr(code), rest[used:]
 
 
