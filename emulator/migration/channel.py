@@ -36,10 +36,10 @@ class Wake:
         os.eventfd_write(self.fd, 1)
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so long; whether it is set."""
+        """Wait at most so long, which may be for ever; whether it is set."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
-        poll.poll(max(0.0, seconds) * 1000)
+        poll.poll(None if seconds == float("inf") else max(0.0, seconds) * 1000)
         return self.is_set
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ def _split(argv: Sequence[str]) -> Words:
     found: Words = []
     words = iter(argv)
     for word in words:
-        if not word.startswith("-") or word == "-":
+        if not word.startswith("-"):
             found.append(("hda", word, word))
             continue
         name = word[2:] if word.startswith("--") else word[1:]

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.options.keyvalue import Malformed, flag, identifier, integer, json_items, pairs, size
 from migmatrix.emulator.options.records import Backend, Chardev, DeviceOption, Monitor, Options, Workload
-from migmatrix.emulator.options.values import channel, check_backend, check_uuid, default_channel, smp
+from migmatrix.emulator.options.values import (
+    channel,
+    check_backend,
+    check_chardev,
+    check_uuid,
+    default_channel,
+    smp,
+)
 from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
@@ -102,17 +109,19 @@ def _machine(parser: Parser, value: str) -> None:
         elif key == "type":
             parser.values["machine"] = given
         elif key == "accel":
-            _accel(parser, given)
+            _accel(parser, given, "")
         else:
             parser.values["machine_props"] = (*parser.values.get("machine_props", ()), (key, given))
 
 
-def _accel(parser: Parser, value: str) -> None:
+def _accel(parser: Parser, value: str, where: str | None = None) -> None:
+    """`where` is for messages: the option under way, or nothing for a property of -machine."""
+    place = f"{parser.where}: " if where is None else where
     kind = pairs(value, "accel")[0][1].partition(":")[0]
     if kind == "kvm":
         raise FatalError(f"{parser.where}: failed to initialize kvm: the emulator has no KVM")
     if kind not in ("tcg", "qtest"):
-        raise FatalError(f"{parser.where}: invalid accelerator {kind}")
+        raise FatalError(f"{place}invalid accelerator {kind}")
     parser.values["accel"] = kind
 
 
@@ -136,10 +145,10 @@ def _global(parser: Parser, value: str) -> None:
     found = dict(pairs(value))
     unknown = [key for key in found if key not in ("driver", "property", "value")]
     missing = [key for key in ("driver", "property", "value") if key not in found]
-    if unknown or missing:
-        raise Malformed(
-            f"Invalid parameter '{unknown[0]}'" if unknown else f"Parameter '{missing[0]}' is missing"
-        )
+    if unknown:
+        raise Malformed(f"Invalid parameter '{unknown[0]}'")
+    if missing:
+        raise Malformed("options 'driver', 'property', and 'value' are required")
     parser.add("globals", (found["driver"], found["property"], found["value"]))
 
 
@@ -148,17 +157,25 @@ def _chardev(parser: Parser, value: str) -> None:
     kind = found.pop("backend", "")
     if "id" not in found:
         raise Malformed("chardev: no id specified")
+    if not kind:
+        raise Malformed(f'chardev: "{found["id"]}" missing backend')
     if kind not in _CHARDEVS:
         raise Malformed(f"'{kind}' is not a valid char driver name")
+    check_chardev(kind, found)
     parser.chardev(identifier(found.pop("id")), kind, tuple(found.items()))
 
 
 def _mon(parser: Parser, value: str) -> None:
     found = dict(pairs(value, "chardev"))
-    name = found.get("chardev", "")
+    unknown = [key for key in found if key not in ("chardev", "mode", "pretty")]
+    if unknown:
+        raise Malformed(f"Invalid parameter '{unknown[0]}'")
+    if "chardev" not in found:
+        raise Malformed("Parameter 'chardev' is missing")
+    name = found["chardev"]
     mode = found.get("mode", "readline")
     if mode not in ("readline", "control"):
-        raise Malformed(f'unknown monitor mode "{mode}"')
+        raise Malformed(text(parser.release, "enum", name="mode", value=mode))
     if not any(chardev.id == name for chardev in parser.lists["chardevs"]):
         raise Malformed(f'chardev "{name}" not found')
     pretty = flag("pretty", found.get("pretty", "off"))
@@ -234,6 +251,8 @@ def _name(parser: Parser, value: str) -> None:
     for key, given in pairs(value, "guest"):
         if key not in ("guest", "process", "debug-threads"):
             raise Malformed(f"Invalid parameter '{key}'")
+        if key == "debug-threads":
+            flag(key, given)
         if key == "guest":
             parser.values["name"] = given
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import FatalError
-from migmatrix.emulator.options.keyvalue import Malformed, identifier, pairs
+from migmatrix.emulator.options.keyvalue import Malformed, identifier, pairs, size
 from migmatrix.emulator.options.records import Backend, Smp
 from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
@@ -13,7 +13,7 @@ from migmatrix.vmstate.device.lifetime import lives
 if TYPE_CHECKING:
     from migmatrix.emulator.options.keyvalue import Pairs
 
-__all__ = ["channel", "check_backend", "check_uuid", "default_channel", "smp"]
+__all__ = ["channel", "check_backend", "check_chardev", "check_uuid", "default_channel", "smp"]
 
 Channel = tuple[str, "Pairs"]
 
@@ -41,6 +41,16 @@ _NETDEVS: Final = frozenset(
 _BLOCKS: Final = frozenset(("null-co", "null-aio", "file", "raw", "qcow2"))
 _FSDRIVERS: Final = frozenset(("local", "synth"))
 _AUDIOS: Final = frozenset(("none", "wav"))
+
+
+def check_chardev(kind: str, found: dict[str, str]) -> None:
+    """What a chardev of `kind` cannot do without."""
+    if kind in ("file", "pipe") and "path" not in found:
+        raise Malformed(f"chardev: {kind}: no {'filename' if kind == 'file' else 'device path'} given")
+    if kind == "socket" and "host" in found and "port" not in found:
+        raise Malformed("chardev: socket: no port given")
+    if kind == "ringbuf" and (amount := size("size", found.get("size", "65536"))) & (amount - 1):
+        raise Malformed("size of ringbuf chardev must be power of two")
 
 
 def channel(given: str, where: str) -> Channel:
@@ -107,13 +117,15 @@ def check_backend(option: str, implied: str, found: dict[str, str], where: str, 
     known = {"object": _OBJECTS, "netdev": _NETDEVS, "blockdev": _BLOCKS, "fsdev": _FSDRIVERS}.get(
         option, _AUDIOS
     )
+    if not kind and option in ("object", "netdev", "blockdev"):
+        raise _problem(option, f"Parameter '{implied}' is missing", where, release)
     if kind not in known:
         raise FatalError(_unknown_kind(option, kind, where, release))
     id_key = "node-name" if option == "blockdev" else "id"
     if id_key not in found and option == "blockdev":
         raise Malformed("'node-name' must be specified for the root node")
     if id_key not in found:
-        raise FatalError(text(release, "netdev", where=where, problem=f"Parameter '{id_key}' is missing"))
+        raise _problem(option, f"Parameter '{id_key}' is missing", where, release)
     if option == "netdev" and kind == "hubport" and "hubid" not in found:
         raise FatalError(text(release, "netdev", where=where, problem="Parameter 'hubid' is missing"))
     return Backend(option, kind, identifier(found.pop(id_key)), tuple(found.items()), where)
@@ -125,7 +137,16 @@ def _unknown_kind(option: str, kind: str, where: str, release: str) -> str:
     if option == "blockdev":
         return text(release, "blockdev-driver", where=where, value=kind)
     problem = text(release, "enum", name="type" if option == "netdev" else "driver", value=kind)
-    return text(release, "netdev", where=where, problem=problem)
+    return str(_problem(option, problem, where, release)) if option == "netdev" else f"{where}: {problem}"
+
+
+def _problem(option: str, problem: str, where: str, release: str) -> Exception:
+    """A mistake in the words of the option: 5.2 does not name -netdev."""
+    return (
+        FatalError(text(release, "netdev", where=where, problem=problem))
+        if option == "netdev"
+        else Malformed(problem)
+    )
 
 
 def check_uuid(given: str) -> str:
