@@ -11,6 +11,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from made_streams import STREAMS
 from questions import HUMAN, JSON, LINES, mistakes, request, settings
 from recorded import DIRECTORY, IMAGES, RELEASES, converse, emulator, fold, grouped, start
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PLAIN: Final = ("-M", "none", "-m", "16", "-S", "-nodefaults", "-display", "none")
 _END: Final = b'{"execute": "qmp_capabilities"}{"execute": "quit"}\n'
+TARGET: Final = ("-M", "none", "-m", "1", "-S", "-nodefaults", "-display", "none", "-monitor", "none")
+_ENDED: Final = 124  # by `timeout`
 _GREETING_WORDS: Final = ("-S", "-nodefaults", "-display", "none")
 
 Rows = list[dict[str, Any]]
@@ -105,11 +108,27 @@ def _lines() -> Rows:
     return rows
 
 
+def _streams() -> Rows:
+    """What a destination says of each stream, and its run state; one that took it is ended after a moment."""
+    shell = f"head -c $1 >/tmp/s; exec timeout 1 qemu-system-x86_64 {' '.join(TARGET)} -incoming 'exec:cat /tmp/s'"
+    rows: Rows = []
+    for name, data in STREAMS.items():
+        ends = {}
+        for release in RELEASES:
+            docker = real(release)[:-1]
+            end = start([*docker, "sh", "-c", shell, "sh", str(len(data))], data)
+            lines = [line for line in end.lines if not line.startswith("terminating on signal")]
+            ends[release] = [0 if end.status == _ENDED else end.status, lines]
+        rows.append(fold(name, ends))
+    return rows
+
+
 TOPICS: Final[dict[str, Callable[[], Rows]]] = {
     "settings": _settings,
     "mistakes": _mistakes,
     "commands": _commands,
     "lines": _lines,
+    "streams": _streams,
     "json": _json,
     "human": lambda: _ask(request("human-monitor-command", {"command-line": line}) for line in HUMAN),
 }
