@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.loop import READ, WRITE
 from migmatrix.emulator.options.keyvalue import flag
-from migmatrix.emulator.sockets import Socket, accept, connect_tcp, listener, receive, unix_socket
+from migmatrix.emulator.sockets import Socket, accept, connect_tcp, connect_unix, listener, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,11 +248,7 @@ class _Socket(_Stream):
 
     def _connect(self) -> None:
         try:
-            if self._path:
-                made = unix_socket()
-                made.connect(self._path)
-            else:
-                made = connect_tcp(self._host, int(self._port))
+            made = connect_unix(self._path) if self._path else connect_tcp(self._host, int(self._port))
         except OSError as err:
             if self._retry:
                 return

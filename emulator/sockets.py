@@ -9,7 +9,7 @@ import _socket
 from _socket import socket as Socket  # noqa: N812 - a class
 from typing import Final
 
-__all__ = ["Socket", "accept", "connect_tcp", "listener", "receive", "unix_socket"]
+__all__ = ["Socket", "accept", "connect_tcp", "connect_unix", "listener", "receive", "unix_socket"]
 
 _MAX_FDS: Final = 16  # as QEMU takes at most with one message
 _FD_BYTES: Final = 4
@@ -18,6 +18,17 @@ _FD_BYTES: Final = 4
 def unix_socket() -> Socket:
     """A stream socket of the UNIX family, connected to nothing."""
     return Socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+
+
+def connect_unix(path: str) -> Socket:
+    """A connection to `path`; OSError, and no socket is left."""
+    made = unix_socket()
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def connect_tcp(host: str, port: int) -> Socket:

@@ -108,7 +108,8 @@ class CommandHandler:
 
     def _open_return_path(self, _: _Command) -> None:
         if not self._replies.open():
-            raise LoadFault("CMD_OPEN_RETURN_PATH called when RP already open", errno=errno.EPERM)
+            self._say("CMD_OPEN_RETURN_PATH called when RP already open")
+            return
         if self._acks:
             self._replies.switchover_ack()
 
@@ -120,6 +121,8 @@ class CommandHandler:
 
     def _advise(self, command: _Command) -> None:
         length = len(command.data)
+        if self._advised:
+            raise LoadFault("CMD_POSTCOPY_ADVISE in wrong postcopy state (1)", errno=errno.EPERM)
         if length == _ADVICE:
             raise LoadFault("RAM postcopy is disabled but have 16 byte advise")
         if length:
@@ -150,8 +153,12 @@ class CommandHandler:
         self._say(f"warning: {line}" if self._traits.joined_errors else line)
 
     def _bitmap(self, command: _Command) -> None:
+        length = len(command.data)
+        if not length or command.data[0] != length - 1:
+            text = f"invalid payload length ({length})"
+            raise LoadFault(f"loadvm_handle_recv_bitmap: {text}", new=text)
         name = c_string(command.data[1:])
-        if command.data[:1] != bytes((len(command.data) - 1,)) or name not in self._blocks:
+        if name not in self._blocks:
             text = f"block '{name}' not found"
             raise LoadFault(f"loadvm_handle_recv_bitmap: {text}", new=text)
         raise LoadFault("Postcopy recovery is not supported")

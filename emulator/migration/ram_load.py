@@ -35,6 +35,7 @@ _EOS: Final = int(RamFlag.EOS)
 _BODY: Final = int(RamFlag.PAGE | RamFlag.ZERO | RamFlag.XBZRLE)
 _COMPRESSED: Final = int(RamFlag.COMPRESS_PAGE)
 _PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
+_WORD: Final = (1 << 64) - 1
 _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _read_word = struct.Struct(">Q").unpack_from
 
@@ -160,7 +161,7 @@ class RamLoader:
             if block is None:
                 raise LoadFault(said=(f'Unknown ramblock "{name}", cannot accept migration',))
             _resize(block, length)
-            total = max(total - length, 0)
+            total = (total - length) & _WORD  # QEMU counts without a sign too
             if not length and source.ended:
                 raise LoadFault(errno=errno.EIO)
 

@@ -51,6 +51,8 @@ def qom_list_types(call: Call, arguments: Arguments) -> Any:
     for cls in _all_types(call.machine):
         bases = cls.__mro__ if arguments.get("abstract") else (cls,)
         for base in bases:
+            if base.__dict__.get("abstract") and not arguments.get("abstract"):
+                continue
             if issubclass(base, Device) and wanted in ancestors(base) | {"object"}:
                 found[base.type_name] = base
     return [_type_row(name, cls) for name, cls in found.items()]
