@@ -6,7 +6,7 @@ change of `states` is noticed. Walks through it are checked against what QMP's d
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -113,5 +113,5 @@ def test_between_two_starts_there_is_one_end(events: list[Event]) -> None:
         if progress.can(event):
             progress.fire(event)
     begins = [place for place, status in enumerate(told) if status == "setup"]
-    for first, following in zip(begins, begins[1:], strict=False):
+    for first, following in pairwise(begins):
         assert [status for status in told[first:following] if status in ENDS] == [told[following - 1]]
