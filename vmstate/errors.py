@@ -1,8 +1,8 @@
-"""The one error of this package: what stood in the bytes is not what the format asks for.
+"""The one error of this package: the bytes are not what the format asks for.
 
 `StreamError` says where (offset from the start of the stream, in bytes, and a path of names such as
-``serial/fifo[3].len``), what the format expects there and what was found. It is raised for every kind of
-bad or cut-off input; anything else that escapes from this package is a bug of ours.
+``serial/fifo[3].len``), what the format expects there and what the reader found. Every kind of bad or cut-off
+input raises it; anything else that escapes from this package is a bug of ours.
 """
 
 from __future__ import annotations

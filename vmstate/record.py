@@ -1,17 +1,18 @@
-"""Frozen records: the part of `@dataclass(frozen=True, slots=True)` that events and descriptions use, at a tenth of its price.
+"""Frozen records: what events and descriptions use of `@dataclass(frozen=True, slots=True)`, at a tenth of its price.
 
 Showing half a gigabyte takes a few hundredths of a second. Importing `dataclasses` and letting it make thirty
-classes would take as long again, so what every program that reads a stream imports is made with this.
+classes would take as long again, so the modules that every reader of a stream imports use this.
 
     class Footer(Record):
         section_id: int
         offset: int = field(default=-1, compare=False)
 
 Rules:
-1. Fields are the annotations of the class itself, in order, without ClassVar; records are not derived from records.
-2. Equality, hash and `repr` are those of a dataclass: equal class and equal fields, those with `compare=False` left out.
+1. Fields are the annotations of the class itself, in order, without ClassVar; no record derives from another.
+2. Equality, hash and `repr` are those of a dataclass: same class and equal fields, without those that have
+   `compare=False`.
 3. `attributes=True` gives instances a `__dict__`, which `functools.cached_property` needs.
-4. `__post_init__`, where a class has one, is called last; what it raises leaves no record.
+4. `__init__` calls `__post_init__`, where a class has one, last; what that raises leaves no record.
 """
 
 from __future__ import annotations

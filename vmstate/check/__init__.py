@@ -1,1 +1,4 @@
-"""Would this be taken? `accept` asks it of a stream, `static_check` of two builds' own descriptions."""
+"""What a build reads, decided without running it. Start with `accept.acceptance`, which asks it of a stream.
+
+`static_check` asks it of two builds' own descriptions, which `schema` parses.
+"""

@@ -1,17 +1,18 @@
 """Would this build's loader take this stream? `acceptance` answers, `accepts` lists the reasons against it.
 
-    acceptance(stream, own_stream)                 what the destination build itself saved for this machine and profile
-    acceptance(stream, own_stream, schema=schema)  its schema adds the subsections that an idle device does not send
-    acceptance(stream, schema)                     its `-dump-vmstate` alone: refuses or may, never takes
+    acceptance(stream, own)                 `own`: a stream that the destination build saved for this machine and profile
+    acceptance(stream, own, schema=schema)  its schema adds the subsections that an idle device does not send
+    acceptance(stream, schema)              its `-dump-vmstate` alone: refuses or may, never takes
 
 1. Both read only what they are given; nothing runs.
-2. Reasons come in the order in which the loader would meet them. QEMU stops at the first; `accepts` goes on with the
-   next section, as each may have its own cause.
-3. `certain` is False where the input does not tell: a subsection or an empty section that the destination may know,
-   a resizable block that may be too large.
-4. Nothing here sees the checks that devices make in their own code (features of a virtio device, hooks, `validate`)
-   or the limits of resizable RAM blocks.
-5. A schema knows device classes only: not the machine, its memory, its capabilities, nor what is no device (timers).
+2. Reasons come in the order in which the loader would meet them. QEMU stops at the first; `accepts` goes on
+   with the next section, as each may have its own cause.
+3. `certain` is False where the input does not tell: a subsection or an empty section that the destination may
+   know, a resizable block that may be too large.
+4. Nothing here sees the checks that devices make in their own code (features of a virtio device, hooks,
+   `validate`) or the limits of resizable RAM blocks.
+5. A schema knows device classes only: not the machine, its memory, its capabilities, nor what is no device
+   (timers).
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Local:
-    """What the destination has. `blocks` are RAM block lengths in bytes; `page_bits` None when not known.
+    """What the destination has. `blocks` are RAM block lengths in bytes; `page_bits` is None when unknown.
 
-    `release` tells which checks this build makes at all; "" makes those that only some make uncertain.
+    `release` (``11.1``) decides which checks this build makes; without it, checks of some builds are
+    uncertain.
     """
 
     machine: str
@@ -62,7 +64,7 @@ class Local:
 
     @classmethod
     def of_stream(cls, stream: Stream, schema: Schema | None = None, release: str = "") -> Local:
-        """From what the destination build saved itself."""
+        """From a stream that the destination build saved itself."""
         configuration = stream.configuration
         uuid = configuration.value("uuid") if configuration else None
         bits = configuration.value("target-page-bits") if configuration else None
@@ -78,7 +80,7 @@ class Local:
         )
 
     def find(self, idstr: str, instance_id: int) -> LocalSection | None:
-        """The section that this means: by its name, else by the name that old streams have, without a path."""
+        """The section of this name, else the one that old streams name so, without its path."""
         found = self.sections.get((idstr, instance_id))
         if found is not None:
             return found
@@ -114,9 +116,10 @@ def acceptance(
 ) -> Acceptance:
     """Whether the destination's loader takes `stream`, and every reason against it.
 
-    `by` is what tells of the destination: a stream that it saved itself, its parsed schema, or a `Local` made of
-    them. `schema` and `release` (``11.1``) complete its own stream and are not used otherwise. One certain reason
-    makes the answer `REFUSES`, one that only may hold `MAY`; a schema alone never proves more than `MAY`.
+    `by` is what tells of the destination: a stream that it saved itself, its parsed schema, or a `Local` made
+    of them. `schema` and `release` (``11.1``) complete its own stream and are not used otherwise. One certain
+    reason makes the answer `REFUSES`, one that only may hold `MAY`; a schema alone never proves more than
+    `MAY`.
     """
     local = Local.of_stream(by, schema, release) if isinstance(by, Stream) else by
     reasons = tuple(accepts(stream, local))
@@ -172,7 +175,7 @@ def _identity(bits: object, uuid: object, local: Local) -> Iterator[Refusal]:
 
 
 def _iterated(section: Section, local: Local) -> Iterator[Refusal]:
-    """RAM's block list (its version is the reader's to check); of other iterated sections only whether they exist."""
+    """RAM's block list (the reader checks its version); of other iterated sections only whether they exist."""
     start = section.start
     if start.idstr != RAM_SECTION:
         if local.find(*section.key) is None:
@@ -194,7 +197,7 @@ def _block(block: RamBlock, local: Local) -> Iterator[Refusal]:
 
 
 def _resizable(name: str) -> bool:
-    """Firmware tables take any size up to a limit that no stream tells and that is seldom reached."""
+    """Firmware tables take any size up to a limit that no stream tells and few reach."""
     return name.startswith("/rom@etc/")
 
 
@@ -212,7 +215,7 @@ def _refusal(kind: RefusalKind, message: str, start: SectionStart, *, certain: b
 
 
 def _empty(section: Section) -> bool:
-    """A section without content is sent on a condition only: here it may be known and not be sent (``audio``)."""
+    """A section without content depends on a condition: the destination may know it unsent (``audio``)."""
     return section.payload is not None and not section.payload.raw
 
 

@@ -1,8 +1,9 @@
 """What a schema's description puts on the wire, as a flat list of leaves.
 
-Nesting does not show on the wire, so a field that moved into a struct is no difference. Rules: a field without a
-test is there when its version is not above the version loaded at; a struct is loaded at its own version, a
-section or subsection at the incoming one; a struct's own subsections are found by name, not by place.
+1. Nesting does not show on the wire, so a field that moved into a struct is no difference.
+2. A field without a test is there unless its version is above that of the load.
+3. A struct loads at its own version, a section or subsection at the incoming one.
+4. A loader finds a struct's own subsections by name, wherever they come.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ __all__ = ["Leaf", "leaves", "subsections"]
 
 
 class Leaf(Record):
-    """A field that is not a struct; `description` is the one that it stands in.
+    """A field other than a struct; `description` is the one that holds it.
 
-    `count` is None when the dump does not tell. `maybe` names the condition when nothing tells whether the
-    field is sent, and is empty when it always is.
+    `count` is None when the dump does not tell. `maybe` names the condition of a field that may be missing,
+    and is empty for one that every save has.
     """
 
     description: str
@@ -40,12 +41,12 @@ class Leaf(Record):
 
     @property
     def key(self) -> tuple[str, int]:
-        """What makes two leaves the same: the last step of the name (structs come and go), and the size."""
+        """The same for one field on both sides: the last step of its name (structs come and go), and its size."""
         return self.name.rpartition(".")[2], self.size
 
 
 def leaves(description: SchemaDescription, version: int, sent: Sent | None) -> list[Leaf]:
-    """Leaves of `description` in wire order when it is loaded or saved at `version`."""
+    """Leaves of `description` in wire order, in a save or load at `version`."""
     return list(_walk(description, version, sent, ""))
 
 
@@ -63,7 +64,7 @@ def _walk(description: SchemaDescription, version: int, sent: Sent | None, maybe
 
 
 def _known(description: SchemaDescription, at: int, version: int, sent: Sent | None) -> bool | None:
-    """Whether the field at place `at` is there; None when only a run of the device could tell."""
+    """Whether field number `at` is there; None when only a run of the device could tell."""
     field = description.fields[at]
     if not field.conditional:
         return field.version_id <= version

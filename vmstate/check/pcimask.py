@@ -1,9 +1,9 @@
 """Which bits of a PCI config space a loader compares: QEMU's cmask without wmask and w1cmask.
 
-The masks are not in any stream; they follow from the registers. In the header a few identifying ones are
-compared, and the low bits of base registers; behind it only what a capability covers, as far as the guest cannot
-write it. Sources: masks printed by QEMU 5.2 to 11.1 in refusals, and its rules for adding a capability: checked
-and read-only unless a register is made writable. The table names the writable registers.
+No stream holds the masks; they follow from the registers. In the header a loader compares a few identifying
+ones, and the low bits of base registers; behind it only what a capability covers and the guest cannot write.
+Sources: masks that QEMU 5.2 to 11.1 print in refusals, and its rule for capabilities: checked and read-only
+unless a device makes a register writable. The table names the writable registers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _PM_LENGTH: Final = 8
 
 
 def checked_bits(local: bytes) -> bytes:
-    """For each byte of the destination's space, the bits that must be equal."""
+    """The bits that must be equal, for each byte of the destination's space."""
     return _checked(bytes(local))
 
 
@@ -77,7 +77,7 @@ def _set(mask: bytearray, bits: Bits, base: int, *, clear: bool = False) -> None
 
 
 def _bases(space: ConfigSpace, mask: bytearray) -> None:
-    """Type bits of base registers that are used; the address is the guest's."""
+    """Type bits of base registers; the guest writes the address."""
     for number in range(_BASES.get(space.read(0x0E, 1) & 0x7F, 0)):
         offset = 0x10 + 4 * number
         _set(mask, (offset, 1, _BAR_IO if space.read(offset, 1) & 1 else _BAR_MEMORY), 0)
@@ -95,7 +95,7 @@ def _capability(space: ConfigSpace, capability: Capability, mask: bytearray) -> 
 
 
 def _length(space: ConfigSpace, capability: Capability) -> int:
-    """Length that the bytes tell: of a vendor capability; of power management by its definition."""
+    """Length by the bytes of a vendor capability, by definition of power management; 0 for others."""
     if capability.extended:
         return 0
     if capability.id == 0x09:  # noqa: PLR2004 - vendor specific: its third byte is the length

@@ -34,8 +34,8 @@ class RefusalKind(StrEnum):
 class Refusal(Record):
     """One reason. `section` and `instance` say where; `field` is a path, a block, a register or a subsection.
 
-    `message` is the text for people. `certain` is False for a reason that only may hold. `offset` counts bytes
-    from the start of the stream, -1 without one.
+    `message` is the text for people. `certain` is False for a reason that only may hold. `offset` counts
+    bytes from the start of the stream, -1 without one.
     """
 
     kind: RefusalKind
@@ -56,7 +56,7 @@ class Answer(StrEnum):
 
 
 class Acceptance(Record):
-    """The answer, and the reasons against the stream in its order; without reasons when the answer is `TAKES`."""
+    """The answer, and the reasons against the stream in its order; `TAKES` comes without any."""
 
     answer: Answer
     reasons: tuple[Refusal, ...]

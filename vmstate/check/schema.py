@@ -1,10 +1,9 @@
 """What a build's devices send, as the build itself says with ``-dump-vmstate``.
 
-`load_schema` reads the JSON; `Schema` answers by device class or by description name. What the dump does not
-tell, on any version (QEMU 5.2 to 11.1 looked at): types, hooks, whether a field is an array of variable
-length, what `field_exists` and `needed` test, and everything that is not a device class of its own (timers,
-CPUs' common part, slirp, RAM). Sizes are those of C objects, not of the wire. Checks (`validate`) are left out;
-``num`` of arrays is there from 10.0 on.
+`load_schema` reads the JSON; `Schema` answers by device class or by description name. No dump of QEMU 5.2 to
+11.1 tells types, hooks, whether a field is an array of variable length, what `field_exists` and `needed`
+test, or anything outside of device classes (timers, CPUs' common part, slirp, RAM). Sizes are those of C
+objects, not of the wire. Dumps have no checks (`validate`); they have ``num`` of arrays from 10.0 on.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class SchemaField:
 
     name: str
     version_id: int
-    conditional: bool  # has a field_exists test, so nothing tells whether it is sent
+    conditional: bool  # has a field_exists test, so nothing tells whether a save has it
     size: int
     count: int | None = None
     description: SchemaDescription | None = None
@@ -46,14 +45,13 @@ class SchemaField:
 
 @dataclass(frozen=True, slots=True)
 class SchemaDescription:
-    """A description; `has_fields` tells an empty list from one that the dump leaves out."""
+    """A description of a section, a struct or a subsection."""
 
     name: str
     version_id: int
     minimum_version_id: int
     fields: tuple[SchemaField, ...] = ()
     subsections: tuple[SchemaDescription, ...] = ()
-    has_fields: bool = True
 
     def walk(self) -> Iterator[SchemaDescription]:
         """This description, those of its fields and its subsections, depth first."""
@@ -64,14 +62,10 @@ class SchemaDescription:
         for subsection in self.subsections:
             yield from subsection.walk()
 
-    def subsection(self, name: str) -> SchemaDescription | None:
-        """The direct subsection of this name."""
-        return next((sub for sub in self.subsections if sub.name == name), None)
-
 
 @dataclass(frozen=True, slots=True)
 class SchemaDevice:
-    """A device class (``virtio-net-device``) and the description that its sections are named after."""
+    """A device class (``virtio-net-device``) and the description that names its sections."""
 
     name: str
     version_id: int
@@ -81,7 +75,7 @@ class SchemaDevice:
 
 @dataclass(frozen=True)
 class Schema:
-    """All device classes of a build, in the dump's order; `machine` is the type it was made with."""
+    """All device classes of a build, in the dump's order; `machine` is the machine type of the dump."""
 
     machine: str
     devices: dict[str, SchemaDevice]
@@ -101,7 +95,7 @@ class Schema:
         return any(field.count is not None for description in every for field in description.fields)
 
     def for_section(self, idstr: str) -> tuple[SchemaDevice, ...]:
-        """Device classes that a section may belong to: by what follows the path. Empty when none is known."""
+        """Device classes that a section may belong to, by what follows its path; empty for an unknown one."""
         name = idstr
         while name not in self.by_description:
             _, slash, name = name.partition("/")
@@ -111,7 +105,7 @@ class Schema:
 
 
 def load_schema(text: str | bytes) -> Schema:
-    """Parse the output of ``-dump-vmstate``; StreamError with the path of what is wrong."""
+    """Parse the output of ``-dump-vmstate``; StreamError with the path of the fault."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -148,7 +142,6 @@ def _description(data: Any, path: str, depth: int) -> SchemaDescription:
         tuple(
             _description(sub, f"{path}.Subsections[{at}]", depth + 1) for at, sub in enumerate(subsections)
         ),
-        "Fields" in data,
     )
 
 

@@ -1,9 +1,9 @@
 """A section's bytes cut into fields by a schema, for streams without a VM description.
 
-A schema has neither wire types nor the lengths of variable arrays, so a cut is only believed when it comes out
-even: every field at its nominal size, then nothing but subsections that the schema knows, cut in the same way, up
-to the last byte. Otherwise all of it is one opaque piece that says why: nothing is guessed. On sections of QEMU
-5.2 to 11.1 whose description is known, every cut that came out even had the true boundaries, see the tests.
+A schema has neither wire types nor the lengths of variable arrays, so `cut` believes only a cut that comes
+out even: every field at its nominal size, then nothing but subsections that the schema knows, cut in the same
+way, up to the last byte. Otherwise all bytes are one opaque piece that says why: `cut` does not guess. On
+sections of QEMU 5.2 to 11.1 with a known description, every cut that came out even had the true boundaries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MARK = b"\x05"  # begins a subsection
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of one field; `path` is ``description.field``. `opaque` is why nothing is known of them, or ""."""
+    """Bytes of one field; `path` is ``description.field``. `opaque` says why nobody knows more, or is ""."""
 
     path: str
     offset: int
@@ -33,7 +33,7 @@ class Piece:
 
 
 class _Uneven(Exception):
-    """Why a cut is not believed."""
+    """Why a cut does not come out even."""
 
 
 def cut(description: SchemaDescription, raw: bytes, version: int) -> list[Piece]:

@@ -1,8 +1,9 @@
 """One section against the destination's own of the same name: values that must agree, layout, subsections.
 
-Rules: what is compared is what stands on the wire, in wire order, so names of structs do not matter; a difference
-of layout ends the comparison, as everything behind it is shifted. A length that may come from the stream itself
-(array, buffer, opaque type) is no certain refusal.
+1. The comparison follows the wire, so names of structs do not matter.
+2. A difference of layout ends it, as everything after that is shifted.
+3. A length that the stream itself may carry (array, buffer, opaque type) is no certain refusal.
+4. A schema alone has names and versions, but no wire sizes: a difference of fields is never certain.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_section", "compare_section_to_schema"]
 
-_CHECKS_RINGS: Final = (11, 1)  # 10.0 does not check ring sizes, 11.1 does; between them is not known
+_CHECKS_RINGS: Final = (11, 1)  # 10.0 does not check ring sizes, 11.1 does; nobody looked between
 _FIXED: Final = frozenset(
     [
         "bool",
@@ -47,12 +48,10 @@ _FIXED: Final = frozenset(
         "nullptr",
         "ptr-marker",
     ]
-)  # types that have one size on the wire
+)  # types with one size on the wire
 
 
-_ALIGNED: Final = (
-    256  # fields between like ones that are looked through for more like ones, not taken as one change
-)
+_ALIGNED: Final = 256  # fields between like ones; a longer stretch counts as one change
 _Key = tuple[str, int]  # name and size of a field
 
 
@@ -77,7 +76,7 @@ class _Item(NamedTuple):
 def compare_section(
     section: Section, desc: DeviceDesc | None, here: LocalSection, schema: Schema | None, release: str
 ) -> Iterator[Refusal]:
-    """Refusals inside one section; both descriptions are needed to look inside, else only the length is."""
+    """Refusals inside one section; without both descriptions only by the length."""
     start, payload = section.start, section.payload
     if payload is None:
         return
@@ -88,7 +87,7 @@ def compare_section(
         return
     yield from comparison.minimum(start.version_id)
     if raw == here.raw and desc.vmsd == here.desc.vmsd:
-        return  # what it would send itself, it reads
+        return  # a build reads what it sends
     try:
         ours, theirs = decode(desc, raw), decode(here.desc, here.raw)
     except StreamError:  # a description that does not fit its own bytes tells nothing
@@ -115,7 +114,7 @@ def compare_section_to_schema(section: Section, desc: DeviceDesc | None, schema:
 
 
 class _Comparison:
-    """One section; `incoming` is what the stream has, `local` what the destination would send."""
+    """One section; `incoming` is the stream's, `local` the destination's own."""
 
     def __init__(self, section: Section, base: int, schema: Schema | None, release: str) -> None:
         self._start = section.start
@@ -138,7 +137,7 @@ class _Comparison:
         return Refusal(kind, message, start.idstr, start.instance_id, name, certain, offset)
 
     def lengths(self, incoming: int, local: int) -> Iterator[Refusal]:
-        """All that can be said of a section which nothing describes."""
+        """Compare a section that nothing describes by its length."""
         if incoming != local:
             message = f"{incoming} bytes are sent, here a section has {local}"
             yield self._refusal(RefusalKind.LAYOUT, message, "", None, certain=False)
@@ -168,7 +167,7 @@ class _Comparison:
             yield from self._subsection_to_schema(inner)
 
     def _named(self, incoming: Node, known: SchemaDescription, version: int) -> Refusal | None:
-        """Fields that only one side names. An array that is empty on the wire has no name there: never certain."""
+        """Fields that only one side names; never certain, as an array without elements has no name in a stream."""
         items = list(_items(incoming))
         sent, read = {item.name for item in items}, leaves(known, version, None)
         extra = [item.path for item in items if item.name not in {leaf.key[0] for leaf in read}]
@@ -202,7 +201,7 @@ class _Comparison:
             yield from self._subsection(node, here.get(node.name))
 
     def _unequal(self, ours: list[_Item], theirs: list[_Item]) -> Iterator[Refusal]:
-        """A run of fields without an equal: what the device would find first, else the layout."""
+        """A run of fields without an equal: the value that the device would refuse first, else the layout."""
         if len(ours) == len(theirs) == 1 and ours[0].path == theirs[0].path:
             found = list(self._value(ours[0], theirs[0]))
             if found:
@@ -225,14 +224,14 @@ class _Comparison:
         )
 
     def _elastic(self, ours: list[_Item], theirs: list[_Item]) -> bool:
-        """Whether these are the same fields, of types whose length the stream itself may tell."""
+        """Whether these are the same fields, of types whose length the stream itself may carry."""
         same = [item.path for item in ours] == [item.path for item in theirs]
         return same and all(item.node.kind not in _FIXED or _many(item) for item in ours)
 
     def _conditional(self, item: _Item) -> bool:
         """Whether the destination may read this field under a condition of its own, by its schema.
 
-        One that is kept for old streams only has a prefix (``mig_ti_cmd``) and is not in its own stream.
+        A field for old streams only has a prefix (``mig_ti_cmd``), and its own stream does not hold it.
         """
         return any(field.conditional and name.endswith(item.name) for name, field in self._fields.items())
 
@@ -299,7 +298,7 @@ class _Comparison:
 
 
 def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Opcodes as of `difflib`, which looks at a short middle only: it takes cubic time, and most of a section is alike."""
+    """Opcodes as of `difflib`, which takes cubic time and so sees only a short middle that differs."""
     most = min(len(a), len(b))
     head = next((i for i in range(most) if a[i] != b[i]), most)
     tail = next((i for i in range(most - head) if a[-1 - i] != b[-1 - i]), most - head)
@@ -326,7 +325,7 @@ def _items(node: Node, path: str = "") -> Iterator[_Item]:
 
 
 def _reads(item: _Item, known: list[SchemaDescription], version: int) -> bool:
-    """False for a field, or what is in a struct, that by the schema only comes with a later version."""
+    """False for a field, or a part of a struct, that the schema has from a later version on."""
     fields = [field for description in known for field in description.fields if item.is_in(field.name)]
     return not fields or any(field.conditional or field.version_id <= version for field in fields)
 

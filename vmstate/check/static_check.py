@@ -1,9 +1,9 @@
-"""Would what one build sends be read by another? Answered from two schemas, without running anything.
+"""Would one build read what another sends? Two schemas answer, and nothing runs.
 
-This is what QEMU's `vmstate-static-checker.py` asks, with fewer false alarms: what it compares is the layout on
-the wire, so renamed fields, fields moved into structs and version numbers of fields that are sent anyway are no
-errors. What stays unknown in a schema (conditional fields, `needed`) is told by the VM description of a stream
-of the same machine and profile, when there is one.
+QEMU's `vmstate-static-checker.py` asks the same, with more false alarms: this compares the layout on the
+wire, so renamed fields, fields moved into structs and version numbers of fields that every save has are no
+errors. The VM description of a stream of the same machine and profile tells what a schema does not
+(conditional fields, `needed`).
 
 Findings come in the order of the source's schema, then of the wire.
 """
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.check.schema import Schema, SchemaDescription, SchemaDevice
     from migmatrix.vmstate.view.vmdesc import FieldDesc, VmDesc, VmsdDesc
 
-__all__ = ["Certainty", "Finding", "FindingKind", "Sent", "static_check", "static_check_both"]
+__all__ = ["Certainty", "Finding", "FindingKind", "Sent", "static_check"]
 
 
 class FindingKind(StrEnum):
     """What differs."""
 
-    MACHINE = "machine"  # the two schemas were made with different machine types
+    MACHINE = "machine"  # the two schemas are of different machine types
     DEVICE = "device"  # the destination has no such device class
     DESCRIPTION = "description"  # sections are named after another description
     VERSION = "version"
     SUBSECTION = "subsection"
-    FIELD = "field"  # other fields at this place
+    FIELD = "field"  # other fields at this offset
     SIZE = "size"
     CONDITION = "condition"  # a conditional field that one side has
     NAME = "name"  # other names, same bytes
@@ -43,8 +43,8 @@ class FindingKind(StrEnum):
 class Certainty(StrEnum):
     """What follows from a finding.
 
-    `BREAKS` whenever the section is sent; `MAY` when something that the schema does not tell is so; `NOTE`
-    changes no byte.
+    `BREAKS`: every save with this section fails to load; `MAY`: it depends on what the schema does not tell;
+    `NOTE`: no byte changes.
     """
 
     BREAKS = "breaks"
@@ -66,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a build really sent for a machine and profile: the names in its stream's VM description."""
+    """What a build sent for a machine and profile: the names in its stream's VM description."""
 
     sections: frozenset[str]  # names of the descriptions of whole sections
     fields: dict[str, frozenset[str]] = field(default_factory=dict)  # by description
@@ -83,7 +83,7 @@ class Sent:
         return cls(frozenset(device.vmsd.name for device in desc.devices), frozen, frozenset(subs))
 
     def has_field(self, description: str, name: str) -> bool | None:
-        """Whether the field was sent; None when its description never was."""
+        """Whether the stream has the field; None when it never has its description."""
         names = self.fields.get(description)
         return None if names is None else name in names
 
@@ -111,8 +111,8 @@ def static_check(
 ) -> list[Finding]:
     """Differences that matter for a stream from `source` to `destination`.
 
-    `devices` limits the check to these device classes; `source_sent` to the sections that were sent, and
-    tells, as `destination_sent` does for the other side, which conditional fields and subsections there are.
+    `devices` limits the check to these device classes; `source_sent` to the sections of a stream, and tells,
+    as `destination_sent` does for the other side, which conditional fields and subsections there are.
     """
     checker = _Checker(source, destination, source_sent, destination_sent)
     for device in source.devices.values():
@@ -120,13 +120,6 @@ def static_check(
         if wanted and (source_sent is None or device.description.name in source_sent.sections):
             checker.device(device)
     return checker.findings
-
-
-def static_check_both(
-    one: Schema, other: Schema, *, devices: Collection[str] | None = None
-) -> tuple[list[Finding], list[Finding]]:
-    """Both directions: findings of ``one > other`` and of ``other > one``."""
-    return static_check(one, other, devices=devices), static_check(other, one, devices=devices)
 
 
 class _Checker:
@@ -218,24 +211,24 @@ class _Checker:
             self._add(FindingKind.CONDITION, Certainty.MAY, ours.description, ours.name, message)
 
     def _different(self, ours: list[Leaf], theirs: list[Leaf], description: str) -> None:
-        """A run of leaves that have no equal on the other side."""
+        """A run of leaves without an equal on the other side."""
         first = (ours or theirs)[0]
-        place = first.description or description
+        holder = first.description or description
         sent, read = _bytes(ours), _bytes(theirs)
         unsure = any(leaf.maybe or not leaf.size for leaf in (*ours, *theirs))
         if not unsure and sent == read:
             message = f"{_names(ours)} became {_names(theirs)}, {sent} bytes both"
-            self._add(FindingKind.NAME, Certainty.NOTE, place, first.name, message)
+            self._add(FindingKind.NAME, Certainty.NOTE, holder, first.name, message)
         elif unsure and _fits(ours, theirs):
             message = f"whether {_names([*ours, *theirs])} are sent and read must agree"
-            self._add(FindingKind.CONDITION, Certainty.MAY, place, first.name, message)
+            self._add(FindingKind.CONDITION, Certainty.MAY, holder, first.name, message)
         else:
             same = _names(ours) == _names(theirs)
             short = ours if sent < read else theirs
             hidden = not (self._counts or same) and short  # may hold arrays that are longer than is told
             message = f"{_names(ours)} ({sent} bytes) sent, {_names(theirs)} ({read} bytes) read"
             kind = FindingKind.SIZE if same else FindingKind.FIELD
-            self._add(kind, Certainty.MAY if hidden else Certainty.BREAKS, place, first.name, message)
+            self._add(kind, Certainty.MAY if hidden else Certainty.BREAKS, holder, first.name, message)
 
 
 def _times(leaf: Leaf) -> str:

@@ -1,10 +1,10 @@
-"""The beginning of a virtio PCI device's ``virtio`` field: what loaders check, read from the bytes.
+"""The beginning of a virtio PCI device's ``virtio`` field: the values that loaders check.
 
 The VM description only tells the field's length. Layout, all versions from 5.2 to 11.1 (big-endian): the PCI
-device (version, config space of 256 or 4096 bytes, 16 bytes of interrupt state, from version 2 on), MSI-X table and
-pending bits and one vector if there is an MSI-X capability, then the common part: status, isr, queue selector,
-features, the device's config, the number of queues and for each its size, ring address and index, with a vector
-each if there is MSI-X.
+device (version, config space of 256 or 4096 bytes, 16 bytes of interrupt state, from version 2 on), MSI-X
+table and pending bits and one vector if there is an MSI-X capability, then the common part: status, isr,
+queue selector, features, the device's config, the number of queues and for each its size, ring address and
+index, with a vector each if there is MSI-X.
 """
 
 from __future__ import annotations
@@ -26,17 +26,15 @@ _VERSIONS: Final = (1, 2)  # of the PCI device's own description
 
 
 class VirtioPci(Record):
-    """`config_offset` and `queues_offset` count from the field's start; `sizes` has a ring size per queue."""
+    """The PCI config space, the guest's features, and a ring size per queue."""
 
     config: bytes
-    config_offset: int
     features: int
     sizes: tuple[int, ...]
-    queues_offset: int
 
 
 def read_virtio_pci(raw: bytes) -> VirtioPci | None:
-    """None when the bytes are not of that form (a virtio device on another bus)."""
+    """None for bytes of another form (a virtio device on another bus)."""
     reader = _Reader(raw)
     version = reader.number(4)
     if version not in _VERSIONS:
@@ -48,15 +46,14 @@ def read_virtio_pci(raw: bytes) -> VirtioPci | None:
     features = reader.number(4)
     reader.skip(reader.number(4))
     queues = reader.number(4)
-    offset = reader.source.offset
     if queues > _MAX_QUEUES:
         return None
     sizes = tuple(reader.queue(msix) for _ in range(queues))
-    return None if reader.short else VirtioPci(config, 4, features, sizes, offset)
+    return None if reader.short else VirtioPci(config, features, sizes)
 
 
 class _Reader:
-    """Reads on beyond the end as zeros; `short` says that it did."""
+    """Gives nothing beyond the end, which reads as 0; `short` says that it did."""
 
     def __init__(self, raw: bytes) -> None:
         self.source = BytesSource(raw)
@@ -74,7 +71,7 @@ class _Reader:
         return int.from_bytes(self.take(size), "big")
 
     def config(self) -> bytes:
-        """A space is long when it has an express capability."""
+        """A function with an express capability has the long space."""
         ids = {capability.id for capability in ConfigSpace(self.source.peek(_STANDARD)).capabilities}
         return self.take(_EXPRESS_SPACE if _EXPRESS in ids else _STANDARD)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["MISSING", "lookup", "store"]
 
-MISSING: Final = object()  # what `lookup` gives for a value that is not there
+MISSING: Final = object()  # the answer of `lookup` for no value
 
 
 @lru_cache(maxsize=4096)
@@ -39,7 +39,7 @@ def lookup(state: Any, path: str) -> Any:
 
 
 def store(state: Any, path: str, value: Any) -> None:
-    """Set the value at `path`; nothing when the path is "". AttributeError when the object has no such place."""
+    """Set the value at `path`; do nothing for "". AttributeError when the object has no such attribute."""
     if not path:
         return
     holder, name = _holder(state, path)

@@ -1,4 +1,4 @@
-"""What saving and loading decide alike: which fields are there, how many elements, how large, under which path."""
+"""Decisions that saving and loading share: which fields there are, how many elements, how large, and where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from migmatrix.vmstate.device.errors import Kind, VMStateError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MAX_COUNT", "Place", "can_compress", "exists", "flat", "nested"]
+__all__ = ["MAX_COUNT", "Position", "can_compress", "exists", "flat", "nested"]
 
 MAX_COUNT: Final = 0x7FFFFFFF  # QEMU counts elements and bytes in an int
 
@@ -47,8 +47,8 @@ def nested(items: Sequence[Any], shape: tuple[int, ...]) -> Sequence[Any]:
     return items
 
 
-class Place:
-    """Where the interpreter is: a path of names, kept so that an error can say it."""
+class Position:
+    """Where the interpreter is: the stream offset and a path of names, for errors."""
 
     def __init__(self, section: str) -> None:
         self._section = section
@@ -65,11 +65,11 @@ class Place:
         return f"{self._section}/{steps}" if self._section and steps else self._section + steps
 
     def error(self, kind: Kind, expected: str, found: str, **facts: Any) -> VMStateError:
-        """An error at this place, to raise."""
+        """An error at this position, to raise."""
         return VMStateError(self.offset, self.where(), expected, found, kind, facts)
 
     def hook(self, kind: Kind, vmsd: VMState, call: Callable[..., object], arguments: Iterable[Any]) -> None:
-        """Run a hook; its `HookError` becomes an error at this place."""
+        """Run a hook; turn its `HookError` into an error at this position."""
         try:
             call(*arguments)
         except HookError as refused:

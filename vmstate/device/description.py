@@ -1,13 +1,13 @@
 """Device state described as frozen data: `VMState` holds `Field`s, hooks and subsections.
 
-A description is only data; `vmstate.device.interpret` saves and loads by it and is the only code that does. It is
-written with the constructors of `vmstate.device.fields` and knows nothing of any device. The words and their meaning
-are those of QEMU's `docs/devel/migration/main.rst`; numbers and orders were checked on QEMU 5.2 to 11.1.
+A description is only data; `vmstate.device.interpret` alone saves and loads by it. The constructors of
+`vmstate.device.fields` write one, and know nothing of any device. Words have the meaning of QEMU's
+`docs/devel/migration/main.rst`; numbers and orders are those of QEMU 5.2 to 11.1.
 
-1. A description never changes; what differs between releases is written as life-times (`since`, `until`,
-   `bumps`) and made concrete by `vmstate.device.lifetime.resolve`.
+1. A description never changes. Life-times (`since`, `until`, `bumps`) say what differs between releases, and
+   `vmstate.device.lifetime.resolve` gives the description of one.
 2. State is any Python object or mapping; a field names an attribute, or a path of them (``vga.hw_cursor_x``).
-3. Hooks get the state object. They say no by raising `HookError`; nothing they return matters.
+3. Hooks get the state object. They refuse by raising `HookError`; their result does not matter.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ State = Any  # a device's state: an object with attributes, or a mapping
 class HookError(Exception):
     """Raised by a hook or a custom `Info` to fail the save or the load.
 
-    The message is what the device says; `errno` is what its hook would return in QEMU (1 EPERM, the usual
-    "-1"; 22 EINVAL), which 5.2 to 10.0 print as text.
+    The message is the device's; `errno` is the positive result of its hook in QEMU (1 EPERM, the usual "-1";
+    22 EINVAL), which 5.2 to 10.0 print as text.
     """
 
     def __init__(self, message: str, errno: int = 1) -> None:
@@ -42,7 +42,7 @@ class HookError(Exception):
 
 
 class MigrationPriority(IntEnum):
-    """Sections with a higher priority are sent, and so loaded, earlier; QEMU's order, values are ours."""
+    """A section with a higher priority goes first, in saves and loads; QEMU's order with values of our own."""
 
     DEFAULT = 0
     IOMMU = 1
@@ -54,10 +54,10 @@ class MigrationPriority(IntEnum):
 
 
 class Pointers(StrEnum):
-    """How an array of pointers is sent.
+    """The wire form of an array of pointers.
 
-    `LOCAL`: one byte 0x30 for a NULL, nothing before an element: the destination must have its NULLs in the
-    same places. `AUTO` (QEMU 11.1): a marker byte before each, 0x30 NULL or 0x31, so that loading creates.
+    `LOCAL`: one byte 0x30 for a NULL, nothing before an element: the destination must have its NULLs at the
+    same indexes. `AUTO` (QEMU 11.1): a marker byte before each, 0x30 NULL or 0x31, so that loading creates.
     """
 
     NONE = ""
@@ -66,7 +66,7 @@ class Pointers(StrEnum):
 
 
 class Slot(Record):
-    """What an `Info` may know of the place it works on: its field, the state around it, the element's size.
+    """The element that an `Info` works on: its field, the state around it, its size.
 
     `size` is in bytes, or in bits for a bitmap; `holder` is the object that holds the field.
     """
@@ -77,10 +77,10 @@ class Slot(Record):
 
 
 class Info(Record):
-    """How one element that is not a struct goes over the wire.
+    """The wire form of one element other than a struct.
 
     `name` is the type in the VM description. `get` returns the new value, given the old one; it may raise
-    `HookError`. `fmt` is the `struct` code of a plain scalar, so that arrays are moved in one go.
+    `HookError`. `fmt` is the `struct` code of a plain scalar, with which arrays go in one piece.
     """
 
     name: str
@@ -92,12 +92,12 @@ class Info(Record):
 class Field(Record):
     """One element of a description. Use the constructors in `vmstate.device.fields`, not this.
 
-    `name` is the field's name in the VM description and in messages; `attr` where its value is found ("" for
+    `name` is the field's name in the VM description and in messages; `attr` the path of its value ("" for
     the state object itself). `count` is None for a single element, a number for a fixed array, an attribute
     name for a variable one; `start` skips elements (or bytes of a buffer) at its beginning, `multiply` is a
     factor of the count. `size` is the fixed size in bytes, or the attribute that holds it, times `scale`.
     A `test` alone decides whether the field is there; without one, `version` does. `alloc`: loading replaces
-    the whole array, else elements beyond those loaded stay. `new` makes an element that is not there yet.
+    the whole array, else elements beyond those loaded stay. `new` makes a missing element.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Field(Record):
 
     @property
     def type_name(self) -> str:
-        """The type that the VM description gives: of the `Info`, or struct, or vstruct."""
+        """The type in the VM description: of the `Info`, or struct, or vstruct."""
         if self.info is not None:
             return self.info.name
         return "struct" if self.struct_version is None else "vstruct"
@@ -142,7 +142,7 @@ class VMState(Record):
     """The description of a device, of a struct inside one, or of a subsection.
 
     A subsection's name begins with its parent's name (``ide_drive/pio_state``). `needed` decides whether a
-    section or subsection is sent. Hook order on save: `pre_save`, fields, subsections, `post_save` (also
+    save has the section or subsection. Hook order on save: `pre_save`, fields, subsections, `post_save` (also
     after a failure, but not after one of `pre_save`); on load: `pre_load`, fields, subsections, `post_load`.
     `unmigratable` is the reason why the device blocks migration, or "".
     """

@@ -1,6 +1,6 @@
-"""Why a description could not be saved or loaded, in a form from which QEMU's messages can be printed.
+"""Why a save or a load failed, in a form from which a caller can print QEMU's messages.
 
-`VMStateError` is a `StreamError` with a `kind`, the error number that QEMU's loader would return, the facts of
+`VMStateError` is a `StreamError` with a `kind`, the error number of QEMU's loader, the facts of
 the check (``facts["local"]``, ``facts["incoming"]``, ...) and the frames that the error passed through.
 """
 
@@ -31,15 +31,14 @@ class Kind(StrEnum):
     NULL_MARKER = "null-marker"  # [incoming]
     ELEMENT_VERSION = "element-version"  # [name, problem: "too new" or "too old"]
     TREE = "tree"  # [nodes]
-    COUNT = "count"  # a number of elements or bytes that cannot be
+    COUNT = "count"  # an impossible number of elements or bytes
     PRE_LOAD = "pre-load"  # [name, message, version, minimum]
     POST_LOAD = "post-load"  # [name, message, version, minimum]
     PRE_SAVE = "pre-save"  # [name, message]
     POST_SAVE = "post-save"  # [name, message]
     CUSTOM = "custom"  # [type, message]: a custom type refused the value
-    VALUE = "value"  # the local state has a value that this field cannot send
-    STATE = "state"  # the local state lacks what the description asks for
-    UNMIGRATABLE = "unmigratable"  # [reason]
+    VALUE = "value"  # the local state has a value that the field cannot send
+    STATE = "state"  # the local state lacks a value of the description
 
 
 ERRNO: Final = {

@@ -8,7 +8,8 @@
     VMSTATE_STRUCT(parent_obj, S, 0, vmsd, T)    struct("parent_obj", vmsd)
     VMSTATE_UNUSED(4)                            unused(4)
 
-Each takes the keywords of `Options`. What is sent is fixed by the constructor, where the value lives by `attr`.
+Each takes the keywords of `Options`. The constructor fixes the wire form, `attr` the attribute with the
+value.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ __all__ = [
 
 
 class Options(TypedDict, total=False):
-    """What every field may have.
+    """Options of every field.
 
-    `attr`: where the value is, when not under the field's name; "" is the state itself.
+    `attr`: the path of the value when it differs from the field's name; "" is the state itself.
     `version`: first version that has the field; `test(state, version)` decides alone when given.
     `count`: number of elements, ``(rows, columns)``, or the attribute of an earlier field that holds it;
     `multiply` is a factor of it, `start` the first element sent. `alloc`: loading replaces the whole array.
     `pointers`: elements may be None, see `Pointers`. `new`: makes an element that is not there when loading.
-    `since`, `until`: first release that has the field, first that has it no more.
+    `since`, `until`: first release that has the field, first without it.
     """
 
     attr: str
@@ -109,7 +110,7 @@ def uint64(name: str, **options: Unpack[Options]) -> Field:
 
 
 def uint8_equal(name: str, **options: Unpack[Options]) -> Field:
-    """1 byte; loading fails unless the destination has the same value; `hint` is shown then."""
+    """1 byte; loading fails unless the destination has the same value; the error shows `hint`."""
     return _field(name, options, info=infos.UINT8_EQUAL)
 
 
@@ -144,12 +145,12 @@ def cpu_double(name: str, **options: Unpack[Options]) -> Field:
 
 
 def timer(name: str, **options: Unpack[Options]) -> Field:
-    """Expiry in ns of the timer's clock, None when it is not armed; 8 bytes."""
+    """Expiry in ns of the timer's clock, None for an idle timer; 8 bytes."""
     return _field(name, options, info=infos.TIMER)
 
 
 def bitmap(name: str, bits: int | str, **options: Unpack[Options]) -> Field:
-    """A bitmap as a number. `bits`: how many, or the attribute that says so (not sent by this field)."""
+    """A bitmap as a number. `bits`: how many, or the attribute that holds it, which this field does not send."""
     return _field(name, options, info=infos.BITMAP, size=bits)
 
 
@@ -159,7 +160,7 @@ def buffer(name: str, size: int | str, *, scale: int = 1, **options: Unpack[Opti
 
 
 def unused(size: int, **options: Unpack[Options]) -> Field:
-    """Room of a field that is gone: zeros on save, ignored on load."""
+    """Bytes of a former field: save writes zeros, load ignores them."""
     return _field("unused", {**options, "attr": ""}, info=infos.UNUSED, size=size)
 
 
@@ -174,7 +175,7 @@ def vstruct(name: str, vmsd: VMState, struct_version: int, **options: Unpack[Opt
 
 
 def qtailq(name: str, vmsd: VMState, **options: Unpack[Options]) -> Field:
-    """A tail queue: a list. Elements are sent at `vmsd`'s version and loaded at the field's."""
+    """A tail queue: a list. Save sends elements at `vmsd`'s version, load reads them at the field's."""
     return _field(name, options, info=infos.QTAILQ, vmsd=vmsd)
 
 
@@ -199,7 +200,7 @@ def with_tmp(
 ) -> Field:
     """Save and load through a temporary object: `new(state)` makes it, `vmsd`'s hooks move the values.
 
-    It is loaded at the field's version, so `vmsd` has version 0 unless the field says another.
+    Load reads it at the field's version, so `vmsd` has version 0 unless the field says another.
     """
     return Field(
         "tmp", "", info=infos.TMP, vmsd=vmsd, new=new, version=version, test=test, since=since, until=until

@@ -1,6 +1,6 @@
 """The element types that are not structs: numbers, checked numbers, buffers, bitmaps, timers, queues, trees.
 
-Names are those of QEMU's VM description; the wire forms are given per type, all numbers big-endian.
+Names are those of QEMU's VM description; each type states its wire form; all numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _put_timer(writing: Writing, value: Any, _slot: Slot) -> None:
 
 
 def _get_buffer(reading: Reading, old: Any, slot: Slot) -> Any:
-    """Replace `size` bytes of the old value from `start` on; a bytearray is changed in place."""
+    """Replace `size` bytes of the old value from `start` on; a bytearray stays the same object."""
     first, data = slot.field.start, reading.take(slot.size)
     before = b"" if old is None else old
     if len(before) < first:
@@ -149,7 +149,7 @@ def _put_tmp(writing: Writing, _value: Any, slot: Slot) -> None:
 
 
 def _check_element(reading: Reading, vmsd: VMState, version: int) -> None:
-    """Elements are loaded at the version of the field that holds them."""
+    """Check the version of an element: that of the field that holds it."""
     if vmsd.minimum_version_id <= version <= vmsd.version_id:
         return
     problem = "too new" if version > vmsd.version_id else "too old"
@@ -172,12 +172,12 @@ def _load_queue(reading: Reading, slot: Slot) -> list[Any]:
 
 
 def _get_qtailq(reading: Reading, old: Any, slot: Slot) -> Any:
-    """Elements come behind those that are there."""
+    """Append loaded elements to those of the state."""
     return [*(old or ()), *_load_queue(reading, slot)]
 
 
 def _get_qlist(reading: Reading, old: Any, slot: Slot) -> Any:
-    """Elements come before those that are there, in the order sent."""
+    """Put loaded elements before those of the state, in wire order."""
     return [*_load_queue(reading, slot), *(old or ())]
 
 
@@ -189,7 +189,7 @@ def _put_queue(writing: Writing, value: Any, slot: Slot) -> None:
 
 
 def _put_gtree(writing: Writing, value: Any, slot: Slot) -> None:
-    """Number of nodes, then 1, key and value each, 0 at the end; a dict of numbers is sent in key order."""
+    """Number of nodes, then 1, key and value each, 0 at the end; a dict of numbers goes in key order."""
     nodes = sorted(value.items()) if isinstance(value, Mapping) else list(value or ())
     writing.number(len(nodes), 4)
     for key, element in nodes:
@@ -203,7 +203,7 @@ def _put_gtree(writing: Writing, value: Any, slot: Slot) -> None:
 
 
 def _get_gtree(reading: Reading, old: Any, slot: Slot) -> Any:
-    """Numbered keys go into a dict, others into a list of pairs; nodes that are there stay."""
+    """Numbered keys go into a dict, others into a list of pairs; nodes of the state stay."""
     vmsd, version = _inner(slot), slot.field.version
     for inner in (slot.field.key, vmsd):
         if inner is not None:

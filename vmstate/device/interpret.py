@@ -3,8 +3,8 @@
     data, desc = save_state(VMSTATE_KBD, kbd)
     load_state(VMSTATE_KBD, kbd, data)
 
-`save_section` gives what a section needs: its payload and its entry of the VM description. What fails raises
-`VMStateError`, a `StreamError` with a kind from which QEMU's message of any version can be printed.
+`save_section` gives a section's payload and its entry of the VM description. Failures raise `VMStateError`, a
+`StreamError` with a kind, from which a caller can print QEMU's message of any version.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = [
 
 
 class Saved(NamedTuple):
-    """Bytes on the wire, and what the VM description says of them."""
+    """Bytes on the wire, and their VM description."""
 
     data: bytes
     desc: dict[str, Any]
 
 
 def style_of(release: str) -> Style:
-    """The form of `release`'s VM description: 7.2, 10.0 and 11.1 differ; those between are taken to be as before."""
+    """The form of `release`'s VM description: 7.2, 10.0 and 11.1 differ, those between are as before."""
     key = release_key(release)
     if key >= (11, 1):
         return Style.MARKER
@@ -47,8 +47,8 @@ def save_state(
 ) -> Saved:
     """`state` as bytes, with ``{"vmsd_name", "version", "fields", "subsections"?}``.
 
-    `path` and `base` (the stream offset of the first byte) are for errors. Whether the description is
-    `needed` is for the caller to ask.
+    `path` and `base` (the stream offset of the first byte) are for errors. The caller asks whether the
+    description is `needed`.
     """
     saver = Saver(path, base, style)
     desc = saver.desc or {}
@@ -68,7 +68,7 @@ def save_section(
 def load_from(
     source: Source, vmsd: VMState, state: Any, version: int | None = None, *, path: str = ""
 ) -> None:
-    """Load from `source` and leave what follows the description unread, as in a live stream."""
+    """Load from `source`, a live stream; read nothing beyond the description."""
     Loader(source, path).load(vmsd, state, vmsd.version_id if version is None else version)
 
 

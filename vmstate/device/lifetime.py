@@ -1,7 +1,7 @@
-"""Life-times: what a description is in one release.
+"""Life-times: the form of a description in one release.
 
-`since` is the first release that has an element, `until` the first that has it no more; both may name point
-releases (``8.0.1``), which come after their ``8.0``.
+`since` is the first release that has an element, `until` the first without it; both may name point releases
+(``8.0.1``), which come after their ``8.0``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def release_key(release: str) -> tuple[int, ...]:
 
 
 def lives(since: str, until: str, release: str) -> bool:
-    """Whether something with this life-time is there in `release`."""
+    """Whether `release` has something with this life-time."""
     if not since and not until:
         return True
     now = release_key(release)
@@ -41,9 +41,10 @@ _resolved: dict[
 
 
 def resolve(description: VMState, release: str) -> VMState:
-    """`description` as `release` has it: dead elements gone, versions of the time, no life-times left.
+    """`description` in `release`: without elements of other releases, with its versions, without life-times.
 
-    What has no life-times is returned itself. Looked up by identity: to compare a large description costs more.
+    One without life-times comes back itself. The cache goes by identity, as comparing a large description
+    costs more.
     """
     key = id(description), release
     known = _resolved.get(key)

@@ -1,8 +1,8 @@
 """Loading by a description.
 
 1. Order, as in QEMU: version check, `pre_load`, fields, subsections, `post_load`.
-2. An element is read only after the bytes before it; counts and sizes come from the state as it is then.
-3. Memory is bounded by what was read: nothing is made for an element before its bytes are asked for.
+2. Counts and sizes come from the state as the bytes before an element have left it.
+3. The bytes read bound the memory: the loader makes nothing for an element before it has its bytes.
 4. A failed load leaves the state half loaded, as QEMU's does.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping, MutableSequence
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.vmstate.device.access import MISSING, lookup, store
-from migmatrix.vmstate.device.common import Place, exists, flat, nested
+from migmatrix.vmstate.device.common import Position, exists, flat, nested
 from migmatrix.vmstate.device.description import Field, HookError, Slot, VMState
 from migmatrix.vmstate.device.errors import Frame, Kind, VMStateError
 from migmatrix.vmstate.device.runs import Run, steps
@@ -29,7 +29,7 @@ _VALID: Final = 0x31
 _MAX_EMPTY: Final = 1 << 14  # elements without bytes in one load; more is a stream made to waste time
 
 
-class Loader(Place):
+class Loader(Position):
     """One load from one source; `path` is the section's name in errors."""
 
     def __init__(self, source: Source, path: str = "") -> None:
@@ -72,7 +72,7 @@ class Loader(Place):
             self.hook(Kind.POST_LOAD, vmsd, vmsd.post_load, (state, version))
 
     def _load_run(self, run: Run, state: Any, version: int) -> bool:
-        """Load numbers in one go; False, with nothing consumed, when they take a closer look, field by field."""
+        """Load numbers in one go; False, with nothing consumed, when they must go field by field."""
         holder = lookup(state, run.holder)
         if version < run.version or isinstance(holder, Mapping):
             return False
@@ -191,8 +191,8 @@ class Loader(Place):
     def _each(self, field: Field, state: Any, before: Any, count: int, size: int) -> list[Any]:
         loaded: list[Any] = []
         for index in range(count):
-            place = field.start + index
-            old = before[place] if place < len(before) else MISSING
+            number = field.start + index
+            old = before[number] if number < len(before) else MISSING
             self._path.append(f"[{index}]")
             at = self.offset
             loaded.append(self._pointed(field, state, old, size))
@@ -232,7 +232,7 @@ class Loader(Place):
             self._store(field, state, nested(whole, field.shape))
 
     def _subsections(self, vmsd: VMState, state: Any) -> None:
-        """Load the subsections that follow; stop at the first that is not of `vmsd`, consuming nothing of it."""
+        """Load the subsections that follow; leave the first that is not of `vmsd` unread."""
         while (name := self._next_subsection(vmsd)) is not None:
             sub = next((s for s in vmsd.subsections if s.name.encode() == name), None)
             if sub is None:

@@ -1,7 +1,7 @@
-"""What an `Info` sees of the interpreter, and what the interpreter sees of its input.
+"""The interpreter's sides that an `Info` sees, and the input that the interpreter sees.
 
-`Source` is the one thing a caller must bring to load from something else than bytes, such as a socket that
-fills as it is read. Nothing here does any work.
+A caller brings a `Source` of its own to load from something other than bytes, such as a socket. Nothing here
+does any work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Reading", "Source", "Writing"]
 
 
 class Source(Protocol):
-    """Input of a load. `take` and `peek` give less than asked for only at the end of the input."""
+    """Input of a load. `take` and `peek` fall short only at the end of the input."""
 
     @property
     def offset(self) -> int:
@@ -46,7 +46,7 @@ class Reading(Protocol):
         """Load a whole description into `state`."""
 
     def error(self, kind: Kind, expected: str, found: str, **facts: Any) -> VMStateError:
-        """An error at this place, to raise."""
+        """An error at this position, to raise."""
 
 
 class Writing(Protocol):
@@ -62,4 +62,4 @@ class Writing(Protocol):
         """Save a whole description, by default at its own version."""
 
     def error(self, kind: Kind, expected: str, found: str, **facts: Any) -> VMStateError:
-        """An error at this place, to raise."""
+        """An error at this position, to raise."""

@@ -1,10 +1,10 @@
-"""Which sections a machine has: registration, names, order, and finding what a stream asks for.
+"""The sections of a machine: registration, names, order, and the search for what a stream names.
 
-1. A section is named ``path/description`` when its device has a path (``0000:00:03.0/virtio-net``), else by its
-   description alone; equal names are told apart by instance id, counted from 0 unless given.
-2. Order is priority, highest first, then registration. Ids are given in order of registration.
-3. A section is looked up by (name, instance id); failing that, by its alias id, or as an old stream would name
-   it: without the path. All three as QEMU 5.2 to 11.1 do it.
+1. A section is named ``path/description`` when its device has a path (``0000:00:03.0/virtio-net``), else by
+   its description alone; an instance id, counted from 0 unless given, tells equal names apart.
+2. Order is priority, highest first, then registration. Ids follow the order of registration.
+3. `find` looks for (name, instance id); failing that, for the alias id, or for the name in old streams:
+   without the path. QEMU 5.2 to 11.1 do all three.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LegacyHandlers(Record):
     """A device without a description: two functions over raw bytes.
 
     `save_state(writing, state)` always writes the newest version; `load_state(reading, state, version)` reads
-    any older one that it knows: checking that is left to it, as in QEMU.
+    any older one that it knows, and must check that itself, as in QEMU.
     """
 
     name: str
@@ -45,7 +45,7 @@ class _Compat(NamedTuple):
 
 
 class Entry(Record):
-    """One registered section, equal only to itself. `alias_id` is -1 without one, `compat` the name of old streams."""
+    """One registered section, equal only to itself. `alias_id` may be -1 for none, `compat` is the old streams' name."""
 
     section_id: int
     idstr: str
@@ -60,7 +60,7 @@ class Entry(Record):
 
     @property
     def version_id(self) -> int:
-        """The version that is sent, and the newest that is accepted."""
+        """The version that a save sends, and the newest that a load accepts."""
         return self.vmsd.version_id
 
     @property
@@ -70,13 +70,13 @@ class Entry(Record):
 
     @property
     def needed(self) -> bool:
-        """Whether the section is sent at all."""
+        """Whether a save has the section."""
         vmsd = self.vmsd
         return not isinstance(vmsd, VMState) or vmsd.needed is None or bool(vmsd.needed(self.state))
 
     @property
     def early(self) -> bool:
-        """Whether it is sent before the iterated sections."""
+        """Whether it goes before the iterated sections."""
         return isinstance(self.vmsd, VMState) and self.vmsd.early_setup
 
     def save(self, *, base: int = 0, style: Style = Style.INDEXED) -> Saved:
@@ -104,7 +104,7 @@ class Entry(Record):
             self.vmsd.load_state(loader, self.state, version)
 
     def answers(self, idstr: str, instance_id: int) -> bool:
-        """Whether a stream that says this means this section."""
+        """Whether a stream with these names means this section."""
         if idstr == self.idstr:
             return instance_id in (self.instance_id, self.alias_id)
         if self.compat is None or idstr != self.compat.name:
@@ -113,7 +113,7 @@ class Entry(Record):
 
 
 class Registry:
-    """All sections of a machine. Iterating gives them in the order in which they are sent."""
+    """All sections of a machine. Iterating gives them in the order of a save."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -151,7 +151,7 @@ class Registry:
         return entry
 
     def unregister(self, vmsd: VMState | LegacyHandlers, state: Any) -> None:
-        """Remove the sections of this description and this very state object; their ids are not used again."""
+        """Remove the sections of this description and this very state object, and retire their ids."""
         self._entries = [e for e in self._entries if not (e.vmsd == vmsd and e.state is state)]
 
     def _instance(self, idstr: str) -> int:
@@ -174,9 +174,9 @@ class Registry:
         )  # fmt: skip
 
     def blockers(self) -> list[Entry]:
-        """Sections of devices that cannot be migrated."""
+        """Sections of devices that block migration."""
         return [e for e in self if isinstance(e.vmsd, VMState) and e.vmsd.unmigratable]
 
     def to_send(self) -> list[Entry]:
-        """Sections that are needed now and are not early ones, in order."""
+        """Sections that a save needs now, without early ones, in order."""
         return [e for e in self if e.needed and not e.early]

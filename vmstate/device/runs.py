@@ -1,8 +1,7 @@
-"""Runs of plain numbers: fields that follow each other in a description and can be moved in one go.
+"""Runs of plain numbers: neighbouring fields that `struct` packs or unpacks in one go.
 
-Most of a machine's state is plain numbers, each of which takes a dozen calls when it is saved by itself. A run is
-packed or unpacked at once. Whatever does not fit, a value that is missing or no number, is left to the general way,
-field by field, which finds and says what is wrong.
+Most of a machine's state is plain numbers, and each takes a dozen calls by itself. A run with a value that is
+missing or no number goes the general way, field by field, which finds and says what is wrong.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _LEAST: Final = 2  # fields of a run
 class Run:
     """Fields that are numbers, there in every version from `version` on, all below one object.
 
-    `values(state)` gives the numbers, `holder` is the path of the object, `names` their names in it, and `entries`
-    what the VM description tells of them: shared by all who save, so not to be changed.
+    `values(state)` gives the numbers, `holder` is the path of the object, `names` their names in it, and
+    `entries` their part of the VM description. All saves share these entries: do not change them.
     """
 
     __slots__ = ("codec", "entries", "fields", "holder", "names", "unique", "values", "version")
@@ -81,7 +80,7 @@ def _finished(run: list[tuple[Field, str]]) -> list[Step]:
 
 
 def _is_plain(field: Field) -> bool:
-    """Whether it is one number, sent whatever the state is."""
+    """Whether it is one number that every state sends."""
     one = field.count is None and field.test is None and not field.must_exist and field.attr
     return bool(one) and field.info is not None and bool(field.info.fmt) and isinstance(field.size, int)
 

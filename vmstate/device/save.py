@@ -1,11 +1,11 @@
-"""Saving by a description: the bytes, and the part of the VM description that tells of them.
+"""Saving by a description: the bytes, and their part of the VM description.
 
-1. Order, as in QEMU: `pre_save`, fields, subsections, `post_save` (also after a failure of what precedes it).
-2. The VM description is built while the bytes are written, so it can never tell of other bytes.
-3. Its form follows the release (`Style`) wherever QEMU's own form can be read. Where it cannot, the nearest form
-   that can is used: elements that turn out to differ in size are described each (QEMU describes them all by the
-   first), NULL pointers always have a type of their own (up to 9.2 they have the field's), and a queue is
-   described by its last element (QEMU repeats the keys).
+1. Order, as in QEMU: `pre_save`, fields, subsections, `post_save` (also after a failure before it).
+2. The saver builds the VM description while it writes the bytes, so both always agree.
+3. The form of the VM description follows the release (`Style`) where a reader can use QEMU's own form. Where
+   none can, the saver uses the nearest readable one: it describes each of several elements of unlike sizes
+   (QEMU describes all by the first), gives NULL pointers a type of their own (up to 9.2 they have the
+   field's), and describes a queue by its last element (QEMU repeats the keys).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.vmstate.device.access import MISSING, lookup
-from migmatrix.vmstate.device.common import Place, can_compress, exists, flat
+from migmatrix.vmstate.device.common import Position, can_compress, exists, flat
 from migmatrix.vmstate.device.description import Field, HookError, Slot, VMState
 from migmatrix.vmstate.device.errors import Frame, Kind, VMStateError
 from migmatrix.vmstate.device.runs import Run, steps
@@ -35,9 +35,9 @@ Desc = dict[str, Any]
 class Style(IntEnum):
     """Form of the VM description, as seen in streams of 5.2, 7.2, 10.0 and 11.1.
 
-    `INDEXED`: elements that are described each have an ``index``, a NULL has the type ``nullptr``. `LAST_BARE` (10.0):
-    the same, but the last element has no ``index`` (drives of isapc's fdc, ports of q35's ahci). `MARKER` (11.1): none
-    has an ``index``, and the type is ``ptr-marker``.
+    `INDEXED`: each element with an entry of its own has an ``index``, a NULL has the type ``nullptr``.
+    `LAST_BARE` (10.0): the same, but the last element has no ``index`` (drives of isapc's fdc, ports of q35's
+    ahci). `MARKER` (11.1): none has an ``index``, and the type is ``ptr-marker``.
     """
 
     INDEXED = 0
@@ -45,13 +45,13 @@ class Style(IntEnum):
     MARKER = 2
 
 
-class Saver(Place):
+class Saver(Position):
     """One save. `data` grows; `base` is the stream offset of its first byte; `path` names it in errors."""
 
     def __init__(self, path: str = "", base: int = 0, style: Style = Style.INDEXED) -> None:
         super().__init__(path)
         self.data = bytearray()
-        self.desc: Desc | None = {}  # what is being described; None when it is not to be
+        self.desc: Desc | None = {}  # the entry to fill; None to describe nothing
         self._base = base
         self._style = style
 
@@ -107,7 +107,7 @@ class Saver(Place):
         self._subsections(vmsd, state)
 
     def _save_run(self, run: Run, state: Any, version: int, fields: list[Desc]) -> bool:
-        """Save numbers in one go; False when they take a closer look, field by field."""
+        """Save numbers in one go; False when they must go field by field."""
         if version < run.version:
             return False
         try:
@@ -185,7 +185,7 @@ class Saver(Place):
         name: str,
         at: int = 0,
     ) -> None:
-        """Save elements of one kind, the first being number `at`: described once if alike, else each."""
+        """Save elements of one kind, the first being number `at`; describe like ones once, else each."""
         entries: list[Desc] = []
         for index, item in enumerate(items, at):
             self._path.append(f"[{index}]")

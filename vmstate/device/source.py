@@ -1,4 +1,4 @@
-"""Inputs of a load: bytes that are all there, or a `Window` that something fills on demand."""
+"""Inputs of a load: all bytes at once, or a `Window` that a caller fills on demand."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class BytesSource:
 
     @property
     def left(self) -> int:
-        """Bytes that are not consumed yet."""
+        """Bytes that remain."""
         return len(self._data) - self._at
 
     def take(self, count: int) -> memoryview:
-        """Up to `count` bytes, consumed; a view, nothing is copied."""
+        """Consume up to `count` bytes; a view without a copy."""
         taken = self._data[self._at : self._at + count]
         self._at += len(taken)
         return taken
@@ -43,7 +43,7 @@ class BytesSource:
 
 
 class WindowSource:
-    """A `Window` that is filled while it is read: live loading, where a payload has no length of its own.
+    """A `Window` that `fill` feeds during the load: in live loading a payload has no length of its own.
 
     `fill` feeds the window at least one more byte and returns True, or returns False at the end.
     """
@@ -64,10 +64,10 @@ class WindowSource:
         return min(count, self._window.available)
 
     def take(self, count: int) -> bytes | memoryview:
-        """Up to `count` bytes, consumed; waits for them, holding no more than has arrived."""
+        """Wait for up to `count` bytes and consume them; holds no more than has arrived."""
         return self._window.take(self._want(count))
 
     def peek(self, count: int, skip: int = 0) -> bytes:
-        """Up to `count` bytes from `skip` bytes ahead; waits for them."""
+        """Wait for up to `count` bytes from `skip` bytes ahead; consumes nothing."""
         self._want(skip + count)
         return self._window.peek(count, skip)

@@ -1,1 +1,1 @@
-"""What a stream says, to look at and compare: `stream.read_stream` first, then decode, diff, digest, outline."""
+"""What a whole stream says. Start with `stream.read_stream`; then `decode`, `compare`, `digest`, `outline`."""

@@ -1,7 +1,7 @@
 """Whether every byte of a stream is inside a named element, and the elements give the same bytes again.
 
 `account(stream, data)` walks the events in order. It holds when each event starts where the one before ended,
-encodes to exactly the bytes that were read, and the last one ends at the end of the input.
+encodes to exactly its bytes of the input, and the last one ends at the end of the input.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Accounting(Record):
 
 
 def account(stream: Stream, data: bytes | memoryview) -> Accounting:
-    """Check a stream that was read from `data` with `strict=False`."""
+    """Check a stream that `read_stream(data, strict=False)` gave."""
     view, at = memoryview(data), 0
     by_kind: dict[str, int] = {}
     problems = [] if stream.error is None else [str(stream.error)]

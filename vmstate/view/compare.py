@@ -1,8 +1,8 @@
 """What differs between two streams, as a reviewer wants to read it.
 
-`diff(a, b)` compares machine, capabilities, sections by (idstr, instance id), versions, subsections, fields and
-values, PCI config spaces by register, and RAM block by block. Order, section ids and framing are not compared:
-a loader does not care. Values that change by themselves are marked by the rules of `vmstate.view.volatile`.
+`diff(a, b)` compares machine, capabilities, sections by (idstr, instance id), versions, subsections, fields
+and values, PCI config spaces by register, and RAM block by block. It ignores order, section ids and framing,
+as a loader does. The rules of `vmstate.view.volatile` mark values that change by themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Key = tuple[str, int, int]  # idstr, instance id, how many of that key came befo
 
 
 class Leaf(Record):
-    """One comparable value. `offset` is its place in the payload, in bytes; -1 when it has none."""
+    """One comparable value. `offset` counts bytes from the start of the payload; -1 without one."""
 
     kind: str
     value: Value | str
@@ -38,11 +38,12 @@ class Leaf(Record):
 
 
 class Change(Record):
-    """One difference. `a` and `b` are the two values as text, empty for what is absent on that side.
+    """One difference. `a` and `b` are the two values as text, empty when that side has none.
 
     `kind` is machine, capability, section, version, subsection, field, value, type, register, ram-block,
-    ram-size or ram-content; `section` is the idstr with ``#instance``, ``ram`` for memory. `volatile` says why
-    the difference does not count (empty: it does): the value changes by itself, or only its name is another.
+    ram-size or ram-content; `section` is the idstr with ``#instance``, ``ram`` for memory. `volatile` says
+    why the difference does not count (empty: it does): the value changes by itself, or only its name is
+    another.
     """
 
     kind: str
@@ -58,7 +59,7 @@ _SHOWN: Final = 16  # bytes of a buffer in a report
 
 
 def label(key: Key) -> str:
-    """``serial#1``; the number of a repeated section is added as ``(2)``."""
+    """``serial#1``; with ``(2)`` for the second section of that key."""
     name = f"{key[0]}#{key[1]}"
     return name if not key[2] else f"{name}({key[2] + 1})"
 
@@ -159,7 +160,7 @@ def _registers(path: str, raw: bytes, offset: int) -> dict[str, Leaf]:
 
 
 def diff(a: Stream, b: Stream, *, ram: bool = True) -> tuple[Change, ...]:
-    """All differences, RAM last; `ram=False` leaves the contents of memory out (sizes stay in)."""
+    """All differences, RAM last; `ram=False` leaves out the contents of memory, not its sizes."""
     return tuple(_diff(a, b, ram))
 
 
@@ -223,14 +224,14 @@ def _section(key: Key, a: dict[str, Leaf], b: dict[str, Leaf]) -> Iterator[Chang
 
 
 def _renamed(a: dict[str, Leaf], b: dict[str, Leaf]) -> frozenset[str]:
-    """Paths that only one side has, whose place, type and value the other side has under another name."""
+    """Paths of one side only whose offset, type and value the other side has under another name."""
     left = {(x.offset, x.kind, x.value): path for path, x in a.items() if path not in b}
     right = {(y.offset, y.kind, y.value): path for path, y in b.items() if path not in a}
     return frozenset(part[key] for key in left.keys() & right.keys() for part in (left, right))
 
 
 def _why(idstr: str, path: str, a: dict[str, Leaf], b: dict[str, Leaf]) -> str:
-    """Why two values differ by themselves; empty when more differs than a rule allows."""
+    """The rule that allows two values to differ; empty when more differs than it allows."""
     x, why = mask(idstr, path, a[path].value, lookup(a))
     y, other = mask(idstr, path, b[path].value, lookup(b))
     return (why or other) if x == y else ""

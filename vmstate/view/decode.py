@@ -1,11 +1,12 @@
 """A device's payload to named values, by its VM description.
 
-`decode(device, raw)` gives a tree of nodes in wire order; `leaves` flattens it to ``fifo[3].len`` paths. Types
-with a known wire form become numbers, booleans, tuples of them or bytes; every other type stays bytes
-(`vmstate.view.opaque` knows some of those). When a description does not fit its bytes - QEMU up to 7.2 describes
-arrays of pointers with holes wrongly - the node keeps its bytes and says so in `problem`.
+`decode(device, raw)` gives a tree of nodes in wire order; `leaves` flattens it to ``fifo[3].len`` paths.
+Types with a known wire form become numbers, booleans, tuples of them or bytes; every other type stays bytes
+(`vmstate.view.opaque` knows some of those). A description may not fit its bytes (QEMU up to 7.2 describes
+arrays of pointers with holes wrongly): then the node keeps its bytes, and `problem` says why.
 
-Offsets are relative to the payload. Scalar types: QEMU `migration/vmstate-types.c`, seen in streams 5.2 to 11.1.
+Offsets are relative to the payload. Scalar types: QEMU `migration/vmstate-types.c`, seen in streams 5.2 to
+11.1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.vmdesc import DeviceDesc, FieldDesc, VmsdDesc
     from migmatrix.vmstate.wire.window import Buffer
 
-__all__ = ["Node", "Value", "decode", "leaves", "rebase"]
+__all__ = ["Node", "Value", "decode", "leaves"]
 
 Value = int | bool | bytes | tuple[int, ...] | tuple[bool, ...] | None
 
@@ -72,7 +73,7 @@ def decode(device: DeviceDesc, raw: Buffer) -> Node:
 
 
 def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
-    """(path, node) of everything that has a value, in wire order; subsections stand as ``/name``."""
+    """(path, node) of everything with a value, in wire order; a subsection is the step ``/name``."""
     for child in node.children:
         name = f"{path}/{child.name}" if child.kind == "subsection" else _join(path, child.name)
         if child.children or child.kind == "subsection":
@@ -149,20 +150,20 @@ class _Decoder:
     def _queue(self, f: FieldDesc, vmsd: VmsdDesc, at: int, path: str) -> tuple[Node, ...]:
         """Elements, each after a byte 1, up to a byte 0. The description is that of the last one."""
         found: list[Node] = []
-        place, end = at, at + f.size
+        next_, end = at, at + f.size
         try:
-            while place < end and self._raw[place] == 1:
+            while next_ < end and self._raw[next_] == 1:
                 self._spend(path)
                 name = f"{f.name}[{len(found)}]"
-                children, stop = self._body(vmsd, place + 1, _join(path, name))
-                found.append(Node(name, "struct", place + 1, stop - place - 1, None, children, vmsd.version))
-                place = stop
+                children, stop = self._body(vmsd, next_ + 1, _join(path, name))
+                found.append(Node(name, "struct", next_ + 1, stop - next_ - 1, None, children, vmsd.version))
+                next_ = stop
         except StreamError as error:
             return (self._as_bytes(f, f.name, at, str(error)),)
-        if place + 1 != end or self._raw[place]:
+        if next_ + 1 != end or self._raw[next_]:
             return (
                 self._as_bytes(
-                    f, f.name, at, f"elements as the last one end at {place - at} of {f.size} bytes"
+                    f, f.name, at, f"elements as the last one end at {next_ - at} of {f.size} bytes"
                 ),
             )
         return tuple(found)
@@ -190,7 +191,7 @@ class _Decoder:
 
 
 def _split(vmsd: VmsdDesc) -> dict[str, int]:
-    """Names that stand for an array over several entries, each with its next index.
+    """Names of arrays that are spread over several entries, each with its next index.
 
     Up to 7.2 such entries have an index, in 10.0 all but the last, in 11.1 none.
     """
@@ -207,10 +208,3 @@ def _value(f: FieldDesc, raw: bytes) -> Value:
         return raw
     values = struct.unpack(f">{len(raw) // f.size}{code}", raw)
     return values if f.count is not None else values[0]
-
-
-def rebase(node: Node, offset: int) -> Node:
-    """The same tree with `offset` added to every offset, to show places in the stream."""
-    children = tuple(rebase(child, offset) for child in node.children)
-    at = node.offset + offset
-    return Node(node.name, node.kind, at, node.size, node.value, children, node.version, node.problem)

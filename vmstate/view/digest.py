@@ -1,8 +1,8 @@
 """`digest(stream)`: one hash of the state that a guest can see.
 
-Equal for two saves of the same paused guest; different when one visible value differs. Left out are what a
-loader does not care about (order, section ids, framing, commands) and what changes by itself
-(`vmstate.view.volatile`). Memory counts by block name, size and content.
+Equal for two saves of the same paused guest; different when one visible value differs. It leaves out what a
+loader ignores (order, section ids, framing, commands) and what changes by itself (`vmstate.view.volatile`).
+Memory counts by block name, size and content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["digest", "section_digests"]
 
 
 def digest(stream: Stream) -> str:
-    """Hex SHA-256 of the canonical form; the stream must have been read completely."""
+    """Hex SHA-256 of the canonical form of a stream without an error."""
     hasher = hashlib.sha256()
     configuration = stream.configuration
     if configuration is not None:

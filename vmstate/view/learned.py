@@ -1,12 +1,13 @@
 """Payload lengths from the descriptions of *other* streams, for streams that carry none (postcopy, recovery).
 
 Rules:
-1. A section is walked by the fields that another stream of the same build and machine described for it.
-2. Which subsections are present is read from the bytes, as QEMU's loader does: type byte, then a name that
-   starts with the parent's. Only subsections met in one of the descriptions can be walked.
-3. Conditional fields and counts of arrays are those of the other stream. So every description of a section is
-   tried in turn, and the first whose walk ends exactly at this section's footer is taken; when none does, that
-   is an error. Nothing is searched for.
+1. The walk over a section follows the fields that another stream of the same build and machine described for
+   it.
+2. The bytes tell which subsections are present, as they tell QEMU's loader: a type byte, then a name that
+   starts with the parent's. The walk knows only subsections of the descriptions.
+3. Conditional fields and counts of arrays are those of the other stream. So the delimiter tries every
+   description of a section in turn and takes the first whose walk ends exactly at this section's footer; when
+   none does, that is an error. It searches for nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _Walk = Generator[tuple[int, int], bytes, int]
 
 
 class LearnedDelimiter:
-    """Delimiter made of one or more descriptions of other streams; may be shared by readers."""
+    """Delimiter made of one or more descriptions of other streams; readers may share it."""
 
     def __init__(self, descriptions: Iterable[VmDesc]) -> None:
         self._devices: dict[tuple[str, int], list[DeviceDesc]] = {}

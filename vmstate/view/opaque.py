@@ -1,11 +1,11 @@
 """Opaque fields whose layout is known: virtio state of PCI and MMIO devices, PCI interrupt lines.
 
-A VM description gives only their total size. `expand(kind, raw, idstr)` gives named parts, or nothing when the
-bytes are not of the expected form; parts always cover the bytes without gaps, so that a comparison of parts is
-a comparison of the bytes. Only for display and comparison: nothing is delimited by what is found here.
+A VM description gives only their total size. `expand(kind, raw, idstr)` gives named parts, or nothing when
+the bytes have another form; parts cover the bytes without gaps, so that a comparison of parts is a comparison
+of the bytes. Only for display and comparison: no reader finds the end of a payload with it.
 
-Source: QEMU `hw/virtio/virtio.c`, `virtio-pci.c` and `virtio-mmio.c` there for the order of the parts, checked on streams of
-QEMU 5.2.0 to 11.1.3.
+Source: QEMU `hw/virtio/virtio.c`, `virtio-pci.c` and `virtio-mmio.c` there for the order of the parts,
+checked on streams of QEMU 5.2.0 to 11.1.3.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Cursor:
 
 
 def expand(kind: str, raw: bytes, idstr: str) -> tuple[Part, ...]:
-    """Named parts of an opaque field of section `idstr`; empty when its layout is not known."""
+    """Named parts of an opaque field of section `idstr`; empty when its layout is unknown."""
     if kind == "pci irq state" and len(raw) % 4 == 0:
         return tuple(_lines(raw))
     walk = _virtio_walk(idstr) if kind == "virtio" else None

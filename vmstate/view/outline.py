@@ -1,7 +1,7 @@
 """A stream as plain data for people and programs: what `migmatrix stream show` prints.
 
-Everything is JSON-able: numbers, strings, lists, dicts; bytes are hex strings. No rendering here. What decodes
-fields is imported with the first section that is wanted with its fields: without, a program has no use for it.
+Everything is JSON-able: numbers, strings, lists, dicts; bytes are hex strings. No rendering here. The first
+section that a caller wants with its fields imports their decoder: without one, a program has no use for it.
 """
 
 from __future__ import annotations

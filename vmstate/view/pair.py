@@ -1,10 +1,11 @@
 """Two streams read side by side, for comparing: `read_pair(a, b) -> (Stream, Stream)`.
 
-Memory is most of a stream. Where one stream is about to read a run of pages, this module reads the bytes of both in
-turn, a piece that fits the processor's cache at a time, and compares them before any record is parsed. When all are
-the same, the run of the other holds the very view of the first one's, and `vmstate.view.ramimage.differ` knows both
-as equal: a comparison goes over equal memory once. Runs that are cut at other offsets are not shared, and compared
-later as ever. A helper may compare long memory from its other end at the same time.
+Memory is most of a stream. Where one stream is about to read a run of pages, this module reads the bytes of
+both in turn, a piece that fits the processor's cache at a time, and compares them before any record is
+parsed. When all are the same, the run of the other holds the very view of the first one's, and
+`vmstate.view.ramimage.differ` knows both as equal: a comparison goes over equal memory once. Runs that are
+cut at other offsets are not shared, and compared later as ever. A helper may compare long memory from its
+other end at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LONG: Final = 1 << 24  # bytes of records without a gap, after which more are l
 
 
 class Mapped(Protocol):
-    """A file that its holder has mapped; `release` gives the memory of a range of offsets back to the system."""
+    """A file that its holder has mapped; `release` gives the memory of a range of offsets back."""
 
     data: memoryview
 
@@ -88,9 +89,9 @@ def _read(first: _Side, second: _Side) -> None:
 class _Side(Reading, LookAhead):
     """One of the two streams; its own reader's look-ahead, which compares what it looks at with the other.
 
-    The bytes from `_start` to `_same` equal those of the other, `_shift` further on there; those up to `_read` were
-    looked at. Records of `_size` bytes follow each other without a gap from `_first` to `_last`. `_run` is the other's
-    last run, when the bytes at this offset are known to equal it.
+    The bytes from `_start` to `_same` equal those of the other, `_shift` further on there; those up to
+    `_read` were looked at. Records of `_size` bytes follow each other without a gap from `_first` to `_last`.
+    `_run` is the other's last run, when the bytes at this offset equal it.
     """
 
     def __init__(self, file: Mapped, helped: Help | None, like: _Side | None = None) -> None:
@@ -105,7 +106,7 @@ class _Side(Reading, LookAhead):
         self._helper: Helper | None = None
 
     def beside(self, other: _Side, run: PageRun | None) -> None:
-        """Compare with `other` from both offsets on; `run` is the other's when it is known to be next here."""
+        """Compare with `other` from both offsets on; `run` is the other's when it comes next here too."""
         shift = other.offset - self.offset
         if shift != self._shift:
             self.leave()
@@ -157,7 +158,8 @@ class _Side(Reading, LookAhead):
     def _go_on(self, start: int, size: int) -> None:
         """Keep a helper for as long as records of one size follow each other.
 
-        A run's first record is parsed without its word being asked for, so the next run may begin one record later.
+        A run's first record is parsed without its word being asked for, so the next run may begin one record
+        later.
         """
         if size != self._size or start - self._last not in {0, size}:
             self._first, self._size = start, size

@@ -1,8 +1,8 @@
 """PCI config space to named registers: "AER capability (0x100) Uncorrectable Error Mask, byte 2".
 
-`ConfigSpace` walks the capability lists in the bytes themselves; a list that loops, points into the header or
-leaves the space ends there and is reported in `problems`. Values are little-endian, as in the space.
-Layouts: `vmstate.view.pciregs`.
+`ConfigSpace` walks the capability lists in the bytes themselves; it ends a list that loops, points into the
+header or leaves the space, and notes that in `problems`. Values are little-endian, as in the space. Layouts:
+`vmstate.view.pciregs`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Register(Record):
 
 
 class ConfigSpace:
-    """The registers of one function; `raw` is 256 or 4096 bytes (other lengths are read as far as they go)."""
+    """The registers of one function; `raw` is 256 or 4096 bytes (it reads other lengths as far as they go)."""
 
     def __init__(self, raw: bytes | memoryview) -> None:
         self.raw = bytes(raw)

@@ -1,7 +1,7 @@
 """PCI register layouts: names of registers by offset, as data.
 
-A layout is a table of ``(offset, size, name)`` rows, sizes in bytes, relative to the start of the header or of
-the capability. Sources: PCI Local Bus 3.0, PCI Express Base 5.0, Virtio 1.2 section 4.1.4; names as there.
+A layout is a table of ``(offset, size, name)`` rows, sizes in bytes, relative to the start of the header or
+of the capability. Sources: PCI Local Bus 3.0, PCI Express Base 5.0, Virtio 1.2 section 4.1.4; names as there.
 """
 
 from __future__ import annotations

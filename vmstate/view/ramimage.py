@@ -1,12 +1,12 @@
-"""What a stream says about guest memory, put in address order: for digests and comparisons.
+"""Guest memory of a stream in address order, for digests and comparisons.
 
 Rules:
-1. A later record of a page replaces an earlier one; XBZRLE refines what was there.
+1. A later record of a page replaces an earlier one; XBZRLE changes the page that was there.
 2. A page that is absent, a zero record and a page of zero bytes are the same content.
-3. Pages stay in the caller's buffer. Memory grows with the number of records, never with the sizes they claim;
-   an XBZRLE page is worked out only while it is looked at.
-4. Runs that do not overlap (a stopped guest: all of them) are never split into single pages.
-5. Modules that only some contents need are imported there: a program that counts pages pays for none.
+3. Pages stay in the caller's buffer. Memory grows with the number of records, never with the sizes they
+   claim; an XBZRLE page exists only while a caller looks at it.
+4. Runs that do not overlap (a stopped guest: all of them) stay whole.
+5. Functions import what only some contents need: a program that counts pages pays for none.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["BlockImage", "Difference", "RamImage", "differ", "xbzrle_decode"]
 
 _T = TypeVar("_T")
-_CHUNK: Final = 64  # records compared at once: what fits the processor's cache
+_CHUNK: Final = 64  # records compared at once: they fit the processor's cache
 _LONGEST: Final = 1024  # pages in one slice
 
 Release = Callable[[int, int], None]
-"""Told the stream offsets of bytes that are not needed at the moment, so that mapped memory can be given back."""
+"""Hears the stream offsets of bytes that nobody needs at the moment, to give mapped memory back."""
 
 
 def _keep(_start: int, _end: int) -> None:
@@ -45,7 +45,7 @@ def _keep(_start: int, _end: int) -> None:
 
 
 class _Layer(Record):
-    """One page's XBZRLE or compressed record over what was there before."""
+    """One page's XBZRLE or compressed record over the page before it."""
 
     event: RamXbzrle | RamCompressed
     below: _Entry | None
@@ -54,7 +54,7 @@ class _Layer(Record):
 class Slice(Record):
     """`count` pages with content from page number `page`; body of the first at `at` of `raw`.
 
-    `offset` is the place of `raw` in the stream.
+    `offset` is that of `raw` in the stream.
     """
 
     page: int
@@ -77,8 +77,8 @@ class Slice(Record):
         return Slice(page, count, self.raw, at, self.stride, self.size, self.offset)
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Start and end of its bytes in the stream."""
+    def extent(self) -> tuple[int, int]:
+        """Stream offsets of its first byte and of its end."""
         start = self.offset + self.at
         return start, start + self.count * self.stride
 
@@ -105,7 +105,7 @@ def xbzrle_decode(old: bytes, delta: bytes | memoryview, offset: int = 0) -> byt
 
 
 def _uleb(data: bytes, i: int, offset: int) -> tuple[int, int]:
-    """ULEB128 of at most two bytes, as QEMU writes them; and the place after it."""
+    """ULEB128 of at most two bytes, as QEMU writes them, and the index after it."""
     chunk = data[i : i + 2]
     if not chunk or (chunk[0] & 0x80 and (len(chunk) < 2 or chunk[1] & 0x80)):  # noqa: PLR2004
         raise StreamError(offset, "xbzrle", "a length of one or two bytes", f"found {chunk!r}")
@@ -142,7 +142,7 @@ def _apply(event: RamXbzrle | RamCompressed, page: bytes) -> bytes:
 
 
 class BlockImage:
-    """One RAM block. `records` are page runs and single records in stream order, `counts` pages by their kind."""
+    """One RAM block. `records` are page runs and single records in stream order, `counts` pages by kind."""
 
     def __init__(self, name: str, release: Release = _keep) -> None:
         self.name = name
@@ -161,21 +161,21 @@ class BlockImage:
     # -- pages in address order ----------------------------------------------------------------
 
     def pieces(self) -> Iterator[Piece]:
-        """Content in address order: slices of untouched runs, and (page, bytes) of worked-out pages."""
+        """Content in address order: slices of whole runs, and (page, bytes) of single pages."""
         for piece in sorted(self.mapped, key=lambda piece: piece.page):
             yield piece
-            self.release(*piece.place)
+            self.release(*piece.extent)
         for cluster in _clusters(self._spans()):
             if len(cluster) == 1 and isinstance(cluster[0], PageRun):
                 if cluster[0].kind is RamFlag.PAGE:
                     piece = _slice(cluster[0])
                     yield piece
-                    self.release(*piece.place)
+                    self.release(*piece.extent)
             else:
                 yield from self._painted(cluster)
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
-        """(offset in the block in bytes, content) of every page that is not zero, ascending."""
+        """(offset in the block in bytes, content) of every page with a byte other than zero, ascending."""
         zero = bytes(self.page_size)
         for piece in self.pieces():
             if isinstance(piece, Slice):
@@ -187,7 +187,7 @@ class BlockImage:
                     yield page * self.page_size, body
 
     def digest(self) -> str:
-        """Hex SHA-256 of the used length and of all pages that are not zero with their offsets."""
+        """Hex SHA-256 of the used length, and of all pages that `pages` gives with their offsets."""
         import hashlib  # noqa: PLC0415 - see rule 5
 
         hasher = hashlib.sha256(self.used_length.to_bytes(8))
@@ -264,7 +264,7 @@ class RamImage:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Take in one event; those that are not about RAM are ignored."""
+        """Take in one event; ignore those of no RAM section."""
         if isinstance(event, RamBlock):
             block = self._block(event.name)
             block.used_length, block.address = event.used_length, event.address
@@ -299,7 +299,7 @@ class RamImage:
 
 
 def _present(event: MappedData, bitmap: bytes, size: int) -> Iterator[Slice]:
-    """Runs of set bits that lie in this piece of the page area; the piece must start on a page."""
+    """Runs of set bits inside this piece of the page area; the piece must start on a page."""
     if event.start % size:
         raise StreamError(event.offset, f"ram/{event.block}.pages", "whole pages", "found a part of one")
     base, raw = event.start // size, memoryview(event.raw)
@@ -361,7 +361,7 @@ def _different_pages(x: Slice, y: Slice, count: int) -> Iterator[int]:
 
 
 def _bodies(piece: Slice, first: int, last: int) -> memoryview:
-    """All from the body of one page to that of another, with what stands between them."""
+    """From the body of one page to that of another, with the words between them."""
     start = piece.at + first * piece.stride
     return piece.raw[start : start + (last - first) * piece.stride + piece.size]
 

@@ -1,8 +1,7 @@
 """A whole stream in memory (or mapped): `read_stream(buffer) -> Stream`.
 
-Two passes: the VM description is located at the end, then the stream is read from the start with it. What the
-description does not cover stays undelimited and is reported as such. The buffer is not copied: the events hold
-views, so keep it alive.
+Two passes: `read_stream` locates the VM description at the end, then reads the stream from the start with it.
+What the description does not cover stays undelimited. The events hold views of the buffer, so keep it alive.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _RELEASE: Final = 1 << 24  # bytes between two calls of `release`
 
 
 class Section(Record):
-    """One section; `events` are what stands between its start and its footer."""
+    """One section; `events` are those between its start and its footer."""
 
     start: SectionStart
     events: tuple[Event, ...]
@@ -49,7 +48,7 @@ class Section(Record):
 
     @property
     def key(self) -> tuple[str, int]:
-        """(idstr, instance id): what a loader looks it up by."""
+        """(idstr, instance id): the key by which a loader finds the device."""
         return self.start.idstr, self.start.instance_id
 
     @property
@@ -70,7 +69,7 @@ class Stream(Record, attributes=True):
 
     @property
     def header(self) -> Header | None:
-        """Magic and version; None when the stream failed before."""
+        """Magic and version; None for a stream that failed before."""
         return next((e for e in self.events if isinstance(e, Header)), None)
 
     @property
@@ -80,7 +79,7 @@ class Stream(Record, attributes=True):
 
     @property
     def machine(self) -> str | None:
-        """The machine type of the source, None when the stream does not say."""
+        """The machine type of the source; None without a configuration."""
         return self.configuration.machine if self.configuration else None
 
     @property
@@ -95,7 +94,7 @@ class Stream(Record, attributes=True):
 
     @property
     def undelimited(self) -> Undelimited | None:
-        """The payload at which reading had to stop for want of a description."""
+        """The payload without a description at which the reader had to stop."""
         return next((e for e in flat(self.events) if isinstance(e, Undelimited)), None)
 
     @cached_property
@@ -105,7 +104,7 @@ class Stream(Record, attributes=True):
 
     @cached_property
     def ram(self) -> RamImage:
-        """Guest memory as this stream has it, block by block."""
+        """Guest memory by this stream, block by block."""
         if self.release is None:
             return RamImage(flat(self.events))
         return RamImage(flat(self.events), self.release)
@@ -116,7 +115,7 @@ class Stream(Record, attributes=True):
 
 
 def flat(events: tuple[Event, ...]) -> Iterator[Event]:
-    """Events with those of packages in place of the packages."""
+    """All events; those inside a package instead of the package."""
     for event in events:
         if isinstance(event, Packaged):
             yield from event.events
@@ -148,11 +147,11 @@ def read_stream(
     release: Release | None = None,
     page_size: int = wire.PAGE_SIZE,
 ) -> Stream:
-    """Read all of `data`; a `delimiter` takes the place of the stream's own VM description.
+    """Read all of `data`; a `delimiter` replaces the stream's own VM description.
 
-    With `strict` bad input raises StreamError, else the stream up to there is returned with `error` set.
-    `release(start, end)` is told which bytes are not needed at the moment: a caller with a mapped file can give
-    their memory back; it is called again by `Stream.ram` and what uses it.
+    With `strict` bad input raises StreamError; without, the result is the stream up to there with `error`
+    set. `release(start, end)` hears which bytes nobody needs at the moment, so that a caller with a mapped
+    file can give their memory back. `Stream.ram` and what uses it call it too.
     """
     reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size)
     while reading.step():
@@ -163,9 +162,9 @@ def read_stream(
 
 
 class Reading:
-    """A stream that is read event by event. `done` is true at its end and after an error, which `error` keeps.
+    """One read of a stream, event by event. `done` is true at its end and after an error, which `error` keeps.
 
-    `vmdesc` is what the text `described` says; one that is `like` another shares it, if the text is the same.
+    `vmdesc` is the parsed text `described`; a reading `like` another shares it when both texts are the same.
     """
 
     def __init__(
@@ -197,16 +196,16 @@ class Reading:
 
     @property
     def offset(self) -> int:
-        """Place of the next byte to be read."""
+        """Offset of the next byte to read."""
         return self._reader.offset
 
     @property
     def last(self) -> Event | None:
-        """The event that was read last."""
+        """The event read last."""
         return self._events[-1] if self._events else None
 
     def step(self) -> bool:
-        """Read one event; False when there is none. Memory of events before the last one may be given back."""
+        """Read one event; False when there is none. May give back the memory of events before the last one."""
         self._give_back()
         try:
             event = Signal.END if self.done else self._reader.next_event()
@@ -220,14 +219,14 @@ class Reading:
         return True
 
     def stream(self) -> Stream:
-        """What was read so far."""
+        """The stream up to here."""
         return Stream(tuple(self._events), self.vmdesc, len(self._view), self.error, self._release)
 
     def _describe(self, like: Reading | None) -> None:
-        place = find_vmdesc(self._view)
-        if place is None:
+        found = find_vmdesc(self._view)
+        if found is None:
             return
-        offset, length = place
+        offset, length = found
         self.described = bytes(self._view[offset + 5 : offset + 5 + length])
         if like is not None and like.vmdesc is not None and like.described == self.described:
             self.vmdesc = like.vmdesc

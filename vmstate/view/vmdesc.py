@@ -1,8 +1,8 @@
-"""The VM description: JSON after the end of a stream which says what each device section holds.
+"""The VM description: JSON after the end of a stream that says what each device section holds.
 
-It is the only thing that tells how long a payload is, and it comes last: `find_vmdesc` locates it from the end
-of a file, `parse_vmdesc` turns it into records and `VmDesc.delimiter` makes a reader walk payloads with it.
-Format: keys met in streams of QEMU 5.2 to 11.1; see `docs/devel/migration/main.rst` for their purpose.
+Nothing else tells how long a payload is, and it comes last: `find_vmdesc` locates it from the end of a file,
+`parse_vmdesc` turns it into records, and a reader walks payloads with `VmDesc.delimiter`. Format: keys in
+streams of QEMU 5.2 to 11.1; `docs/devel/migration/main.rst` has their purpose.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHORT: Final = 200  # characters of a value in an error
 class FieldDesc(Record):
     """One field: `count` elements (None: not an array) of `size` bytes each, subsections included.
 
-    `index` is set when the elements of an array are described one by one.
+    An entry for a single element of an array has its `index`.
     """
 
     name: str
@@ -48,12 +48,12 @@ class FieldDesc(Record):
         return self.size * (1 if self.count is None else self.count)
 
     def element(self) -> FieldDesc:
-        """One of the elements as a field that is no array."""
+        """One element, as a field without a count."""
         return FieldDesc(self.name, self.type, self.size, None, self.index, self.struct)
 
 
 class VmsdDesc(Record):
-    """A description with the subsections that were really sent."""
+    """A description with the subsections that the stream has."""
 
     name: str
     version: int
@@ -75,7 +75,7 @@ class DeviceDesc(Record):
 
 
 class VmDesc(Record, attributes=True):
-    """A whole description; `configuration` is there from QEMU 10.0 on."""
+    """A whole description; `configuration` comes from QEMU 10.0 on."""
 
     page_size: int
     devices: tuple[DeviceDesc, ...]
@@ -99,7 +99,7 @@ class VmDesc(Record, attributes=True):
 
 
 class Delimit:
-    """Callable for `StreamReader(delimiter=...)`; None for sections that are not described."""
+    """Callable for `StreamReader(delimiter=...)`; None for sections without a description."""
 
     def __init__(self, desc: VmDesc) -> None:
         self._desc = desc
@@ -126,7 +126,7 @@ def _walk(vmsd: VmsdDesc, at: int, path: str) -> Generator[tuple[int, int], byte
 
 
 def _prefix(vmsd: VmsdDesc, at: int, path: str) -> Generator[tuple[int, int], bytes, int]:
-    """Check the type, name and version before a subsection's fields; the place after them."""
+    """Check the type, name and version before a subsection's fields; the offset after them."""
     name = vmsd.name.encode("latin-1")
     wanted = bytes((SectionType.SUBSECTION, len(name) & 0xFF)) + name
     found = yield at, len(wanted) + 4
@@ -174,7 +174,7 @@ def _has_control(tail: memoryview) -> bool:
 
 
 def parse_vmdesc(text: bytes | memoryview, offset: int = 0) -> VmDesc:
-    """Parse the JSON text; `offset` is where it stands in its stream. StreamError when it is malformed."""
+    """Parse the JSON text; `offset` is its offset in the stream. StreamError when it is malformed."""
     try:
         data = json.loads(bytes(text))
     except (ValueError, RecursionError) as error:

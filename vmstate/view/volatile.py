@@ -1,12 +1,13 @@
 """Values that differ between two saves of the same paused guest: a table of rules, never a guess.
 
-Learnt from 756 pairs of saves of one device each and 90 of whole machines (QEMU 5.2.0, 7.2.22, 10.0.2, 10.0.13,
-11.1.3; each pair from two processes with the same arguments), and from firmware guests saved again after a load:
-apart from these rules the pairs were equal. Two reasons exist: the host's clock, which the CMOS clock follows even
-while the guest is stopped, and memory that QEMU saves before anything has set it.
+Learnt from 756 pairs of saves of one device each and 90 of whole machines (QEMU 5.2.0, 7.2.22, 10.0.2,
+10.0.13, 11.1.3; each pair from two processes with the same arguments), and from firmware guests saved again
+after a load: apart from these rules the pairs were equal. Two reasons exist: the host's clock, which the CMOS
+clock follows even while the guest is stopped, and memory that QEMU saves before anything has set it.
 
-A rule may be limited to some elements of an array (`elements`), to bits of them (`bits`) and to a state (`when` and
-`unless`: another value of the same section), so that the same field of a guest that uses it still counts.
+A rule may be limited to some elements of an array (`elements`), to bits of them (`bits`) and to a state
+(`when` and `unless`: another value of the same section), so that the same field of a guest that uses it still
+counts.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ Lookup = Callable[[str], Value | str]
 class Rule(Record):
     """`section` matches the idstr, `path` the value's path (`fnmatch` patterns).
 
-    `elements` are the indexes that change (all when empty), `bits` which of their bits; `when` is a path and the
-    value it must have, `unless` one that it must not have.
+    `elements` are the indexes that change (all when empty), `bits` which of their bits; `when` is a path and
+    the value it must have, `unless` one that it must not have.
     """
 
     section: str
@@ -95,7 +96,7 @@ def _rules(idstr: str, path: str) -> tuple[Rule, ...]:
 
 
 def mask(idstr: str, path: str, value: Value | str, lookup: Lookup) -> tuple[Value | str, str]:
-    """The value without what changes by itself, and why (empty: nothing was taken out).
+    """The value without what changes by itself, and why (empty when no rule applies).
 
     A wholly volatile value becomes None; of a sequence the volatile bits become 0.
     """

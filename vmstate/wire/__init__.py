@@ -1,1 +1,5 @@
-"""Bytes of the channels to events: framing, RAM, multifd, the return path. `constants` names every number."""
+"""Bytes of the channels to events and back. Start with `reader.StreamReader`; `constants` names every number.
+
+`window` holds the bytes, `channel` the loop of every reader, `phases` the states of the main channel, `ram`
+reads page records. What the stream means is no matter of this wing.
+"""

@@ -1,7 +1,7 @@
 """`ChannelReader`: the loop of every reader (feed, next_event, close), and the postcopy-preempt channel.
 
-A subclass says how to read: `vmstate.wire.reader.StreamReader` the main channel, `vmstate.wire.multifd` a multifd
-channel, `vmstate.wire.returnpath` the return path.
+A subclass says how to read: `vmstate.wire.reader.StreamReader` the main channel, `vmstate.wire.multifd` a
+multifd channel, `vmstate.wire.returnpath` the return path.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class ChannelReader(ABC):
 class PreemptReader(ChannelReader):
     """The postcopy-preempt channel: bare page records without a header, with or without an EOS word at the end.
 
-    `ram` is the RAM state of the main channel's reader (`StreamReader.ram`). Both share block list and page size;
-    each keeps its own block of the last page.
+    `ram` is the RAM state of the main channel's reader (`StreamReader.ram`). Both share block list and page
+    size; each keeps its own block of the last page.
     """
 
     def __init__(self, ram: RamState | None = None) -> None:

@@ -1,6 +1,6 @@
 """Payloads of the MIG_CMD elements: their lengths and their named values.
 
-Lengths are checked as QEMU's loader does; POSTCOPY_ADVISE may also be empty (dirty bitmaps only).
+`check_length` refuses what QEMU's loader refuses; POSTCOPY_ADVISE may also be empty (dirty bitmaps only).
 Source: captures of postcopy and recovery, 5.2 to 11.1.
 """
 
@@ -28,7 +28,7 @@ _LENGTHS: Final = {
 
 
 def check_length(code: CommandCode, length: int, offset: int) -> None:
-    """StreamError when a payload of `length` bytes is not what `code` has."""
+    """StreamError unless a payload of `code` may have `length` bytes."""
     wanted = _LENGTHS.get(code)
     if wanted is not None and length not in wanted:
         raise StreamError(
@@ -37,7 +37,7 @@ def check_length(code: CommandCode, length: int, offset: int) -> None:
 
 
 def describe(code: CommandCode, data: bytes, offset: int = -1) -> dict[str, Any]:
-    """Named values of a payload; StreamError when it is not of the right form."""
+    """Named values of a payload; StreamError when it has another form."""
     check_length(code, len(data), offset)
     if code is CommandCode.PING:
         return {"value": int.from_bytes(data)}

@@ -1,7 +1,7 @@
 """Constants of the migration stream, apart from the code that reads them.
 
 Sources: QEMU's `docs/devel/migration/main.rst` for the framing, and captures of QEMU 5.2.0, 7.2.22, 10.0.2,
-10.0.13 and 11.1.3 (x86_64) for every value; the few that were not seen on a wire say so. All integers are
+10.0.13 and 11.1.3 (x86_64) for every value; a comment marks the few that no capture has. All integers are
 big-endian unless a comment says otherwise. `pstr` is one length byte followed by that many bytes.
 """
 
@@ -35,8 +35,8 @@ RAM_VERSION: Final = 4
 CAPABILITY_IGNORE_SHARED: Final = "x-ignore-shared"
 CAPABILITY_MAPPED_RAM: Final = "mapped-ram"
 MAX_PACKAGED: Final = (1 << 32) - 1  # all that the length word holds: QEMU's limit since 2.12, before 16 MiB
-PAGE_BITS: Final = (10, 20)  # least and most of target-page-bits that is believed
-MAX_COMPRESSED: Final = 2  # a compressed page longer than this many pages is refused here
+PAGE_BITS: Final = (10, 20)  # least and most target-page-bits that a reader believes
+MAX_COMPRESSED: Final = 2  # pages; the reader refuses a longer compressed page
 
 
 class SectionType(IntEnum):
@@ -46,7 +46,7 @@ class SectionType(IntEnum):
     START = 0x01  # first part of an iterated section
     PART = 0x02
     END = 0x03  # last part
-    FULL = 0x04  # a section that comes whole
+    FULL = 0x04  # a section in one part
     SUBSECTION = 0x05  # only inside a payload
     VMDESCRIPTION = 0x06
     CONFIGURATION = 0x07

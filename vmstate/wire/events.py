@@ -1,9 +1,9 @@
-"""What a stream is made of: one frozen record per framing element.
+"""The elements of a stream: one frozen record per framing element.
 
-Every event has `offset` (bytes from the start of the stream; -1 when it was made by hand and not read) and
-`encode()`, the exact bytes. Joining `encode()` of all events of a stream gives the stream back. `offset` takes
-no part in equality. Payloads stay as they were read (`bytes`, or a view of the caller's buffer); numbers and
-names are regenerated. RAM records are in `vmstate.wire.ramevents`.
+Every event has `offset` (bytes from the start of the stream; -1 for one made by hand) and `encode()`, the
+exact bytes. Joining `encode()` of all events of a stream gives the stream back. Equality ignores `offset`.
+Payloads stay as the reader took them (`bytes`, or a view of the caller's buffer); `encode` makes numbers and
+names anew. RAM records are in `vmstate.wire.ramevents`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Header(Record):
 
 
 class ConfigurationSubsection(Record):
-    """One of the three that exist; `value` is an int (page bits), a tuple of names or 16 bytes (uuid)."""
+    """One of three subsections; `value` is an int (page bits), a tuple of names or 16 bytes (uuid)."""
 
     name: str
     version: int
@@ -101,7 +101,7 @@ class Configuration(Record):
         return head + b"".join(s.encode() for s in self.subsections)
 
     def value(self, name: str) -> int | tuple[str, ...] | bytes | None:
-        """Value of subsection `configuration/<name>`, None when it was not sent."""
+        """Value of subsection `configuration/<name>`; None without it."""
         return next((s.value for s in self.subsections if s.name == f"configuration/{name}"), None)
 
     @property
@@ -114,8 +114,8 @@ class Configuration(Record):
 class SectionStart(Record):
     """Start of a START, PART, END or FULL section.
 
-    Only START and FULL have names and a version on the wire; in PART and END they are those that START
-    gave for the same id.
+    Only START and FULL have names and a version on the wire; PART and END take those of the START with their
+    id.
     """
 
     kind: SectionType
@@ -217,7 +217,7 @@ class VmDescription(Record):
 
 
 class Trailing(Record):
-    """Bytes after the end that belong to nothing; a loader ignores them with a complaint."""
+    """Bytes after the end that belong to nothing; a loader complains and ignores them."""
 
     raw: Buffer
     offset: int = field(default=-1, compare=False)
@@ -228,7 +228,7 @@ class Trailing(Record):
 
 
 class Undelimited(Record):
-    """Bytes from a payload whose length nothing tells, to the end of the input; `section` says whose."""
+    """Bytes from a payload of unknown length to the end of the input; `section` is the payload's."""
 
     section: SectionStart
     raw: Buffer

@@ -1,11 +1,11 @@
 """Multifd channels: a 64-byte initial packet, then data packets of header, offset table and page data.
 
 Rules:
-1. `MultifdReader` reads one channel; the caller joins channels by packet number, which counts over all of them.
-2. 5.2 and 7.2 count only "pages used" and may put SYNC on a packet with data, and leave a stale data length in
-   packets without pages; from 10.0 a header counts normal and zero pages, and a SYNC packet is empty.
-   One rule reads both: data follows when there are normal pages.
-3. Bytes that should be zero are kept as they are, so that writing gives the same bytes.
+1. `MultifdReader` reads one channel; the caller joins channels by packet number, which all of them share.
+2. 5.2 and 7.2 count only "pages used" and may put SYNC on a packet with data, and leave a stale data length
+   in packets without pages; from 10.0 a header counts normal and zero pages, and a SYNC packet is empty. One
+   rule reads both: data follows when there are normal pages.
+3. Records keep bytes that should be zero, so that `encode` gives the same bytes.
 
 Source: captures with QEMU 5.2.0, 7.2.22, 10.0.2, 10.0.13 and 11.1.3 (1344-byte packets of 128 pages).
 """
@@ -112,7 +112,7 @@ class MultifdPacket(Record):
 
     @property
     def compression(self) -> MultifdFlag:
-        """How the data is packed; 0 when it is not."""
+        """The method that packed the data; 0 for none."""
         return MultifdFlag(self.flags & 0x3E)
 
     def encode(self) -> bytes:
@@ -158,10 +158,10 @@ class DeviceStatePacket(Record):
 def inflate(
     packets: Iterable[MultifdPacket], page_size: int = PAGE_SIZE, zstd: Unpack | None = None
 ) -> Iterator[MultifdPacket]:
-    """Undo compression of one channel's packets, all of them and in order: they are one stream of their method.
+    """Decompress one channel's packets, all of them and in order: together they are one stream of their method.
 
-    zlib is the standard library's; zstd is not in it, so its decoder is given (see `Unpack`), or such packets pass.
-    Packets of other kinds pass unchanged. StreamError when the data is not what the header promises.
+    The standard library has zlib; `zstd` is the caller's decoder (see `Unpack`). Packets of a method without
+    a decoder pass unchanged. StreamError when the data is not what the header promises.
     """
     decoders = {MultifdFlag.ZLIB: _zlib_decoder()}
     if zstd is not None:

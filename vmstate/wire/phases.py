@@ -1,14 +1,16 @@
 """Where the reader of a main channel is: each phase, what it may meet there, and the phase that follows.
 
 Rules:
-1. A channel begins at HEADER, one that continues a broken channel at SECTIONS, the inside of a package at PACKAGE.
-2. `NEXT` holds every pair of a phase and what may be met in it. Any other pair is a fault of the reader: KeyError.
-3. `Progress` is all the state of the framing. What the channel has said (started sections, RAM blocks) is data, and
-   lives elsewhere; it leads to no phase.
+1. A channel begins at HEADER, one that continues a broken channel at SECTIONS, the inside of a package at
+   PACKAGE.
+2. `NEXT` holds every pair of a phase and what may be met in it. Any other pair is a fault of the reader:
+   KeyError.
+3. `Progress` is all the state of the framing. What the channel has said (started sections, RAM blocks) is
+   data, and lives elsewhere; it leads to no phase.
 4. Machine types up to 2.3 send no configuration and, in most sections, no footers. So a missing configuration
    decides about footers, for packages and for a continued channel too.
-5. A package ends with its bytes or with an end byte; a loader skips what follows that byte in silence. Packages
-   do not nest.
+5. A package ends with its bytes or with an end byte; a loader skips what follows that byte in silence.
+   Packages do not nest.
 6. A payload whose length nothing tells ends the reading: the rest of the input belongs to it.
 """
 

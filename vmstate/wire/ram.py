@@ -1,13 +1,14 @@
 """Reads the payload of RAM sections, and the bare page records of a postcopy-preempt channel.
 
 Rules:
-1. The block of a CONTINUE record is that of the last page record on this channel, in whichever section it was.
+1. A CONTINUE record belongs to the block of the last page record on this channel, in whichever section that
+   was.
 2. A run holds only pages at ascending, adjacent offsets of one block, of one kind, with the same name rule.
-3. Offsets are checked against the block list when there was one; unknown flags are an error, as in QEMU.
-4. Work is linear in the input: a run is found by comparing whole batches of words, once each.
+3. Offsets must lie in the block list, once one has come; unknown flags are an error, as in QEMU.
+4. Work is linear in the input: the reader compares whole batches of words to find a run, each word once.
 
-The x-ignore-shared and mapped-ram variants are known from the configuration section; the page size of a huge
-block is recognised because a block name is never empty, so that a zero byte cannot start the next entry.
+The configuration section tells of x-ignore-shared and mapped-ram. A zero byte after a block list entry begins
+the page size of a huge block: no block name is empty, so that it cannot begin the next entry.
 """
 
 from __future__ import annotations
@@ -52,16 +53,16 @@ _EOS: Final = int(RamFlag.EOS)
 
 @lru_cache(maxsize=64)
 def _pattern(step: int, width: int) -> tuple[int, int]:
-    """Numbers whose big-endian bytes are _BATCH entries of `width` bytes: all 1; and 0, `step`, 2 * `step`, ..."""
+    """Numbers whose big-endian bytes are _BATCH entries of `width` bytes: all 1; 0, `step`, 2 * `step`, ..."""
     entries = range(_BATCH)
     ones = b"".join(bytes((*(0,) * (width - 1), 1)) for _ in entries)
     return int.from_bytes(ones), int.from_bytes(b"".join((i * step).to_bytes(width) for i in entries))
 
 
 def _matching(found: bytes, word: int, count: int, step: int) -> int:
-    """How many of `count` records have the words `word`, `word` + `step`, ... of those in `found`.
+    """How many of the `count` records in `found` have the words `word`, `word` + `step`, ...
 
-    All words (of zero pages with their fill byte, which must be 0) are compared as one long number.
+    This compares all words (of zero pages with their fill byte, which must be 0) as one long number.
     """
     width = len(found) // count
     fill = 8 * (width - 8)
@@ -71,9 +72,9 @@ def _matching(found: bytes, word: int, count: int, step: int) -> int:
 
 
 def _run_length(words: _Words, at: int, word: int, step: int, body: int, most: int, batch: int) -> int:
-    """Number of records from offset `at` that go on with `word`, `word` + `step`, ...; of `most` that are there.
+    """Number of records from offset `at` that continue with `word`, `word` + `step`, ...; `most` are there.
 
-    `batch` records are looked at first, then four times as many, and so on.
+    This compares `batch` records first, then four times as many, and so on.
     """
     most, done = min(most, ((1 << 64) - word) // step), 0  # no word overflows
     while done < most:
@@ -88,10 +89,11 @@ def _run_length(words: _Words, at: int, word: int, step: int, body: int, most: i
 
 
 class LookAhead:
-    """The seam through which a caller who holds the whole stream speeds up runs of pages with content.
+    """The seam for a caller that holds the whole stream: it may shorten the reading of pages with content.
 
-    A reader asks its look-ahead at each run, and believes it. This one knows nothing, as does a reader without one;
-    `vmstate.view.pair` derives another. Offsets count from the start of the stream, sizes are in bytes.
+    A reader asks its look-ahead at each run, and believes it. This one knows nothing, as does a reader
+    without one; `vmstate.view.pair` derives another. Offsets count from the start of the stream, sizes are in
+    bytes.
     """
 
     def run(self) -> PageRun | None:
@@ -101,7 +103,7 @@ class LookAhead:
         """
 
     def words(self, start: int, count: int, body: int) -> bytes | None:
-        """The first 8 bytes of `count` records of 8 + `body` bytes from `start` on; None: read them yourself."""
+        """The first 8 bytes of `count` records of 8 + `body` bytes from `start` on; None: read them."""
 
 
 class RamState:
@@ -163,7 +165,7 @@ class RamReader:
         yield RamMark(word, offset)
 
     def _head(self, word: int) -> Generator[None, None, tuple[str, int, bool]]:
-        """Block, bytes of word and name, and whether the name is there; nothing is consumed."""
+        """Block, bytes of word and name, and whether the name is there; consumes nothing."""
         window = self._window
         if word & _CONTINUE:
             if self._state.block is None:
@@ -203,7 +205,7 @@ class RamReader:
             follow = (address + size) | _FOLLOWS[kind]
             words = window.words if kind is RamFlag.ZERO else self._words
             most = min(most - 1, (window.available - lead - body) // (8 + body))
-            # a long run is mostly cut by MAX_RUN, so that another one follows; a short one pays for itself
+            # MAX_RUN cuts most long runs, so that another follows: begin with a batch as long as the last run
             count += _run_length(words, offset + lead + body, follow, size, body, most, max(4, self._last))
         self._last = count - 1
         raw = window.take(lead + body + (count - 1) * (8 + body))
@@ -216,7 +218,7 @@ class RamReader:
         return self._window.words(start, count, body) if found is None else found
 
     def _known(self, block: str, address: int, lead: int, most: int) -> PageRun | None:
-        """The run that the look-ahead knows, when it is the run that begins here and ends where that one does."""
+        """The run of the look-ahead, when the run that begins here is the same and as long."""
         run, size = self._ahead.run(), self._state.page_size
         here = (block, address, lead, size)
         if run is None or (run.block, run.first, run.lead, run.page_size) != here:
@@ -297,7 +299,7 @@ class RamReader:
         return struct.unpack(f">{count}Q", self._window.take(8 * count))
 
     def _has_page_size(self, name: str, skip: int, remaining: int) -> Generator[None, None, bool]:
-        """Whether one more u64 stands at `skip` before the next entry or the word after the list."""
+        """Whether one more u64 follows at `skip`, before the next entry or the word after the list."""
         window = self._window
         if remaining:
             yield from window.want(skip + 1, f"ram/{name}")

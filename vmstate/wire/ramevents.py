@@ -1,7 +1,7 @@
 """Records of a RAM section. A run of like pages is one event, so that a gigabyte is a few dozen objects.
 
-Each record starts with a word, page offset | flags (`wire.RamFlag`). `named` says that the block's name is on
-the wire with the (first) record; without it the CONTINUE flag is set. Offsets and sizes are in bytes.
+Each record starts with a word, page offset | flags (`wire.RamFlag`). `named` says that the (first)
+record carries the block's name; without it the record has the CONTINUE flag. Offsets and sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class RamTotal(Record):
 class RamBlock(Record):
     """One entry of the block list.
 
-    `page_size` is there with postcopy for blocks of huge pages only, `address` (guest physical) with
-    x-ignore-shared only.
+    Only blocks of huge pages have `page_size`, with postcopy; `address` (guest physical) comes with
+    x-ignore-shared.
     """
 
     name: str
@@ -63,7 +63,7 @@ class RamBlock(Record):
 
 
 class MappedHeader(Record):
-    """What stands after each block list entry in a mapped-ram file; offsets count from the file's start."""
+    """Header after each block list entry of a mapped-ram file; offsets count from the file's start."""
 
     version: int
     page_size: int
@@ -77,11 +77,11 @@ class MappedHeader(Record):
 
 
 class MappedData(Record):
-    """Bytes of a mapped-ram file which are not in stream order.
+    """Bytes of a mapped-ram file outside of the stream's order.
 
     `part` is ``bitmap`` (little-endian u64 words, bit set = page present), ``gap`` (padding up to the pages)
-    or ``pages`` (all pages of the block; holes where the bit is clear). `start` is the place in the part:
-    one part may come in several events when the input comes in pieces.
+    or ``pages`` (all pages of the block; holes where the bit is clear). `start` is the offset in the part:
+    a part comes in several events when its input comes in pieces.
     """
 
     block: str
@@ -98,7 +98,7 @@ class MappedData(Record):
 class PageRun(Record):
     """`count` pages of `block` at ascending offsets from `first`, all with content or all with fill 0.
 
-    `raw` holds the records as they are on the wire. `kind` is ``PAGE`` or ``ZERO``.
+    `raw` holds the records in their wire form. `kind` is ``PAGE`` or ``ZERO``.
     """
 
     block: str
@@ -134,7 +134,7 @@ class PageRun(Record):
 
 
 class RamXbzrle(Record):
-    """One page as a difference from what was sent before (`vmstate.view.ramimage.xbzrle_decode`)."""
+    """One page as a difference from its former content (`vmstate.view.ramimage.xbzrle_decode`)."""
 
     block: str
     address: int
@@ -167,7 +167,7 @@ class RamCompressed(Record):
 
 
 class RamMark(Record):
-    """A word that stands alone: EOS, MULTIFD_FLUSH or HOOK (RDMA), with whatever offset it carried."""
+    """A word without a page: EOS, MULTIFD_FLUSH or HOOK (RDMA), with whatever offset it carries."""
 
     word: int
     offset: int = field(default=-1, compare=False)
@@ -188,7 +188,7 @@ def _page_head(block: str, address: int, flag: int, named: bool) -> bytes:
 
 
 def page_records(block: str, first: int, pages: Sequence[Buffer], named: bool = True) -> PageRun:
-    """A run of pages with content, to be written; all of one size, which is the page size."""
+    """A run of pages with content, for a writer; all are of one size, the page size."""
     size = len(pages[0])
     raw = b"".join(
         _page_head(block, first + i * size, RamFlag.PAGE, named and not i) + bytes(page)
@@ -198,7 +198,7 @@ def page_records(block: str, first: int, pages: Sequence[Buffer], named: bool = 
 
 
 def zero_records(block: str, first: int, count: int, page_size: int, named: bool = True) -> PageRun:
-    """A run of `count` zero pages, to be written."""
+    """A run of `count` zero pages, for a writer."""
     raw = b"".join(
         _page_head(block, first + i * page_size, RamFlag.ZERO, named and not i) + b"\0" for i in range(count)
     )

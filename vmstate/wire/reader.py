@@ -2,12 +2,12 @@
 
 Rules:
 1. `feed` bytes in any pieces, call `next_event` until it returns NEED_DATA, `close` at the end of the input.
-2. The cuts do not change the events, except that long runs of pages and the bytes after an undelimited payload may
-   be split at other offsets.
-3. A device's payload carries no length. The `delimiter` walks it; without one the reader reports `Undelimited`, and
-   everything after belongs to that: the reader neither searches nor guesses.
-4. Any bytes give events or `StreamError`. Memory is bounded by the bytes fed and not yet returned, never by a length
-   that the stream announces.
+2. The cuts do not change the events, except that long runs of pages and the bytes after an undelimited
+   payload may be split at other offsets.
+3. A device's payload carries no length. The `delimiter` walks it; without one the reader reports
+   `Undelimited`, and everything after belongs to that: the reader neither searches nor guesses.
+4. Any bytes give events or `StreamError`. Memory is bounded by the bytes fed and not yet returned, never by a
+   length that the stream announces.
 5. `vmstate.wire.phases` holds the state and its rules: a method here reads one thing and returns what it met.
 
 Format: QEMU `docs/devel/migration/main.rst`; `vmstate.wire.constants` names what was measured.
@@ -64,9 +64,10 @@ class StreamReader(ChannelReader):
     """Reader of one main channel.
 
     `header=False` starts among the sections: a recovery channel, which goes on with the sections and the RAM
-    state of the `earlier` reader of the broken one. `package_at` is the stream offset of the inside of a package of
-    `earlier`. `page_size` in bytes is the target's, unless the stream announces another. `look_ahead` is what the
-    caller knows of the pages to come. `sections` are those started so far, by id; `progress` is where the reader is.
+    state of the `earlier` reader of the broken one. `package_at` is the stream offset of the inside of a
+    package of `earlier`. `page_size` in bytes is the target's, unless the stream announces another.
+    `look_ahead` is what the caller knows of the pages to come. `sections` are those started so far, by id;
+    `progress` is where the reader is.
     """
 
     def __init__(
@@ -264,7 +265,7 @@ class StreamReader(ChannelReader):
         yield Payload(window.take(length), offset)
 
     def _walk(self, start: SectionStart, walk: Walk) -> Generator[None, None, int]:
-        """Length of a payload; the walk is told when the bytes it asks for do not come."""
+        """Length of a payload; throws the StreamError into the walk when the input ends before its bytes."""
         window, offset = self._window, self._window.offset
         ended: StreamError | None = None
         try:

@@ -1,7 +1,7 @@
 """The return path: messages of the destination to the source, u16 type, u16 length, data.
 
-RECV_BITMAP goes on outside its length: u64 size, the bitmap (little-endian bits), u64 end mark.
-Source: captures of all five builds; REQ_PAGES and REQ_PAGES_ID were not on them, their layout is that of QEMU's
+RECV_BITMAP continues beyond its length: u64 size, the bitmap (little-endian bits), u64 end mark.
+Source: captures of all five builds; for REQ_PAGES and REQ_PAGES_ID, which they do not hold, QEMU's
 `migration/migration.c`.
 """
 

@@ -1,4 +1,4 @@
-"""What a reader's `next_event` returns when there is no event."""
+"""The answer of a reader's `next_event` when there is no event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Signal"]
 
 
 class Signal(Enum):
-    """NEED_DATA: feed more or close. END: the input was closed and everything in it was returned."""
+    """NEED_DATA: feed more or close. END: the input is closed, and the reader has returned everything in it."""
 
     NEED_DATA = "need data"
     END = "end"

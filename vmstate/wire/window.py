@@ -1,10 +1,10 @@
-"""Bytes that have arrived and are not consumed yet, with their place in the stream.
+"""Bytes that have arrived and wait for a reader, with their offset in the stream.
 
 Rules:
-1. A whole buffer given to an empty window is not copied; what is taken from it are views of it.
-2. Bytes that arrive in pieces are joined once, and taken out as `bytes`.
-3. `want` is the only place that waits or reports a cut-off: it yields until enough bytes are there.
-4. Memory held is bounded by the bytes fed and not consumed; taking bytes never rescans what was consumed.
+1. An empty window keeps a whole buffer without copying it, and gives out views of it.
+2. A window joins bytes that arrive in pieces once, and gives out `bytes`.
+3. Only `want` waits or reports a cut-off: it yields until enough bytes are there.
+4. The bytes fed and not consumed bound the memory; taking bytes never scans consumed ones again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ __all__ = ["Buffer", "Window", "same", "words_of"]
 
 Buffer = bytes | memoryview
 
-_COMPACT = 1 << 16  # consumed bytes of a joined buffer are dropped beyond this
+_COMPACT = 1 << 16  # a joined buffer drops more consumed bytes than this
 _PIECE = 1 << 18  # bytes compared at once: with its copy what fits the processor's cache
 
 
 def same(a: Buffer, b: Buffer) -> bool:
     """Whether two buffers hold the same bytes.
 
-    Of all comparisons only that of a `bytearray` takes any buffer and runs at the speed of memory, so one side is
-    copied, a piece at a time and always to the same place: new memory for each piece costs more than the comparison.
+    Of all comparisons only that of a `bytearray` takes any buffer and runs at the speed of memory. So this
+    copies one side, piece by piece into one buffer: new memory for each piece would cost more than the
+    comparison.
     """
     x, y = memoryview(a), memoryview(b)
     if len(x) != len(y):
@@ -43,7 +44,7 @@ def same(a: Buffer, b: Buffer) -> bool:
 
 
 def words_of(records: memoryview, size: int) -> bytes:
-    """The first 8 bytes of each of the records, which are of `size` bytes, a multiple of 8."""
+    """The first 8 bytes of each record of `size` bytes, a multiple of 8."""
     return bytes(records.cast("Q")[:: size // 8])
 
 
@@ -69,7 +70,7 @@ class Window:
         return self._size - self._pos
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Append `data`; a `bytearray` is copied, immutable buffers are kept when nothing else is held."""
+        """Append `data`; keep an immutable buffer as it is when the window is empty, else copy."""
         if self.closed:
             raise ValueError("feed after close")
         if not len(data):
@@ -120,7 +121,7 @@ class Window:
     def words(self, start: int, count: int, body: int) -> bytes:
         """The words of `count` available records of 8 + `body` bytes from stream offset `start`.
 
-        Bodies are whole words, which are left out, or of one byte, which stays.
+        A body of whole words is left out; a body of one byte follows its word.
         """
         first, size = start - self._start, 8 + body
         held = self._whole if self._whole is not None else memoryview(self._joined)
