@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from migmatrix.vmstate.check.accept import Answer, Local, RefusalKind, acceptance, accepts
+from migmatrix.vmstate.check.accept import Answer, Local, LocalSection, RefusalKind, acceptance, accepts
 from migmatrix.vmstate.check.schema import Schema, load_schema
 from migmatrix.vmstate.device.description import Info, VMState
 from migmatrix.vmstate.device.fields import buffer, custom, int32_le, struct, uint8, uint32, uint32_equal
 from migmatrix.vmstate.device.interpret import save_section
+from migmatrix.vmstate.record import replace
 from migmatrix.vmstate.view.stream import Stream, read_stream
 from migmatrix.vmstate.wire.constants import RamFlag, SectionType
 from migmatrix.vmstate.wire.events import (
@@ -474,3 +475,43 @@ def test_without_a_description_a_schema_compares_versions_only() -> None:
     found = accepts(stream(WITH_SUB, described=False), dump(described("dev", 1)))
     assert [(r.kind, r.certain) for r in found] == [(RefusalKind.SECTION_VERSION, True)]
     assert accepts(stream(WITH_SUB, described=False), dump(described("dev", 2))) == []
+
+
+# -- sections that nothing looks into ----------------------------------------------------------
+
+
+def without_description(device: Device) -> Local:
+    """What a destination knows of its own section when its stream has no VM description."""
+    raw, _ = save_section(device.vmsd, device.state, device.idstr, device.instance)
+    sections = {(device.idstr, device.instance): LocalSection(device.vmsd.version_id, None, raw)}
+    return Local("pc-q35-7.2", sections, BLOCKS)
+
+
+def test_without_a_description_the_length_is_compared() -> None:
+    longer = VMState("dev", (*DEV.fields, uint8("z")), version_id=2)
+    (reason,) = accepts(stream(WITHOUT), without_description(Device("dev", longer, {**STATE, "z": 1})))
+    assert (reason.kind, reason.message, reason.certain) == (
+        RefusalKind.LAYOUT, "5 bytes are sent, here a section has 6", False
+    )  # fmt: skip
+    assert accepts(stream(WITHOUT), without_description(WITHOUT)) == []
+
+
+def test_a_description_that_does_not_fit_its_bytes_tells_nothing_more() -> None:
+    broken = local(WITHOUT)
+    own = broken.sections["dev", 0]
+    for raw, expected in ((own.raw + b"x", [False]), (own.raw[:-1], [False])):
+        sections = {**broken.sections, ("dev", 0): replace(own, raw=raw)}
+        there = Local("pc-q35-7.2", sections, BLOCKS)
+        assert [reason.certain for reason in accepts(stream(WITHOUT), there)] == expected
+
+
+def test_a_value_that_is_refused_inside_of_a_changed_array() -> None:
+    """Sizes differ, but the device would refuse the config space before it comes to that."""
+
+    def device(size: int, **changed: int) -> Device:
+        raw = config(**changed).ljust(size, b"\0")
+        return Device("pci", VMState("pci", (custom("config", PCI_CONFIG, size),)), {"config": raw})
+
+    found = kinds(stream(device(256, r02=0x0E)), local(device(4096)))
+    assert found == [("config-space", "pci", "0x2")]
+    assert kinds(stream(device(256)), local(device(4096))) == [("layout", "pci", "config")]

@@ -1,0 +1,64 @@
+"""The beginning of the ``virtio`` field of a PCI device, in each of its forms."""
+
+from __future__ import annotations
+
+import pytest
+
+from migmatrix.vmstate.check.virtio import VirtioPci, read_virtio_pci
+
+
+def config(*, msix: int = 0, express: bool = False) -> bytes:
+    """A config space with so many MSI-X vectors (0: no such capability), long when it is an express one."""
+    space = bytearray(4096 if express else 256)
+    space[0x06] = 0x10  # status: has capabilities
+    space[0x34] = 0x40
+    space[0x40:0x42] = bytes((0x10 if express else 0x09, 0x50 if msix else 0))  # express or vendor; next
+    space[0x42] = 2 if express else 8
+    if msix:
+        space[0x50] = 0x11
+        space[0x52:0x54] = (msix - 1).to_bytes(2, "little")  # table size less one
+    return bytes(space)
+
+
+def field(
+    space: bytes, sizes: list[int], *, version: int = 2, msix: int = 0, queues: int | None = None
+) -> bytes:
+    rings = b"".join(size.to_bytes(4) + bytes(8) + bytes(2) + (b"\0\1" if msix else b"") for size in sizes)
+    return (
+        version.to_bytes(4) + space  # the PCI device
+        + (bytes(16) if version > 1 else b"")  # interrupt lines
+        + (bytes(16 * msix) + bytes(-(-msix // 8)) + b"\0\3" if msix else b"")  # table, pending bits, a vector
+        + b"\x0f\1" + bytes(2)  # status, isr, queue selector
+        + (0x30).to_bytes(4)  # features
+        + (3).to_bytes(4) + b"cfg"  # the device's config
+        + (len(sizes) if queues is None else queues).to_bytes(4) + rings  # size, address, index and vector of each
+    )  # fmt: skip
+
+
+FORMS = [
+    (config(), 0, 1),
+    (config(), 0, 2),
+    (config(msix=3), 3, 2),
+    (config(express=True), 0, 2),
+    (config(express=True, msix=9), 9, 2),
+]
+
+
+@pytest.mark.parametrize(("space", "msix", "version"), FORMS)
+def test_each_form(space: bytes, msix: int, version: int) -> None:
+    raw = field(space, [256, 64], version=version, msix=msix)
+    assert read_virtio_pci(raw) == VirtioPci(space, 0x30, (256, 64))
+    assert read_virtio_pci(raw + b"the device's own") == VirtioPci(space, 0x30, (256, 64))
+
+
+@pytest.mark.parametrize(("space", "msix", "version"), FORMS)
+def test_every_proper_prefix_is_of_another_form(space: bytes, msix: int, version: int) -> None:
+    raw = field(space, [256, 64], version=version, msix=msix)
+    assert [end for end in range(len(raw)) if read_virtio_pci(raw[:end]) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", field(config(), [1], version=3), field(config(), [], queues=1025), bytes(1000)]
+)
+def test_bytes_of_another_form(raw: bytes) -> None:
+    assert read_virtio_pci(raw) is None
