@@ -10,7 +10,7 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["vmstate"]):
+with atheris.instrument_imports(include=["migmatrix.vmstate"]):
     from migmatrix.vmstate.device import fields as f
     from migmatrix.vmstate.device.description import Field, Pointers, VMState
     from migmatrix.vmstate.device.interpret import BytesSource, Kind, VMStateError, load_from, save_state

@@ -11,7 +11,7 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["vmstate"]):
+with atheris.instrument_imports(include=["migmatrix.vmstate"]):
     from migmatrix.vmstate.check.schema import load_schema
     from migmatrix.vmstate.check.static_check import Certainty, FindingKind, static_check
     from migmatrix.vmstate.errors import StreamError

@@ -11,6 +11,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
+    from migmatrix.vmstate.check.accept import acceptance
     from migmatrix.vmstate.errors import StreamError
     from migmatrix.vmstate.view.accounting import account
     from migmatrix.vmstate.view.digest import digest
@@ -28,6 +29,7 @@ def _whole(data: bytes) -> None:
     if not data.startswith(stream.encode()):
         raise AssertionError("events do not encode to the bytes that were read")
     account(stream, data)
+    acceptance(stream, stream)
     try:
         outline(stream, lambda _section: True)
         digest(stream)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from fuzz_all import TARGETS, fuzz
 from needs import missing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECONDS = 10
 
 
 def test_there_are_targets() -> None:
     assert TARGETS == ("fuzz_description", "fuzz_schema", "fuzz_stream")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_a_target_instruments_is_what_it_imports(target: str) -> None:
+    """A name that matches no module leaves the fuzzer blind: it runs, and finds next to nothing."""
+    source = Path(__file__).with_name(f"{target}.py").read_text()
+    included = re.findall(r'include=\["([\w.]+)"\]', source)
+    imported = re.findall(r"^    from ([\w.]+) import", source, re.MULTILINE)
+    assert imported
+    assert all(module.startswith(prefix + ".") for prefix in included for module in imported)
 
 
 @pytest.mark.slow
