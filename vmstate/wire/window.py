@@ -133,7 +133,7 @@ class Window:
         if self._whole is not None:
             taken: Buffer = self._whole[self._pos : self._pos + count]
         else:
-            taken = bytes(self._joined[self._pos : self._pos + count])
+            taken = bytes(memoryview(self._joined)[self._pos : self._pos + count])  # one copy, not two
         self._pos += count
         self._compact()
         return taken

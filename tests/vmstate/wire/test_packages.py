@@ -74,16 +74,20 @@ def test_memory_is_bounded_by_what_has_arrived(length: int) -> None:
     assert (raised.value.expected, raised.value.found) == (f"{length} bytes", f"read {arrived}")
 
 
-def test_a_package_costs_few_copies_of_itself() -> None:
+@pytest.mark.parametrize(("piece", "most"), [(1 << 30, 0.1), (PIECE, 2.5)])
+def test_a_package_costs_few_copies_of_itself(piece: int, most: float) -> None:
+    """A whole buffer is not copied: the events hold views of it. Pieces are joined once, and taken out once."""
     inner = ram_section(8 * MIB // 4096)
     data = HEAD + announced(len(inner)) + inner + b"\0"
-    reader = StreamReader()
-    reader.feed(data)
-    reader.close()
+    reader, events = StreamReader(), []
     tracemalloc.start()
     try:
-        events = list(reader.events())
-        assert tracemalloc.get_traced_memory()[1] < MIB  # the events hold views of what was fed
+        for at in range(0, len(data), piece):
+            reader.feed(memoryview(data)[at : at + piece])
+            events.extend(reader.events())
+        reader.close()
+        events.extend(reader.events())
+        assert tracemalloc.get_traced_memory()[1] < most * len(inner)
     finally:
         tracemalloc.stop()
     assert isinstance(events[2], Packaged)
