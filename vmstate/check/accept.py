@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from migmatrix.vmstate.check.refusal import Acceptance, Answer, LocalSection, Refusal, RefusalKind
 from migmatrix.vmstate.check.schema import Schema
 from migmatrix.vmstate.check.section import compare_section, compare_section_to_schema
+from migmatrix.vmstate.record import replace
 from migmatrix.vmstate.view.stream import Section, Stream
 from migmatrix.vmstate.wire.constants import RAM_SECTION, SectionType
 from migmatrix.vmstate.wire.ramevents import RamBlock
@@ -116,17 +117,24 @@ def acceptance(
 ) -> Acceptance:
     """Whether the destination's loader takes `stream`, and every reason against it.
 
-    `by` is what tells of the destination: a stream that it saved itself, its parsed schema, or a `Local` made
-    of them. `schema` and `release` (``11.1``) complete its own stream and are not used otherwise. One certain
-    reason makes the answer `REFUSES`, one that only may hold `MAY`; a schema alone never proves more than
-    `MAY`.
+    `by` tells of the destination: a stream that it saved itself, its parsed schema, or a `Local` made of them.
+    `schema` and `release` (``11.1``) complete its own stream; with the others they have no use. One certain reason
+    makes the answer `REFUSES`, one that only may hold `MAY`. A schema alone, and a stream that its reader could
+    not read to the end, prove no more than `MAY`; and by an own stream of that kind no reason is certain.
     """
     local = Local.of_stream(by, schema, release) if isinstance(by, Stream) else by
     reasons = tuple(accepts(stream, local))
+    if isinstance(by, Stream) and _partial(by):
+        reasons = tuple(replace(reason, certain=False) for reason in reasons)
     if any(reason.certain for reason in reasons):
         return Acceptance(Answer.REFUSES, reasons)
-    proved = not reasons and not isinstance(by, Schema)
+    proved = not reasons and not isinstance(by, Schema) and not _partial(stream)
     return Acceptance(Answer.TAKES if proved else Answer.MAY, reasons)
+
+
+def _partial(stream: Stream) -> bool:
+    """Whether the reader had to stop: at an error, or at a payload of unknown length."""
+    return stream.error is not None or stream.undelimited is not None
 
 
 def accepts(stream: Stream, local: Local | Schema) -> list[Refusal]:

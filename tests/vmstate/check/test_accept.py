@@ -413,6 +413,19 @@ def test_a_release_completes_the_destinations_own_stream() -> None:
     assert answers == [Answer.MAY, Answer.TAKES, Answer.REFUSES]
 
 
+def test_streams_that_were_not_read_to_the_end_prove_nothing() -> None:
+    whole, partial = stream(WITHOUT), stream(WITHOUT, described=False)
+    cut_off = read_stream(whole.encode()[:60], strict=False)
+    assert partial.undelimited is not None
+    assert cut_off.error is not None
+    assert [acceptance(sent, whole).answer for sent in (partial, cut_off)] == [Answer.MAY] * 2
+    another = stream(WITHOUT, Device("other", DEV, STATE))
+    reasons = acceptance(another, partial).reasons
+    assert reasons[-1].section == "other"  # which may come after what was read
+    assert not any(reason.certain for reason in reasons)
+    assert acceptance(another, partial).answer is Answer.MAY
+
+
 # -- by a schema alone -------------------------------------------------------------------------
 
 X, W = (

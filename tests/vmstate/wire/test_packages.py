@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from migmatrix.vmstate.wire.events import Packaged
 from migmatrix.vmstate.wire.ramevents import PageRun, page_records
 from migmatrix.vmstate.wire.reader import StreamReader
 from migmatrix.vmstate.wire.signal import Signal
+
+if TYPE_CHECKING:
+    from migmatrix.vmstate.wire.events import Event
 
 HEAD = (
     b"QEVM" + (3).to_bytes(4)  # magic, version
@@ -79,7 +83,8 @@ def test_a_package_costs_few_copies_of_itself(piece: int, most: float) -> None:
     """A whole buffer is not copied: the events hold views of it. Pieces are joined once, and taken out once."""
     inner = ram_section(8 * MIB // 4096)
     data = HEAD + announced(len(inner)) + inner + b"\0"
-    reader, events = StreamReader(), []
+    reader = StreamReader()
+    events: list[Event] = []
     tracemalloc.start()
     try:
         for at in range(0, len(data), piece):
