@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from migmatrix.harness.config.nodes import read_document
-from migmatrix.harness.config.records import Name, Record, Text, did_you_mean, validate
+from migmatrix.harness.config.records import ConfigModel, Name, Text, did_you_mean, validate
 from migmatrix.harness.errors import ConfigError
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.select import glob_match
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Fleet", "load_fleet"]
 
 
-class _FleetFile(Record):
+class _FleetFile(ConfigModel):
     builds: tuple[Name, ...]
     goal: Name | None = None
     machines: tuple[Text, ...] = ("*",)

@@ -6,7 +6,7 @@ the frozen `Matrix` that the rest of the harness uses.
 
 from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix, PathRule, Policy, load_matrix
 from migmatrix.harness.config.nodes import Document, read_document
-from migmatrix.harness.config.records import Record, validate
+from migmatrix.harness.config.records import ConfigModel, validate
 
 __all__ = [  # noqa: RUF022 - the most important first
     "load_matrix",
@@ -17,6 +17,6 @@ __all__ = [  # noqa: RUF022 - the most important first
     "Policy",
     "Document",
     "read_document",
-    "Record",
+    "ConfigModel",
     "validate",
 ]

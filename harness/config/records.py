@@ -26,11 +26,11 @@ from migmatrix.harness.config.nodes import Document, Loc, describe_plain
 from migmatrix.harness.errors import ConfigError, Position
 
 __all__ = [
+    "ConfigModel",
     "Count",
     "Date",
     "Flag",
     "Name",
-    "Record",
     "Seconds",
     "Text",
     "did_you_mean",
@@ -64,7 +64,7 @@ def mistake(message: str, *loc: str | int) -> PydanticCustomError:
     return PydanticCustomError("mistake", "{message}", {"message": message, "loc": loc})
 
 
-class Record(BaseModel):
+class ConfigModel(BaseModel):
     """Base of all models of configuration files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -24,7 +24,7 @@ from pydantic import (
 
 from migmatrix.harness.builds.providers import PROVIDERS
 from migmatrix.harness.builds.spec import BuildSpec, Form, forms
-from migmatrix.harness.config.records import Count, Date, Flag, Name, Record, Seconds, Text, mistake
+from migmatrix.harness.config.records import ConfigModel, Count, Date, Flag, Name, Seconds, Text, mistake
 from migmatrix.harness.model import Stage  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
 POSTCOPY_TRANSPORTS = ("tcp", "unix", "fd")  # postcopy needs a way back, which exec and file have not
 
 
-class BuildEntry(Record):
+class BuildEntry(ConfigModel):
     """What every provider takes. An `explicit` build takes part in explicit paths only."""
 
     args: Args = ()
@@ -101,7 +101,7 @@ class _OfItsProvider:
 Build = Annotated[BuildEntry, _OfItsProvider()]
 
 
-class Common(Record):
+class Common(ConfigModel):
     """Every versioned machine type of a family that two or more builds know."""
 
     common: Name
@@ -119,7 +119,7 @@ Machine = Annotated[
 ]
 
 
-class ProfileSpec(Record):
+class ProfileSpec(ConfigModel):
     """The arguments of a profile, and globs of the machines it is meant for.
 
     An `explicit` profile takes part only in explicit paths that name it.
@@ -131,7 +131,7 @@ class ProfileSpec(Record):
     explicit: Flag = False
 
 
-class Profiles(Record):
+class Profiles(ConfigModel):
     """Profiles from a file, narrowed by the globs in `use`, and those defined in place."""
 
     file: Text | None = None
@@ -166,7 +166,7 @@ Pair = Annotated[Path, AfterValidator(_pair)]
 Word = Literal["all", "none"]
 
 
-class Chains(Record):
+class Chains(ConfigModel):
     """Chains of `length` builds; `repeats` lets a build stand at more than one place.
 
     `sample` is the number of chain cells that are kept of all, drawn by `seed`.
@@ -182,7 +182,7 @@ class Chains(Record):
     seed: Count = 0
 
 
-class ExplicitPath(Record):
+class ExplicitPath(ConfigModel):
     """One path, perhaps for some machines and profiles only (globs)."""
 
     path: Path
@@ -195,7 +195,7 @@ Explicit = Annotated[
 ]
 
 
-class Paths(Record):
+class Paths(ConfigModel):
     """Which paths are walked."""
 
     pairs: Annotated[
@@ -220,7 +220,7 @@ def _scalar(value: Any) -> Any:
 Parameters = Mapping[Text, Annotated[Any, AfterValidator(_scalar)]]
 
 
-class Side(Record):
+class Side(ConfigModel):
     """Capabilities and parameters of one side of a migration."""
 
     capabilities: tuple[Name, ...] = ()
@@ -256,7 +256,7 @@ def _named_mode(value: Any) -> Any:
     return {"name": value, "transport": None if value == "snapshot" else value}
 
 
-class GuestSpec(Record):
+class GuestSpec(ConfigModel):
     """What runs in the guest; `kind` may be left out where the name says it."""
 
     name: Name
@@ -274,7 +274,7 @@ def _named_guest(value: Any) -> Any:
     return value
 
 
-class PolicySpec(Record):
+class PolicySpec(ConfigModel):
     """Seconds per stage, how often a leg is repeated after a host failure, and what `blocked` counts as."""
 
     deadline: Mapping[Stage, Seconds] = Field(default_factory=dict)
@@ -282,13 +282,13 @@ class PolicySpec(Record):
     blocked: Literal["ok", "regression"] = "ok"
 
 
-class Defaults(Record):
+class Defaults(ConfigModel):
     """Arguments of every emulator, before those of the profile."""
 
     args: Args = ()
 
 
-class MatrixFile(Record):
+class MatrixFile(ConfigModel):
     """The matrix file."""
 
     builds: Annotated[Mapping[Name, Build], NotEmpty]
@@ -313,7 +313,7 @@ Patterns = Annotated[
 ]
 
 
-class KnownIssueSpec(Record):
+class KnownIssueSpec(ConfigModel):
     """One entry of the known-issues file."""
 
     id: Name
