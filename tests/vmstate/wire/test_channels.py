@@ -110,6 +110,31 @@ def test_zlib_packets_of_a_channel_are_one_deflate_stream() -> None:
         list(inflate([packet(MultifdFlag.ZLIB, (0, 4096), data=packets[0].data)]))
 
 
+def test_zstd_packets_need_a_decoder_of_the_caller() -> None:
+    data = packet(MultifdFlag.ZSTD, (0,), data=b"packed")
+    assert list(inflate([data])) == [data]
+    seen: list[tuple[bytes, int]] = []
+
+    def unpack(raw: bytes, most: int) -> bytes:
+        seen.append((raw, most))
+        return PAGE
+
+    (plain,) = inflate([data], zstd=unpack)
+    assert (plain.data, plain.compression, plain.length) == (PAGE, 0, 4096)
+    assert [run.raw[8:] for run in plain.pages()] == [PAGE]
+    assert seen == [(b"packed", 4097)]
+
+
+def test_what_is_not_compressed_passes_a_decoder_untouched() -> None:
+    packets = [packet(0, (0,)), packet(MultifdFlag.ZLIB, zero=(0,)), packet(MultifdFlag.QPL, (0,), data=b"x")]
+    assert list(inflate(packets)) == packets
+
+
+def test_data_that_is_not_of_its_method_is_told() -> None:
+    with pytest.raises(StreamError, match=r"multifd\.zlib\): expected zlib data, found Error -3"):
+        list(inflate([packet(MultifdFlag.ZLIB, (0,), data=b"no zlib data")]))
+
+
 BAD_MULTIFD = [
     (bytes(64), "expected magic 0x11223344, version 1, found 0x0, 0"),
     (INIT.encode() + bytes(12), "found 0x0, 0"),
