@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.explain.records import Neighbour
+from migmatrix.harness.explain.records import Near, Neighbour
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.releases import version_key
-from migmatrix.harness.trials.records import Step
+from migmatrix.harness.trials.records import Side, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.trials.records import Trial
     from migmatrix.harness.trials.runner import TrialRunner
 
-__all__ = ["SAVER", "Stored", "contrast"]
-
-SAVER = "save of another build"
+__all__ = ["Stored", "contrast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +89,51 @@ async def contrast(
     wanted = dict.fromkeys(_neighbours(stored, base))
     if saving:
         wanted.update(dict.fromkeys(_savers(stored, base)))
-    missing = [(how, near) for how, near in wanted if near not in stored.results]
-    runnable = [(how, near) for how, near in missing if _known(stored, near)]
-    trials = [replace(trial, machine=near.machine, path=_steps(trial, near)) for _, near in runnable]
+    missing = [near.cell for near in wanted if near.cell not in stored.results]
+    runnable = [cell for cell in missing if _known(stored, cell)]
+    trials = [replace(trial, machine=cell.machine, path=_steps(trial, cell)) for cell in runnable]
     attempts = await runner.run("neighbour", trials)
-    ran = {near: a.result for (_, near), a in zip(runnable, attempts, strict=True)}
-    found = [
-        _neighbour(how, near, stored.results.get(near) or ran.get(near), near in ran) for how, near in wanted
-    ]
+    ran = {cell: a.result for cell, a in zip(runnable, attempts, strict=True)}
+    found = [near.as_seen(stored.results.get(near.cell), ran.get(near.cell)) for near in wanted]
     return tuple(n for n in found if n is not None)
 
 
-def _neighbour(how: str, cell: Cell, result: CellResult | None, ran: bool) -> Neighbour | None:
-    if result is None:
-        return None
-    return Neighbour(how, cell.id, result.verdict.value, result.signature, stored=not ran)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A neighbour before its verdict is known; `without` is the build that a chain lacks."""
+
+    kind: Near
+    side: Side | None
+    cell: Cell
+    without: str = ""
+
+    @property
+    def how(self) -> str:
+        """For people."""
+        match self.kind:
+            case Near.OTHER_MACHINE:
+                return "other machine"
+            case Near.REVERSE:
+                return "reverse direction"
+            case Near.TO_ITSELF:
+                return f"{self.side} to itself"
+            case Near.ADJACENT:
+                return f"adjacent {self.side} build"
+            case Near.WITHOUT_BUILD:
+                return f"without {self.without}"
+            case Near.SAVE:
+                return "save of another build"
+
+    def as_seen(self, stored: CellResult | None, ran: CellResult | None) -> Neighbour | None:
+        """With its verdict; None when neither the run nor a trial has one."""
+        result = stored or ran
+        if result is None:
+            return None
+        cell = self.cell
+        return Neighbour(
+            self.kind, self.side, cell.path, self.how, cell.id, result.verdict.value, result.signature,
+            stored=stored is not None,
+        )  # fmt: skip
 
 
 def _known(stored: Stored, cell: Cell) -> bool:
@@ -117,28 +145,39 @@ def _steps(trial: Trial, cell: Cell) -> tuple[Step, ...]:
     return tuple(Step(build, settings.get(build, ())) for build in cell.path)
 
 
-def _neighbours(stored: Stored, cell: Cell) -> Iterator[tuple[str, Cell]]:
-    source, destination = cell.path[-2], cell.path[-1]
+def _neighbours(stored: Stored, cell: Cell) -> Iterator[_Wanted]:
     for machine in _near_machines(stored, cell):
-        yield "other machine", replace(cell, machine=machine)
-    if source != destination:
-        yield "reverse direction", replace(cell, path=(destination, source))
-        yield "source to itself", replace(cell, path=(source, source))
-        yield "destination to itself", replace(cell, path=(destination, destination))
-    for build in stored.adjacent(cell.path[0]):
-        if build != destination:
-            yield "adjacent source build", replace(cell, path=(build, *cell.path[1:]))
-    for build in stored.adjacent(destination):
-        if build != source:
-            yield "adjacent destination build", replace(cell, path=(*cell.path[:-1], build))
+        yield _Wanted(Near.OTHER_MACHINE, None, replace(cell, machine=machine))
+    yield from _of_pair(cell, cell.path[-2], cell.path[-1])
+    yield from _adjacent(stored, cell)
     if len(cell.path) > 2:  # noqa: PLR2004 - a chain
-        for at in range(len(cell.path)):
-            yield f"without {cell.path[at]}", replace(cell, path=(*cell.path[:at], *cell.path[at + 1 :]))
+        for at, build in enumerate(cell.path):
+            shorter = replace(cell, path=(*cell.path[:at], *cell.path[at + 1 :]))
+            yield _Wanted(Near.WITHOUT_BUILD, None, shorter, build)
 
 
-def _savers(stored: Stored, cell: Cell) -> Iterator[tuple[str, Cell]]:
+def _of_pair(cell: Cell, source: str, destination: str) -> Iterator[_Wanted]:
+    """What the two builds of the failing migration do otherwise; nothing for a build and itself."""
+    if source != destination:
+        yield _Wanted(Near.REVERSE, None, replace(cell, path=(destination, source)))
+        for side, build in ((Side.SOURCE, source), (Side.DESTINATION, destination)):
+            yield _Wanted(Near.TO_ITSELF, side, replace(cell, path=(build, build)))
+
+
+def _adjacent(stored: Stored, cell: Cell) -> Iterator[_Wanted]:
+    """The next builds of the run on either side, the build of the other side left out."""
+    first, last = cell.path[0], cell.path[-1]
+    for build in stored.adjacent(first):
+        if build != last:
+            yield _Wanted(Near.ADJACENT, Side.SOURCE, replace(cell, path=(build, *cell.path[1:])))
+    for build in stored.adjacent(last):
+        if build != cell.path[-2]:
+            yield _Wanted(Near.ADJACENT, Side.DESTINATION, replace(cell, path=(*cell.path[:-1], build)))
+
+
+def _savers(stored: Stored, cell: Cell) -> Iterator[_Wanted]:
     for build in stored.build_ids:
-        yield SAVER, replace(cell, path=(build, build))
+        yield _Wanted(Near.SAVE, None, replace(cell, path=(build, build)))
 
 
 def _near_machines(stored: Stored, cell: Cell) -> Iterator[str]:

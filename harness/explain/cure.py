@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.candidates import candidates
-from migmatrix.harness.explain.records import Cure
+from migmatrix.harness.explain.records import Cure, Near
 from migmatrix.harness.explain.reduce import same_failure
 from migmatrix.harness.explain.search import with_settings
 from migmatrix.harness.trials.records import Side, Step
@@ -56,13 +56,12 @@ async def find_cures(
 
 def _better(trial: Trial, neighbours: Iterable[Neighbour]) -> Iterator[_Better]:
     for near in neighbours:
-        path = near.cell.split("/")[2].split(">")
-        if near.verdict != "pass" or not near.how.startswith("adjacent") or len(path) != len(trial.path):
+        alike = near.kind is Near.ADJACENT and len(near.path) == len(trial.path)
+        if not (near.passes and alike) or near.side is None:
             continue
-        at = 0 if near.how == "adjacent source build" else len(path) - 1
-        steps = tuple(Step(path[at]) if i == at else step for i, step in enumerate(trial.path))
-        side = Side.DESTINATION if at else Side.SOURCE
-        yield _Better(side, path[at], trial.path[at].build, replace(trial, path=steps))
+        at = 0 if near.side is Side.SOURCE else len(near.path) - 1
+        steps = tuple(Step(near.path[at]) if i == at else step for i, step in enumerate(trial.path))
+        yield _Better(near.side, near.path[at], trial.path[at].build, replace(trial, path=steps))
 
 
 async def _cure(

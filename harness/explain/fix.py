@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.explain.contrast import SAVER
-from migmatrix.harness.explain.records import Fix
+from migmatrix.harness.explain.records import ABSENT, VERSION, Fix, Near
 from migmatrix.harness.explain.tableline import of_cure, of_remedies, release_of
 from migmatrix.harness.judge.table import load_table
 from migmatrix.harness.releases import version_key
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explain.records import Cure, Difference, Neighbour, Remedy, Rescue
+    from migmatrix.harness.explain.tableline import TableLine
     from migmatrix.harness.model import Cause, Cell
 
 __all__ = ["Findings", "make_fix"]
@@ -85,7 +85,7 @@ def make_fix(found: Findings) -> Fix:
         summary=_healed(found, destination, source),
         stuck_guest=_stuck(found, destination),
         new_guests=f"start guests on {found.route[0]} with {texts(source.settings)}" if source else "",
-        compat=compat,
+        compat=compat.text,
         caveats=(*_history(found), *dict.fromkeys(_caveats(found, compat))),
     )
 
@@ -173,10 +173,10 @@ def _versions(found: Findings, source: str, destination: str) -> str:
 
 
 def _layout(found: Findings, source: str, destination: str) -> str:
-    version = next((d for d in found.where if d.name == "version"), None)
+    version = next((d for d in found.where if d.name == VERSION), None)
     # What only the destination has comes first: it reads that although it was not sent.
-    loose = [d for d in found.where if d.name != "version" and "absent" in (d.source, d.destination)]
-    names = [d.name for d in sorted(loose, key=lambda d: d.source != "absent")]
+    loose = [d for d in found.where if d.name != VERSION and ABSENT in (d.source, d.destination)]
+    names = [d.name for d in sorted(loose, key=lambda d: d.source != ABSENT)]
     fields = (
         f" (only one side sends: {', '.join(names[:_NAMES])}{', ...' if len(names) > _NAMES else ''})"
         if names
@@ -208,19 +208,17 @@ def _plain(text: str) -> str:
 def _history(found: Findings) -> Iterator[str]:
     """Which release or point release made the difference, as far as neighbours tell."""
     yield from _savers(found)
-    for neighbour in found.neighbours:
-        path = neighbour.cell.split("/")[2].split(">")
-        if neighbour.verdict != "pass" or len(path) != len(found.route):
+    for near in found.neighbours:
+        if not (near.passes and near.kind is Near.ADJACENT and len(near.path) == len(found.route)):
             continue
-        changed = [(new, old) for new, old in zip(path, found.route, strict=True) if new != old]
-        if len(changed) == 1 and neighbour.how.startswith("adjacent"):
-            new, old = changed[0]
-            yield _between(found, new, old, neighbour.how)
+        changed = [(new, old) for new, old in zip(near.path, found.route, strict=True) if new != old]
+        if len(changed) == 1 and near.side is not None:
+            yield _between(found, *changed[0], near.side)
 
 
 def _savers(found: Findings) -> Iterator[str]:
     """Which builds fail alike when they save, and which do not."""
-    savers = [n for n in found.neighbours if n.how == SAVER]
+    savers = [n for n in found.neighbours if n.kind is Near.SAVE]
     words = (
         ("save it", ("pass",)),
         ("do not save it", ("fail", "blocked")),
@@ -234,13 +232,12 @@ def _savers(found: Findings) -> Iterator[str]:
 
 
 def _build(found: Findings, neighbour: Neighbour) -> str:
-    build = neighbour.cell.split("/")[2].split(">")[0]
+    build = neighbour.path[0]
     return f"{build} ({found.version(build)})"
 
 
-def _between(found: Findings, passing: str, failing: str, how: str) -> str:
+def _between(found: Findings, passing: str, failing: str, side: Side) -> str:
     """What a neighbour that passes tells; of builds that are started otherwise nothing about releases."""
-    side = how.split()[1]
     version, other = found.version(passing), found.version(failing)
     if found.builds[passing].args != found.builds[failing].args:
         what = "the same version" if version == other else version
@@ -256,7 +253,7 @@ def _between(found: Findings, passing: str, failing: str, how: str) -> str:
     )
 
 
-def _caveats(found: Findings, compat: str) -> Iterator[str]:
+def _caveats(found: Findings, compat: TableLine) -> Iterator[str]:
     for remedy in found.remedies:
         for row in remedy.breaks:
             yield f"{texts(remedy.settings)} on the {remedy.side} breaks {row.route} on {row.machine}"
@@ -265,7 +262,7 @@ def _caveats(found: Findings, compat: str) -> Iterator[str]:
             machines = ", ".join(dict.fromkeys(f"{r.route} on {r.machine}" for r in unhealed))
             yield f"with it these still do not pass: {machines}"
         for setting, owner in zip(remedy.settings, remedy.owners, strict=False):
-            if owner != setting.type and f'"{owner}"' in compat:
+            if owner != setting.type and owner in compat.devices:
                 yield f"{setting.name} is a property of {owner}, which other device types have as well"
         if remedy.basis == "number":
             yield (

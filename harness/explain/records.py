@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from migmatrix.harness.trials.records import Setting, Side, plain
@@ -12,6 +13,7 @@ __all__ = [
     "Difference",
     "Explanation",
     "Fix",
+    "Near",
     "Neighbour",
     "Remedy",
     "Reproducer",
@@ -20,6 +22,8 @@ __all__ = [
 ]
 
 FORMAT = 2
+ABSENT = "absent"  # a `Difference`'s value on the side that does not have the place
+VERSION = "version"  # the name of a `Difference` of section versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Reproducer:
 class Difference:
     """One place of the stream: `source` is what was sent, `destination` what that build itself has there.
 
-    `name` is a field's path, ``/subsection``, a register's label, ``version`` or a RAM block. `blamed` marks the
+    `name` is a field's path, ``/subsection``, a register's label, `VERSION` or a RAM block; a value may be `ABSENT`. `blamed` marks the
     place that the failure's message points to; the others are what else differs in that section.
     """
 
@@ -54,15 +58,38 @@ class Difference:
     blamed: bool = False
 
 
+class Near(StrEnum):
+    """What a neighbour differs in from the failing cell."""
+
+    OTHER_MACHINE = "other-machine"
+    REVERSE = "reverse"  # the way back
+    TO_ITSELF = "to-itself"  # the build of one side, from and to itself
+    ADJACENT = "adjacent"  # the next build of the run instead of the one of a side
+    WITHOUT_BUILD = "without-build"  # a chain with one build less
+    SAVE = "save"  # another build saves and loads, for a failure while saving
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A cell near the failing one. `how` is what it differs in; `stored` when the run had it already."""
+    """A cell near the failing one; `stored` when the run had it already.
 
+    `kind`, `side` and `path` are the facts: what it differs in, on which side (None: on both), and its builds in
+    order. `how` and `cell` say the same to people, and nothing else reads them.
+    """
+
+    kind: Near
+    side: Side | None
+    path: tuple[str, ...]
     how: str
     cell: str
     verdict: str
     signature: str | None
     stored: bool
+
+    @property
+    def passes(self) -> bool:
+        """Whether this cell passes where the failing one does not."""
+        return self.verdict == "pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +212,7 @@ def from_json(data: dict[str, Any]) -> Explanation:
     values = {key: value for key, value in data.items() if key not in ("format", "text")}
     values["reproducer"] = Reproducer(**_tuples(data["reproducer"]))
     values["where"] = tuple(Difference(**row) for row in data["where"])
-    values["neighbours"] = tuple(Neighbour(**row) for row in data["neighbours"])
+    values["neighbours"] = tuple(_neighbour(row) for row in data["neighbours"])
     values["remedies"] = tuple(_remedy(row) for row in data["remedies"])
     values["cures"] = tuple(_cure(row) for row in data["cures"])
     values["rescues"] = tuple(
@@ -194,6 +221,31 @@ def from_json(data: dict[str, Any]) -> Explanation:
     )
     values["fix"] = Fix(**_tuples(data["fix"]))
     return Explanation(**_tuples(values))
+
+
+# The labels of explanations that were kept before a neighbour had `kind`, `side` and `path`. Only `_derived` reads them.
+_OLD_LABELS = {
+    "other machine": (Near.OTHER_MACHINE, None),
+    "reverse direction": (Near.REVERSE, None),
+    "source to itself": (Near.TO_ITSELF, Side.SOURCE),
+    "destination to itself": (Near.TO_ITSELF, Side.DESTINATION),
+    "adjacent source build": (Near.ADJACENT, Side.SOURCE),
+    "adjacent destination build": (Near.ADJACENT, Side.DESTINATION),
+    "save of another build": (Near.SAVE, None),
+}
+
+
+def _neighbour(row: dict[str, Any]) -> Neighbour:
+    known = row if "kind" in row else {**row, **_derived(row["how"], row["cell"])}
+    side = known["side"]
+    facts = {"kind": Near(known["kind"]), "side": side and Side(side), "path": tuple(known["path"])}
+    return Neighbour(**{**known, **facts})
+
+
+def _derived(how: str, cell: str) -> dict[str, Any]:
+    """The facts of a neighbour that has only its label and its cell's id ``machine/profile/A>B/mode/guest``."""
+    kind, side = _OLD_LABELS.get(how, (Near.WITHOUT_BUILD, None))
+    return {"kind": kind, "side": side, "path": cell.split("/")[2].split(">")}
 
 
 def _cure(row: dict[str, Any]) -> Cure:

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.compat.known import known_entry, same, table_entries
@@ -25,9 +26,21 @@ if TYPE_CHECKING:
     from migmatrix.harness.explain.records import Cure, Remedy
     from migmatrix.harness.trials.records import Setting
 
-__all__ = ["of_cure", "of_remedies", "release_of"]
+__all__ = ["TableLine", "of_cure", "of_remedies", "release_of"]
 
 _RELEASE = 2  # numbers of a version that name a release line
+
+
+@dataclass(frozen=True, slots=True)
+class TableLine:
+    """The line, or ``none: `` and the reason, for people; `devices` are the types that the line names."""
+
+    text: str
+    devices: frozenset[str] = frozenset()
+
+
+def _none(reason: str) -> TableLine:
+    return TableLine(f"none: {reason}")
 
 
 def release_of(builds: Mapping[str, PreparedBuild], build: str) -> tuple[int, ...]:
@@ -41,26 +54,29 @@ def of_remedies(
     route: Sequence[str],
     remedies: Sequence[Remedy],
     kin: Mapping[str, tuple[str, ...]],
-) -> str:
-    """The line for the newer build of `route`, or ``none: `` and the reason (rule 1)."""
+) -> TableLine:
+    """The line for the newer build of `route`, or why there is none (rule 1)."""
     old, new = sorted((route[0], route[-1]), key=lambda b: version_key(builds[b].facts.version))
     mine = (Side.DESTINATION,) if new == route[-1] else (Side.SOURCE, Side.BOTH)
     remedy = next((r for r in remedies if r.side in mine), None)
     older, newer = builds[old].facts.version, builds[new].facts.version
     if release_of(builds, old) == release_of(builds, new):
-        return f"none: {older} and {newer} have the same machine types and tables"
+        return _none(f"{older} and {newer} have the same machine types and tables")
     if remedy is None or remedy.side is Side.BOTH:
-        return f"none: no setting on the newer side, {new}, is the remedy"
+        return _none(f"no setting on the newer side, {new}, is the remedy")
     if remedy.basis in ("number", "default"):
-        return _REASONS[remedy.basis]
+        return _none(_REASONS[remedy.basis])
     if remedy.breaks:
-        return "none: the setting breaks a direction that passes without it"
+        return _none("the setting breaks a direction that passes without it")
     if against := next(_against(machine, remedy.settings, kin), ""):
-        return f"none: {against}"
+        return _none(against)
     owners = remedy.owners or tuple(s.type for s in remedy.settings)
     lines = [_line(s, owner, kin) for s, owner in zip(remedy.settings, owners, strict=True)]
     guess = f"in {_table(release_of(builds, old))} of {newer} (or the table of the last release that behaved like {old})"
-    return "; ".join(f"{line} {where or guess}" for line, where in lines)
+    return TableLine(
+        "; ".join(f"{line.text} {where or guess}" for line, where in lines),
+        frozenset[str]().union(*(line.devices for line, _ in lines)),
+    )
 
 
 def _against(machine: str, settings: Sequence[Setting], kin: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
@@ -73,8 +89,8 @@ def _against(machine: str, settings: Sequence[Setting], kin: Mapping[str, tuple[
 
 
 _REASONS = {
-    "number": "none: the setting makes room for a value that the source should not have sent",
-    "default": "none: the setting takes back a line that the tables have",
+    "number": "the setting makes room for a value that the source should not have sent",
+    "default": "the setting takes back a line that the tables have",
 }
 
 
@@ -82,20 +98,20 @@ def of_cure(builds: Mapping[str, PreparedBuild], cure: Cure, kin: Mapping[str, t
     """The line that makes the cured build do without."""
     line, where = _line(cure.healthy, cure.owner, kin)
     here = f"{cure.build} ({builds[cure.build].facts.version})"
-    return f"{line} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
+    return f"{line.text} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
 
 
-def _line(setting: Setting, owner: str, kin: Mapping[str, tuple[str, ...]]) -> tuple[str, str]:
+def _line(setting: Setting, owner: str, kin: Mapping[str, tuple[str, ...]]) -> tuple[TableLine, str]:
     """The line itself, and where QEMU has it if ``compat/`` knows."""
     types = kin.get(setting.type, (setting.type,))
     known = known_entry(types, setting.name, setting.value)
     device = known[1].device if known else owner
-    text = f'{{ "{device}", "{setting.name}", "{setting.value}" }}'
+    line = TableLine(f'{{ "{device}", "{setting.name}", "{setting.value}" }}', frozenset({device}))
     if known is None:
-        return text, ""
+        return line, ""
     version, entry = known
     since = f", where QEMU has it since {entry.shipped}" if entry.shipped else ", where QEMU has it"
-    return text, f"in {_table(version_key(version))}{since}"
+    return line, f"in {_table(version_key(version))}{since}"
 
 
 def _table(release: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.explain.records import Difference
+from migmatrix.harness.explain.records import ABSENT, Difference
 from migmatrix.harness.judge.table import Place, load_table
 from migmatrix.vmstate.view.compare import diff, label
 from migmatrix.vmstate.view.decode import decode, leaves
@@ -28,7 +28,6 @@ __all__ = ["compare_sides", "numbers"]
 
 _NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+)\b")
 _MEMORY = "ram"
-_ABSENT = "absent"
 
 
 def compare_sides(sent: bytes, own: bytes, cause: Cause) -> tuple[Difference, ...]:
@@ -46,7 +45,7 @@ def _differences(source: Stream, destination: Stream, cause: Cause) -> Iterator[
         if change.section not in sections or change.volatile:
             continue
         blamed = _blamed(change, cause, register)
-        yield Difference(change.section, _name(change), change.a or _ABSENT, change.b or _ABSENT, blamed)
+        yield Difference(change.section, _name(change), change.a or ABSENT, change.b or ABSENT, blamed)
 
 
 def _labels(source: Stream, destination: Stream, cause: Cause) -> frozenset[str]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from migmatrix.harness.builds import BuildFacts, MachineType, PreparedBuild
 from migmatrix.harness.explain.candidates import candidates
+from migmatrix.harness.explain.cure import _better
 from migmatrix.harness.explain.ddmin import minimise
 from migmatrix.harness.explain.explain_run import published
 from migmatrix.harness.explain.fix import Findings, make_fix
@@ -23,6 +24,7 @@ from migmatrix.harness.explain.records import (
     Difference,
     Explanation,
     Fix,
+    Near,
     Neighbour,
     Remedy,
     Reproducer,
@@ -31,9 +33,9 @@ from migmatrix.harness.explain.records import (
     from_json,
 )
 from migmatrix.harness.explain.rescue import distinct
-from migmatrix.harness.model import Cause, Cell
+from migmatrix.harness.model import Cause, Cell, Guest, Mode
 from migmatrix.harness.trials.qom import MachineView, Object
-from migmatrix.harness.trials.records import Setting, Side
+from migmatrix.harness.trials.records import Setting, Side, Step, Trial
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "explain.schema.json"
 
@@ -273,9 +275,31 @@ def test_who_says_that_a_device_is_not_migratable_is_the_side_that_fails(stage: 
     assert found.summary.endswith(f"nvme is declared not migratable in {build}")
 
 
+def adjacent_source(*path: str, how: str = "adjacent source build", verdict: str = "pass") -> Neighbour:
+    cell = f"m/p/{'>'.join(path)}/snapshot/paused"
+    return Neighbour(Near.ADJACENT, Side.SOURCE, path, how, cell, verdict, None, stored=True)
+
+
+@pytest.mark.parametrize("how", ["adjacent source build", "destination side, reworded", "nachbar"])
+def test_a_reworded_label_changes_no_answer(how: str) -> None:
+    """What is concluded from a neighbour hangs on its kind, side and path; never on the words for people."""
+    near = replace(adjacent_source("new", "old", how=how), cell="another form of id")
+    saver = Neighbour(Near.SAVE, None, ("old", "old"), how, "x", "fail", None, stored=True)
+    found = fix(("newer", "old"), neighbours=(near, saver))
+    assert found == fix(
+        ("newer", "old"), neighbours=(adjacent_source("new", "old"), replace(saver, how="save"))
+    )
+    assert found.caveats == (
+        "builds of this run that do not save it: old (7.2.5)",
+        "source side: introduced between 10.0.2 and 10.0.13 (a point release of this run: with new it passes)",
+    )
+    trial = Trial("m", (), (Step("newer"), Step("old")), Mode("snapshot"), Guest("paused", "paused"))
+    (better,) = _better(trial, (near,))
+    assert (better.side, better.build, better.instead_of) == (Side.SOURCE, "new", "newer")
+
+
 def test_the_point_release_that_made_the_difference_is_named() -> None:
-    near = Neighbour("adjacent source build", "m/p/new>old/snapshot/paused", "pass", None, stored=True)
-    found = fix(("newer", "old"), neighbours=(near,))
+    found = fix(("newer", "old"), neighbours=(adjacent_source("new", "old"),))
     assert found.caveats == (
         "source side: introduced between 10.0.2 and 10.0.13 (a point release of this run: with new it passes)",
     )
@@ -291,16 +315,16 @@ def test_of_one_emulator_with_several_arguments_the_plainest_is_a_rescue() -> No
 
 def test_a_neighbour_with_other_arguments_tells_nothing_about_releases() -> None:
     """As 7.2 beside 10.0 with the property on: plain 10.0 passes as well."""
-    near = Neighbour("adjacent source build", "m/p/old>new/snapshot/paused", "pass", None, stored=True)
+    near = adjacent_source("old", "new")
     marked = {**BUILDS, "marked": replace(BUILDS["newer"], args=("-global", "port.x-mask=on"))}
     found = fix(("marked", "new"), neighbours=(near,), builds=marked)
     assert found.caveats == ("source side: with old, 7.2.5 with other arguments, it passes",)
 
 
-def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
+def explanation_with(*neighbours: Neighbour) -> Explanation:
     rows = (RowCheck("m", "a>b", "fail", "pass"),)
     remedy = Remedy(Side.SOURCE, (OFF,), "switch", "why", (OFF,), rows, ("base",), "1 of the 1 machines")
-    explanation = Explanation(
+    return Explanation(
         cell="m/p/a>b/snapshot/paused",
         signature="pci-config port 0x10a",
         kind="pair: a > b",
@@ -312,12 +336,40 @@ def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
         reproduced=True,
         reproducer=Reproducer("m", AER, ("a", "b"), "snapshot", "paused", ("-x",), "a", ""),
         where=(Difference("port#0", "config", "0x1", "0x0", blamed=True),),
-        neighbours=(Neighbour("reverse direction", "m/p/b>a/snapshot/paused", "pass", None, stored=True),),
+        neighbours=neighbours,
         remedies=(remedy,),
         cures=(Cure(Side.SOURCE, "a1", "a", Setting("port", "x-mask", "on"), OFF, "base"),),
         rescues=(Rescue("c", (OFF,)),),
         fix=Fix(repairable=True, reason="", summary="s", caveats=("c",)),
     )
+
+
+def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
+    near = adjacent_source("b", "a")
+    explanation = explanation_with(near, replace(near, kind=Near.REVERSE, side=None))
     data = json.loads(json.dumps(published(explanation)))
     jsonschema.validate(data, json.loads(SCHEMA.read_text()))
     assert from_json(data) == explanation
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "side"),
+    [
+        ("other machine", Near.OTHER_MACHINE, None),
+        ("reverse direction", Near.REVERSE, None),
+        ("source to itself", Near.TO_ITSELF, Side.SOURCE),
+        ("destination to itself", Near.TO_ITSELF, Side.DESTINATION),
+        ("adjacent source build", Near.ADJACENT, Side.SOURCE),
+        ("adjacent destination build", Near.ADJACENT, Side.DESTINATION),
+        ("without qemu-8.0", Near.WITHOUT_BUILD, None),
+        ("save of another build", Near.SAVE, None),
+    ],
+)
+def test_an_explanation_of_the_version_before_is_still_read(how: str, kind: Near, side: Side | None) -> None:
+    """It has a label and a cell id only; the reader derives the facts, and the schema takes the file."""
+    near = replace(adjacent_source("b", "a", how=how), kind=kind, side=side)
+    data = json.loads(json.dumps(published(explanation_with(near))))
+    for key in ("kind", "side", "path"):
+        del data["neighbours"][0][key]
+    jsonschema.validate(data, json.loads(SCHEMA.read_text()))
+    assert from_json(data).neighbours == (near,)
