@@ -14,17 +14,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.candidates import candidates
+from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import find_remedies
-from migmatrix.harness.explain.where import compare_sides
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.records import Side, Step, Trial
-from migmatrix.vmstate.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from migmatrix.harness.advise.known import Known
-    from migmatrix.harness.explain.records import Difference
     from migmatrix.harness.model import Cell, CellResult
     from migmatrix.harness.trials.records import Setting
     from migmatrix.harness.trials.runner import TrialRunner
@@ -165,25 +163,11 @@ class Guide:
             return ()
         source = await self.runner.view(trial.path[-2], trial.machine, trial.arguments)
         destination = await self.runner.view(step, trial.machine, trial.arguments)
-        where = await self._where(trial, attempt.result)
+        where = await sent_and_own(self.runner, attempt, step)
         found = candidates(source, destination, attempt.result.cause, where, trial.machine)
         mine = [c for c in found if c.side is Side.DESTINATION]
         remedies = await find_remedies(self.runner, trial, mine, _SINGLES)
         return tuple(remedy.settings for remedy in remedies)
-
-    async def _where(self, trial: Trial, result: CellResult) -> tuple[Difference, ...]:
-        """What differs at the failing place, for the numbers that it shows."""
-        last = trial.path[-1]
-        own = await self.runner.one("own values of the destination", replace(trial, path=(last, last)))
-        sent = self.runner.stream(result.legs[-2]) if len(result.legs) > 1 else None
-        here = self.runner.stream(own.result.legs[0]) if own.result.legs else None
-        if sent is None or here is None or result.cause is None:
-            return ()
-        try:
-            return compare_sides(sent, here, result.cause)
-        except StreamError as err:
-            self.runner.log(f"cannot compare the streams: {err}")
-            return ()
 
     async def shortest(self, start: Step, goal: str, longest: int) -> Route | None:
         """A route of as few legs as possible, at most `longest`; of those the one with fewest marks."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.bisect.cells import OPEN
 from migmatrix.harness.config.records import did_you_mean
+from migmatrix.harness.config.schema import split_path
 from migmatrix.harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ class Line:
 
 def parse_path(text: str) -> tuple[str, ...]:
     """The steps of ``A..B>C``; UserError for fewer than two or an empty one."""
-    steps = tuple(step.strip() for step in text.split(">"))
-    if len(steps) < 2 or not all(steps):  # noqa: PLR2004 - a leg has two ends
-        raise UserError(f"{text!r} is not a path: write A..B>C, with at least two steps")
-    return steps
+    try:
+        return split_path(text)
+    except ValueError as err:
+        raise UserError(f"{text!r} is not a path: write A..B>C, with at least two steps") from err
 
 
 def lines_of(path: Sequence[str], order: Sequence[str]) -> list[Line]:

@@ -13,8 +13,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.compat.effective import Row, normal, rows_of
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.compat.effective import Row, rows_of
+from migmatrix.harness.compat.values import same
+from migmatrix.harness.releases import hw_compat_name, version_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ class Differing:
     @property
     def text(self) -> str:
         """A line for people."""
-        table = f"hw_compat_{self.table.replace('.', '_')}" if self.table else "all versions"
+        table = hw_compat_name(self.table) if self.table else "all versions"
         sides = ", ".join("not set" if v is None else repr(v) for v in (self.a, self.b))
         return f"{'expected' if self.expected else 'LATE':8} {self.device}.{self.name}: {sides} ({table})"
 
@@ -70,7 +71,7 @@ def _difference(
     one: Row | None, two: Row | None, a: PreparedBuild, b: PreparedBuild, older: str
 ) -> Differing | None:
     row = one or two
-    if row is None or (one and two and normal(one.value) == normal(two.value)):
+    if row is None or (one and two and same(one.value, two.value)):
         return None
     newer_only = (one if version_key(a.facts.version) > version_key(b.facts.version) else two) is row
     expected = bool(newer_only and (one is None or two is None) and _after(row.table, older))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.compat.extract import fetch
 from migmatrix.harness.compat.tables import applied, read, split
+from migmatrix.harness.compat.values import text_of
 from migmatrix.harness.hops.ask import ask
 from migmatrix.harness.hops.qmp import Refused
 from migmatrix.harness.releases import version_key
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from migmatrix.harness.hops.qmp import QmpSession
     from migmatrix.harness.model import Stage
 
-__all__ = ["Row", "TypeFacts", "normal", "rows_of", "tables_of", "types_of"]
+__all__ = ["Row", "TypeFacts", "rows_of", "tables_of", "tells_entries", "types_of"]
 
 _TELLS = (9, 1)  # the first release whose query-machines has compat-props
-_WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,11 +67,14 @@ class TypeFacts:
         return bool(self.defaults)
 
 
-def tables_of(build: PreparedBuild, directory: Path) -> dict[str, Table]:
-    """The tables of a build: its own words, or for one before 9.1 those of `directory`."""
-    if version_key(build.facts.version)[:2] >= _TELLS:
-        return split(fetch(build))
-    return read(directory)
+def tables_of(build: PreparedBuild, directory: Path | None = None) -> dict[str, Table]:
+    """The tables of a build: what it tells itself, or for one before 9.1 those of `directory` (see `read`)."""
+    return split(fetch(build)) if tells_entries(build.facts.version) else read(directory)
+
+
+def tells_entries(version: str) -> bool:
+    """Whether an emulator of this version lists its compat entries itself (`query-machines` with `compat-props`)."""
+    return version_key(version)[:2] >= _TELLS
 
 
 def rows_of(tables: Mapping[str, Table], machine: str, version: str) -> tuple[Row, ...]:
@@ -115,19 +118,3 @@ _ASKED = 8  # of a base type's heirs, so many are asked for its properties
 def _default(row: Mapping[str, Any]) -> str | None:
     value = row.get("default-value")
     return None if value is None else text_of(value)
-
-
-def text_of(value: Any) -> str:
-    """A JSON value as a command line wants it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
-
-
-def normal(value: str) -> str:
-    """Values that a property reads alike are equal: on and true, 0x10 and 16."""
-    word = _WORDS.get(value.casefold(), value)
-    try:
-        return str(int(word, 0))
-    except ValueError:
-        return word

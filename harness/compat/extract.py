@@ -10,7 +10,16 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.builds.shell import said
-from migmatrix.harness.compat.tables import CompatProps, differences, file_name, merge, read, render, split
+from migmatrix.harness.compat.tables import (
+    CompatProps,
+    differences,
+    file_name,
+    merge,
+    read,
+    read_any,
+    render,
+    split,
+)
 from migmatrix.harness.errors import UnusableBuild
 
 if TYPE_CHECKING:
@@ -52,7 +61,7 @@ def _fact(row: dict[str, Any]) -> tuple[str, str, str]:
 def write(props: CompatProps, build: PreparedBuild, directory: Path) -> list[Path]:
     """Write a file per table; life-times and notes that are there stay. Returns what was written."""
     directory.mkdir(parents=True, exist_ok=True)
-    kept = read(directory)
+    kept = read_any(directory)
     source = f"QEMU {build.facts.version}'s query-machines {build.facts.package}".rstrip()
     written = []
     for version, table in split(props).items():
@@ -62,6 +71,6 @@ def write(props: CompatProps, build: PreparedBuild, directory: Path) -> list[Pat
     return written
 
 
-def check(props: CompatProps, build: PreparedBuild, directory: Path) -> list[str]:
-    """What the tables of `directory` say otherwise than this build, one line per machine type."""
+def check(props: CompatProps, build: PreparedBuild, directory: Path | None = None) -> list[str]:
+    """What the tables of `directory` (see `read`) say otherwise than this build, one line per machine type."""
     return differences(read(directory), props, build.facts.version)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.compat.tables import read
-from migmatrix.harness.config.shipped import shipped
+from migmatrix.harness.compat.values import same
 from migmatrix.vmstate.device.lifetime import release_key
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.compat.tables import Entry, Table
 
-__all__ = ["known_entry", "same", "table_entries"]
+__all__ = ["known_entry", "table_entries"]
 
 
 @cache
 def _tables() -> dict[str, Table]:
-    return read(shipped("compat"))
+    return read()
 
 
 def table_entries(machine: str, types: Collection[str]) -> Iterator[tuple[str, Entry]]:
@@ -48,16 +48,3 @@ def known_entry(types: Collection[str], name: str, value: str) -> tuple[str, Ent
             if version and entry.device in types and entry.property == name and same(entry.value, value):
                 return version, entry
     return None
-
-
-def same(one: str, other: str) -> bool:
-    """Whether two texts set a property to the same: ``off`` and ``false``, ``0x10`` and ``16`` are each one."""
-    return _normal(one) == _normal(other)
-
-
-def _normal(text: str) -> str | int:
-    word = {"true": "on", "false": "off", "yes": "on", "no": "off"}.get(text, text)
-    try:
-        return int(word, 0)
-    except ValueError:
-        return word

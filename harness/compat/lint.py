@@ -20,8 +20,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.compat.effective import normal
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.compat.values import same
+from migmatrix.harness.releases import hw_compat_name, version_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Finding:
     @property
     def text(self) -> str:
         """A line for people."""
-        table = f"hw_compat_{self.table.replace('.', '_')}" if self.table else "base"
+        table = hw_compat_name(self.table) if self.table else "base"
         return f"{self.rule}: {table}: {self.entry}: {self.message}"
 
     def to_json(self) -> dict[str, Any]:
@@ -79,8 +79,9 @@ def _late(table: Table) -> Iterator[Finding]:
 def _cycle(shipped: str) -> str:
     """Where what is first shipped in a version belongs."""
     key = version_key(shipped)
-    name = "_".join(map(str, key[:_RELEASE]))
-    return f"the cycle of hw_compat_{name}" if key[_RELEASE] >= _DEVELOPMENT else f"a point release of {name}"
+    if key[_RELEASE] >= _DEVELOPMENT:
+        return f"the cycle of {hw_compat_name(shipped)}"
+    return f"a point release of {'.'.join(map(str, key[:_RELEASE]))}"
 
 
 def _left_out(table: str, shipped: str) -> bool:
@@ -119,8 +120,8 @@ def _overrides(tables: Mapping[str, Table]) -> Iterator[Finding]:
 
 
 def _override(table: Table, entry: Entry, newer: str, other: Entry) -> Finding:
-    where = f"hw_compat_{newer.replace('.', '_')}"
-    if normal(other.value) == normal(entry.value):
+    where = hw_compat_name(newer)
+    if same(other.value, entry.value):
         return _finding("repeated", table, entry, f"{where} says the same")
     return _finding("override", table, entry, f"{where} has {other.value!r}")
 
@@ -151,8 +152,8 @@ def lint_history(
             ]
             if without:
                 version, build = max(without, key=lambda found: version_key(found[0]))
-                cycle = "_".join(map(str, version_key(version)[:_RELEASE]))
-                message = f"{build} ({version}) does not know the property: it belongs in hw_compat_{cycle} or later"
+                table_of = hw_compat_name(version)
+                message = f"{build} ({version}) does not know the property: it belongs in {table_of} or later"
                 yield _finding("wrong-table", table, entry, message)
 
 

@@ -62,10 +62,10 @@ class StaticView:
 
 @dataclass
 class StaticTools:
-    """Tables and schemas of builds, each read once; `directory` has the tables of builds before 9.1."""
+    """Tables and schemas of builds, each read once; `directory` (see `read`) has the tables of builds before 9.1."""
 
     builds: Mapping[str, PreparedBuild]
-    directory: Path
+    directory: Path | None = None
     _tables: dict[str, dict[str, Table]] = field(default_factory=dict)
     _schemas: dict[tuple[str, str], Schema] = field(default_factory=dict)
     _differing: dict[tuple[str, str, str], tuple[Differing, ...]] = field(default_factory=dict)
@@ -73,10 +73,9 @@ class StaticTools:
 
     def sees(self, result: CellResult) -> StaticView:
         """What the tools say of a failing result; ValueError for one that failed in no migration."""
-        if result.cause is None or result.hop is None:
+        if result.cause is None or result.failing_pair is None:
             raise ValueError(f"{result.cell.id} did not fail in a migration")
-        source, destination = result.cell.path[result.hop - 1 : result.hop + 1]
-        device, pair = result.cause.device, (source, destination, result.cell.machine)
+        device, pair = result.cause.device, (*result.failing_pair, result.cell.machine)
         differing = _kept(self._differing, pair, partial(self._compare, *pair))
         tables = [d.text for d in involved(differing, device)]
         findings = _kept(self._findings, pair, partial(self._check, *pair))

@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from migmatrix.harness.config.shipped import shipped
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.releases import hw_compat_name
 from migmatrix.vmstate.device.lifetime import lives, release_key
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ __all__ = [
     "file_name",
     "merge",
     "read",
+    "read_any",
     "render",
     "split",
 ]
@@ -80,7 +84,7 @@ class Table:
 
 def file_name(version: str) -> str:
     """``7.2`` to ``hw_compat_7_2.yaml``, "" to ``base.yaml``."""
-    return f"hw_compat_{version.replace('.', '_')}.yaml" if version else "base.yaml"
+    return f"{hw_compat_name(version)}.yaml" if version else "base.yaml"
 
 
 # --- from a build -----------------------------------------------------------------------------------------------
@@ -131,8 +135,22 @@ def _boards(
 # --- files ------------------------------------------------------------------------------------------------------
 
 
-def read(directory: Path) -> dict[str, Table]:
-    """The tables of a directory, "" first and then newest first."""
+def read(directory: Path | None = None) -> dict[str, Table]:
+    """The tables of a directory, "" first and then newest first; without one, of those that come with the program.
+
+    UserError for a directory that does not exist or has no tables: nothing may be concluded from no tables at all.
+    """
+    named = shipped("compat") if directory is None else directory
+    if not named.is_dir():
+        raise UserError(f"no directory of compat tables {str(named)!r}")
+    tables = read_any(named)
+    if not tables:
+        raise UserError(f"no compat tables (*.yaml) in {str(named)!r}")
+    return tables
+
+
+def read_any(directory: Path) -> dict[str, Table]:
+    """The tables that a directory has so far, perhaps none; in the order of `read`."""
     documents = [
         yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.yaml"))
     ]
@@ -164,11 +182,7 @@ def _annotated(entry: Entry, known: Entry | None) -> Entry:
 def render(table: Table, source: str) -> str:
     """The table as a file; all values are quoted, for `off` and `0x10` are text."""
     pc = next((n for n, entry in enumerate(table.entries) if _only_pc(entry)), len(table.entries))
-    title = (
-        f"hw_compat_{table.version.replace('.', '_')}"
-        if table.version
-        else "what machine types of all versions have"
-    )
+    title = hw_compat_name(table.version) if table.version else "what machine types of all versions have"
     lines = [
         f"# {title}: {source}",
         "# Written by `migmatrix compat extract`, which keeps shipped, until and note. Words: harness/compat/tables.py.",

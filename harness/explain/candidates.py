@@ -20,8 +20,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.compat.known import same, table_entries
+from migmatrix.harness.compat.known import table_entries
+from migmatrix.harness.compat.values import opposite, same, text_of
 from migmatrix.harness.explain.where import numbers
+from migmatrix.harness.releases import hw_compat_name
 from migmatrix.harness.trials.records import Setting, Side
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Candidate", "candidates"]
 
 _WORD = re.compile(r"[a-z]+|\d+")
-_SWITCHES = {"on": "off", "off": "on", "true": "false", "false": "true"}
 # Words that say nothing about which device or field is meant.
 _COMMON = frozenset(
     {"x", "device", "pci", "virtio", "for", "of", "the", "is", "not", "failed", "load", "state"}
@@ -129,7 +130,7 @@ def _on(side: Side, here: MachineView, there: MachineView, clue: _Clue) -> Itera
             for wanted, basis, why in _wanted(side, name, value, other, clue):
                 setting = Setting(object_.type, name, wanted)
                 score = _WEIGHTS[basis] + len(_words(name, object_.type) & clue.words)
-                yield Candidate(side, setting, _text(value), basis, why, score)
+                yield Candidate(side, setting, text_of(value), basis, why, score)
 
 
 def _listed(side: Side, here: MachineView, clue: _Clue, machine: str) -> Iterator[Candidate]:
@@ -140,7 +141,7 @@ def _listed(side: Side, here: MachineView, clue: _Clue, machine: str) -> Iterato
         for origin, device, name, value in _lines(here, machine, here.kin(object_.type)):
             if name not in object_.settable or name not in object_.values or name in _LEFT_OUT:
                 continue
-            now = _text(object_.values[name])
+            now = text_of(object_.values[name])
             for wanted, basis, why in _line_wanted(now, value, object_.defaults.get(name), origin, device):
                 setting = Setting(object_.type, name, wanted)
                 score = _WEIGHTS[basis] + len(_words(name, object_.type) & clue.words)
@@ -153,7 +154,7 @@ def _lines(here: MachineView, machine: str, types: Sequence[str]) -> Iterator[tu
     own = {name: ("this build's own tables", type_, name, value) for type_, name, value in here.compat or ()
            if type_ in types}  # fmt: skip
     listed = {
-        entry.property: (f"hw_compat_{version.replace('.', '_')}", entry.device, entry.property, entry.value)
+        entry.property: (hw_compat_name(version), entry.device, entry.property, entry.value)
         for version, entry in table_entries(machine, types)
     }
     yield from dict.fromkeys((*own.values(), *listed.values()))
@@ -165,11 +166,11 @@ def _line_wanted(
     """What to try of one line: its value where it is not in effect, else the type's own default."""
     if not same(now, value):
         yield value, "table", f"{origin} sets it to {value!r} for {device}, here it is {now!r}"
-    elif default is not None and not same(_text(default), value):
+    elif default is not None and not same(text_of(default), value):
         yield (
-            _text(default),
+            text_of(default),
             "default",
-            f"{origin} sets it to {value!r} for {device}, the default is {_text(default)!r}",
+            f"{origin} sets it to {value!r} for {device}, the default is {text_of(default)!r}",
         )
 
 
@@ -181,20 +182,15 @@ def _wanted(
     side: Side, name: str, value: Value, other: Object | None, clue: _Clue
 ) -> Iterator[tuple[str, str, str]]:
     """Values to try for a property that is `value` here: text, basis, reason."""
-    mine = _text(value)
-    if other is not None and name in other.values and _text(other.values[name]) != mine:
-        theirs = _text(other.values[name])
+    mine = text_of(value)
+    if other is not None and name in other.values and text_of(other.values[name]) != mine:
+        theirs = text_of(other.values[name])
         yield theirs, "difference", f"the other side has {theirs!r}, this side {mine!r}"
-    elif other is not None and name not in other.settable and mine in _SWITCHES:
-        yield _SWITCHES[mine], "switch", f"the other side does not have {name!r}, this side has it {mine!r}"
+    elif other is not None and name not in other.settable and (turned := opposite(mine)):
+        yield turned, "switch", f"the other side does not have {name!r}, this side has it {mine!r}"
     if not isinstance(value, bool) and isinstance(value, int):
         for number in clue.others(side, value):
             yield str(number), "number", f"the failure shows {value} and {number}"
-
-
-def _text(value: Value) -> str:
-    """As a command line wants it."""
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _words(*texts: str) -> frozenset[str]:

@@ -19,12 +19,11 @@ from migmatrix.harness.explain.records import Explanation, Fix, Reproducer
 from migmatrix.harness.explain.reduce import reduce
 from migmatrix.harness.explain.rescue import find_rescues
 from migmatrix.harness.explain.row import verified
+from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import PURPOSE, find_remedies
-from migmatrix.harness.explain.where import compare_sides
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.qom import MachineView
 from migmatrix.harness.trials.records import Side
-from migmatrix.vmstate.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,7 +152,6 @@ def _not_reproduced(runner: TrialRunner, case: Case, first: Attempt) -> Explanat
 
 def _explanation(runner: TrialRunner, case: Case, record: Reproducer, *, reproduced: bool) -> Explanation:
     result = case.result
-    hop = result.hop or 1
     return Explanation(
         cell=result.cell.id,
         signature=result.signature or "",
@@ -162,7 +160,7 @@ def _explanation(runner: TrialRunner, case: Case, record: Reproducer, *, reprodu
         verdict=result.verdict.value,
         message=result.cause.message if result.cause else "",
         stage=result.stage.value if result.stage else "",
-        migration=result.cell.path[hop - 1 : hop + 1],
+        migration=result.failing_pair or result.cell.path[:2],
         reproduced=reproduced,
         reproducer=record,
         hops=runner.legs,
@@ -177,21 +175,8 @@ def _explanation(runner: TrialRunner, case: Case, record: Reproducer, *, reprodu
 
 
 async def _where(runner: TrialRunner, attempt: Attempt) -> tuple[Difference, ...]:
-    """Both sides' values; empty when nothing was loaded or a stream cannot be had."""
-    result, trial = attempt.result, attempt.trial
-    if result.stage is not Stage.LOAD or result.cause is None or trial.mode.live:
-        return ()
-    last = trial.path[-1]
-    own = await runner.one("own values of the destination", replace(trial, path=(last, last)))
-    sent = runner.stream(result.legs[-2])
-    here = runner.stream(own.result.legs[0]) if own.result.legs else None
-    if sent is None or here is None:
-        return ()
-    try:
-        found = compare_sides(sent, here, result.cause)
-    except StreamError as err:
-        runner.log(f"cannot compare the streams: {err}")
-        return ()
+    """Both sides' values, those that the message does not point to bounded."""
+    found = await sent_and_own(runner, attempt, attempt.trial.path[-1])
     blamed = [d for d in found if d.blamed]
     return (*blamed, *[d for d in found if not d.blamed][:_SHOWN])
 

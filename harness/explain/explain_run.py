@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.compat.static import StaticTools
-from migmatrix.harness.config.shipped import shipped
 from migmatrix.harness.errors import UnusableBuild, UserError
 from migmatrix.harness.explain.contrast import Stored
 from migmatrix.harness.explain.explain import explain_cell
@@ -80,7 +79,7 @@ async def explain_run(
     stored = Stored({result.cell: result for result in run.results()}, origin.builds)
     found = {r.cell: problem for problem in problems(stored.results.values()) for r in problem.results}
     earlier = load_all(run.directory)
-    tools = StaticTools(origin.builds, shipped("compat"))
+    tools = StaticTools(origin.builds)
     async with opened(None, Settings(options.jobs, origin.deadlines, origin.retries), log) as where:
         for result in wanted:
             problem = found.get(result.cell) or Problem(ALONE, (result,))

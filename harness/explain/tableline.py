@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.compat.known import known_entry, same, table_entries
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.compat.known import known_entry, table_entries
+from migmatrix.harness.compat.values import same
+from migmatrix.harness.releases import hw_compat_name, version_key
 from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TableLine", "of_cure", "of_remedies", "release_of"]
 
-_RELEASE = 2  # numbers of a version that name a release line
+_LINE = 2  # numbers of a version that name a release line
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def _none(reason: str) -> TableLine:
 
 def release_of(builds: Mapping[str, PreparedBuild], build: str) -> tuple[int, ...]:
     """The release line of a build, (10, 0) for 10.0.13."""
-    return version_key(builds[build].facts.version)[:_RELEASE]
+    return version_key(builds[build].facts.version)[:_LINE]
 
 
 def of_remedies(
@@ -72,7 +73,9 @@ def of_remedies(
         return _none(against)
     owners = remedy.owners or tuple(s.type for s in remedy.settings)
     lines = [_line(s, owner, kin) for s, owner in zip(remedy.settings, owners, strict=True)]
-    guess = f"in {_table(release_of(builds, old))} of {newer} (or the table of the last release that behaved like {old})"
+    guess = (
+        f"in {hw_compat_name(older)} of {newer} (or the table of the last release that behaved like {old})"
+    )
     return TableLine(
         "; ".join(f"{line.text} {where or guess}" for line, where in lines),
         frozenset[str]().union(*(line.devices for line, _ in lines)),
@@ -84,8 +87,8 @@ def _against(machine: str, settings: Sequence[Setting], kin: Mapping[str, tuple[
     for setting in settings:
         for version, entry in table_entries(machine, kin.get(setting.type, (setting.type,))):
             if entry.property == setting.name and not same(entry.value, setting.value):
-                table = _table(version_key(version))
-                yield f'QEMU has {{ "{entry.device}", "{entry.property}", "{entry.value}" }} in {table}'
+                line = f'{{ "{entry.device}", "{entry.property}", "{entry.value}" }}'
+                yield f"QEMU has {line} in {hw_compat_name(version)}"
 
 
 _REASONS = {
@@ -111,8 +114,4 @@ def _line(setting: Setting, owner: str, kin: Mapping[str, tuple[str, ...]]) -> t
         return line, ""
     version, entry = known
     since = f", where QEMU has it since {entry.shipped}" if entry.shipped else ", where QEMU has it"
-    return line, f"in {_table(version_key(version))}{since}"
-
-
-def _table(release: tuple[int, ...]) -> str:
-    return "hw_compat_" + "_".join(map(str, release))
+    return line, f"in {hw_compat_name(version)}{since}"

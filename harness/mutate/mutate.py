@@ -33,10 +33,13 @@ _SCREEN, _PER_BUILD = 3, 3
 
 @dataclass(frozen=True, slots=True)
 class MutateOptions:
-    """What the command line says. `entries` are globs of ``device.property``; `limit` 0 means all."""
+    """What the command line says. `entries` are globs of ``device.property``; `limit` 0 means all.
+
+    `tables` is the directory of compat tables for builds before 9.1 (see `compat.tables.read`).
+    """
 
     store: Path
-    tables: Path
+    tables: Path | None = None
     jobs: int = 2
     entries: tuple[str, ...] = ("*",)
     limit: int = 0

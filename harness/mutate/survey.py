@@ -12,26 +12,24 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.compat.effective import Row, TypeFacts, normal, rows_of, tables_of, types_of
-from migmatrix.harness.hops.ask import ask
-from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.compat.effective import Row, TypeFacts, rows_of, tables_of, types_of
+from migmatrix.harness.compat.values import opposite, same
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.mutate.records import Fate, Mutant
 from migmatrix.harness.releases import version_key
+from migmatrix.harness.trials.qom import types_in
 from migmatrix.harness.trials.records import Setting, Step
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from migmatrix.harness.builds import PreparedBuild
-    from migmatrix.harness.hops.qmp import QmpSession
     from migmatrix.harness.trials.records import Attempt, Trial
     from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["Survey", "Suspect", "survey"]
 
-_OTHER = {"on": "off", "off": "on"}
 _BARE = ("-m", "64", "-display", "none", "-nodefaults")
 _ALWAYS = frozenset({"migration"})  # objects that are in no machine's tree but in every emulator
 
@@ -71,7 +69,7 @@ class Survey:
 async def survey(
     runner: TrialRunner,
     starts: Mapping[str, Sequence[tuple[str, Trial]]],
-    tables: Path,
+    tables: Path | None,
     at_most: int,
     wanted: Callable[[str], bool],
 ) -> Survey:
@@ -102,11 +100,14 @@ async def _present(
     """The types that each profile has, several machines looked at side by side."""
     slots = asyncio.Semaphore(runner.opened.settings.jobs)
 
-    async def types_in(trial: Trial) -> frozenset[str]:
+    async def types(trial: Trial) -> frozenset[str]:
+        where = runner.opened
         async with slots:
-            return await _types_in(runner, build, trial)
+            return await types_in(
+                where.engine, build, trial.machine, trial.arguments, where.settings.deadlines
+            )
 
-    found = await asyncio.gather(*(types_in(trial) for _, trial in profiles))
+    found = await asyncio.gather(*(types(trial) for _, trial in profiles))
     return {name: types for (name, _), types in zip(profiles, found, strict=True)}
 
 
@@ -146,34 +147,6 @@ def _newest(runner: TrialRunner, machine: str) -> PreparedBuild:
     return max(knowing, key=lambda b: (version_key(b.facts.version), -len(b.args)))
 
 
-async def _types_in(runner: TrialRunner, build: PreparedBuild, trial: Trial) -> frozenset[str]:
-    """The types of all objects of a machine; empty when it does not start."""
-
-    async def walk(qmp: QmpSession) -> frozenset[str]:
-        return frozenset([kind async for kind in _children(qmp, "/machine")])
-
-    try:
-        return await ask(
-            runner.opened.engine,
-            build,
-            trial.machine,
-            trial.arguments,
-            runner.opened.settings.deadlines,
-            walk,
-        )
-    except Problem:
-        return frozenset()
-
-
-async def _children(qmp: QmpSession, path: str) -> AsyncIterator[str]:
-    for row in await qmp.execute("qom-list", {"path": path}):
-        kind = str(row["type"])
-        if kind.startswith("child<") and "memory-region" not in kind and kind != "child<irq>":
-            yield kind[len("child<") : -1]
-            async for below in _children(qmp, f"{path}/{row['name']}"):
-                yield below
-
-
 def _judge(
     machine: str, row: Row, build: str, facts: TypeFacts, present: Mapping[str, frozenset[str]], at_most: int
 ) -> Suspect | Mutant:
@@ -195,7 +168,7 @@ def _default(row: Row, facts: TypeFacts) -> str | None:
     """What the type has by itself; of a switch whose default the binary does not tell it is the other value."""
     told = facts.defaults.get(row.name)
     if told is None and row.name in facts.defaults:
-        return _OTHER.get(normal(row.value))
+        return opposite(row.value)
     return told
 
 
@@ -216,7 +189,7 @@ def _fate_without_run(
         return Fate.NOT_HERE
     if default is None:
         return Fate.NOT_SETTABLE
-    if normal(default) == normal(row.value):
+    if same(default, row.value):
         return Fate.NO_EFFECT
     return None if having else Fate.NO_PROFILE
 

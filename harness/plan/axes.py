@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
     from migmatrix.harness.model import Mode, Profile
 
-__all__ = ["Candidate", "PathSet", "applies", "candidate_paths", "check_known", "machines_of", "paths_for"]
+__all__ = [
+    "CandidatePath",
+    "PathSet",
+    "applies",
+    "candidate_paths",
+    "check_known",
+    "machines_of",
+    "paths_for",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidatePath:
     """A path of the matrix; `sampled` when it stands in for many and is subject to drawing."""
 
     rule: PathRule
@@ -39,7 +47,7 @@ class Candidate:
 class PathSet:
     """The candidates that can be walked with one machine and mode, and why the others cannot."""
 
-    kept: list[Candidate] = field(default_factory=list)
+    kept: list[CandidatePath] = field(default_factory=list)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what, reason) -> paths
 
 
@@ -93,11 +101,11 @@ def _versions(family: str, builds: Iterable[PreparedBuild]) -> list[str]:
     return sorted(common, key=version_key)
 
 
-def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> tuple[Candidate, ...]:
+def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> tuple[CandidatePath, ...]:
     """Every path that the matrix asks for, each once; `by_hand` replaces them all."""
     if by_hand:
         every = tuple(profile.name for profile in matrix.profiles)  # explicit ones too
-        return tuple(Candidate(PathRule(path, profiles=every)) for path in dict.fromkeys(by_hand))
+        return tuple(CandidatePath(PathRule(path, profiles=every)) for path in dict.fromkeys(by_hand))
     ids = [id_ for id_ in matrix.builds if id_ not in matrix.explicit_builds]
     pairs = map(PathRule, product(ids, repeat=2)) if matrix.pairs is None else matrix.pairs
     found = dict.fromkeys(pairs, False)
@@ -106,7 +114,7 @@ def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> 
             found.setdefault(PathRule(path), matrix.chains.sample is not None)
     for rule in matrix.explicit:
         found[rule] = False
-    return tuple(Candidate(rule, sampled) for rule, sampled in found.items())
+    return tuple(CandidatePath(rule, sampled) for rule, sampled in found.items())
 
 
 def _chains(ids: list[str], rule: ChainRule) -> Iterator[tuple[str, ...]]:
@@ -115,7 +123,7 @@ def _chains(ids: list[str], rule: ChainRule) -> Iterator[tuple[str, ...]]:
 
 
 def paths_for(
-    candidates: Sequence[Candidate], machine: str, mode: Mode, builds: Mapping[str, PreparedBuild]
+    candidates: Sequence[CandidatePath], machine: str, mode: Mode, builds: Mapping[str, PreparedBuild]
 ) -> PathSet:
     """Split the candidates by whether every build on the path knows the machine and the capabilities."""
     result = PathSet()

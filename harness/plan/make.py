@@ -20,8 +20,9 @@ from migmatrix.harness.config.schema import split_path
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
-from migmatrix.harness.plan.keys import GroupKeys, build_digest
-from migmatrix.harness.plan.records import Dropped, Leg, Plan
+from migmatrix.harness.plan.keys import build_digest
+from migmatrix.harness.plan.legs import Legs
+from migmatrix.harness.plan.records import Dropped, Plan
 from migmatrix.harness.select import Selection, glob_match
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.config.matrix import Matrix
     from migmatrix.harness.model import Profile
-    from migmatrix.harness.plan.axes import Candidate, PathSet
+    from migmatrix.harness.plan.axes import CandidatePath, PathSet
+    from migmatrix.harness.plan.records import Leg
 
 __all__ = ["PROBE_GUEST", "PROBE_MODE", "make_plan", "parse_paths", "parse_shard"]
 
@@ -160,7 +162,7 @@ def _meant_for(profile: Profile, machine: str) -> bool:
     return any(glob_match(machine, glob) for glob in profile.machines)
 
 
-def _distinct(kept: Sequence[Candidate], machine: str, profile: Profile) -> dict[tuple[str, ...], bool]:
+def _distinct(kept: Sequence[CandidatePath], machine: str, profile: Profile) -> dict[tuple[str, ...], bool]:
     """The paths that are meant for a machine and profile; drawn only if no rule asks for them outright."""
     found: dict[tuple[str, ...], bool] = {}
     for candidate in kept:
@@ -210,7 +212,7 @@ class _Legs:
         self._probes: dict[tuple[str, str, str], str] = {}
 
     def plan(self, cells: tuple[Cell, ...], dropped: tuple[Dropped, ...], seed: int) -> Plan:
-        groups: dict[tuple[str, str, str, str], _Group] = {}
+        groups: dict[tuple[str, str, str, str], Legs] = {}
         cell_legs = {}
         for cell in cells:
             name = cell.machine, cell.profile, cell.mode, cell.guest
@@ -226,11 +228,11 @@ class _Legs:
             seed,
         )
 
-    def _group(self, machine: str, profile: str, mode: str, guest: str) -> _Group:
+    def _group(self, machine: str, profile: str, mode: str, guest: str) -> Legs:
         return self._new(machine, profile, self._modes[mode], self._guests[guest])
 
-    def _new(self, machine: str, profile: str, mode: Mode, guest: Guest) -> _Group:
-        return _Group(machine, profile, self._arguments[profile], mode, guest, self._builds, self._legs)
+    def _new(self, machine: str, profile: str, mode: Mode, guest: Guest) -> Legs:
+        return Legs(machine, profile, self._arguments[profile], mode, guest, self._builds, self._legs)
 
     def _probe(self, cell: Cell) -> None:
         missing = [b for b in cell.path if (cell.machine, cell.profile, b) not in self._probes]
@@ -238,44 +240,3 @@ class _Legs:
             group = self._new(cell.machine, cell.profile, PROBE_MODE, PROBE_GUEST)
             for build in missing:
                 self._probes[cell.machine, cell.profile, build] = group.path((build,))[0]
-
-
-class _Group:
-    """The legs of one machine, profile, mode and guest; paths share those of their common beginning."""
-
-    def __init__(
-        self,
-        machine: str,
-        profile: str,
-        arguments: tuple[str, ...],
-        mode: Mode,
-        guest: Guest,
-        builds: Mapping[str, bytes],
-        legs: dict[str, Leg],
-    ) -> None:
-        self._fields = machine, profile, arguments, mode, guest
-        self._live = mode.live
-        self._builds = builds
-        self._legs = legs
-        self._keys = GroupKeys(machine, arguments, mode, guest)
-        self._by_prefix: dict[tuple[str, ...], str] = {}
-
-    def path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        """The keys of the legs of a path, which are added to the plan when they are new."""
-        keys: list[str] = []
-        for index in range(self._live, len(path)):
-            incoming = keys[-1] if keys else None
-            prefix = path[: index + 1]
-            key = self._by_prefix.get(prefix)
-            if key is None:
-                key = self._by_prefix[prefix] = self._add(path, index, incoming)
-            keys.append(key)
-        return tuple(keys)
-
-    def _add(self, path: tuple[str, ...], index: int, incoming: str | None) -> str:
-        build = path[index]
-        source = path[index - 1] if self._live else None
-        key = self._keys.key(self._builds[build], incoming, self._builds[source] if source else None)
-        if key not in self._legs:
-            self._legs[key] = Leg(key, build, *self._fields, incoming=incoming, source=source, index=index)
-        return key

@@ -10,29 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.harness.compat.effective import tells_entries
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.hops.ask import ask
 from migmatrix.harness.hops.qmp import Refused
 from migmatrix.harness.hops.task import Problem
-from migmatrix.harness.releases import version_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.engines import Engine
     from migmatrix.harness.hops.qmp import QmpSession
     from migmatrix.harness.model import Stage
 
-__all__ = ["MachineView", "Object", "look_at"]
+__all__ = ["MachineView", "Object", "look_at", "types_in"]
 
 Value = bool | int | str
 
 _ROOT = "/machine"
-# Containers of what a command line and a board made; others below /machine hold memory regions and interrupts.
-_PLACES = ("peripheral", "peripheral-anon", "unattached")
-_DEPTH = 8
-_TELLS_COMPAT = (9, 1)  # the first version whose query-machines knows compat-props
+_DEPTH = 10
 _ROOTS = ("device", "object", "")  # types above which no device's property is declared
 _BOTHER = frozenset(
     {"type", "realized", "hotplugged", "hotpluggable", "parent_bus", "id", "addr", "legacy-addr"}
@@ -99,20 +96,55 @@ async def look_at(
     deadlines: Mapping[Stage, float],
 ) -> MachineView:
     """The view of this build's machine; what an emulator does wrong is told in `problem`."""
-    tells = version_key(build.facts.version)[:2] >= _TELLS_COMPAT
 
-    async def walk(qmp: QmpSession) -> MachineView:
-        return await _Walk(qmp, machine if tells else "").view()
+    async def view(qmp: QmpSession) -> MachineView:
+        return await _Reader(qmp, machine if tells_entries(build.facts.version) else "").view()
 
     try:
-        return await ask(engine, build, machine, arguments, deadlines, walk)
+        return await ask(engine, build, machine, arguments, deadlines, view)
     except Problem as problem:
         return MachineView(problem=f"{problem.problem} {problem.detail}".strip())
 
 
+async def types_in(
+    engine: Engine,
+    build: PreparedBuild,
+    machine: str,
+    arguments: tuple[str, ...],
+    deadlines: Mapping[Stage, float],
+) -> frozenset[str]:
+    """The types of all objects of this build's machine; empty when it does not start."""
+
+    async def types(qmp: QmpSession) -> frozenset[str]:
+        return frozenset([type_ async for _, type_, _ in _objects(qmp) if type_])
+
+    try:
+        return await ask(engine, build, machine, arguments, deadlines, types)
+    except Problem:
+        return frozenset()
+
+
+async def _objects(
+    qmp: QmpSession, path: str = _ROOT, type_: str = "", depth: int = 0
+) -> AsyncIterator[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    """The object at `path` and all below it, parents first: path, type, and what `qom-list` answers there.
+
+    Memory regions and interrupts are left out: they are many, and have no settable property.
+    """
+    if depth > _DEPTH:
+        raise InfrastructureError(f"objects are nested deeper than {_DEPTH} at {path!r}")
+    rows = await qmp.execute("qom-list", {"path": path})
+    yield path, type_, rows
+    for row in rows:
+        child = _child(row)
+        if child and "memory-region" not in child and child != "irq":
+            async for found in _objects(qmp, f"{path}/{row['name']}", child, depth + 1):
+                yield found
+
+
 @dataclass
-class _Walk:
-    """Walks the tree of one emulator; `machine` is asked for its compat entries, if it is named."""
+class _Reader:
+    """Reads the objects of one emulator; `machine` is asked for its compat entries, if it is named."""
 
     qmp: QmpSession
     machine: str = ""
@@ -122,12 +154,9 @@ class _Walk:
     seen: dict[str, int] = field(default_factory=dict)
 
     async def view(self) -> MachineView:
-        for child, type_ in await self._children(_ROOT):
-            if child.rpartition("/")[2] in _PLACES:
-                for below, kind in await self._children(child):
-                    await self._object(below, kind, 0)
-            elif type_:
-                await self._object(child, type_, 0)
+        async for path, type_, rows in _objects(self.qmp):
+            if settable := await self._settable(type_):
+                self._add(path, type_, await self._values(path, rows, settable), settable)
         parents = await self._parents()
         view = MachineView(tuple(self.objects), parents=parents, compat=await self._compat())
         bases = {base for type_ in self.seen for base in view.kin(type_)[1:]}
@@ -152,23 +181,14 @@ class _Walk:
         found = next((row.get("compat-props", ()) for row in rows if row["name"] == self.machine), ())
         return tuple((row["qom-type"], row["property"], row["value"]) for row in found)
 
-    async def _object(self, path: str, type_: str, depth: int) -> None:
-        if depth >= _DEPTH:
-            raise InfrastructureError(f"objects are nested deeper than {_DEPTH} at {path!r}")
-        settable = await self._settable(type_)
-        rows = await self.qmp.execute("qom-list", {"path": path})
-        if settable:
-            self._add(path, type_, await self._values(path, rows, settable), settable)
-        for row in rows:
-            if (kind := _child(row)) and "memory-region" not in kind and kind != "irq":
-                await self._object(f"{path}/{row['name']}", kind, depth + 1)
-
     def _add(self, path: str, type_: str, values: dict[str, Value], settable: frozenset[str]) -> None:
         ordinal = self.seen.get(type_, 0)
         self.seen[type_] = ordinal + 1
         self.objects.append(Object(path, type_, values, settable, ordinal, self.defaults[type_]))
 
-    async def _values(self, path: str, rows: Any, settable: frozenset[str]) -> dict[str, Value]:
+    async def _values(
+        self, path: str, rows: Sequence[Mapping[str, Any]], settable: frozenset[str]
+    ) -> dict[str, Value]:
         found: dict[str, Value] = {}
         for row in rows:
             name = row["name"]
@@ -182,7 +202,9 @@ class _Walk:
         return found
 
     async def _settable(self, type_: str) -> frozenset[str]:
-        """What can be set of a device type; empty for what is no device."""
+        """What can be set of a device type; empty for what is no device, and for the root, whose type is not told."""
+        if not type_:
+            return frozenset()
         if type_ not in self.settable:
             try:
                 rows = await self.qmp.execute("device-list-properties", {"typename": type_})
@@ -192,10 +214,6 @@ class _Walk:
             self.settable[type_] = frozenset(names) - _BOTHER
             self.defaults[type_] = {r["name"]: r["default-value"] for r in rows if "default-value" in r}
         return self.settable[type_]
-
-    async def _children(self, path: str) -> list[tuple[str, str]]:
-        rows = await self.qmp.execute("qom-list", {"path": path})
-        return [(f"{path}/{row['name']}", kind) for row in rows if (kind := _child(row))]
 
 
 def _child(row: Any) -> str:

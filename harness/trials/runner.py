@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.known import plain_result
 from migmatrix.harness.model import Cell, Verdict
-from migmatrix.harness.plan import Leg, Plan
-from migmatrix.harness.plan.keys import GroupKeys, build_digest
+from migmatrix.harness.plan import Plan
+from migmatrix.harness.plan.keys import build_digest
+from migmatrix.harness.plan.legs import Legs
 from migmatrix.harness.run.opening import opened
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.trials.qom import look_at
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.model import LegEvidence
+    from migmatrix.harness.plan import Leg
     from migmatrix.harness.run.definition import Origin
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.qom import MachineView
@@ -165,36 +167,12 @@ class _Planned:
         for trial in trials:
             path = [_variant(builds[step.build], step.arguments) for step in trial.path]
             variants.update((build.id, build) for build in path)
-            keys = _legs(trial, path, legs)
             ids = tuple(build.id for build in path)
             profile = f"arguments-{_short(trial.arguments)}"
-            cells[Cell(trial.machine, profile, ids, trial.mode.name, trial.guest.name)] = keys
+            made = Legs(
+                trial.machine, "", trial.arguments, trial.mode, trial.guest,
+                {build.id: build_digest(build) for build in path}, legs,
+            )  # fmt: skip
+            cells[Cell(trial.machine, profile, ids, trial.mode.name, trial.guest.name)] = made.path(ids)
         plan = _TrialPlan(tuple(cells), MappingProxyType(legs), MappingProxyType(cells), MappingProxyType({}))
         return cls(plan, variants)
-
-
-def _legs(trial: Trial, path: Sequence[PreparedBuild], legs: dict[str, Leg]) -> tuple[str, ...]:
-    """The keys of a trial's legs, which are added to `legs`; as the plan of a matrix makes them."""
-    group = GroupKeys(trial.machine, trial.arguments, trial.mode, trial.guest)
-    keys: list[str] = []
-    for index in range(trial.mode.live, len(path)):
-        incoming = keys[-1] if keys else None
-        source = path[index - 1] if trial.mode.live else None
-        key = group.key(build_digest(path[index]), incoming, build_digest(source) if source else None)
-        legs.setdefault(
-            key,
-            Leg(
-                key,
-                path[index].id,
-                trial.machine,
-                "",
-                trial.arguments,
-                trial.mode,
-                trial.guest,
-                incoming,
-                source.id if source else None,
-                index,
-            ),
-        )
-        keys.append(key)
-    return tuple(keys)

@@ -10,7 +10,7 @@ from emulated import write_matrix
 from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
-from migmatrix.harness.compat.effective import TypeFacts, normal
+from migmatrix.harness.compat.effective import TypeFacts
 from migmatrix.harness.compat.lint import lint_binary, lint_history, lint_tables
 from migmatrix.harness.compat.tables import Entry, Table, read
 
@@ -74,12 +74,6 @@ def test_a_property_that_a_newer_release_lacks_came_later_than_its_table() -> No
     (finding,) = lint_history(found, older)
     assert (finding.rule, finding.table, finding.entry) == ("wrong-table", "8.0", "nic.uso=off")
     assert "belongs in hw_compat_8_1 or later" in finding.message
-
-
-def test_values_that_a_property_reads_alike_are_equal() -> None:
-    assert normal("true") == normal("on")
-    assert normal("0x10") == normal("16")
-    assert normal("off") != normal("0")
 
 
 def test_qemus_own_tables_have_the_late_entries_that_are_known() -> None:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from migmatrix.harness.builds import BuildFacts, PreparedBuild
+from migmatrix.harness.compat.effective import tables_of
+from migmatrix.harness.compat.extract import check, write
 from migmatrix.harness.compat.tables import CompatProps, differences, file_name, merge, read, render, split
+from migmatrix.harness.errors import UserError
 
 SEEN: CompatProps = {
     "none": [],
@@ -59,3 +63,32 @@ def test_every_committed_value_is_text_and_stands_once() -> None:
         assert all(isinstance(v, str) for e in table.entries for v in e.fact())
         keys = [(e.device, e.property, e.boards) for e in table.entries if not e.until]
         assert len(keys) == len(set(keys)), table.version
+
+
+def test_the_tables_of_the_program_are_read_wherever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no ``compat`` below the current directory; no answer may rest on that."""
+    monkeypatch.chdir(tmp_path)
+    assert "7.2" in read()
+    old = PreparedBuild("old", "test", "", BuildFacts("d", "7.2.22", "", (), (), ()), "/nowhere")
+    assert tables_of(old) == read()
+
+
+def test_a_directory_without_tables_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no compat tables"):
+        read(tmp_path)
+    with pytest.raises(UserError, match="no directory of compat tables"):
+        read(tmp_path / "missing")
+    file = _written(tmp_path) / "base.yaml"
+    with pytest.raises(UserError, match="no directory of compat tables"):
+        read(file)
+
+
+def test_tables_are_written_into_a_new_directory(tmp_path: Path) -> None:
+    new = PreparedBuild("new", "test", "", BuildFacts("d", "10.0.3", "", (), (), ()), "/nowhere")
+    written = write(SEEN, new, tmp_path / "new" / "compat")
+    assert [path.name for path in written] == ["base.yaml", "hw_compat_9_2.yaml"]
+    assert check(SEEN, new, tmp_path / "new" / "compat") == []
+    with pytest.raises(UserError, match="no directory"):
+        check(SEEN, new, tmp_path / "other")
