@@ -1,7 +1,7 @@
-"""From a stored run to what `advise` needs: what it knows, benches to run on, a guide per guest.
+"""From a stored run to what `advise` needs: the run's verdicts, two trial runners, a route search per kind of guest.
 
-Two benches: the one that looks may use the leg store, so that asking twice costs little; the one that proves has
-nothing stored and runs all of a route.
+The runner that looks may use the leg store, so that asking twice costs little. The runner that proves starts with an
+empty store and runs all of a route.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.advise.known import Known
-from migmatrix.harness.advise.search import Guide
+from migmatrix.harness.advise.search import RouteSearch
+from migmatrix.harness.advise.verdicts import Verdicts
 from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.explain.explain_run import load_all
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from migmatrix.harness.store import RunStore
     from migmatrix.harness.trials.runner import TrialRunner
 
-__all__ = ["Desk", "open_desk"]
+__all__ = ["Advisor", "open_advisor"]
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A run's knowledge and definition, and the two benches."""
+class Advisor:
+    """A run's verdicts and definition, and the two runners: `look` with the leg store, `prove` without."""
 
-    known: Known
+    verdicts: Verdicts
     origin: Origin
     look: TrialRunner
     prove: TrialRunner
 
-    def guide(self, machine: str, profile: str, mode: str = "", guest: str = "") -> Guide:
-        """A guide for one kind of guest; UserError for names that the run does not have."""
+    def routes(self, machine: str, profile: str, mode: str = "", guest: str = "") -> RouteSearch:
+        """The route search for one kind of guest; UserError for names that the run does not have."""
         cell = Cell(
             machine,
             chosen("profile", profile, self.origin.profiles),
@@ -48,7 +48,7 @@ class Desk:
             chosen("mode", mode or next(iter(self.origin.modes)), self.origin.modes),
             chosen("guest", guest or next(iter(self.origin.guests)), self.origin.guests),
         )
-        return Guide(self.known, self.look, cell, trial_of(self.origin, cell))
+        return RouteSearch(self.verdicts, self.look, cell, trial_of(self.origin, cell))
 
     def build(self, name: str) -> str:
         """A build id of the run; UserError for another."""
@@ -63,13 +63,13 @@ def chosen(what: str, name: str, known: Iterable[str]) -> str:
 
 
 @asynccontextmanager
-async def open_desk(
+async def open_advisor(
     run: RunStore, file: Path | None, store: Path, jobs: int, log: Callable[[str], None]
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[Advisor]:
     """Everything that advice from a run needs, closed again afterwards."""
     origin = Origin.of_run(run, file, store / "builds", log)
-    known = Known(origin.builds, tuple(run.results()), tuple(load_all(run.directory)))
+    verdicts = Verdicts(origin.builds, tuple(run.results()), tuple(load_all(run.directory)))
     async with AsyncExitStack() as stack:
         look = await stack.enter_async_context(open_trials(origin, store, jobs, log))
         prove = await stack.enter_async_context(open_trials(origin, None, jobs, log))
-        yield Desk(known, origin, look, prove)
+        yield Advisor(verdicts, origin, look, prove)

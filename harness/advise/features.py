@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureAdvice", "SideAdvice", "advise_features", "common_cpu", "common_devices"]
 
-# Properties of a processor that are its identity or place, or the emulator's own doing, and no features.
+# Properties of a processor that are its identity or location, or the emulator's own doing, and no features.
 _NO_FEATURE = (
     "x-",
     "hv-",
@@ -125,11 +125,11 @@ class _Side:
             )
         return cls(replace(build, args=_without_cpu(build.args)), own)
 
-    def started_with(self, more: Sequence[str], settings: Iterable[Setting], mark: str) -> PreparedBuild:
+    def started_with(self, more: Sequence[str], settings: Iterable[Setting], suffix: str) -> PreparedBuild:
         """The build under a name of its own with flags off and settings set."""
         words = [word for setting in settings for word in ("-global", setting.text)]
         args = (*self.build.args, "-cpu", _line(self.cpu, more), *words)
-        return replace(self.build, id=f"{self.build.id}{mark}", args=args)
+        return replace(self.build, id=f"{self.build.id}{suffix}", args=args)
 
 
 def _cpu_of(words: Sequence[str]) -> str:

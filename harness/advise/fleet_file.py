@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from migmatrix.harness.advise.known import Known
+    from migmatrix.harness.advise.verdicts import Verdicts
 
 __all__ = ["Fleet", "load_fleet"]
 
@@ -49,7 +49,7 @@ class Fleet:
     kinds: tuple[tuple[str, str], ...]
 
 
-def load_fleet(path: Path, known: Known) -> Fleet:
+def load_fleet(path: Path, known: Verdicts) -> Fleet:
     """Read a fleet file for a run; ConfigError with its position for what the run does not have."""
     document = read_document(path)
     spec = validate(_FILE, document)

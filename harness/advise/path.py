@@ -1,31 +1,32 @@
-"""`migmatrix advise path`: the shortest way for one guest, with its marks, proved by running exactly that chain now.
+"""`migmatrix advise path`: the shortest way for one guest, with its overrides, proved by running exactly that chain now.
 
-A mark belongs to the guest, not to the leg: every step after the one that needed it keeps it until the guest is
-powered off. That a step really needs it is shown by running the same route without it at that step.
+An override belongs to the guest, not to the leg: every step after the one that needed it keeps it until the guest is
+powered off. To show that a step needs it, the same route is run without it at that step.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.harness.advise.published import published
 from migmatrix.harness.model import Verdict
-from migmatrix.harness.trials.records import Step, plain, texts
+from migmatrix.harness.trials.records import Step, texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from migmatrix.harness.advise.search import Blocker, Guide, Route
+    from migmatrix.harness.advise.search import Blocker, Route, RouteSearch
     from migmatrix.harness.trials.records import Setting
     from migmatrix.harness.trials.runner import TrialRunner
 
-__all__ = ["UNTIL", "Mark", "PathAdvice", "advise_path", "proved"]
+__all__ = ["UNTIL", "Override", "PathAdvice", "advise_path", "proved"]
 
 UNTIL = "until the guest is powered off and started anew; a reset inside the guest is not enough"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Override:
     """A setting that one step of a route needs; `without` is what came of the route without it there."""
 
     build: str
@@ -45,10 +46,10 @@ class PathAdvice:
 
     machine: str
     profile: str
-    born_on: str
+    started_on: str
     goal: str
     route: tuple[Step, ...]
-    marks: tuple[Mark, ...]
+    overrides: tuple[Override, ...]
     proof: str
     stored: bool
     proved_now: bool
@@ -62,11 +63,11 @@ class PathAdvice:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"found": self.found, "until": UNTIL if self.marks else "", **plain(asdict(self))}
+        return {"found": self.found, "until": UNTIL if self.overrides else "", **published(self)}
 
     def render(self) -> Iterator[str]:
         """For people."""
-        yield f"{self.machine}/{self.profile}: a guest started on {self.born_on}, to {self.goal}"
+        yield f"{self.machine}/{self.profile}: a guest started on {self.started_on}, to {self.goal}"
         if not self.route:
             yield "  no path; what blocks:"
             yield from (f"    {line}" for line in _blocked(self.blockers))
@@ -76,10 +77,10 @@ class PathAdvice:
             if step.settings:
                 yield f"  start {step.build} with {texts(step.settings)}"
         yield f"  proof: {self._proof()}"
-        for mark in self.marks:
-            yield f"  without the mark at {mark.build}: {mark.without} {mark.signature}".rstrip()
-        if self.marks:
-            yield f"  the marks stay {UNTIL}"
+        for override in self.overrides:
+            yield f"  without the override on {override.build}: {override.without} {override.signature}".rstrip()
+        if self.overrides:
+            yield f"  the overrides stay {UNTIL}"
 
     def _proof(self) -> str:
         """Where the verdict of the whole chain comes from."""
@@ -90,20 +91,20 @@ class PathAdvice:
 
 def _blocked(blockers: Sequence[Blocker]) -> Iterator[str]:
     """One line per reason, with the shortest route that shows it."""
-    reasons: dict[str, list[Blocker]] = {}
+    reasons: dict[tuple[str, str], list[Blocker]] = {}
     for blocker in blockers:
-        what = (blocker.signature or blocker.message).removeprefix(f"{blocker.verdict} ")
-        reasons.setdefault(f"{blocker.verdict} {what}", []).append(blocker)
-    for reason, some in reasons.items():
-        shortest = min((b.route for b in some), key=lambda route: route.count(">"))
+        reasons.setdefault((blocker.verdict, blocker.signature or blocker.message), []).append(blocker)
+    for (verdict, what), some in reasons.items():
+        shortest = min(some, key=lambda blocker: blocker.migrations)
         more = f" ({len(some) - 1} more routes alike)" if len(some) > 1 else ""
-        yield f"{shortest}: {reason}{more}"
+        # A crash's or a hang's signature begins with a word that the verdict says already.
+        yield f"{shortest.route}: {verdict} {what.removeprefix(f'{verdict} ')}{more}"
 
 
 async def advise_path(
-    guide: Guide,
+    search: RouteSearch,
     prove: TrialRunner | None,
-    born_on: str,
+    started_on: str,
     goal: str,
     *,
     via: Sequence[str] = (),
@@ -113,38 +114,38 @@ async def advise_path(
 
     Without one the verdict is that of the run, or of the same chain run while looking.
     """
-    start = Step(born_on)
+    start = Step(started_on)
     if via:
-        route = await guide.through(start, (*via, goal))
+        route = await search.through(start, (*via, goal))
     else:
-        route = await guide.shortest(start, goal, longest)
+        route = await search.shortest(start, goal, longest)
     advice = PathAdvice(
-        machine=guide.cell.machine,
-        profile=guide.cell.profile,
-        born_on=born_on,
+        machine=search.cell.machine,
+        profile=search.cell.profile,
+        started_on=started_on,
         goal=goal,
         route=route.steps if route else (),
-        marks=tuple([m async for m in _marks(guide, route)]) if route else (),
+        overrides=tuple([m async for m in _overrides(search, route)]) if route else (),
         proof=Verdict.PASS.value if route else "",
         stored=route is not None and route.stored,
         proved_now=False,
-        blockers=() if route else tuple(guide.blockers),
-        ran=guide.ran,
+        blockers=() if route else tuple(search.blockers),
+        ran=search.ran,
     )
-    return await proved(advice, guide, prove) if prove is not None else advice
+    return await proved(advice, search, prove) if prove is not None else advice
 
 
-async def proved(advice: PathAdvice, guide: Guide, prove: TrialRunner) -> PathAdvice:
+async def proved(advice: PathAdvice, search: RouteSearch, prove: TrialRunner) -> PathAdvice:
     """The advice with its route run anew as exactly that chain."""
     if not advice.route:
         return advice
-    attempt = await prove.one("proof", guide.trial(advice.route))
+    attempt = await prove.one("proof", search.trial(advice.route))
     return replace(advice, proof=attempt.result.verdict.value, proved_now=True)
 
 
-async def _marks(guide: Guide, route: Route) -> AsyncIterator[Mark]:
-    """Each marked step, with what comes of the route up to there without its mark."""
+async def _overrides(search: RouteSearch, route: Route) -> AsyncIterator[Override]:
+    """Each step with an override, with what comes of the route up to there without its override."""
     for at, step in enumerate(route.steps):
         if at and step.settings:
-            result, _ = await guide.verdict((*route.steps[:at], Step(step.build)))
-            yield Mark(step.build, step.settings, result.verdict.value, result.signature or "")
+            result, _ = await search.verdict((*route.steps[:at], Step(step.build)))
+            yield Override(step.build, step.settings, result.verdict.value, result.signature or "")

@@ -130,7 +130,7 @@ def _along_names(
         )
         task = cell.task(line.points, rules)
         job = _Job(
-            task, line.points, cell.text, line.side, rules, _place(options, task), options.command, log
+            task, line.points, cell.text, line.side, rules, _directory(options, task), options.command, log
         )
         found.append(_versioned(job.answer(cell.prober), get))
     return found
@@ -181,10 +181,10 @@ def _by_cell(
     rules = options.rules
     trial = _trial(options, matrix, route.path)
     task = {**_task(trial, prepared, [c.sha for c in line], rules), "build": [commits.build, commits.binary]}
-    place = _place(options, task)
-    builder = _commit_builds(options, commits, line, place, log)
+    directory = _directory(options, task)
+    builder = _commit_builds(options, commits, line, directory, log)
     cell = _Cell(options, matrix, trial, prepared, builder, log)
-    return _Job(task, _titles(line), cell.text, route.side, rules, place, options.command, log).answer(
+    return _Job(task, _titles(line), cell.text, route.side, rules, directory, options.command, log).answer(
         cell.prober
     )
 
@@ -198,14 +198,16 @@ def _by_command(
         "points": [commit.sha for commit in line],
         "rules": asdict(options.rules),
     }
-    place = _place(options, task)
-    builder = _commit_builds(options, commits, line, place, log)
+    directory = _directory(options, task)
+    builder = _commit_builds(options, commits, line, directory, log)
 
     @asynccontextmanager
     async def prober() -> AsyncIterator[Prober]:
-        yield CommandProber(builder, commits.test, place / "command.log")
+        yield CommandProber(builder, commits.test, directory / "command.log")
 
-    job = _Job(task, _titles(line), commits.test, "exit status", options.rules, place, options.command, log)
+    job = _Job(
+        task, _titles(line), commits.test, "exit status", options.rules, directory, options.command, log
+    )
     return job.answer(prober)
 
 
@@ -213,7 +215,7 @@ def _commit_builds(
     options: CellOptions,
     commits: CommitOptions,
     line: Sequence[Commit],
-    place: Path,
+    directory: Path,
     log: Callable[[str], None],
 ) -> CommitBuilds:
     return CommitBuilds(
@@ -222,7 +224,7 @@ def _commit_builds(
         command=commits.build,
         binary=commits.binary,
         cache=(options.store / "builds").absolute(),
-        checkouts=(place / "checkouts").absolute(),
+        checkouts=(directory / "checkouts").absolute(),
         log=log,
     )
 
@@ -261,19 +263,19 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Job:
-    """One search: `task` is all that its outcome depends on, `place` the directory of its journal."""
+    """One search: `task` is all that its outcome depends on, `directory` the directory of its journal."""
 
     task: dict[str, Any]
     names: Sequence[str]
     cell: str
     side: str
     rules: Rules
-    place: Path
+    directory: Path
     command: str
     log: Callable[[str], None]
 
     def answer(self, prober: Callable[[], AbstractAsyncContextManager[Prober]]) -> Answer:
-        with Journal.open(self.place / "journal.jsonl", self.task) as journal:
+        with Journal.open(self.directory / "journal.jsonl", self.task) as journal:
             return asyncio.run(self._walk(journal, prober))
 
     async def _walk(
@@ -291,7 +293,7 @@ class _Job:
         self.log(f"{run.why}: {self.names[run.point]}: {shown}")
 
 
-def _place(options: CellOptions, task: Mapping[str, Any]) -> Path:
+def _directory(options: CellOptions, task: Mapping[str, Any]) -> Path:
     """The directory of a search: of several below one `out`, each has its own."""
     digest = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:12]
     return (options.out or Path("runs")) / f"bisect-{digest}"

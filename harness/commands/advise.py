@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migmatrix.harness.advise.advisor import open_desk
+from migmatrix.harness.advise.advisor import open_advisor
 from migmatrix.harness.advise.features import advise_features
 from migmatrix.harness.advise.fleet import advise_fleet
 from migmatrix.harness.advise.fleet_file import load_fleet
@@ -83,18 +83,20 @@ def path(
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The shortest path whose every leg passed as that chain, with its marks: 0 there is one, 1 there is none."""
+    """The shortest path whose every leg passed as that chain, with its overrides: 0 there is one, 1 there is none."""
 
     async def advised() -> list[PathAdvice]:
         with RunStore.open(run) as opened:
-            async with open_desk(opened, file, store_of(store), jobs, logger(verbose=verbose)) as desk:
-                goals = [desk.build(goal)] if goal else [b for b in desk.known.stations if b != start]
-                names = [desk.build(name) for name in via or ()]
+            async with open_advisor(opened, file, store_of(store), jobs, logger(verbose=verbose)) as advisor:
+                goals = (
+                    [advisor.build(goal)] if goal else [b for b in advisor.verdicts.base_builds if b != start]
+                )
+                names = [advisor.build(name) for name in via or ()]
                 return [
                     await advise_path(
-                        desk.guide(machine, profile, mode, guest),
-                        desk.prove,
-                        desk.build(start),
+                        advisor.routes(machine, profile, mode, guest),
+                        advisor.prove,
+                        advisor.build(start),
                         to,
                         via=names,
                         longest=longest,
@@ -120,8 +122,8 @@ def fleet(
 
     async def advised() -> FleetAdvice:
         with RunStore.open(run) as opened:
-            async with open_desk(opened, file, store_of(store), jobs, logger(verbose=verbose)) as desk:
-                return await advise_fleet(desk, load_fleet(builds, desk.known), longest)
+            async with open_advisor(opened, file, store_of(store), jobs, logger(verbose=verbose)) as advisor:
+                return await advise_fleet(advisor, load_fleet(builds, advisor.verdicts), longest)
 
     advice = asyncio.run(advised())
     say(json.dumps(advice.to_json(), indent=1) if as_json else "\n".join(advice.render()))

@@ -14,7 +14,7 @@ import typer
 from migmatrix.harness.errors import ExitCode
 from migmatrix.harness.mutate.mutate import MutateOptions
 from migmatrix.harness.mutate.mutate import mutate as run_mutants
-from migmatrix.harness.mutate.records import Fate
+from migmatrix.harness.mutate.records import Status
 from migmatrix.harness.run.pipeline import RunOptions, prepare_plan
 from migmatrix.harness.store import default_store
 
@@ -53,8 +53,8 @@ def mutate(
 
 
 def _tell(mutant: Mutant) -> None:
-    where = f"{mutant.profile} {mutant.route}" if mutant.fate is Fate.CAUGHT else mutant.fate.value
-    _log(f"{mutant.machine} {mutant.entry}: {where}")
+    where = f"{mutant.profile} {mutant.route}" if mutant.status is Status.CAUGHT else mutant.status.value
+    _log(f"{mutant.machine} {mutant.row.text}: {where}")
 
 
 def _log(line: str) -> None:

@@ -92,8 +92,8 @@ def involved(found: tuple[Differing, ...], device: str) -> Iterator[Differing]:
 
     A failure without a device is about none; the base type of all PCI devices counts for one with a PCI address.
     """
-    place, _, name = device.casefold().rpartition("/")
-    bases = ("pci-device",) if _PCI.search(place) else ()
+    bus, _, name = device.casefold().rpartition("/")
+    bases = ("pci-device",) if _PCI.search(bus) else ()
     for difference in found:
         type_ = difference.device.casefold()
         if difference.expected:

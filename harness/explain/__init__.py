@@ -1,8 +1,8 @@
-"""Why a cell fails and what to do about it, every answer proved by running it; start from `explain_run`.
+"""Why a cell fails and what to do about it, every answer proved by running it. Start from `explain_run`.
 
-`explain.explain_cell` is the whole of it on one screen: reproduce, `reduce`, `where`, `contrast`, `candidates`,
-`search`, `cure`, `row`, `fix`. `kinds` says which cells are one problem. `runner.TrialRunner` runs what is not in any matrix; `ddmin` and `options` are pure and of use
-elsewhere.
+`explain_cell` is the whole of it on one screen: reproduce, `reduce`, `where`, `contrast`, `candidates`, `search`,
+`cure`, `row`, `fix`. `kinds` says which cells are one problem; `saves` runs and loads the two streams that `where`
+compares. `ddmin` and `options` are pure and know nothing of migration.
 """
 
 from migmatrix.harness.explain.explain import explain_cell
@@ -16,29 +16,18 @@ from migmatrix.harness.explain.kinds import Problem, problems
 from migmatrix.harness.explain.records import Explanation, Remedy
 from migmatrix.harness.explain.render import render
 from migmatrix.harness.explain.row import Budget, Case
-from migmatrix.harness.run.definition import Origin, definition
-from migmatrix.harness.trials.records import Attempt, Setting, Side, Step, Trial
-from migmatrix.harness.trials.runner import TrialRunner
 
-__all__ = [
-    "Attempt",
-    "Budget",
-    "Case",
-    "ExplainOptions",
-    "Explanation",
-    "Origin",
-    "Problem",
-    "Remedy",
-    "Setting",
-    "Side",
-    "Step",
-    "Trial",
-    "TrialRunner",
-    "definition",
-    "explain_cell",
+__all__ = [  # noqa: RUF022 - the most important first
     "explain_run",
-    "load_explanations",
-    "problems",
+    "ExplainOptions",
+    "explain_cell",
+    "Explanation",
+    "Remedy",
     "render",
+    "load_explanations",
     "representatives",
+    "problems",
+    "Problem",
+    "Case",
+    "Budget",
 ]

@@ -4,14 +4,14 @@ A candidate is a setting for one side. Four things make one: a value that differ
 that only one side has (a compatibility switch added later, say), a number that the failure shows, and a line of a
 compat table for the device or a base type of it.
 
-1. Only the devices involved count: those that the reproducer's arguments made, and those of the cause's name.
-2. Of two sides with different values, each may take the other's.
+1. Only the devices involved count: those that the reproducer's arguments made, and those that the cause names.
+2. If the two sides have different values, each may take the other's.
 3. A switch that only one side has is turned over.
-4. A property whose value is the number that its side has at the failing place takes the other side's number; where
-   no place is known, any number of the message takes each other. Numbers below 2 are in everything and say nothing.
-5. A table line that applies to the machine, but not in this build, is set. One that does is taken back to the type's
-   own default, if the failure's words point to it; that is the last thing to be tried, never together with others.
-6. Names are compared word by word with the words of the cause and of the place in the stream; each hit counts.
+4. If a property has the number that its side has at the blamed value, it takes the other side's number. Without a
+   blamed value, any two numbers of the message are exchanged. Numbers below 2 are everywhere and say nothing.
+5. A table line for the machine that this build does not apply is set. One that it applies is taken back to the type's
+   own default, if the failure's words point to it; that is tried last, and never together with others.
+6. Names are compared word by word with the words of the cause and of the blamed values; each hit counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.compat.known import table_entries
+from migmatrix.harness.compat.lookup import table_entries
 from migmatrix.harness.compat.values import opposite, same, text_of
 from migmatrix.harness.explain.where import numbers
 from migmatrix.harness.releases import hw_compat_name
@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _Clue:
-    """What the failure shows: words of the cause and of the places that it points to, numbers to exchange.
+    """What the failure shows: words of the cause and of the blamed values, numbers to exchange.
 
     `numbers` are pairs of a number that the source shows and one that the destination shows.
     """
@@ -138,7 +138,7 @@ def _listed(side: Side, here: MachineView, clue: _Clue, machine: str) -> Iterato
     for object_ in here.objects:
         if not _involved(object_, clue):
             continue
-        for origin, device, name, value in _lines(here, machine, here.kin(object_.type)):
+        for origin, device, name, value in _lines(here, machine, here.base_types(object_.type)):
             if name not in object_.settable or name not in object_.values or name in _LEFT_OUT:
                 continue
             now = text_of(object_.values[name])

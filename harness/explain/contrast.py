@@ -1,7 +1,7 @@
-"""The nearest neighbours of a failing cell: what passes tells as much as what fails.
+"""The nearest neighbours of a failing cell: a neighbour that passes tells as much as one that fails.
 
-Other machines, the way back, adjacent builds on either side, each build with itself, and a chain without one of its
-builds. Verdicts come from the stored run where it has the cell; otherwise the trial is run.
+They are other machines, the way back, adjacent builds on either side, each build with itself, and a chain without one
+of its builds. The stored run gives the verdict if it has the cell; otherwise the trial is run.
 """
 
 from __future__ import annotations

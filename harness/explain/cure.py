@@ -1,7 +1,7 @@
-"""What an adjacent build that passes has and the failing one has not: the property that mended it.
+"""What an adjacent build that passes has and the failing build lacks: the property that repaired it.
 
-A build with a defect often has no property for it: the property came with the repair. So it is looked for in the
-neighbour that passes, and proved by taking it away there: the neighbour must then fail with the same signature.
+A build with a defect often has no property for it: the property came with the repair. So the neighbour that passes is
+searched for it. The proof is to take it away there: the neighbour must then fail with the same signature.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BASES = ("switch", "difference")
 
 @dataclass(frozen=True, slots=True)
 class _Better:
-    """An adjacent build that passes, and the failing trial with it in the place of `instead_of`."""
+    """An adjacent build that passes, and the failing trial with it instead of `instead_of`."""
 
     side: Side
     build: str
@@ -74,7 +74,7 @@ async def _cure(
     at_end = better.side is Side.DESTINATION
     step = better.trial.path[-1 if at_end else 0]
     here = await runner.view(step, better.trial.machine, better.trial.arguments)
-    for candidate in _suspects(here, views[at_end], failing, where)[:_TRIED]:
+    for candidate in _properties(here, views[at_end], failing, where)[:_TRIED]:
         attempt = await runner.one(
             "cure taken away", with_settings(better.trial, better.side, [candidate.setting])
         )
@@ -91,7 +91,7 @@ async def _cure(
     return None
 
 
-def _suspects(
+def _properties(
     here: MachineView, failing: MachineView, attempt: Attempt, where: Sequence[Difference]
 ) -> list[Candidate]:
     """Properties that the build which passes has and the failing one has not, or has otherwise."""

@@ -1,7 +1,7 @@
 """Explains one failing cell of a stored run: reproduce, reduce, where, contrast, property, cure, verify, fix.
 
-`explain_cell` is the whole of it on one screen; each stage takes what the ones before it found. Everything that is
-said was seen in a run of this explanation or stands in the stored run; nothing is inferred from versions alone.
+`explain_cell` is the whole of it on one screen; each stage takes what the ones before it found. Every statement was
+seen in a run of this explanation or is in the stored run; nothing is inferred from versions alone.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
         return _not_reproduced(runner, case, first)
     reduced = await reduce(runner, first)
     reduced = reduced.with_note(await carried(runner, first))
-    if twin := case.twin(reduced.trial):
-        return await _like(runner, stored, case, reduced, twin)
+    if known := case.same_reproducer(reduced.trial):
+        return await _like(runner, stored, case, reduced, known)
     attempt = reduced.attempt
     cause = attempt.result.cause
     assert cause is not None  # noqa: S101 - it failed
@@ -72,7 +72,7 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
         remedies=checked,
         cures=cures,
         rescues=await _rescues(runner, stored, reduced.trial, checked, cures),
-        kin=_kin(views, checked, cures),
+        base_types=_base_types(views, checked, cures),
         tried=_tried(runner),
         stage=str(attempt.result.stage or ""),
         unseen=views[0].problem or views[1].problem,
@@ -81,32 +81,32 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
 
 
 async def _like(
-    runner: TrialRunner, stored: Stored, case: Case, reduced: Reduced, twin: Explanation
+    runner: TrialRunner, stored: Stored, case: Case, reduced: Reduced, known: Explanation
 ) -> Explanation:
-    """The explanation of another cell with the same reproducer; only its remedies are verified for this cell too."""
+    """The explanation of another cell with the same reproducer; only its remedies are verified anew, for this cell."""
     checked = [
-        await verified(runner, stored, case, reduced.trial, replace(r, rows=())) for r in twin.remedies
+        await verified(runner, stored, case, reduced.trial, replace(r, rows=())) for r in known.remedies
     ]
-    more = f"the reproducer is that of {twin.cell}: what was tried there was not tried again"
+    more = f"the reproducer is that of {known.cell}: what was tried there was not tried again"
     return replace(
         _explanation(runner, case, reduced.record, reproduced=True),
-        where=twin.where,
-        neighbours=twin.neighbours,
-        candidates=twin.candidates,
+        where=known.where,
+        neighbours=known.neighbours,
+        candidates=known.candidates,
         remedies=tuple(checked),
-        cures=twin.cures,
-        rescues=twin.rescues,
-        fix=replace(twin.fix, caveats=(*twin.fix.caveats, more)),
+        cures=known.cures,
+        rescues=known.rescues,
+        fix=replace(known.fix, caveats=(*known.fix.caveats, more)),
         commands=tuple(_commands(runner, reduced.attempt)),
     )
 
 
-def _kin(
+def _base_types(
     views: tuple[MachineView, MachineView], remedies: Sequence[Remedy], cures: Sequence[Cure]
 ) -> dict[str, tuple[str, ...]]:
     """The types of settings with their base types, by either side's build."""
     types = [s.type for r in remedies for s in r.settings] + [c.broken.type for c in cures]
-    return {type_: max((view.kin(type_) for view in views), key=len) for type_ in types}
+    return {type_: max((view.base_types(type_) for view in views), key=len) for type_ in types}
 
 
 def _explained(
@@ -126,7 +126,7 @@ def _explained(
 
 
 def _tried(runner: TrialRunner) -> int:
-    """Settings that were run, those that the build did not start with aside."""
+    """How many settings were run, without those that the build refused to start with."""
     tried = (a for a in runner.journal if a.purpose == PURPOSE)
     return sum(a.result.verdict is not Verdict.UNSUPPORTED for a in tried)
 
@@ -193,14 +193,14 @@ async def _views(runner: TrialRunner, attempt: Attempt) -> tuple[MachineView, Ma
 async def _rescues(
     runner: TrialRunner, stored: Stored, trial: Trial, remedies: Sequence[Remedy], cures: Sequence[Cure]
 ) -> tuple[Rescue, ...]:
-    """Other ways for a guest that no setting of its destination helps, if the source's settings are known.
+    """Other builds for a guest that no setting of its destination helps, if the source's settings are known.
 
     A source without a property behaves as a cured build does with the property taken away.
     """
     if any(r.side is Side.DESTINATION for r in remedies) or not (remedies or cures):
         return ()
-    born: list[tuple[Setting, ...]] = [(c.broken,) for c in cures if c.side is Side.SOURCE]
-    settings = remedies[0].instead_of if remedies else next(iter(born), ())
+    broken: list[tuple[Setting, ...]] = [(c.broken,) for c in cures if c.side is Side.SOURCE]
+    settings = remedies[0].instead_of if remedies else next(iter(broken), ())
     return await find_rescues(runner, trial, settings, stored.build_ids)
 
 

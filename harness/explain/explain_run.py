@@ -1,6 +1,6 @@
-"""`migmatrix explain`: from a stored run to explanations, which are kept in the run as ``explain/<problem>.json``.
+"""`migmatrix explain`: from a stored run to explanations, which the run keeps as ``explain/<problem>.json``.
 
-One cell stands for its problem (`kinds`): of those that show it the one with the shortest path, the first in the run.
+One cell stands for its problem (`kinds`): the one with the shortest path, the first of those in the run.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ async def explain_run(
 ) -> None:
     """Explain results of a run one after another; each is kept and told of as soon as it is there.
 
-    Nothing that the run stored is believed again: every leg is done anew, in a store that lives as long as the
-    explanation. Only an explanation of another problem with the very same reproducer is: the builds are the same.
-    What came from the host's bad moment does not come twice, and then no reason is made up for it.
+    No stored leg is reused: every leg is done anew, in a store that lives as long as the explanation, so that a failure
+    of one bad moment of the host gets no reason. An explanation of another problem with the same reproducer is
+    reused: its builds are the same.
     """
     for result in wanted:
         if result.verdict not in EXPLAINED:

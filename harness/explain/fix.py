@@ -1,9 +1,9 @@
 """What to do about a failure: the command line for a stuck guest, the compat table line, or why neither exists.
 
-1. A guest that runs already has the source's properties: only settings of the destination can help it.
-2. Without a remedy the reason is the class of the failure; what was tried is said as well.
-3. A cure repairs no failing build: it says what the adjacent build has that passes.
-The table line is `tableline`'s.
+1. A guest that is already running has the source's properties: only settings of the destination can help it.
+2. Without a remedy the reason is the class of the failure, followed by what was tried.
+3. A cure repairs no failing build: it names what the adjacent build has that passes.
+4. `tableline` makes the table line.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Findings:
     tried: int
     stage: str
     cures: Sequence[Cure] = ()
-    kin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # types of settings and their base types
+    base_types: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # types of settings and their base types
     unseen: str = ""  # why the properties of a side could not be read
 
     def release(self, build: str) -> tuple[int, ...]:
@@ -73,12 +75,12 @@ def make_fix(found: Findings) -> Fix:
             summary=f"not repairable by a property: {_summary(found)}",
             stuck_guest=_stuck(found, None) if found.cures else "",
             new_guests=_cured_guests(found),
-            compat=of_cure(found.builds, found.cures[0], found.kin) if found.cures else "",
+            compat=of_cure(found.builds, found.cures[0], found.base_types) if found.cures else "",
             caveats=(*_history(found), *_cured(found)),
         )
     by_side = {remedy.side: remedy for remedy in found.remedies}
     destination, source = by_side.get(Side.DESTINATION), by_side.get(Side.SOURCE) or by_side.get(Side.BOTH)
-    compat = of_remedies(found.builds, found.cell.machine, found.route, found.remedies, found.kin)
+    compat = of_remedies(found.builds, found.cell.machine, found.route, found.remedies, found.base_types)
     return Fix(
         repairable=True,
         reason="",
@@ -94,7 +96,7 @@ def _cured(found: Findings) -> Iterator[str]:
     for cure in found.cures:
         yield (
             f"{cure.side} side: {cure.build} passes because it has {cure.healthy.text}; with"
-            f" {cure.broken.value!r} it fails alike, as {cure.instead_of} does, which cannot set it so"
+            f" {cure.broken.value!r} it fails alike, as {cure.instead_of} does, which has no such setting"
         )
 
 
@@ -110,12 +112,12 @@ def _healed(found: Findings, destination: Remedy | None, source: Remedy | None) 
     where = "both sides" if source.side is Side.BOTH else found.route[0]
     return (
         f"{texts(source.settings)} on {where} makes {'>'.join(found.route)} pass;"
-        " no setting of the destination does, so a guest that runs already stays stuck"
+        " no setting of the destination does, so a guest that is already running cannot migrate there"
     )
 
 
 def _stuck(found: Findings, destination: Remedy | None) -> str:
-    """What helps a guest that runs on the source already (rule 1)."""
+    """What helps a guest that is already running on the source (rule 1)."""
     if destination is not None:
         return f"start {found.route[-1]} with {texts(destination.settings)}"
     ways = [f"{r.build} with {texts(r.settings)}" if r.settings else r.build for r in found.rescues]

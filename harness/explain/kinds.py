@@ -3,10 +3,11 @@
 A signature is what was said, not why. So its cells are told apart further, from the stored results alone:
 
 1. Failures while saving are the source's: one kind per signature and verdict.
-2. Builds that fare alike with every other build, in both directions, wherever the signature is seen, and that do not
-   fail with each other, are one class; what was not run tells nothing. Pairs are told apart by the classes of their two builds.
-3. A chain is seen again what one of its steps does alone with the same signature. A chain without such a step is of a
-   kind of its own, by the classes of its first and last build: there state travels through builds that accept it.
+2. Two builds are one class if they do not fail with each other and have the same verdicts with every other build, in
+   both directions, wherever the signature is seen; a pair that was not run counts for nothing. The classes of the two
+   builds of a pair are its kind.
+3. A chain is not a problem of its own if one of its steps alone fails with the same signature. Any other chain is of a
+   kind of its own, by the classes of its first and last build: state travels there through builds that accept it.
 4. Machine, profile, mode and guest make no kind of their own.
 """
 
@@ -18,11 +19,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.model import Stage, Verdict
+from migmatrix.harness.trials.records import setup_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from migmatrix.harness.model import Cell, CellResult
+    from migmatrix.harness.trials.records import Setup
 
 __all__ = ["Problem", "problems"]
 
@@ -31,7 +34,6 @@ EXPLAINED = (Verdict.FAIL, Verdict.BLOCKED)
 _SAVE, _PAIR = "save", "pair"
 _CHAIN = "chain whose steps do not fail so alone"
 
-_Place = tuple[str, str, str, str]  # machine, profile, mode, guest
 _Kind = tuple[str, ...]
 
 
@@ -105,12 +107,12 @@ def _seen_in_a_step(result: CellResult, run: Mapping[Cell, CellResult]) -> bool:
 
 
 def _classes(alike: Sequence[CellResult], run: Mapping[Cell, CellResult]) -> dict[str, str]:
-    """Each build with the first build that fares as it does (rule 2), over the places of the signature."""
-    places = dict.fromkeys(_place(r.cell) for r in alike)
+    """Each build with the first build that fares as it does (rule 2), over the setups of the signature."""
+    setups = dict.fromkeys(setup_of(r.cell) for r in alike)
     pairs = {
-        (_place(c), (c.path[0], c.path[1])): result
+        (setup_of(c), (c.path[0], c.path[1])): result
         for c, result in run.items()
-        if len(c.path) == 2 and _place(c) in places  # noqa: PLR2004
+        if len(c.path) == 2 and setup_of(c) in setups  # noqa: PLR2004
     }
     builds = dict.fromkeys(b for _, path in pairs for b in path) | dict.fromkeys(
         b for r in alike for b in r.cell.path
@@ -118,38 +120,34 @@ def _classes(alike: Sequence[CellResult], run: Mapping[Cell, CellResult]) -> dic
     found: dict[str, str] = {}
     for build in builds:
         firsts = dict.fromkeys(found.values())
-        found[build] = next((f for f in firsts if _fare_alike(f, build, pairs, builds, places)), build)
+        found[build] = next((f for f in firsts if _fare_alike(f, build, pairs, builds, setups)), build)
     return found
-
-
-def _place(cell: Cell) -> _Place:
-    return cell.machine, cell.profile, cell.mode, cell.guest
 
 
 def _fare_alike(
     one: str,
     other: str,
-    pairs: Mapping[tuple[_Place, tuple[str, str]], CellResult],
+    pairs: Mapping[tuple[Setup, tuple[str, str]], CellResult],
     builds: Iterable[str],
-    places: Iterable[_Place],
+    setups: Iterable[Setup],
 ) -> bool:
     """Whether two builds do not fail with each other and fare the same with every third one."""
     thirds = [b for b in builds if b not in (one, other)]
 
-    def differ(place: _Place, path: tuple[str, str], same: tuple[str, str]) -> bool:
-        mine, its = pairs.get((place, path)), pairs.get((place, same))
+    def differ(setup: Setup, path: tuple[str, str], same: tuple[str, str]) -> bool:
+        mine, its = pairs.get((setup, path)), pairs.get((setup, same))
         if mine is None or its is None:
             return False
         return (mine.verdict, mine.signature) != (its.verdict, its.signature)
 
-    def fail(place: _Place, path: tuple[str, str]) -> bool:
-        between = pairs.get((place, path))
+    def fail(setup: Setup, path: tuple[str, str]) -> bool:
+        between = pairs.get((setup, path))
         return between is not None and between.verdict in EXPLAINED and between.stage is not Stage.SAVE
 
-    if any(fail(place, path) for place in places for path in ((one, other), (other, one))):
+    if any(fail(setup, path) for setup in setups for path in ((one, other), (other, one))):
         return False
     return not any(
-        differ(place, (one, third), (other, third)) or differ(place, (third, one), (third, other))
-        for place in places
+        differ(setup, (one, third), (other, third)) or differ(setup, (third, one), (third, other))
+        for setup in setups
         for third in thirds
     )

@@ -24,7 +24,7 @@ _NAMES = ("id", "node-name")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One option; `value` is empty for a flag. `number` is its place, as two groups may be equal."""
+    """One option; `value` is empty for a flag. `number` is its position, as two groups may be equal."""
 
     number: int
     option: str

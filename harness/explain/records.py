@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 FORMAT = 2
-ABSENT = "absent"  # a `Difference`'s value on the side that does not have the place
+ABSENT = "absent"  # a `Difference`'s value on the side that lacks it
 VERSION = "version"  # the name of a `Difference` of section versions
 
 
@@ -30,7 +30,8 @@ VERSION = "version"  # the name of a `Difference` of section versions
 class Reproducer:
     """The smallest trial found with the same signature; `removed` is what it does not need.
 
-    `born_on` is the build whose saved state is to blame; `note` says how the other builds of the path matter.
+    `started_on` is the build whose saved state is to blame (published as `born_on`); `note` says how the other builds
+    of the path matter.
     """
 
     machine: str
@@ -39,16 +40,16 @@ class Reproducer:
     mode: str
     guest: str
     removed: tuple[str, ...] = ()
-    born_on: str = ""
+    started_on: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place of the stream: `source` is what was sent, `destination` what that build itself has there.
+    """One value of the stream: `source` is what was sent, `destination` what that build itself has there.
 
-    `name` is a field's path, ``/subsection``, a register's label, `VERSION` or a RAM block; a value may be `ABSENT`. `blamed` marks the
-    place that the failure's message points to; the others are what else differs in that section.
+    `name` is a field's path, ``/subsection``, a register's label, `VERSION` or a RAM block; a value may be `ABSENT`.
+    `blamed`: the failure's message points to it. The others are what else differs in that section.
     """
 
     section: str
@@ -159,7 +160,7 @@ class Rescue:
 class Fix:
     """What to do. `repairable` says whether a property heals it; `reason` is the class of the reason when not.
 
-    `stuck_guest` is what to start the destination with for a guest that runs already, `new_guests` what to
+    `stuck_guest` is what to start the destination with for a guest that is already running, `new_guests` what to
     start guests with from now on, `compat` the table line that would have prevented it; each may be empty.
     """
 
@@ -202,7 +203,11 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """The published form."""
-        return {"format": FORMAT, **plain(asdict(self))}
+        data = plain(asdict(self))
+        data["reproducer"]["born_on"] = data["reproducer"].pop(
+            "started_on"
+        )  # its key was published under this name
+        return {"format": FORMAT, **data}
 
 
 def from_json(data: dict[str, Any]) -> Explanation:
@@ -210,7 +215,8 @@ def from_json(data: dict[str, Any]) -> Explanation:
     if data["format"] != FORMAT:
         raise ValueError(f"an explanation of format {data['format']!r}, not {FORMAT}")
     values = {key: value for key, value in data.items() if key not in ("format", "text")}
-    values["reproducer"] = Reproducer(**_tuples(data["reproducer"]))
+    reproducer = dict(data["reproducer"])
+    values["reproducer"] = Reproducer(**_tuples({"started_on": reproducer.pop("born_on"), **reproducer}))
     values["where"] = tuple(Difference(**row) for row in data["where"])
     values["neighbours"] = tuple(_neighbour(row) for row in data["neighbours"])
     values["remedies"] = tuple(_remedy(row) for row in data["remedies"])

@@ -1,7 +1,7 @@
 """The smallest trial with the same signature: mode and guest, path, argument groups, options of devices.
 
-Every step is a run, and a step is only taken when the signature stays the same. What is never tried is making the
-machine version another one: that is a contrast (`neighbours`), not a reduction.
+Every step is a run, and a step counts only if the signature stays the same. The machine version is never changed: that
+would be a contrast (`contrast`), not a reduction.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class _Reducer:
     """Holds the best attempt so far; each method makes it smaller or leaves it."""
 
     def __init__(self, runner: TrialRunner, first: Attempt) -> None:
-        self._bench = runner
+        self._runner = runner
         self._first = first
         self._signature = first.result.signature
         self.best = first
 
     async def _try(self, what: str, trial: Trial) -> bool:
         """Run a smaller trial, and keep it if the failure is the same."""
-        attempt = await self._bench.one(f"smaller {what}", trial)
+        attempt = await self._runner.one(f"smaller {what}", trial)
         if not same_failure(attempt, self._first):
             return False
         self.best = attempt
@@ -148,7 +148,7 @@ class _Reducer:
             mode=trial.mode.name,
             guest=trial.guest.name,
             removed=tuple(_removed(first.arguments, trial.arguments)),
-            born_on=builds[0],
+            started_on=builds[0],
             note=_note(tuple(step.build for step in first.path), builds, self._first.result.hop or 1),
         )
 
@@ -199,8 +199,8 @@ def _note(before: tuple[str, ...], after: tuple[str, ...], migration: int) -> st
         return ""
     gone = [build for build in travelled[:-1] if build not in after]
     if not gone:
-        return f"needs every step: the state is born on {after[0]}, and {', '.join(after[1:-1])} changes it"
+        return f"needs every step: the guest is started on {after[0]}, and {', '.join(after[1:-1])} changes its state"
     if after[0] == travelled[0]:
         via = " and ".join(gone)
-        return f"the state born on {after[0]} is to blame: {via} carries it on unchanged in what matters"
+        return f"the state of a guest started on {after[0]} is to blame: {via} passes it on unchanged in what matters"
     return f"what {', '.join(gone)} did before does not matter: {after[0]} saves it so by itself"

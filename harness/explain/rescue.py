@@ -1,8 +1,9 @@
-"""Where a guest that is stuck can go: other builds of the run, as they are or with what the source has set there.
+"""Where a guest that cannot migrate to its destination can go: other builds of the run, with overrides if need be.
 
-Only asked when no setting of the destination helps. The settings are the ones that the source has now, where the
-remedy would have changed them: a guest that was born with a defect keeps it until it is powered off. Of builds that
-are one emulator with several lists of arguments the one with the fewest is asked.
+1. This is asked only when no setting of the destination helps.
+2. The overrides are what the source has now, where a remedy would have changed it: a guest that was started with a
+   defect keeps it until it is powered off.
+3. Of several builds that are one emulator with different arguments, the one with the fewest arguments is tried.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ async def find_rescues(
     plain = await runner.run("rescue", [_to(trial, build, ()) for build in others])
     refused = [build for build, attempt in zip(others, plain, strict=True) if not attempt.passed]
     again = refused if settings else []
-    marked = await runner.run("rescue with mark", [_to(trial, build, settings) for build in again])
-    healed = {build for build, attempt in zip(again, marked, strict=True) if attempt.passed}
+    overridden = await runner.run("rescue with override", [_to(trial, build, settings) for build in again])
+    healed = {build for build, attempt in zip(again, overridden, strict=True) if attempt.passed}
     return tuple(
         Rescue(build, settings if build in healed else ())
         for build in others

@@ -1,8 +1,8 @@
 """The row that a remedy is verified on: which machines, which other pairs, and the whole path of a chain.
 
-1. The profile is the run's, not the reproducer's: what is verified is what people have.
-2. The machines are those of the run which all builds of the path know; or, if wanted, every versioned machine type of
-   the same board that they know. A bound keeps the first. What was taken is said in `Remedy.scope`.
+1. The profile is the run's, not the reproducer's: people have the run's.
+2. The machines are those of the run that all builds of the path know; on request every versioned machine type of the
+   same board that they know. A bound keeps the first ones. `Remedy.scope` says which were taken.
 3. Other failing pairs of the same problem are run with the remedy too, and so is a chain that was made shorter.
 """
 
@@ -58,7 +58,7 @@ class Case:
         """The cell of the result."""
         return self.result.cell
 
-    def twin(self, reduced: Trial) -> Explanation | None:
+    def same_reproducer(self, reduced: Trial) -> Explanation | None:
         """An earlier explanation with the very same reproducer: what was tried there need not be tried again."""
         for found in self.earlier:
             small = found.reproducer
@@ -98,8 +98,8 @@ async def verified(runner: TrialRunner, stored: Stored, case: Case, reduced: Tri
 
     checked = await verify(runner, trial, remedy, machines, before)
     more = [*_others(case, route), *_chain(case, reduced)]
-    marked = [with_settings(other, remedy.side, remedy.settings) for other in more]
-    attempts = await runner.run("same problem with remedy", marked)
+    remedied = [with_settings(other, remedy.side, remedy.settings) for other in more]
+    attempts = await runner.run("same problem with remedy", remedied)
     rows = [
         RowCheck(a.trial.machine, a.trial.route, case.result.verdict.value, a.result.verdict.value)
         for a in attempts

@@ -1,4 +1,4 @@
-"""What a build was sent beside what it saves itself of the same machine: the one place that runs and loads both.
+"""What a build was sent beside what it saves itself of the same machine: the one function that runs and loads both.
 
 `where` compares two streams; this gets them. A failure that is no load, a live migration, which leaves no stream, and
 a stream that cannot be read give nothing.

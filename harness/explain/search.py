@@ -140,11 +140,11 @@ def with_settings(trial: Trial, side: Side, settings: Iterable[Setting]) -> Tria
     """The trial with settings on the last step, on all before it, or on all."""
     chosen = tuple(settings)
     last = len(trial.path) - 1
-    marked = tuple(
+    steps = tuple(
         Step(step.build, (*step.settings, *chosen)) if _meant(side, at, last) else step
         for at, step in enumerate(trial.path)
     )
-    return replace(trial, path=marked)
+    return replace(trial, path=steps)
 
 
 def _meant(side: Side, at: int, last: int) -> bool:

@@ -1,13 +1,12 @@
 """The `hw_compat_X_Y` line that a remedy or a cure amounts to, or why there is none. Pure.
 
-1. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is only
-   named when a difference of values, a switch or a table was the remedy, when the remedy breaks nothing that passed,
-   and when no point release of the same line does without: tables know releases, not their points.
-2. It is written for the base type that the property comes from, as QEMU's own lines are; which device types have the
-   property otherwise does not matter to a table.
-3. A line of ``compat/`` that applies to the machine type and says otherwise speaks against it: then it is the other
-   side, started with arguments of its own perhaps, that is not as releases are.
-4. Which table: that in which ``compat/`` has the very line, else that of the older build's release.
+1. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is named
+   only if the remedy is a difference of values, a switch or a table, if it breaks nothing that passed, and if the two
+   builds are of different release lines: tables know releases, not point releases.
+2. It names the base type that the property comes from, as QEMU's own lines do.
+3. If a line of ``compat/`` applies to the machine type and sets another value, no line is named: then the other side is
+   not as its release is, perhaps because of its own arguments.
+4. The table is the one in which ``compat/`` has this line, else that of the older build's release.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.compat.known import known_entry, table_entries
+from migmatrix.harness.compat.lookup import known_entry, table_entries
 from migmatrix.harness.compat.values import same
 from migmatrix.harness.releases import hw_compat_name, version_key
 from migmatrix.harness.trials.records import Side
@@ -54,7 +53,7 @@ def of_remedies(
     machine: str,
     route: Sequence[str],
     remedies: Sequence[Remedy],
-    kin: Mapping[str, tuple[str, ...]],
+    base_types: Mapping[str, tuple[str, ...]],
 ) -> TableLine:
     """The line for the newer build of `route`, or why there is none (rule 1)."""
     old, new = sorted((route[0], route[-1]), key=lambda b: version_key(builds[b].facts.version))
@@ -69,10 +68,10 @@ def of_remedies(
         return _none(_REASONS[remedy.basis])
     if remedy.breaks:
         return _none("the setting breaks a direction that passes without it")
-    if against := next(_against(machine, remedy.settings, kin), ""):
+    if against := next(_against(machine, remedy.settings, base_types), ""):
         return _none(against)
     owners = remedy.owners or tuple(s.type for s in remedy.settings)
-    lines = [_line(s, owner, kin) for s, owner in zip(remedy.settings, owners, strict=True)]
+    lines = [_line(s, owner, base_types) for s, owner in zip(remedy.settings, owners, strict=True)]
     guess = (
         f"in {hw_compat_name(older)} of {newer} (or the table of the last release that behaved like {old})"
     )
@@ -82,10 +81,12 @@ def of_remedies(
     )
 
 
-def _against(machine: str, settings: Sequence[Setting], kin: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+def _against(
+    machine: str, settings: Sequence[Setting], base_types: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
     """Lines for this machine type that set a property otherwise (rule 3)."""
     for setting in settings:
-        for version, entry in table_entries(machine, kin.get(setting.type, (setting.type,))):
+        for version, entry in table_entries(machine, base_types.get(setting.type, (setting.type,))):
             if entry.property == setting.name and not same(entry.value, setting.value):
                 line = f'{{ "{entry.device}", "{entry.property}", "{entry.value}" }}'
                 yield f"QEMU has {line} in {hw_compat_name(version)}"
@@ -97,16 +98,18 @@ _REASONS = {
 }
 
 
-def of_cure(builds: Mapping[str, PreparedBuild], cure: Cure, kin: Mapping[str, tuple[str, ...]]) -> str:
+def of_cure(
+    builds: Mapping[str, PreparedBuild], cure: Cure, base_types: Mapping[str, tuple[str, ...]]
+) -> str:
     """The line that makes the cured build do without."""
-    line, where = _line(cure.healthy, cure.owner, kin)
+    line, where = _line(cure.healthy, cure.owner, base_types)
     here = f"{cure.build} ({builds[cure.build].facts.version})"
     return f"{line.text} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
 
 
-def _line(setting: Setting, owner: str, kin: Mapping[str, tuple[str, ...]]) -> tuple[TableLine, str]:
+def _line(setting: Setting, owner: str, base_types: Mapping[str, tuple[str, ...]]) -> tuple[TableLine, str]:
     """The line itself, and where QEMU has it if ``compat/`` knows."""
-    types = kin.get(setting.type, (setting.type,))
+    types = base_types.get(setting.type, (setting.type,))
     known = known_entry(types, setting.name, setting.value)
     device = known[1].device if known else owner
     line = TableLine(f'{{ "{device}", "{setting.name}", "{setting.value}" }}', frozenset({device}))

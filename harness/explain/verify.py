@@ -1,8 +1,7 @@
 """What a remedy does to the whole row: every machine of the run, both directions, by running them.
 
-The failing direction gets the settings where the remedy has them. In the other direction the guest goes back: the
-builds keep their settings, so that a mark set on one build stays with it. What the row was without the remedy stands
-in the stored run; what it does not have is run.
+The failing direction gets the settings where the remedy has them. In the other direction the guest goes back, and each
+build keeps its settings. The verdicts without the remedy come from the stored run; what it does not have is run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ __all__ = ["verify"]
 @dataclass(frozen=True, slots=True)
 class _Row:
     plain: Trial
-    marked: Trial
+    remedied: Trial
 
     @property
     def builds(self) -> tuple[str, ...]:
@@ -47,20 +46,20 @@ async def verify(
     rows = [row for machine in machines for row in _rows(replace(trial, machine=machine), remedy)]
     missing = [row.plain for row in rows if before(row.plain.machine, row.builds) is None]
     ran = dict(zip(missing, await runner.run("row without", missing), strict=True))
-    after = await runner.run("row with remedy", [row.marked for row in rows])
+    after = await runner.run("row with remedy", [row.remedied for row in rows])
     checks = []
     for row, new in zip(rows, after, strict=True):
         old = before(row.plain.machine, row.builds) or ran[row.plain].result
         checks.append(
-            RowCheck(row.plain.machine, row.marked.route, old.verdict.value, new.result.verdict.value)
+            RowCheck(row.plain.machine, row.remedied.route, old.verdict.value, new.result.verdict.value)
         )
     return replace(remedy, rows=tuple(checks))
 
 
 def _rows(trial: Trial, remedy: Remedy) -> tuple[_Row, ...]:
-    marked = with_settings(trial, remedy.side, remedy.settings)
-    there = _Row(trial, marked)
-    back = _Row(_back(trial), _back(marked))
+    remedied = with_settings(trial, remedy.side, remedy.settings)
+    there = _Row(trial, remedied)
+    back = _Row(_back(trial), _back(remedied))
     return (there,) if back.builds == there.builds else (there, back)
 
 

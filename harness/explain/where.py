@@ -1,8 +1,8 @@
 """Where in the stream the two sides differ: section, field or register, what was sent and what is there.
 
-The destination's own values come from a stream that the destination saved of the same machine and arguments. What
-the two streams have in common is no reason; of what differs in the section that the failure names, the place that
-its message points to is marked. Pure: streams in, records out.
+The destination's own values come from a stream that the destination saved of the same machine and arguments. Only
+the section that the failure names is compared; a difference that the failure's message points to is blamed. Pure:
+streams in, records out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MEMORY = "ram"
 
 
 def compare_sides(sent: bytes, own: bytes, cause: Cause) -> tuple[Difference, ...]:
-    """What differs in the section that `cause` names, blamed places first; StreamError for a damaged stream."""
+    """What differs in the section that `cause` names, blamed values first; StreamError for a damaged stream."""
     source = read_stream(memoryview(sent), strict=False)
     destination = read_stream(memoryview(own), strict=False)
     found = list(_differences(source, destination, cause))

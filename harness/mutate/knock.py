@@ -1,11 +1,11 @@
-"""Knocks one entry out on one side and runs the pairs that should notice.
+"""Knocks one entry out on one side and runs the pairs that should fail.
 
-1. The build without the entry meets the build with it, both ways. When both loads pass and the streams say the same,
-   nothing that a paused guest has can show the difference; nothing else is run.
+1. The build without the entry and the build with it migrate to each other. If both loads pass and the streams say the
+   same, a paused guest cannot show the difference: nothing else is run.
 2. Otherwise the pairs with the other builds of the matrix are run, each way, until one that passes with the entry
-   does not pass without it: caught. Only a pair of the matrix itself counts.
-3. What a paused guest does not show is tried again with a guest whose driver has set the devices up, where the
-   emulator can pretend one: `caught` then becomes `needs a guest driver`.
+   fails without it: caught. Only a pair of the matrix counts.
+3. An entry that a paused guest does not show is tried with a guest whose driver has set the devices up, if the emulator
+   can pretend one: `caught` then becomes `needs a guest driver`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.builds import is_reference
 from migmatrix.harness.model import Verdict
-from migmatrix.harness.mutate.records import Fate
+from migmatrix.harness.mutate.records import Status
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.trials.records import Setting, Step
 from migmatrix.vmstate.errors import StreamError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from migmatrix.harness.mutate.records import Mutant
-    from migmatrix.harness.mutate.survey import Suspect
+    from migmatrix.harness.mutate.survey import Knockout
     from migmatrix.harness.trials.records import Attempt, Trial
     from migmatrix.harness.trials.runner import TrialRunner
 
@@ -37,30 +37,30 @@ _FAMILIES = ("virtio", "vhost")
 
 
 @dataclass(frozen=True, slots=True)
-class _Bout:
+class _Experiment:
     """One entry in one profile; `common` is set on all sides."""
 
     runner: TrialRunner
-    suspect: Suspect
+    knockout: Knockout
     trial: Trial
     common: tuple[Setting, ...] = ()
 
     def step(self, build: str, *, knocked: bool = False) -> Step:
-        more = (self.suspect.setting,) if knocked else ()
+        more = (self.knockout.setting,) if knocked else ()
         return Step(build, (*self.common, *more))
 
     async def run(self, *routes: tuple[Step, Step]) -> list[Attempt]:
         trials = [replace(self.trial, path=route) for route in routes]
-        return await self.runner.run(f"knock out {self.suspect.row.text}", trials)
+        return await self.runner.run(f"knock out {self.knockout.row.text}", trials)
 
-    async def screen(self) -> Fate | None:
+    async def screen(self) -> Status | None:
         """Rule 1; None when the pairs have to be run."""
-        whole, without = self.step(self.suspect.build), self.step(self.suspect.build, knocked=True)
+        whole, without = self.step(self.knockout.build), self.step(self.knockout.build, knocked=True)
         there, back = await self.run((whole, without), (without, whole))
         if there.result.verdict is Verdict.UNSUPPORTED or back.result.verdict is Verdict.UNSUPPORTED:
-            return Fate.NOT_SETTABLE
+            return Status.NOT_SETTABLE
         if there.passed and back.passed and self._same(there, back):
-            return Fate.SAME_STREAM
+            return Status.SAME_STREAM
         return None
 
     def _same(self, one: Attempt, other: Attempt) -> bool:
@@ -77,7 +77,7 @@ class _Bout:
 
     async def noticed(self) -> Attempt | None:
         """Rule 2: the first pair that passes with the entry and not without."""
-        mine = self.suspect.build
+        mine = self.knockout.build
         for other in self._others():
             plain = await self.run(*_both(self.step(other), self.step(mine)))
             knocked = await self.run(*_both(self.step(other), self.step(mine, knocked=True)))
@@ -89,8 +89,8 @@ class _Bout:
     def _others(self) -> Iterator[str]:
         """Builds that know the machine, oldest first: they are the least like one that has the entry."""
         builds = self.runner.builds
-        knowing = [b for b in builds.values() if b.facts.knows_machine(self.suspect.machine)]
-        mine = builds[self.suspect.build].facts.digest
+        knowing = [b for b in builds.values() if b.facts.knows_machine(self.knockout.machine)]
+        mine = builds[self.knockout.build].facts.digest
         others = [b for b in knowing if b.facts.digest != mine and not b.args]
         yield from (b.id for b in sorted(others, key=lambda b: version_key(b.facts.version)))
 
@@ -99,27 +99,27 @@ def _both(one: Step, other: Step) -> tuple[tuple[Step, Step], tuple[Step, Step]]
     return (one, other), (other, one)
 
 
-async def knock_out(runner: TrialRunner, suspect: Suspect, starts: Mapping[str, Trial]) -> Mutant:
+async def knock_out(runner: TrialRunner, knockout: Knockout, starts: Mapping[str, Trial]) -> Mutant:
     """What became of an entry; `starts` are the machine's profiles as trials."""
-    fates: list[Fate] = []
-    for at, profile in enumerate(suspect.profiles):
-        bout = _Bout(runner, suspect, starts[profile])
-        fate = await bout.screen()
-        caught = await bout.noticed() if fate is None else None
+    statuses: list[Status] = []
+    for at, profile in enumerate(knockout.profiles):
+        experiment = _Experiment(runner, knockout, starts[profile])
+        status = await experiment.screen()
+        caught = await experiment.noticed() if status is None else None
         if caught is not None:
-            tried = suspect.profiles[: at + 1]
-            return _told(suspect.mutant(Fate.CAUGHT), profile, caught, tried)
-        fates.append(fate or Fate.TOLERATED)
-    mutant = replace(suspect.mutant(_summed(fates)), tried=suspect.profiles)
-    return await _with_driver(runner, suspect, starts, mutant)
+            tried = knockout.profiles[: at + 1]
+            return _told(knockout.mutant(Status.CAUGHT), profile, caught, tried)
+        statuses.append(status or Status.TOLERATED)
+    mutant = replace(knockout.mutant(_summed(statuses)), tried=knockout.profiles)
+    return await _with_driver(runner, knockout, starts, mutant)
 
 
-def _summed(fates: list[Fate]) -> Fate:
+def _summed(statuses: list[Status]) -> Status:
     """One word for what several profiles gave: what shows most of it."""
-    for fate in (Fate.TOLERATED, Fate.SAME_STREAM):
-        if fate in fates:
-            return fate
-    return Fate.NOT_SETTABLE
+    for status in (Status.TOLERATED, Status.SAME_STREAM):
+        if status in statuses:
+            return status
+    return Status.NOT_SETTABLE
 
 
 def _told(mutant: Mutant, profile: str, attempt: Attempt, tried: tuple[str, ...]) -> Mutant:
@@ -130,21 +130,23 @@ def _told(mutant: Mutant, profile: str, attempt: Attempt, tried: tuple[str, ...]
 
 
 async def _with_driver(
-    runner: TrialRunner, suspect: Suspect, starts: Mapping[str, Trial], mutant: Mutant
+    runner: TrialRunner, knockout: Knockout, starts: Mapping[str, Trial], mutant: Mutant
 ) -> Mutant:
     """Rule 3; on real QEMU, which cannot pretend a driver, it is only said of device families that have one."""
-    if mutant.fate is Fate.NOT_SETTABLE:
+    if mutant.status is Status.NOT_SETTABLE:
         return mutant
-    if suspect.row.device == "migration":
+    if knockout.row.device == "migration":
         return replace(mutant, hint="only a live mode with the capability that it is about can show it")
-    for profile in suspect.profiles:
-        bout = _Bout(runner, suspect, starts[profile], (_DRIVER,))
-        if not is_reference(runner.builds[suspect.build]):
+    for profile in knockout.profiles:
+        experiment = _Experiment(runner, knockout, starts[profile], (_DRIVER,))
+        if not is_reference(runner.builds[knockout.build]):
             break
-        caught = await bout.noticed()
+        caught = await experiment.noticed()
         if caught is not None:
-            needs = replace(mutant, fate=Fate.NEEDS_DRIVER, hint="a guest whose driver has set the device up")
+            needs = replace(
+                mutant, status=Status.NEEDS_DRIVER, hint="a guest whose driver has set the device up"
+            )
             return _told(needs, profile, caught, mutant.tried)
-    if suspect.row.device.startswith(_FAMILIES):
+    if knockout.row.device.startswith(_FAMILIES):
         return replace(mutant, hint="perhaps a guest whose driver has accepted the feature; not run here")
     return mutant

@@ -1,4 +1,7 @@
-"""`migmatrix mutate` from a matrix file to its score; what was done stays in the leg store, so a second call goes on."""
+"""`migmatrix mutate`, from a plan to its score: survey, cost, knock out, hints.
+
+Finished legs stay in the leg store, so the same call continues after an interrupt.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from migmatrix.harness.compat.effective import Row
     from migmatrix.harness.mutate.records import Mutant
-    from migmatrix.harness.mutate.survey import Suspect
+    from migmatrix.harness.mutate.survey import Knockout
     from migmatrix.harness.run.pipeline import Prepared
     from migmatrix.harness.trials.records import Trial
     from migmatrix.harness.trials.runner import TrialRunner
@@ -61,19 +65,19 @@ async def mutate(
             options.profiles,
             partial(_selected, globs=options.entries),
         )
-        chosen = found.suspects[: options.limit] if options.limit else found.suspects
+        chosen = found.knockouts[: options.limit] if options.limit else found.knockouts
         log(_cost(chosen, len(origin.builds)))
         done = [] if options.dry else [await _one(runner, s, starts, tell) for s in chosen]
-        return Scorecard(with_hints([*done, *found.settled]), runner.legs, len(found.suspects) - len(done))
+        return Scorecard(with_hints([*done, *found.settled]), runner.legs, len(found.knockouts) - len(done))
 
 
 async def _one(
     runner: TrialRunner,
-    suspect: Suspect,
+    knockout: Knockout,
     starts: Mapping[str, Mapping[str, Trial]],
     tell: Callable[[Mutant], None],
 ) -> Mutant:
-    mutant = await knock_out(runner, suspect, starts[suspect.machine])
+    mutant = await knock_out(runner, knockout, starts[knockout.machine])
     tell(mutant)
     return mutant
 
@@ -82,8 +86,8 @@ def _nothing(_: str) -> None:
     """Single trials are not told."""
 
 
-def _selected(entry: str, globs: Sequence[str]) -> bool:
-    return any(glob_match(entry.partition("=")[0], glob) for glob in globs)
+def _selected(row: Row, globs: Sequence[str]) -> bool:
+    return any(glob_match(f"{row.device}.{row.name}", glob) for glob in globs)
 
 
 def _narrowed(origin: Origin, prepared: Prepared) -> Origin:
@@ -104,8 +108,8 @@ def _starts(prepared: Prepared, origin: Origin) -> dict[str, dict[str, Trial]]:
     return starts
 
 
-def _cost(suspects: Sequence[Suspect], builds: int) -> str:
+def _cost(knockouts: Sequence[Knockout], builds: int) -> str:
     """What is about to be done: at least one profile of each entry, at most all chosen ones."""
     each = _SCREEN + _PER_BUILD * (builds - 1)
-    most = sum(len(s.profiles) for s in suspects) * each
-    return f"{len(suspects)} entries to knock out: {_SCREEN * len(suspects)} to {most} legs"
+    most = sum(len(s.profiles) for s in knockouts) * each
+    return f"{len(knockouts)} entries to knock out: {_SCREEN * len(knockouts)} to {most} legs"

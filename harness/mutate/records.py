@@ -1,25 +1,28 @@
-"""What became of each compat entry that was knocked out; `Scorecard` is the published form.
+"""What became of each compat entry that was knocked out; `Scorecard.to_json` is the published form.
 
-Four numbers: entries that are caught; that show at all in a paused guest of the profiles that were tried; whose device
-a profile has; whose device the binary has. What lies between two of them is listed with its reason.
+The score is four numbers: entries that a pair catches, that a paused guest of the tried profiles shows at all, whose
+device is in a profile, whose device is in the binary. An entry that is lost between two of them is listed with a reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.trials.records import plain
+from migmatrix.harness.releases import hw_compat_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Fate", "Mutant", "Scorecard", "with_hints"]
+    from migmatrix.harness.compat.effective import Row
+    from migmatrix.harness.trials.records import Setting
+
+__all__ = ["Mutant", "Scorecard", "Status", "with_hints"]
 
 
-class Fate(StrEnum):
+class Status(StrEnum):
     """What came of knocking an entry out."""
 
     CAUGHT = "caught"
@@ -32,24 +35,23 @@ class Fate(StrEnum):
     NOT_HERE = "not in this binary"
 
 
-_MISSED = (Fate.NEEDS_DRIVER, Fate.SAME_STREAM, Fate.TOLERATED)
-_OUTSIDE = (Fate.NO_EFFECT, Fate.NOT_SETTABLE, Fate.NOT_HERE)
+_MISSED = (Status.NEEDS_DRIVER, Status.SAME_STREAM, Status.TOLERATED)
+_OUTSIDE = (Status.NO_EFFECT, Status.NOT_SETTABLE, Status.NOT_HERE)
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One entry of one machine type without its effect on `build`.
+    """One entry, `row`, of one machine type, which `setting` knocked out on `build`.
 
-    `setting` is what knocked it out. `profile`, `route` and `signature` say where it was caught, or would be;
-    `tried` are the profiles that were run, of `having` that have the device. `hint` is a profile that would tell.
+    `profile`, `route` and `signature` say where it was caught, or would be; `tried` are the profiles that were run,
+    of `having` that have the device. `hint` is a profile that would show it.
     """
 
     machine: str
-    entry: str
-    table: str
+    row: Row
     build: str
-    setting: str
-    fate: Fate
+    setting: Setting
+    status: Status
     profile: str = ""
     route: str = ""
     signature: str = ""
@@ -57,10 +59,22 @@ class Mutant:
     having: int = 0
     hint: str = ""
 
-    @property
-    def device(self) -> str:
-        """The type that the entry names."""
-        return self.entry.partition("=")[0].rpartition(".")[0]
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; the keys are published."""
+        return {
+            "machine": self.machine,
+            "entry": self.row.text,
+            "table": self.row.table,
+            "build": self.build,
+            "setting": self.setting.text,
+            "fate": self.status.value,
+            "profile": self.profile,
+            "route": self.route,
+            "signature": self.signature,
+            "tried": list(self.tried),
+            "having": self.having,
+            "hint": self.hint,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,58 +87,58 @@ class Scorecard:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Mutants by fate, in the order of `Fate`."""
-        seen = Counter(m.fate for m in self.mutants)
-        return {fate.value: seen[fate] for fate in Fate if seen[fate]}
+        """Mutants by status, in the order of `Status`."""
+        seen = Counter(m.status for m in self.mutants)
+        return {status.value: seen[status] for status in Status if seen[status]}
 
     @property
     def caught(self) -> int:
         """Entries that a pair of the matrix notices."""
-        return sum(m.fate is Fate.CAUGHT for m in self.mutants)
+        return sum(m.status is Status.CAUGHT for m in self.mutants)
 
     @property
     def reachable(self) -> int:
         """Entries whose device is in a profile and that can be knocked out with effect."""
-        return self.caught + sum(m.fate in _MISSED for m in self.mutants)
+        return self.caught + sum(m.status in _MISSED for m in self.mutants)
 
     @property
     def shown(self) -> int:
         """Entries that make a difference to a paused guest's stream or load, caught or accepted."""
-        return self.caught + sum(m.fate is Fate.TOLERATED for m in self.mutants)
+        return self.caught + sum(m.status is Status.TOLERATED for m in self.mutants)
 
     @property
     def here(self) -> int:
         """Entries that this binary has a device for and that can be knocked out with effect."""
-        return sum(m.fate not in _OUTSIDE for m in self.mutants)
+        return sum(m.status not in _OUTSIDE for m in self.mutants)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         score = {"caught": self.caught, "shown": self.shown, "reachable": self.reachable, "here": self.here}
-        rows = [plain(asdict(m)) for m in self.mutants]
+        rows = [m.to_json() for m in self.mutants]
         return {"score": score, "counts": self.counts, "hops": self.legs, "left": self.left, "mutants": rows}
 
     def render(self) -> Iterator[str]:
-        """For people: the score, then what was not caught, then what was."""
+        """For people: the score, then the entries by status, the caught ones first."""
         yield (
             f"score: {self.caught} caught of {self.shown} that a paused guest shows;"
             f" a profile has the device of {self.reachable}, the binary that of {self.here}; {self.legs} legs"
         )
         if self.left:
             yield f"{self.left} entries not run (--limit or --dry-run); what was done is kept in the store"
-        for fate in Fate:
-            some = [m for m in self.mutants if m.fate is fate]
+        for status in Status:
+            some = [m for m in self.mutants if m.status is status]
             if some:
-                yield f"{fate.value}: {len(some)}"
+                yield f"{status.value}: {len(some)}"
                 yield from (f"  {_line(m)}" for m in some)
 
 
 def with_hints(mutants: Sequence[Mutant]) -> tuple[Mutant, ...]:
     """The same with a profile for what was missed on one machine type and caught on another."""
-    caught = {m.entry.partition("=")[0]: m for m in mutants if m.fate is Fate.CAUGHT}
+    caught = {m.row.key: m for m in mutants if m.status is Status.CAUGHT}
 
     def hinted(mutant: Mutant) -> Mutant:
-        other = caught.get(mutant.entry.partition("=")[0])
-        if other is None or mutant.hint or mutant.fate is not Fate.SAME_STREAM:
+        other = caught.get(mutant.row.key)
+        if other is None or mutant.hint or mutant.status is not Status.SAME_STREAM:
             return mutant
         return replace(mutant, hint=f"profile {other.profile} catches it on {other.machine}")
 
@@ -132,7 +146,8 @@ def with_hints(mutants: Sequence[Mutant]) -> tuple[Mutant, ...]:
 
 
 def _line(m: Mutant) -> str:
-    where = f"{m.machine} {m.entry} (hw_compat_{m.table.replace('.', '_') or 'base'}, {m.build})"
+    table = hw_compat_name(m.row.table) if m.row.table else "base"
+    where = f"{m.machine} {m.row.text} ({table}, {m.build})"
     if m.signature:
         return f"{where}: {m.profile} {m.route}: {m.signature}"
     tried = f": tried {len(m.tried)} of {m.having} profiles" if m.having else ""

@@ -1,9 +1,9 @@
 """What can be knocked out, and where it would show: entries, defaults, and the device types of each profile.
 
-Asked of the newest build of the matrix that knows the machine, because it has the most entries; the pairs are those
-with the other builds. Of the profiles that have an entry's device a few are chosen so that as many as possible of
-the types that the entry is for are seen. Where no profile has the device, the machine is started with one of its types
-added, and what the emulator says against that is the hint.
+1. The newest build of the matrix that knows the machine is asked: it has the most entries.
+2. Of the profiles with an entry's device a few are chosen that cover as many as possible of the types it is for.
+3. Where no profile has the device, the machine is started with one of its types added; the emulator's answer to that
+   is the hint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.compat.effective import Row, TypeFacts, rows_of, tables_of, types_of
 from migmatrix.harness.compat.values import opposite, same
 from migmatrix.harness.model import Verdict
-from migmatrix.harness.mutate.records import Fate, Mutant
+from migmatrix.harness.mutate.records import Mutant, Status
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.trials.qom import types_in
 from migmatrix.harness.trials.records import Setting, Step
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from migmatrix.harness.trials.records import Attempt, Trial
     from migmatrix.harness.trials.runner import TrialRunner
 
-__all__ = ["Survey", "Suspect", "survey"]
+__all__ = ["Knockout", "Survey", "survey"]
 
 _BARE = ("-m", "64", "-display", "none", "-nodefaults")
 _ALWAYS = frozenset({"migration"})  # objects that are in no machine's tree but in every emulator
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class Knockout:
     """An entry that can be knocked out on `build` by `setting`; `profiles` have the device, best first."""
 
     machine: str
@@ -45,24 +45,16 @@ class Suspect:
     profiles: tuple[str, ...]
     having: int
 
-    def mutant(self, fate: Fate) -> Mutant:
+    def mutant(self, status: Status) -> Mutant:
         """The record of it."""
-        return Mutant(
-            self.machine,
-            self.row.text,
-            self.row.table,
-            self.build,
-            self.setting.text,
-            fate,
-            having=self.having,
-        )
+        return Mutant(self.machine, self.row, self.build, self.setting, status, having=self.having)
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What will be tried, and what is settled without a run."""
 
-    suspects: tuple[Suspect, ...]
+    knockouts: tuple[Knockout, ...]
     settled: tuple[Mutant, ...]
 
 
@@ -71,27 +63,27 @@ async def survey(
     starts: Mapping[str, Sequence[tuple[str, Trial]]],
     tables: Path | None,
     at_most: int,
-    wanted: Callable[[str], bool],
+    wanted: Callable[[Row], bool],
 ) -> Survey:
     """`starts` are the profiles of each machine as trials; `at_most` bounds the profiles of one entry.
 
-    Only entries whose text is `wanted` count.
+    Only the `wanted` entries count.
     """
-    suspects: list[Suspect] = []
+    knockouts: list[Knockout] = []
     settled: list[Mutant] = []
     for machine, profiles in starts.items():
         build = _newest(runner, machine)
         every = rows_of(tables_of(build, tables), machine, build.facts.version)
-        rows = [row for row in every if wanted(row.text)]
+        rows = [row for row in every if wanted(row)]
         facts = await types_of(
             runner.opened.engine, build, (r.device for r in rows), runner.opened.settings.deadlines
         )
         present = await _present(runner, build, profiles)
-        found = [_judge(machine, row, build.id, facts[row.device], present, at_most) for row in rows]
-        suspects += [one for one in found if isinstance(one, Suspect)]
+        found = [_settled_or_not(machine, row, build.id, facts[row.device], present, at_most) for row in rows]
+        knockouts += [one for one in found if isinstance(one, Knockout)]
         bare = replace(profiles[0][1], arguments=_BARE, path=(Step(build.id), Step(build.id)))
         settled += await _reasoned(runner, bare, [one for one in found if isinstance(one, Mutant)], facts)
-    return Survey(tuple(suspects), tuple(settled))
+    return Survey(tuple(knockouts), tuple(settled))
 
 
 async def _present(
@@ -116,7 +108,7 @@ async def _reasoned(
 ) -> list[Mutant]:
     """The mutants, those without a profile with what the machine says to one of the device's types."""
     known = runner.builds[bare.path[0].build].facts.devices
-    lacking = {m: _first_type(facts[m.device], known) for m in mutants if m.fate is Fate.NO_PROFILE}
+    lacking = {m: _first_type(facts[m.row.device], known) for m in mutants if m.status is Status.NO_PROFILE}
     trials = [replace(bare, arguments=(*bare.arguments, "-device", type_)) for type_ in lacking.values()]
     attempts = await runner.run("a device that no profile has", trials)
     said = {
@@ -147,9 +139,9 @@ def _newest(runner: TrialRunner, machine: str) -> PreparedBuild:
     return max(knowing, key=lambda b: (version_key(b.facts.version), -len(b.args)))
 
 
-def _judge(
+def _settled_or_not(
     machine: str, row: Row, build: str, facts: TypeFacts, present: Mapping[str, frozenset[str]], at_most: int
-) -> Suspect | Mutant:
+) -> Knockout | Mutant:
     """What is to be run for an entry, or why nothing is."""
     default = _default(row, facts)
     setting = Setting(row.device, row.name, default or "")
@@ -157,11 +149,11 @@ def _judge(
     if row.device in _ALWAYS:
         having = {name: frozenset({row.device}) for name in present}
     chosen = tuple(_covering(having))[:at_most]
-    suspect = Suspect(machine, row, build, setting, chosen, len(having))
-    fate = _fate_without_run(row, facts, default, having)
-    if fate is None:
-        return suspect
-    return replace(suspect.mutant(fate), hint=_hint(fate, row, facts))
+    knockout = Knockout(machine, row, build, setting, chosen, len(having))
+    status = _status_without_run(row, facts, default, having)
+    if status is None:
+        return knockout
+    return replace(knockout.mutant(status), hint=_hint(status, row, facts))
 
 
 def _default(row: Row, facts: TypeFacts) -> str | None:
@@ -172,8 +164,8 @@ def _default(row: Row, facts: TypeFacts) -> str | None:
     return told
 
 
-def _hint(fate: Fate, row: Row, facts: TypeFacts) -> str:
-    if fate is not Fate.NOT_SETTABLE:
+def _hint(status: Status, row: Row, facts: TypeFacts) -> str:
+    if status is not Status.NOT_SETTABLE:
         return ""
     return (
         "its default is not told"
@@ -182,16 +174,16 @@ def _hint(fate: Fate, row: Row, facts: TypeFacts) -> str:
     )
 
 
-def _fate_without_run(
+def _status_without_run(
     row: Row, facts: TypeFacts, default: str | None, having: Mapping[str, frozenset[str]]
-) -> Fate | None:
+) -> Status | None:
     if not facts.concrete:
-        return Fate.NOT_HERE
+        return Status.NOT_HERE
     if default is None:
-        return Fate.NOT_SETTABLE
+        return Status.NOT_SETTABLE
     if same(default, row.value):
-        return Fate.NO_EFFECT
-    return None if having else Fate.NO_PROFILE
+        return Status.NO_EFFECT
+    return None if having else Status.NO_PROFILE
 
 
 def _covering(having: Mapping[str, frozenset[str]]) -> Iterator[str]:

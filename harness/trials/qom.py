@@ -75,7 +75,7 @@ class MachineView:
         """The object of a type by its number."""
         return next((o for o in self.objects if (o.type, o.ordinal) == (type_, ordinal)), None)
 
-    def kin(self, type_: str) -> tuple[str, ...]:
+    def base_types(self, type_: str) -> tuple[str, ...]:
         """The type and its base types up to the one below `device`, nearest first."""
         found = [type_]
         while (base := self.parents.get(found[-1], "")) not in (*_ROOTS, *found):
@@ -84,7 +84,9 @@ class MachineView:
 
     def owner(self, type_: str, name: str) -> str:
         """The base type that a property of `type_` comes from; the type itself when no base has it."""
-        having = [base for base in self.kin(type_)[1:] if name in self.inherited.get(base, frozenset())]
+        having = [
+            base for base in self.base_types(type_)[1:] if name in self.inherited.get(base, frozenset())
+        ]
         return having[-1] if having else type_
 
 
@@ -159,7 +161,7 @@ class _Reader:
                 self._add(path, type_, await self._values(path, rows, settable), settable)
         parents = await self._parents()
         view = MachineView(tuple(self.objects), parents=parents, compat=await self._compat())
-        bases = {base for type_ in self.seen for base in view.kin(type_)[1:]}
+        bases = {base for type_ in self.seen for base in view.base_types(type_)[1:]}
         return replace(view, inherited={base: await self._inherited(base) for base in sorted(bases)})
 
     async def _parents(self) -> dict[str, str]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import Cell
     from migmatrix.harness.run.definition import Origin
 
-__all__ = ["Attempt", "Setting", "Side", "Step", "Trial", "plain", "texts", "trial_of"]
+__all__ = ["Attempt", "Setting", "Setup", "Side", "Step", "Trial", "plain", "setup_of", "texts", "trial_of"]
+
+Setup = tuple[str, str, str, str]  # machine, profile, mode, guest: a cell without its path
 
 
 class Side(StrEnum):
@@ -90,6 +92,11 @@ class Attempt:
     def passed(self) -> bool:
         """Whether every leg completed."""
         return self.result.verdict is Verdict.PASS
+
+
+def setup_of(cell: Cell) -> Setup:
+    """What a cell runs, whatever its path."""
+    return cell.machine, cell.profile, cell.mode, cell.guest
 
 
 def trial_of(origin: Origin, cell: Cell) -> Trial:

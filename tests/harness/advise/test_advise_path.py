@@ -1,4 +1,4 @@
-"""The AER case on the reference emulator: a guest of 8.0 needs its mark wherever it goes, and 7.2 has none."""
+"""The AER case on the reference emulator: a guest of 8.0 needs its override wherever it goes, and 7.2 has none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emulated import MARK
 from typer.testing import CliRunner
 
 from migmatrix.harness.advise import advise_path
-from migmatrix.harness.advise.advisor import open_desk
+from migmatrix.harness.advise.advisor import open_advisor
 from migmatrix.harness.commands.advise import app
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.store import RunStore
@@ -28,8 +28,10 @@ REGISTER = "pci-config pcie-root-port 0x10a"
 def advised(run: Path, store: Path, start: str, goal: str, *via: str) -> PathAdvice:
     async def ask() -> PathAdvice:
         with RunStore.open(run) as opened:
-            async with open_desk(opened, None, store, 2, print) as desk:
-                return await advise_path(desk.guide(*KIND), desk.prove, start, goal, via=via, longest=2)
+            async with open_advisor(opened, None, store, 2, print) as advisor:
+                return await advise_path(
+                    advisor.routes(*KIND), advisor.prove, start, goal, via=via, longest=2
+                )
 
     return asyncio.run(ask())
 
@@ -44,7 +46,7 @@ def test_the_chain_through_8_0_1_keeps_the_mark_to_8_2(aer_run: Path, aer_store:
     assert found.found
     assert found.proved_now
     assert not found.stored, "the run has no chains: pairs must not stand for one"
-    assert [(m.build, m.without, m.signature) for m in found.marks] == [
+    assert [(m.build, m.without, m.signature) for m in found.overrides] == [
         ("qemu-8.0.1", "fail", REGISTER),
         ("qemu-8.2", "fail", REGISTER),
     ]
@@ -59,7 +61,7 @@ def test_a_guest_without_the_defect_needs_no_mark_and_the_run_knew_it(aer_run: P
     found = advised(aer_run, aer_store, "qemu-7.2", "qemu-8.2")
     assert found.found
     assert found.stored
-    assert found.marks == ()
+    assert found.overrides == ()
 
 
 def test_no_path_says_what_blocks_also_with_the_mark_and_after_it(aer_run: Path, aer_store: Path) -> None:

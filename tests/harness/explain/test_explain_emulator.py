@@ -64,7 +64,7 @@ def test_a_build_without_the_property_is_explained_by_the_one_that_has_it(run: P
     assert found.static == "static tools do not see it", "a default that changed stands in no table"
 
 
-def test_a_guest_born_with_the_defect_is_taken_with_the_property_on(run: Path) -> None:
+def test_a_guest_started_with_the_defect_is_taken_with_the_property_on(run: Path) -> None:
     found = explained(run, "qemu-8.0>qemu-8.0.1")
     (remedy,) = found.remedies
     assert (remedy.side, [s.text for s in remedy.settings]) == (

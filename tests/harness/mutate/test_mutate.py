@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
 from migmatrix.harness.compat.effective import Row, TypeFacts
-from migmatrix.harness.mutate.records import Fate, Mutant, Scorecard, with_hints
-from migmatrix.harness.mutate.survey import Suspect, _covering, _judge
+from migmatrix.harness.mutate.records import Mutant, Scorecard, Status, with_hints
+from migmatrix.harness.mutate.survey import Knockout, _covering, _settled_or_not
+from migmatrix.harness.trials.records import Setting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,37 +21,37 @@ PRESENT = {"net": frozenset({"nic", "port"}), "port": frozenset({"port"}), "bare
 ROW = Row("nic", "tso", "off", "7.2")
 
 
-def judged(row: Row, concrete: set[str], defaults: dict[str, str | None]) -> Suspect | Mutant:
+def judged(row: Row, concrete: set[str], defaults: dict[str, str | None]) -> Knockout | Mutant:
     facts = TypeFacts(frozenset(concrete), defaults)
-    return _judge("pc-q35-7.2", row, "new", facts, PRESENT, 4)
+    return _settled_or_not("pc-q35-7.2", row, "new", facts, PRESENT, 4)
 
 
-def fate(row: Row, concrete: set[str], defaults: dict[str, str | None]) -> Fate:
+def status(row: Row, concrete: set[str], defaults: dict[str, str | None]) -> Status:
     found = judged(row, concrete, defaults)
     assert isinstance(found, Mutant)
-    return found.fate
+    return found.status
 
 
 def test_an_entry_is_knocked_out_to_the_binarys_default_where_a_profile_has_the_device() -> None:
     found = judged(ROW, {"nic"}, {"tso": "on"})
-    assert isinstance(found, Suspect)
+    assert isinstance(found, Knockout)
     assert found.setting.text == "nic.tso=on"
     assert found.profiles == ("net",)
 
 
 def test_what_needs_no_run_is_said_with_its_reason() -> None:
-    assert fate(ROW, set(), {}) is Fate.NOT_HERE
-    assert fate(ROW, {"nic"}, {}) is Fate.NOT_SETTABLE
-    assert fate(ROW, {"nic"}, {"tso": "off"}) is Fate.NO_EFFECT
-    assert fate(Row("nic", "n", "0x10", ""), {"nic"}, {"n": "16"}) is Fate.NO_EFFECT, "the same number"
-    assert fate(ROW, {"modem"}, {"tso": "on"}) is Fate.NO_PROFILE
+    assert status(ROW, set(), {}) is Status.NOT_HERE
+    assert status(ROW, {"nic"}, {}) is Status.NOT_SETTABLE
+    assert status(ROW, {"nic"}, {"tso": "off"}) is Status.NO_EFFECT
+    assert status(Row("nic", "n", "0x10", ""), {"nic"}, {"n": "16"}) is Status.NO_EFFECT, "the same number"
+    assert status(ROW, {"modem"}, {"tso": "on"}) is Status.NO_PROFILE
 
 
 def test_a_switch_whose_default_is_not_told_is_turned_over() -> None:
     found = judged(ROW, {"nic"}, {"tso": None})
-    assert isinstance(found, Suspect)
+    assert isinstance(found, Knockout)
     assert found.setting.text == "nic.tso=on"
-    assert fate(Row("nic", "n", "16", ""), {"nic"}, {"n": None}) is Fate.NOT_SETTABLE, "any other number"
+    assert status(Row("nic", "n", "16", ""), {"nic"}, {"n": None}) is Status.NOT_SETTABLE, "any other number"
 
 
 def test_few_profiles_see_as_many_types_as_possible() -> None:
@@ -58,19 +59,19 @@ def test_few_profiles_see_as_many_types_as_possible() -> None:
     assert list(_covering(having)) == ["b", "c", "a"]
 
 
-def mutant(fate: Fate, machine: str = "pc-q35-7.2", **fields: Any) -> Mutant:
-    return Mutant(machine, "nic.tso=off", "7.2", "new", "nic.tso=on", fate, **fields)
+def mutant(status: Status, machine: str = "pc-q35-7.2", **fields: Any) -> Mutant:
+    return Mutant(machine, ROW, "new", Setting("nic", "tso", "on"), status, **fields)
 
 
 def test_the_score_tells_what_could_be_caught_from_what_cannot() -> None:
-    card = Scorecard(tuple(mutant(fate) for fate in Fate))
+    card = Scorecard(tuple(mutant(status) for status in Status))
     assert (card.caught, card.shown, card.reachable, card.here) == (1, 2, 4, 5)
     assert next(card.render()).startswith("score: 1 caught of 2 that a paused guest shows")
 
 
 def test_a_profile_that_catches_the_entry_elsewhere_is_the_hint() -> None:
-    caught = mutant(Fate.CAUGHT, "pc-q35-5.2", profile="nic")
-    _, missed = with_hints([caught, mutant(Fate.SAME_STREAM)])
+    caught = mutant(Status.CAUGHT, "pc-q35-5.2", profile="nic")
+    _, missed = with_hints([caught, mutant(Status.SAME_STREAM)])
     assert missed.hint == "profile nic catches it on pc-q35-5.2"
 
 
@@ -100,16 +101,16 @@ def test_the_emulators_pairs_catch_what_shows_and_a_driver_would_show_the_rest(t
     words = [word for entry in entries for word in ("--entry", entry)]
     code, found, told = mutated(tmp_path, *words, "--at-least", "2")
     assert code == 1, "one is caught"
-    fates = {m["entry"].partition("=")[0]: m for m in found["mutants"]}
-    mask = fates["pci-device.x-pcie-err-unc-mask"]
+    statuses = {m["entry"].partition("=")[0]: m for m in found["mutants"]}
+    mask = statuses["pci-device.x-pcie-err-unc-mask"]
     assert (mask["fate"], mask["profile"]) == ("caught", "port")
     assert "0x10a" in mask["signature"]
-    assert fates["ICH9-LPC.noreboot"]["fate"] == "guest-visible only"
-    uso = fates["virtio-net-device.host_uso"]
+    assert statuses["ICH9-LPC.noreboot"]["fate"] == "guest-visible only"
+    uso = statuses["virtio-net-device.host_uso"]
     assert uso["fate"] == "needs a guest driver"
     assert "virtio-features" in uso["signature"]
-    assert fates["e1000e.migrate-timadj"]["fate"] == "no profile has the device"
-    assert fates["e1000e.migrate-timadj"]["hint"] == "a profile with e1000e"
+    assert statuses["e1000e.migrate-timadj"]["fate"] == "no profile has the device"
+    assert statuses["e1000e.migrate-timadj"]["hint"] == "a profile with e1000e"
     assert "3 entries to knock out: " in told, "the cost comes first"
     assert found["score"] == {"caught": 1, "shown": 1, "reachable": 3, "here": 4}
 

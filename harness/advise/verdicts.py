@@ -1,9 +1,9 @@
 """What a stored run knows: the verdict of a route, whatever names its builds have in the matrix.
 
-1. A build that is another one of the run with more ``-global`` arguments is that build with marks: the same content
+1. A build that is another one of the run with more ``-global`` arguments is that build with overrides: the same content
    (digest) and the same settings are the same step of a route.
 2. Only cells that were run count. A chain is known when it was run as that chain: pairs imply nothing.
-3. Marks that an explanation of the run verified are known by signature.
+3. Overrides that an explanation of the run verified are known by signature.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.releases import version_key
-from migmatrix.harness.trials.records import Setting, Side, Step
+from migmatrix.harness.trials.records import Setting, Side, Step, setup_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,23 +22,22 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explain.records import Explanation
     from migmatrix.harness.model import CellResult
+    from migmatrix.harness.trials.records import Setup
 
-__all__ = ["Known"]
-
-_Place = tuple[str, str, str, str]  # machine, profile, mode, guest
+__all__ = ["Verdicts"]
 
 
 @dataclass(frozen=True)
-class Known:
-    """Verdicts by place and route; several explanations may be of one signature."""
+class Verdicts:
+    """Verdicts by setup and route; several explanations may be of one signature."""
 
     builds: Mapping[str, PreparedBuild]
     results: tuple[CellResult, ...]
     explanations: tuple[Explanation, ...]
 
     @cached_property
-    def stations(self) -> tuple[str, ...]:
-        """Builds that are no other one with more arguments, oldest first: where any guest can be sent."""
+    def base_builds(self) -> tuple[str, ...]:
+        """Builds that are not another one with more arguments, oldest first: any guest can be sent there."""
         plain = [build for build in self.builds.values() if not self._is_variant(build)]
         return tuple(b.id for b in sorted(plain, key=lambda b: version_key(b.facts.version)))
 
@@ -68,28 +67,27 @@ class Known:
                 return other.id, more
         raise AssertionError("every build is its own base")
 
-    def verdict(self, place: _Place, route: Iterable[Step]) -> CellResult | None:
+    def verdict(self, setup: Setup, route: Iterable[Step]) -> CellResult | None:
         """What the run has for a route; None when it has not run it."""
-        return self._by_route.get((place, tuple(self.canonical(step) for step in route)))
+        return self._by_route.get((setup, tuple(self.canonical(step) for step in route)))
 
     @cached_property
-    def _by_route(self) -> Mapping[tuple[_Place, tuple[Step, ...]], CellResult]:
+    def _by_route(self) -> Mapping[tuple[Setup, tuple[Step, ...]], CellResult]:
         found = {}
         for result in self.results:
             cell = result.cell
             if result.verdict is not Verdict.ERROR and all(b in self.builds for b in cell.path):
-                place = cell.machine, cell.profile, cell.mode, cell.guest
-                found[place, tuple(self.canonical(Step(b)) for b in cell.path)] = result
+                found[setup_of(cell), tuple(self.canonical(Step(b)) for b in cell.path)] = result
         return found
 
-    def marks(self, signature: str | None) -> tuple[tuple[Setting, ...], ...]:
+    def overrides(self, signature: str | None) -> tuple[tuple[Setting, ...], ...]:
         """Settings of a destination that took such a guest, as explanations verified them (rule 3)."""
         mine = [e for e in self.explanations if e.signature == signature]
         remedies = [r for e in mine for r in e.remedies]
         here = [r.settings for r in remedies if r.side is Side.DESTINATION]
-        born = [r.instead_of for r in remedies if r.side is not Side.DESTINATION]
+        before = [r.instead_of for r in remedies if r.side is not Side.DESTINATION]
         rescues = [rescue.settings for e in mine for rescue in e.rescues]
-        return tuple(dict.fromkeys(settings for settings in (*here, *rescues, *born) if settings))
+        return tuple(dict.fromkeys(settings for settings in (*here, *rescues, *before) if settings))
 
 
 def _settings(args: tuple[str, ...]) -> tuple[Setting, ...] | None:

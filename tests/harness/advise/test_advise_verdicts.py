@@ -1,10 +1,10 @@
-"""What a run knows by route: builds with more globals are the same build with marks."""
+"""What a run knows by route: builds with more globals are the same build with overrides."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from migmatrix.harness.advise import Known
+from migmatrix.harness.advise import Verdicts
 from migmatrix.harness.builds import BuildFacts, MachineType, PreparedBuild
 from migmatrix.harness.explain.records import Explanation, Remedy, Reproducer, Rescue
 from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
@@ -29,36 +29,36 @@ BUILDS = {
 }
 
 
-def known(*paths: tuple[str, ...], verdict: Verdict = Verdict.PASS) -> Known:
+def known(*paths: tuple[str, ...], verdict: Verdict = Verdict.PASS) -> Verdicts:
     results = (CellResult(Cell("pc", "p", path), verdict, Outcome.OK) for path in paths)
-    return Known(BUILDS, tuple(results), ())
+    return Verdicts(BUILDS, tuple(results), ())
 
 
-PLACE = ("pc", "p", "snapshot", "paused")
+SETUP = ("pc", "p", "snapshot", "paused")
 
 
 def test_a_build_with_more_globals_is_the_same_build_marked() -> None:
     found = known(("old", "marked"))
     assert found.canonical(Step("marked")) == Step("new", (MARK,))
-    assert found.verdict(PLACE, [Step("old"), Step("new", (MARK,))]) is not None
-    assert found.verdict(PLACE, [Step("old"), Step("new")]) is None
+    assert found.verdict(SETUP, [Step("old"), Step("new", (MARK,))]) is not None
+    assert found.verdict(SETUP, [Step("old"), Step("new")]) is None
 
 
 def test_other_arguments_make_another_build_but_no_place_to_go() -> None:
     found = known()
     assert found.canonical(Step("other-cpu")) == Step("other-cpu")
-    assert found.stations == ("old", "new")
+    assert found.base_builds == ("old", "new")
 
 
 def test_pairs_imply_no_chain_and_what_the_host_failed_is_not_known() -> None:
     pairs = known(("old", "new"), ("new", "old"))
-    assert pairs.verdict(PLACE, [Step("old"), Step("new"), Step("old")]) is None
-    assert known(("old", "new"), verdict=Verdict.ERROR).verdict(PLACE, [Step("old"), Step("new")]) is None
+    assert pairs.verdict(SETUP, [Step("old"), Step("new"), Step("old")]) is None
+    assert known(("old", "new"), verdict=Verdict.ERROR).verdict(SETUP, [Step("old"), Step("new")]) is None
 
 
 def test_the_order_of_versions_is_that_of_numbers() -> None:
     ten = replace(BUILDS["new"], id="ten", facts=replace(BUILDS["new"].facts, version="10.0", digest="x"))
-    assert Known({**BUILDS, "ten": ten}, (), ()).stations == ("old", "new", "ten")
+    assert Verdicts({**BUILDS, "ten": ten}, (), ()).base_builds == ("old", "new", "ten")
 
 
 def test_marks_come_from_what_an_explanation_verified_on_a_destination_or_saw_on_the_source() -> None:
@@ -72,8 +72,8 @@ def test_marks_come_from_what_an_explanation_verified_on_a_destination_or_saw_on
         ),
         rescues=(Rescue("plain", ()), Rescue("new", (MARK,))),
     )  # fmt: skip
-    marks = Known(BUILDS, (), (found,)).marks(found.signature)
-    assert marks == ((room,), (MARK,)), (
+    overrides = Verdicts(BUILDS, (), (found,)).overrides(found.signature)
+    assert overrides == ((room,), (MARK,)), (
         "never what would have to be set on the source: the guest runs already"
     )
-    assert Known(BUILDS, (), ()).marks(found.signature) == ()
+    assert Verdicts(BUILDS, (), ()).overrides(found.signature) == ()
