@@ -1,4 +1,4 @@
-"""What a search says, for people and for programs: culprit or range, side, confidence, cost, evidence, how to go on."""
+"""A search's answer, for people and as JSON: culprit or range, side, confidence, cost, evidence, how to resume."""
 
 from __future__ import annotations
 

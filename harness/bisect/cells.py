@@ -1,8 +1,8 @@
 """Runs a cell whose path has one open step, `@`, with a build for it per point.
 
 1. Every run is made anew, in a store that lives as long as the run: a stored leg says nothing about flakiness.
-2. A failure has the judge's signature; what does not start, or is refused, is untestable.
-3. A failure of the host is an InfrastructureError, and the search stops where its journal stands.
+2. A failure has the judge's signature; a build that does not start, or refuses the machine, is untestable.
+3. A failure of the host is an InfrastructureError; the search stops, and continues later from its journal.
 """
 
 from __future__ import annotations

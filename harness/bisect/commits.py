@@ -1,10 +1,10 @@
 """Points that are commits: their order, checkouts, builds and the conventions of `git bisect run`.
 
-1. The user's repository is only read. Checkouts are clones of it that share its objects, at most three, and keep what a
-   build leaves in them, so that the next build is incremental.
-2. A build installs into `$MIGMATRIX_OUT`, which is kept by commit and command, and used again when both are the same.
-3. Exit codes are those of `git bisect run` (git-bisect(1)): 0 is good, 125 cannot be tested, 1-127 otherwise is bad,
-   and anything else, also death by a signal, stops the search. A build that is bad is a point that cannot be tested.
+1. The user's repository is only read. Checkouts are at most three clones that share its objects and keep build products,
+   so that the next build is incremental.
+2. A build installs into `$MIGMATRIX_OUT`, which is kept by commit and command and reused if both are the same.
+3. Exit codes are those of `git bisect run` (git-bisect(1)): 0 is good, 125 untestable, any other up to 127 bad; anything
+   else, also death by a signal, stops the search. A point whose build is bad is untestable.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The whole procedure as one pure function: everything that was run so far -> the next run, or the finding.
 
-1. Nothing is remembered but the runs, so a journal of them is all that a resumed search needs, and what comes next
-   under either outcome can be known beforehand (`ahead`).
-2. Both ends are run first. Which of them fails is measured; the failure that they show is the one that is followed.
-   Where they show no difference yet, they are run up to `_PATIENCE` times as often before that is believed.
-3. Only a failure with the followed signature is bad and only a pass is good: anything else is unknown, a skip.
-4. Single runs are believed until one contradicts another, at an end, on the way or when confirming; from then on,
-   and with all runs made so far, the search is Bayesian.
-5. The culprit and its parent are run again before they are named, until also the model that takes no run for certain
-   is as sure as was asked for.
+1. The runs are the only memory. So a journal of them is all that a resumed search needs, and `ahead` can compute what
+   comes next under either outcome.
+2. Both ends run first. The runs tell which end fails, and the failure that they show is followed. If the ends show no
+   difference, they run up to `_PATIENCE` times as often before `decide` says so.
+3. Only a failure with the followed signature is bad, and only a pass is good: anything else is unknown, a skip.
+4. Single runs are believed until one contradicts another, at an end, in between or when confirming; from then on the
+   search is Bayesian, over all runs so far.
+5. The culprit and its parent run again before they are named, until the model that takes no run for certain is as sure
+   as the rules ask.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def decide(size: int, runs: Sequence[Run], rules: Rules) -> Want | Finding:
 def ahead(size: int, runs: Sequence[Run], rules: Rules, want: Want) -> tuple[int, ...]:
     """The points that were not run yet and may be wanted next, first the one that a failure of `want` leads to.
 
-    Where a point is wanted that was run before, as at the ends, it is taken to show the same again.
+    If a point is wanted that was run before, as at the ends, it is assumed to show the same again.
     """
     signature = _Case(size, runs, rules).signature
     outcomes = (Run(want.point, Shown.FAIL, signature), Run(want.point, Shown.PASS))

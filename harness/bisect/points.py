@@ -1,7 +1,7 @@
 """The open step of a path: ``A..B`` among its steps, or ``@`` where commits go. Pure.
 
-A path with one open step is one search. With two, every search holds one of them at an end of its range: first at the
-later end, which is what the failing path has, then at the earlier one.
+A path with one open step is one search. With two, each search holds one of them at an end of its range: first at the
+later end, as in the failing path, then at the earlier one.
 """
 
 from __future__ import annotations

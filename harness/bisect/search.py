@@ -2,13 +2,13 @@
 
 1. Points are numbered 0..size-1, from early to late. Somewhere between the two ends the verdict changes, once: the
    points before the change fail at one rate, its point and all after it at another.
-2. A point that was only skipped is not testable: the change may be in it, but nothing is guessed. What cannot be told
-   apart is one hypothesis, a *block*: a testable point and the untestable ones right before it.
-3. Every commit is as likely as any other to have made the change, so a block weighs as many points as it has.
-4. `Certain` believes every run; one that does not fit leaves no hypothesis, which is how flakiness is noticed.
-   `Noisy` knows neither rate: each has a Beta prior and is integrated out (Beta-Bernoulli, in closed form).
-5. The next point is the one whose run tells most, in bits: the entropy of its outcome less what is noise. Near a
-   point that was skipped it counts for less, because what cannot be tested comes in stretches.
+2. A point that was only skipped is untestable: the change may be in it, but nothing is guessed. Points that cannot be
+   told apart are one hypothesis, a *block*: a testable point and the untestable ones right before it.
+3. Every point is as likely as any other to have made the change, so a block weighs as many points as it has.
+4. `Certain` believes every run; a run that does not fit leaves no hypothesis, and so shows flakiness. `Noisy` knows
+   neither rate: each has a Beta prior and is integrated out (Beta-Bernoulli, in closed form).
+5. The next point is the one whose run tells most, in bits: the entropy of its outcome minus the noise. Near a skipped
+   point it counts for less, because untestable points come in stretches.
 """
 
 from __future__ import annotations

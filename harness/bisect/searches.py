@@ -1,6 +1,6 @@
-"""From what the command line says to answers: points, builds, journal, engine, `walk`.
+"""From the options of a search to its answers: points, builds, journal, engine, `walk`.
 
-The same arguments lead to the same journal, so that the same command resumes a search.
+The same options lead to the same journal, so the same command resumes a search.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _along_names(
 
 
 def _versioned(answer: Answer, get: Callable[[str], PreparedBuild]) -> Answer:
-    """The answer with the versions of the builds that it is about: a name need not say which point release it is."""
+    """The answer with the versions of the builds that it names: a name alone may not tell the point release."""
     names = list(answer.points)
     parent = answer.finding.parent
     for point in (*answer.finding.culprits, *(() if parent is None else (parent,))):

@@ -1,8 +1,8 @@
 """Walks a search to its end: run what `decide` wants, write it down, ask again. Knows no builds and no cells.
 
 1. A run is in the journal before anything is concluded from it.
-2. While a point is run, the points that may come next are prepared: the one after a failure, the one after a pass.
-3. What is being prepared and can no longer come next is stopped, so that at most three preparations are under way.
+2. While a point runs, the points that may come next are prepared: the one after a failure and the one after a pass.
+3. A preparation that can no longer come next is stopped, so at most three are under way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The compat entries that a build applies to a machine type, and what its binary knows of their devices.
 
-QEMU 9.1 and later tell their entries (`compat_extract`); for an older build they are taken from the tables of
-``compat/``, as that release had them. What a type's properties and defaults are is asked of the binary over QMP.
+QEMU 9.1 and later tell their entries (`extract`); for an older build they come from the tables of ``compat/``, as that
+release had them. The binary tells a type's properties and defaults over QMP.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`migmatrix compat extract`: asks a build for its compat entries and writes, or checks, the tables.
 
-QEMU 9.1 and later answer ``query-machines {"compat-props": true}``. What the answer means is `compat_tables`' to know.
+QEMU 9.1 and later answer ``query-machines {"compat-props": true}``; `tables` knows what the answer means.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 | rule | says |
 |---|---|
-| `late` | the table got the entry after a release had gone out without it; guests started in between are stranded |
-| `wrong-table` | a release newer than the table does not know the property, so it came later and belongs in a later table |
+| `late` | the table got the entry after a release had shipped without it; guests started in between are stranded |
+| `wrong-table` | a release newer than the table does not know the property, so it belongs in a later table |
 | `duplicate` | the same property twice in one table |
 | `repeated` | a later table has the same entry with the same value: the older one changes nothing |
-| `override` | a later table has another value, which the older one overrides; wanted now and then |
+| `override` | a later table has another value, which the older one overrides; sometimes intended |
 | `unknown-property` | the binary has the device, and the device has no such property |
 | `unknown-device` | the binary has no such device; of another architecture, not built in, or misspelt |
 

@@ -1,8 +1,8 @@
-"""What the compat tables in ``compat/`` know about the devices of a failing migration.
+"""Looks up lines of the program's compat tables, by device type and by value.
 
-A table line is for a device type or one of its base types, and applies to machine types of its version and older
-ones. The tables are those of the newest build that told them, with when each line shipped (`compat_tables`); a build
-of 9.1 or later tells its own lines itself (`MachineView.compat`). Only reads files of this checkout or package.
+A line names a device type or one of its base types, and applies to machine types of its table's version and older ones.
+The tables are those of the newest build that told them, with the release in which each line shipped (`tables`); a build
+of 9.1 or later tells its own lines itself (`MachineView.compat`).
 """
 
 from __future__ import annotations

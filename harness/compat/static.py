@@ -1,9 +1,9 @@
 """Do static tools see what a red cell shows? Two ask: the builds' compat tables, and their own `-dump-vmstate`.
 
 `StaticTools.sees` compares the two builds of the migration that failed, on the cell's machine type and for the device
-that the failure names. It says that a tool has a finding about that device, not that the finding is the cause: a
-checker that cries at everything sees a lot. Entries that a newer build has to have are no finding. Neither tool runs
-a migration, neither sees values, and neither knows what a build is given on its command line.
+that the failure names. A finding about that device need not be the cause: a checker that complains about everything
+sees a lot. Entries that a newer build must have are no finding. Neither tool runs a migration, sees values, or knows the
+build's command line.
 """
 
 from __future__ import annotations

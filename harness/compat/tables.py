@@ -5,11 +5,11 @@ the list of the next newer one, so the difference of the two is the table of tha
 
 1. A file holds one table: ``version`` ("" for what all versions have), ``entries``, and ``pc_entries`` applied after
    them. QEMU's list does not say which are ``pc_compat``: they are told by device, from the first that only a PC has.
-2. An entry without `boards` is for all boards. `shipped` and `until` are releases: the first that has it, the first that
-   has it no more; without `shipped` it came with the development of what follows `version`.
-3. What a build shows never removes an entry that has `until`, nor changes `shipped`, `until` or `note`.
+2. An entry without `boards` is for all boards. `shipped` and `until` are releases: the first that has it, and the first
+   that no longer has it; without `shipped` it came in the development cycle after `version`.
+3. Reading a build never removes an entry that has `until`, nor changes `shipped`, `until` or `note`.
 
-Nothing here runs an emulator; see `compat_extract`.
+Nothing here runs an emulator; see `extract`.
 """
 
 from __future__ import annotations

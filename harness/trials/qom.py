@@ -1,8 +1,8 @@
-"""Looks at a machine that was started and does not run: its objects, their types and their properties (QOM).
+"""Looks at a machine whose guest does not run: its objects, their types and their properties (QOM).
 
-`look_at` starts an emulator, walks /machine over QMP and ends it. What every version from 5.2 on answers is used:
-`qom-list`, `qom-get`, `qom-list-types`, `device-list-properties`, `qom-list-properties`; and `query-machines` with
-`compat-props` of those that have it. Links, children and values that cannot be read are left out.
+`look_at` starts an emulator, walks /machine over QMP and ends it; `types_in` keeps only the types. Both use commands
+that every version since 5.2 answers: `qom-list`, `qom-get`, `qom-list-types`, `device-list-properties`,
+`qom-list-properties`; and `query-machines` with `compat-props` from 9.1 on. Links and unreadable values are left out.
 """
 
 from __future__ import annotations

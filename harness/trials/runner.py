@@ -1,9 +1,10 @@
 """Runs trials: anything that is not in the matrix's own plan, on the same engine, store and judge as its cells.
 
-1. A trial becomes a plan of its own, whose legs have keys as all legs have: what was done before is not done again.
-2. A trial has no probes: a build that does not start makes it `unsupported`, which is no reproduction of anything.
-3. Every trial is journalled, and every leg that the explanation rests on is counted once, found or done.
-4. A failure of the host is an InfrastructureError here: nothing is concluded from it.
+1. A trial becomes a plan of its own. Its legs have the keys that a matrix gives them (`plan.legs`), so a leg that the
+   store has is not run again.
+2. A trial has no probes: a build that does not start makes it `unsupported`, which reproduces nothing.
+3. Every trial is in the journal, and every leg that it needed is counted once, found or run.
+4. A failure of the host is an InfrastructureError: nothing is concluded from it.
 """
 
 from __future__ import annotations
