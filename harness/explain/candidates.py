@@ -151,7 +151,7 @@ def _listed(side: Side, here: MachineView, clue: _Clue, machine: str) -> Iterato
 
 def _lines(here: MachineView, machine: str, types: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
     """Table lines for some types: where from, type, property, value. Of lines for one property the last applies."""
-    own = {name: ("this build's own tables", type_, name, value) for type_, name, value in here.compat or ()
+    own = {name: ("this build's own table", type_, name, value) for type_, name, value in here.compat or ()
            if type_ in types}  # fmt: skip
     listed = {
         entry.property: (hw_compat_name(version), entry.device, entry.property, entry.value)

@@ -13,6 +13,7 @@ from migmatrix.harness.commands.main import app
 from migmatrix.harness.compat.effective import TypeFacts
 from migmatrix.harness.compat.lint import lint_binary, lint_history, lint_tables
 from migmatrix.harness.compat.tables import Entry, Table, read
+from migmatrix.harness.errors import UserError
 
 COMPAT = Path(__file__).parents[3] / "compat"
 
@@ -91,3 +92,13 @@ def test_a_build_is_checked_against_itself_and_older_ones(tmp_path: Path) -> Non
     assert ("late", "pci-device.x-pcie-err-unc-mask=off") in found
     assert ("wrong-table", "pci-device.x-pcie-err-unc-mask=off") in found
     assert not any(entry.startswith("virtio-net-device.host_uso") for _, entry in found), "8.0.1 has none"
+
+
+@pytest.mark.parametrize("words", [["lint"], ["diff", "qemu-8.0", "qemu-8.0.1", "--machine", "pc-q35-7.2"]])
+def test_a_directory_without_tables_gives_no_answer(tmp_path: Path, words: list[str]) -> None:
+    """An answer of "nothing found" from no tables at all was wrong, and exit 0."""
+    matrix = write_matrix(tmp_path, ["8.0", "8.0.1"])
+    options = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--tables", str(tmp_path / "compat")]
+    done = CliRunner().invoke(app, ["compat", *words, *options])
+    assert isinstance(done.exception, UserError)
+    assert "no directory of compat tables" in str(done.exception)

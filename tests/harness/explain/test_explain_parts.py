@@ -269,6 +269,45 @@ def test_without_a_remedy_the_class_of_the_reason_is_named(cause: Cause, reason:
     assert found.summary.startswith("not repairable by a property: ")
 
 
+VERSIONS = Difference("bmc#0", "version", "0x2", "0x1", blamed=True)
+ONLY_SENT = Difference("bmc#0", "fifo", "0x0", "absent")
+ONLY_READ = Difference("bmc#0", "mode", "absent", "0x0")
+
+
+@pytest.mark.parametrize(
+    ("cause", "where", "said"),
+    [
+        (Cause("section-version", "bmc"), (VERSIONS,), "version bump of bmc: old (7.2.5) sends version 2, new (10.0.2) reads up to 1"),
+        (Cause("vmsd-version", "bmc"), (), "old (7.2.5) sends a version that new (10.0.2) does not read"),
+        (Cause("footer-id", "bmc"), (VERSIONS, ONLY_SENT, ONLY_READ), "accepts it and does not consume just the bytes that were written (only one side sends: mode, fifo)"),
+        (Cause("truncated", "bmc"), (), "does not consume just the bytes that old (7.2.5) wrote under the same version number"),
+        (Cause("value", "bmc"), (replace(ONLY_SENT, blamed=True),), "sends 0x0 in bmc fifo, new (10.0.2) has absent and refuses it"),
+        (Cause("hang"), (), "no end of load within the deadline"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_said_in_a_sentence(cause: Cause, where: tuple[Difference, ...], said: str) -> None:
+    assert said in fix(("old", "new"), cause=cause, where=where).summary
+
+
+def test_what_was_tried_is_said_and_what_could_not_be_read() -> None:
+    assert fix(("old", "new")).summary.endswith("; 3 settings were tried and none makes it pass")
+    assert fix(("old", "new"), unseen="no qom-list").summary.endswith("could not be read (no qom-list)")
+    assert "no settable property" in fix(("old", "new"), tried=0).summary
+
+
+def test_the_caveats_of_a_remedy_are_its_unhealed_rows_its_owner_and_its_size() -> None:
+    rows = (RowCheck("m1", "new>old", "fail", "fail"), RowCheck("m2", "old>new", "fail", "pass"))
+    size = Remedy(Side.BOTH, (Setting("blk", "queue-size", "1024"),), "number", "", rows=rows)
+    caveats = fix(("old", "new"), size).caveats
+    assert caveats[0] == "with it these still do not pass: new>old on m1"
+    assert "keep it to the guests that need it" in caveats[1]
+    owned = Remedy(Side.DESTINATION, (OFF,), "switch", "", owners=("base",))
+    found = fix(("old", "new"), owned)
+    assert found.compat.startswith('{ "base", "x-mask", "off" }')
+    assert found.caveats == ("x-mask is a property of base, which other device types have as well",)
+    assert found.stuck_guest == "start new with -global port.x-mask=off"
+
+
 @pytest.mark.parametrize(("stage", "build"), [("load", "new (10.0.2)"), ("save", "old (7.2.5)")])
 def test_who_says_that_a_device_is_not_migratable_is_the_side_that_fails(stage: str, build: str) -> None:
     found = fix(("old", "new"), cause=Cause("blocked", "0000:00:01.0/nvme"), stage=stage)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from emulated import STRICT, write_matrix
 from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
 from migmatrix.harness.compat.effective import Row, TypeFacts
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.mutate.knock import _summed
 from migmatrix.harness.mutate.records import Mutant, Scorecard, Status, with_hints
 from migmatrix.harness.mutate.survey import Knockout, _covering, _settled_or_not
 from migmatrix.harness.trials.records import Setting
@@ -75,6 +79,43 @@ def test_a_profile_that_catches_the_entry_elsewhere_is_the_hint() -> None:
     assert missed.hint == "profile nic catches it on pc-q35-5.2"
 
 
+def test_the_list_says_of_each_entry_where_it_was_caught_or_what_would_show_it() -> None:
+    card = Scorecard(
+        (
+            mutant(Status.CAUGHT, profile="nic", route="a>b", signature="virtio-features net"),
+            mutant(Status.SAME_STREAM, tried=("nic",), having=2, hint="perhaps a driver"),
+            replace(mutant(Status.NOT_HERE), row=Row("nic", "tso", "off", "")),
+        ),
+        legs=7,
+        left=1,
+    )
+    lines = list(card.render())
+    assert lines[1] == "1 entries not run (--limit or --dry-run); what was done is kept in the store"
+    assert "  pc-q35-7.2 nic.tso=off (hw_compat_7_2, new): nic a>b: virtio-features net" in lines
+    assert "  pc-q35-7.2 nic.tso=off (hw_compat_7_2, new): tried 1 of 2 profiles: perhaps a driver" in lines
+    assert "  pc-q35-7.2 nic.tso=off (base, new)" in lines
+
+
+def test_the_keys_of_a_mutant_are_those_that_were_published() -> None:
+    (row,) = Scorecard((mutant(Status.CAUGHT, tried=("nic",)),), legs=7).to_json()["mutants"]
+    assert row == {
+        "machine": "pc-q35-7.2", "entry": "nic.tso=off", "table": "7.2", "build": "new", "setting": "nic.tso=on",
+        "fate": "caught", "profile": "", "route": "", "signature": "", "tried": ["nic"], "having": 0, "hint": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "summed"),
+    [
+        ([Status.SAME_STREAM, Status.TOLERATED], Status.TOLERATED),
+        ([Status.NOT_SETTABLE, Status.SAME_STREAM], Status.SAME_STREAM),
+        ([Status.NOT_SETTABLE], Status.NOT_SETTABLE),
+    ],
+)
+def test_of_several_profiles_the_one_that_shows_most_counts(seen: list[Status], summed: Status) -> None:
+    assert _summed(seen) is summed
+
+
 def mutated(tmp_path: Path, *words: str, machine: str = "pc-q35-7.2") -> tuple[int, dict[str, Any], str]:
     nic = ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
     profiles = {
@@ -129,3 +170,20 @@ def test_a_dry_run_knocks_nothing_out_and_says_what_is_left(tmp_path: Path) -> N
     assert code == 0
     assert (found["hops"], found["left"], found["mutants"]) == (0, 1, [])
     assert "1 entries to knock out: 3 to " in told
+
+
+def test_tables_that_are_not_there_are_the_users_mistake(tmp_path: Path) -> None:
+    """A build before 9.1 has no entries without them, and a score of 0 caught of 0 would be told."""
+    matrix = write_matrix(tmp_path, ["7.2", "8.2"])
+    words = [
+        "mutate",
+        "-f",
+        str(matrix),
+        "--store",
+        str(tmp_path / "store"),
+        "--tables",
+        str(tmp_path / "compat"),
+    ]
+    done = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert isinstance(done.exception, UserError)
+    assert "no directory of compat tables" in str(done.exception)
