@@ -1,12 +1,12 @@
 """`migmatrix advise features A B`: what both sides have, and the `-cpu` and `-device` arguments that give each just that.
 
-The document's rule: take the features of both sides, start both with the intersection. Processors tell theirs by
-`query-cpu-model-expansion`, devices theirs by their settable properties and values on a started machine (QOM).
+QEMU's migration document says: start both sides with the features that both have. Processors tell theirs by
+`query-cpu-model-expansion`, devices by their settable properties and values on a started machine (QOM).
 
-1. A flag that one side has on and the other off, or does not know, is switched off where it is on.
-2. A flag that both have on stays; one that a side does not know is not named there.
-3. A switch of a device of the command line that is on on one side only is put off there. Numbers and words are no
-   features, and what one side does not know cannot be said to it: the machine type has to see to that.
+1. A flag that is on on one side, and off or unknown on the other, is switched off where it is on.
+2. A flag that is on on both sides stays; a flag that a side does not know is not named there.
+3. A switch of a command-line device that is on on one side only is switched off there. Numbers and texts are no
+   features. A property that one side does not know cannot be given to it; that is the machine type's job.
 4. The answer is run: both directions, with the arguments given.
 """
 

@@ -1,9 +1,9 @@
-"""What a stored run knows: the verdict of a route, whatever names its builds have in the matrix.
+"""The verdict that a stored run has for a route, whatever names the builds have in its matrix.
 
 1. A build that is another one of the run with more ``-global`` arguments is that build with overrides: the same content
    (digest) and the same settings are the same step of a route.
-2. Only cells that were run count. A chain is known when it was run as that chain: pairs imply nothing.
-3. Overrides that an explanation of the run verified are known by signature.
+2. Only cells that were run count. A chain has a verdict only if it was run as that chain: pairs imply nothing.
+3. Overrides that an explanation of the run verified are found by signature.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An emulator's arguments as groups that can be left out, and what refers to what.
 
 1. A group is an option with its value: ``-device x,id=y``. Joining all groups gives the arguments again.
-2. A group that names something (``id=``, ``node-name=``) is needed by those whose values mention it; a selection
-   that lacks what it mentions is not `closed` and cannot start, so it need not be run.
+2. A group that names something (``id=``, ``node-name=``) is needed by the groups whose values mention it. A selection
+   that lacks a name it mentions is not `closed` and cannot start, so it is not run.
 3. `-nodefaults` and `-m` make the machine smaller, not larger: they are never left out.
 """
 

@@ -1,8 +1,8 @@
 """Searches a smallest set of settings that makes the failing migration pass; every answer was run.
 
-1. Candidates alone, most plausible first, up to a bound.
-2. Then all of one side's together, those aside that only go back to a default; when they pass, ddmin makes the set
-   small. What the build refuses to start with is found by halving the set, and left out.
+1. Candidates are tried alone, most plausible first, up to a bound.
+2. Then all candidates of one side are tried together, except those that only go back to a default; if they pass, ddmin
+   makes the set small. Halving the set finds the settings that the build refuses to start with; they are left out.
 3. A setting that changes the failure into another one is no remedy alone, but takes part in step 2.
 """
 
