@@ -56,7 +56,14 @@ def search(world: World, seed: object, rules: Rules | None = None) -> tuple[Find
 
 
 def drawn(
-    scenario: str, seed: int, size: int = 64, *, holes: float = 0.0, masked: int = 0, **rates: float
+    scenario: str,
+    seed: int,
+    size: int = 64,
+    *,
+    holes: float = 0.0,
+    masked: int = 0,
+    failing: float = 1.0,
+    false: float = 0.0,
 ) -> World:
     """A world with a drawn culprit, untestable points at rate `holes` and a stretch of `masked` points."""
     chance = random.Random(f"{scenario} {seed}")
@@ -64,4 +71,4 @@ def drawn(
     inner = range(1, size - 1)
     untestable = frozenset(point for point in inner if chance.random() < holes)
     start = chance.choice(inner[: len(inner) - masked])
-    return World(size, culprit, untestable, frozenset(range(start, start + masked)), **rates)
+    return World(size, culprit, untestable, frozenset(range(start, start + masked)), failing, false)
