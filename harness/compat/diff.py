@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.compat.effective import Row, rows_of
 from migmatrix.harness.compat.values import same
-from migmatrix.harness.releases import hw_compat_name, version_key
+from migmatrix.harness.releases import hw_compat_name, line, version_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Differing", "differing", "involved"]
 
 _PCI = re.compile(r"[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-_RELEASE = 2  # numbers of a version that name a release line
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def _value(row: Row | None) -> str | None:
 
 def _after(table: str, older: str) -> bool:
     """Whether a table is that of the older build's release, or of a later one; rule 1."""
-    return not table or version_key(table) >= version_key(older)[:_RELEASE]
+    return not table or line(table) >= line(older)
 
 
 def involved(found: tuple[Differing, ...], device: str) -> Iterator[Differing]:

@@ -14,7 +14,7 @@ from migmatrix.harness.compat.tables import applied, read, split
 from migmatrix.harness.compat.values import text_of
 from migmatrix.harness.hops.ask import ask
 from migmatrix.harness.hops.qmp import Refused
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.releases import tells_compat_props
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.hops.qmp import QmpSession
     from migmatrix.harness.model import Stage
 
-__all__ = ["Row", "TypeFacts", "rows_of", "tables_of", "tells_entries", "types_of"]
-
-_TELLS = (9, 1)  # the first release whose query-machines has compat-props
+__all__ = ["Row", "TypeFacts", "rows_of", "tables_of", "types_of"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,12 +67,7 @@ class TypeFacts:
 
 def tables_of(build: PreparedBuild, directory: Path | None = None) -> dict[str, Table]:
     """The tables of a build: what it tells itself, or for one before 9.1 those of `directory` (see `read`)."""
-    return split(fetch(build)) if tells_entries(build.facts.version) else read(directory)
-
-
-def tells_entries(version: str) -> bool:
-    """Whether an emulator of this version lists its compat entries itself (`query-machines` with `compat-props`)."""
-    return version_key(version)[:2] >= _TELLS
+    return split(fetch(build)) if tells_compat_props(build.facts.version) else read(directory)
 
 
 def rows_of(tables: Mapping[str, Table], machine: str, version: str) -> tuple[Row, ...]:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.compat.values import same
-from migmatrix.harness.releases import hw_compat_name, version_key
+from migmatrix.harness.releases import hw_compat_name, line, version_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["NOTES", "Finding", "lint_binary", "lint_history", "lint_tables"]
 
 NOTES = frozenset({"unknown-device", "override"})
-_RELEASE = 2
+_RELEASE = 2  # where a version has the number of its point release
 _HIDDEN = "legacy-"  # 10.0.13 does not list legacy-cache, which it has; 11.1.3 lists such names
 _DEVELOPMENT = 50  # X.Y.50 to X.Y.9x is the development of the release after X.Y
 
@@ -81,7 +81,7 @@ def _cycle(shipped: str) -> str:
     key = version_key(shipped)
     if key[_RELEASE] >= _DEVELOPMENT:
         return f"the cycle of {hw_compat_name(shipped)}"
-    return f"a point release of {'.'.join(map(str, key[:_RELEASE]))}"
+    return f"a point release of {'.'.join(map(str, line(shipped)))}"
 
 
 def _left_out(table: str, shipped: str) -> bool:
@@ -90,7 +90,7 @@ def _left_out(table: str, shipped: str) -> bool:
     The cycle after X.Y ends with the next release, whose candidates are numbered X.Y.90 and up.
     """
     key = version_key(shipped)
-    if key[:_RELEASE] == version_key(table)[:_RELEASE]:
+    if line(shipped) == line(table):
         return False  # still in the cycle that the table is for
     return len(key) > _RELEASE and key[_RELEASE] > 0
 
@@ -159,7 +159,7 @@ def lint_history(
 
 def _is_after(version: str, table: str) -> bool:
     """Whether a build is of a release after the one that the table is named after."""
-    return bool(table) and version_key(version)[:_RELEASE] > version_key(table)
+    return bool(table) and line(version) > line(table)
 
 
 def _lacks(facts: TypeFacts, name: str) -> bool:

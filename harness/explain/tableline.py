@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.compat.lookup import known_entry, table_entries
 from migmatrix.harness.compat.values import same
-from migmatrix.harness.releases import hw_compat_name, version_key
+from migmatrix.harness.releases import hw_compat_name, line, version_key
 from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from migmatrix.harness.trials.records import Setting
 
 __all__ = ["TableLine", "of_cure", "of_remedies", "release_of"]
-
-_LINE = 2  # numbers of a version that name a release line
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def _none(reason: str) -> TableLine:
 
 def release_of(builds: Mapping[str, PreparedBuild], build: str) -> tuple[int, ...]:
     """The release line of a build, (10, 0) for 10.0.13."""
-    return version_key(builds[build].facts.version)[:_LINE]
+    return line(builds[build].facts.version)
 
 
 def of_remedies(
@@ -62,6 +60,8 @@ def of_remedies(
     older, newer = builds[old].facts.version, builds[new].facts.version
     if release_of(builds, old) == release_of(builds, new):
         return _none(f"{older} and {newer} have the same machine types and tables")
+    if not line(older):
+        return _none(f"{older} is of no release line, so no table is named after it")
     if remedy is None or remedy.side is Side.BOTH:
         return _none(f"no setting on the newer side, {new}, is the remedy")
     if remedy.basis in ("number", "default"):
@@ -76,8 +76,8 @@ def of_remedies(
         f"in {hw_compat_name(older)} of {newer} (or the table of the last release that behaved like {old})"
     )
     return TableLine(
-        "; ".join(f"{line.text} {where or guess}" for line, where in lines),
-        frozenset[str]().union(*(line.devices for line, _ in lines)),
+        "; ".join(f"{made.text} {where or guess}" for made, where in lines),
+        frozenset[str]().union(*(made.devices for made, _ in lines)),
     )
 
 
@@ -88,8 +88,8 @@ def _against(
     for setting in settings:
         for version, entry in table_entries(machine, base_types.get(setting.type, (setting.type,))):
             if entry.property == setting.name and not same(entry.value, setting.value):
-                line = f'{{ "{entry.device}", "{entry.property}", "{entry.value}" }}'
-                yield f"QEMU has {line} in {hw_compat_name(version)}"
+                text = f'{{ "{entry.device}", "{entry.property}", "{entry.value}" }}'
+                yield f"QEMU has {text} in {hw_compat_name(version)}"
 
 
 _REASONS = {
@@ -102,9 +102,9 @@ def of_cure(
     builds: Mapping[str, PreparedBuild], cure: Cure, base_types: Mapping[str, tuple[str, ...]]
 ) -> str:
     """The line that makes the cured build do without."""
-    line, where = _line(cure.healthy, cure.owner, base_types)
+    made, where = _line(cure.healthy, cure.owner, base_types)
     here = f"{cure.build} ({builds[cure.build].facts.version})"
-    return f"{line.text} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
+    return f"{made.text} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
 
 
 def _line(setting: Setting, owner: str, base_types: Mapping[str, tuple[str, ...]]) -> tuple[TableLine, str]:
@@ -112,9 +112,9 @@ def _line(setting: Setting, owner: str, base_types: Mapping[str, tuple[str, ...]
     types = base_types.get(setting.type, (setting.type,))
     known = known_entry(types, setting.name, setting.value)
     device = known[1].device if known else owner
-    line = TableLine(f'{{ "{device}", "{setting.name}", "{setting.value}" }}', frozenset({device}))
+    made = TableLine(f'{{ "{device}", "{setting.name}", "{setting.value}" }}', frozenset({device}))
     if known is None:
-        return line, ""
+        return made, ""
     version, entry = known
     since = f", where QEMU has it since {entry.shipped}" if entry.shipped else ", where QEMU has it"
-    return line, f"in {hw_compat_name(version)}{since}"
+    return made, f"in {hw_compat_name(version)}{since}"

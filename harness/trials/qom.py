@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.compat.effective import tells_entries
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.hops.ask import ask
 from migmatrix.harness.hops.qmp import Refused
 from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.releases import tells_compat_props
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -100,7 +100,7 @@ async def look_at(
     """The view of this build's machine; what an emulator does wrong is told in `problem`."""
 
     async def view(qmp: QmpSession) -> MachineView:
-        return await _Reader(qmp, machine if tells_entries(build.facts.version) else "").view()
+        return await _Reader(qmp, machine if tells_compat_props(build.facts.version) else "").view()
 
     try:
         return await ask(engine, build, machine, arguments, deadlines, view)
