@@ -58,10 +58,8 @@ def of_remedies(
     mine = (Side.DESTINATION,) if new == route[-1] else (Side.SOURCE, Side.BOTH)
     remedy = next((r for r in remedies if r.side in mine), None)
     older, newer = builds[old].facts.version, builds[new].facts.version
-    if release_of(builds, old) == release_of(builds, new):
-        return _none(f"{older} and {newer} have the same machine types and tables")
-    if not line(older):
-        return _none(f"{older} is of no release line, so no table is named after it")
+    if why := _no_table(older, newer):
+        return _none(why)
     if remedy is None or remedy.side is Side.BOTH:
         return _none(f"no setting on the newer side, {new}, is the remedy")
     if remedy.basis in ("number", "default"):
@@ -79,6 +77,13 @@ def of_remedies(
         "; ".join(f"{made.text} {where or guess}" for made, where in lines),
         frozenset[str]().union(*(made.devices for made, _ in lines)),
     )
+
+
+def _no_table(older: str, newer: str) -> str:
+    """Why no table of the newer version is about the older one; empty when one is."""
+    if not line(older):
+        return f"{older} is of no release line, so no table is named after it"
+    return f"{older} and {newer} have the same machine types and tables" if line(older) == line(newer) else ""
 
 
 def _against(

@@ -224,6 +224,12 @@ def test_no_table_line_is_named_where_it_would_be_wrong(
     assert why in found.compat
 
 
+def test_a_vendors_own_version_has_no_table() -> None:
+    found = fix(("vendor", "new"), Remedy(Side.DESTINATION, (OFF,), "switch", ""),
+                builds={**BUILDS, "vendor": build("vendor", "rhel9.6.0")})  # fmt: skip
+    assert found.compat == "none: rhel9.6.0 is of no release line, so no table is named after it"
+
+
 def test_a_table_line_that_qemus_own_tables_contradict_is_not_named() -> None:
     """The older side was started with the property on, which hw_compat_7_2 says is off."""
     on = Setting("pcie-root-port", "x-pcie-err-unc-mask", "on")
