@@ -186,7 +186,8 @@ class Bundles:
 
     @property
     def _all(self) -> Path:
-        return self.cache / "emulators"
+        # absolute: emulators are started in directories of their own
+        return self.cache.absolute() / "emulators"
 
     def _remove_unused(self) -> None:
         """Sources change often where people work on them, so old bundles go by themselves."""
