@@ -54,6 +54,11 @@ def _end_process() -> None:
     os._exit(1)
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"qemu-system-x86_64: {line}\n")
+    sys.stderr.flush()
+
+
 def _error(text: str) -> QmpError:
     return QmpError("GenericError", text)
 
@@ -86,7 +91,7 @@ class Migration:
     """A machine's migration.
 
     `settings` are its capabilities and parameters, `error` the last failure's text. `on_fatal` ends the process
-    after an incoming stream was refused; the main loop may set a gentler one.
+    after an incoming stream was refused; the main loop may set a gentler one. `say` prints a line as QEMU does.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -100,6 +105,7 @@ class Migration:
         self.outgoing: Outgoing | None = None
         self.incoming_side: Incoming | None = None
         self.on_fatal: Callable[[], object] = _end_process
+        self.say: Callable[[str], None] = _say
         self._expects = machine.options.incoming is not None
         self._was_told = False  # an incoming migration was begun
         complete_sections(machine.registry, machine.ram_blocks, release)
@@ -161,11 +167,6 @@ class Migration:
     def _asks_for_switchover(self) -> bool:
         legacy = self.object.props.get("switchover-ack-legacy", True)
         return bool(self.settings.capabilities.get("switchover-ack")) and legacy
-
-    def say(self, line: str) -> None:
-        """Print a line as QEMU does."""
-        sys.stderr.write(f"qemu-system-x86_64: {line}\n")
-        sys.stderr.flush()
 
     # -- statuses ----------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ class CommitBuilds:
 
 @dataclass
 class CommandProber:
-    """Points are commits, and a command of the user's tells good from bad; `builds.command` may be empty."""
+    """Points are commits, and a command of the user's tells good from bad; `CommitBuilds.command` may be empty."""
 
     builds: CommitBuilds
     command: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from migmatrix.emulator.machine import Machine, build_machine
 from migmatrix.emulator.options.parse import parse
@@ -37,12 +37,12 @@ def make(name: str, *arguments: str) -> Box:
     """A machine of release `name`; `events`, `said` (stderr) and `ended` (it would have exited) record."""
     machine = build_machine(release(name), parse(["--release", name, *arguments]))
     assert isinstance(machine, Machine)
-    box: Any = machine
+    box = cast("Box", machine)
     box.events, box.said, box.ended = [], [], []
-    machine.emit = lambda event, data: box.events.append((event, data))
+    box.emit = lambda event, data: box.events.append((event, data))
     machine.migration.on_fatal = lambda: box.ended.append(1)
-    box.migration.say = box.said.append
-    return box  # type: ignore[no-any-return]  # see Box
+    machine.migration.say = box.said.append
+    return box
 
 
 def none(name: str, *arguments: str, mib: int = 1) -> Box:

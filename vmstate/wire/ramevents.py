@@ -1,6 +1,6 @@
 """Records of a RAM section. A run of like pages is one event, so that a gigabyte is a few dozen objects.
 
-Each record starts with a word, page offset | flags (`wire.RamFlag`). `named` says that the (first)
+Each record starts with a word, page offset | flags (`constants.RamFlag`). `named` says that the (first)
 record carries the block's name; without it the record has the CONTINUE flag. Offsets and sizes are in bytes.
 """
 
