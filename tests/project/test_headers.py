@@ -1,4 +1,4 @@
-"""The licence line: what `scripts/spdx` finds and adds, and that no source lacks it."""
+"""The licence line: what `scripts/spdx.py` finds and adds, and that no source lacks it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS = "SPDX-License-Identifier: Apache-2.0"
 
 def spdx(*arguments: str | Path) -> tuple[int, list[str]]:
     """Exit code and lines."""
-    argv = [sys.executable, ROOT / "scripts" / "spdx", *arguments]
+    argv = [sys.executable, ROOT / "scripts" / "spdx.py", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()
@@ -59,6 +59,6 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert spdx(tmp_path) == (0, [])
 
 
-@pytest.mark.xfail(strict=True, reason="one commit adds the line to all files: scripts/spdx --add")
+@pytest.mark.xfail(strict=True, reason="one commit adds the line to all files: scripts/spdx.py --add")
 def test_no_source_of_the_project_lacks_the_line() -> None:
     assert spdx() == (0, [])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Look for the licence line in the project's sources, or add it.
 
-    scripts/spdx [--add] [DIRECTORY]
+    scripts/spdx.py [--add] [DIRECTORY]
 
 Every .py, .sh, .js and .css file and every script without a suffix begins with `SPDX-License-Identifier: Apache-2.0`
 in a comment, after `#!` if it has that. Prints the files without it; exit 1 when there are any and `--add` is not given.
