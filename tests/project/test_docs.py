@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PAGES = sorted(
     if path.name != "CHANGELOG.md"
 )
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 # decisions tell what was true when they were made
 NOW = [name for name in NAMES if not name.startswith("docs/decisions/")]
 TOPS = (
@@ -112,3 +114,23 @@ def test_every_command_is_on_a_page() -> None:
     assert {"run", "plan", "explain"} <= set(commands)
     text = "\n".join((ROOT / name).read_text() for name in NOW)
     assert [command for command in commands if not re.search(rf"migmatrix\s+{command}\b", text)] == []
+
+
+@pytest.mark.parametrize("part", ["harness", "vmstate", "emulator"])
+def test_the_floor_plan_shows_each_room_and_no_other(part: str) -> None:
+    """Each folder is in the table of its part, and everything in the first column is there."""
+    plan = ARCHITECTURE.split("## Rules between the rooms")[0]
+    table = plan.split(f"| `{part}/`:")[1].split("\n\n")[0]
+    shown = {name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    folder = ROOT / "migmatrix" / part
+    rooms = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    assert (rooms - shown, {name for name in shown if not (folder / name).exists()}) == (set(), set())
+
+
+def test_the_layers_of_the_page_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (
+        c["layers"] for c in contracts if c["type"] == "layers" and "migmatrix.harness.cli" in c["layers"]
+    )
+    block = ARCHITECTURE.split("## Rules between the rooms")[1].split("```")[1]
+    assert block.strip().splitlines() == [layer.replace("migmatrix.harness.", "") for layer in layers]
