@@ -27,7 +27,7 @@ PACKAGE = ROOT / "migmatrix"
 # `a.b`, `a.b()`, `a()`, `a.py`, `a/b.py`; nothing with spaces, hyphens or other signs is taken for a name of the code,
 # and no file that is written while the program runs
 _NAME = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?P<call>\([^`]*\))?")
-_FILE = re.compile(r"[\w./]+\.(?:py|yaml|sh)")
+_FILE = re.compile(r"[\w./]+\.(?:py|yaml|sh|toml)")
 _OTHER_FILE = re.compile(r".*\.(?:json|jsonl|xml|md|db|html|js|c|h|vmstate)")
 # QEMU's: a memory block and a field
 _FOREIGN = {"vga.vram", "vga.hw_cursor_x"}
@@ -43,7 +43,7 @@ class Used:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module.replace('.', '/')}.py:{self.line}: `{self.name}`"
+        return f"{self.module} (line {self.line}): `{self.name}`"
 
 
 @dataclass
