@@ -70,7 +70,7 @@ class Judged:
 
 
 class Runner:
-    """Runs one plan on one engine and one store; `on_hop` is told of each leg, and whether it was reused."""
+    """Runs one plan on one engine and one store; `on_leg` is told of each leg, and whether it was reused."""
 
     def __init__(
         self,
@@ -171,17 +171,19 @@ class Runner:
                 break
         return found
 
-    # -- snapshot legs
+    # -- snapshot legs: each step below adds one thing to the next
 
     async def _leg(self, key: str) -> LegEvidence:
-        return await _shared(self._work, key, lambda: self._find_or_do(self._plan.leg(key)))
+        """Evidence of a leg; however many cells ask, it is worked out once."""
+        return await _shared(self._work, key, lambda: self._reuse_or_do(self._plan.leg(key)))
 
-    async def _find_or_do(self, leg: Leg) -> LegEvidence:
+    async def _reuse_or_do(self, leg: Leg) -> LegEvidence:
+        """Add the store: what it holds is told as reused, anything else is done, and tried again if the host fails."""
         found = self._found(leg)
         if found is not None:
             self._tell(found, reused=True)
             return found
-        evidence = await self._guarded(leg.key, lambda: self._do(leg))
+        evidence = await self._retried(leg.key, lambda: self._with_incoming(leg))
         self._tell(evidence, reused=False)
         return evidence
 
@@ -199,15 +201,16 @@ class Runner:
             return None
         return None if with_stream and not self._store.has_stream(leg.key) else evidence
 
-    async def _do(self, leg: Leg, *, with_stream: bool = False) -> LegEvidence:
-        """Do the leg, unless another process has just done it."""
+    async def _with_incoming(self, leg: Leg, *, with_stream: bool = False) -> LegEvidence:
+        """Add the stream that the leg loads: fetch it, and keep it as long as the leg is under way."""
         if leg.incoming is None:
-            return await self._do_with(leg, None, with_stream=with_stream)
+            return await self._claimed(leg, None, with_stream=with_stream)
         await self._have_stream(leg.incoming)
         with self._streams.pinned(leg.incoming) as incoming:
-            return await self._do_with(leg, incoming, with_stream=with_stream)
+            return await self._claimed(leg, incoming, with_stream=with_stream)
 
-    async def _do_with(self, leg: Leg, incoming: Path | None, *, with_stream: bool) -> LegEvidence:
+    async def _claimed(self, leg: Leg, incoming: Path | None, *, with_stream: bool) -> LegEvidence:
+        """Add the lock on the leg: run it and store it, unless another process has just done that."""
         async with self._store.claim(leg.key):
             found = self._found(leg, with_stream=with_stream)
             if found is not None:
@@ -247,7 +250,7 @@ class Runner:
     async def _fetch(self, leg: Leg) -> None:
         evidence = self._stored(leg.key)
         if evidence is None or not await self._fetched(evidence):
-            evidence = await self._do(leg, with_stream=True)
+            evidence = await self._with_incoming(leg, with_stream=True)
             if evidence.stream is None:
                 raise InfrastructureError(
                     f"hop {leg.key[:16]} passed before and failed when it was done again"
@@ -267,7 +270,7 @@ class Runner:
         if found is not None:
             return found
         longest = self._longest(keys)
-        return (await _shared(self._live, longest[-1], lambda: self._do_live(longest)))[: len(keys)]
+        return (await _shared(self._live, longest[-1], lambda: self._run_live(longest)))[: len(keys)]
 
     def _found_live(self, keys: Sequence[str]) -> list[LegEvidence] | None:
         found: list[LegEvidence] = []
@@ -289,7 +292,7 @@ class Runner:
             path = (*path, consumers[0])
         return path
 
-    async def _do_live(self, keys: tuple[str, ...]) -> list[LegEvidence]:
+    async def _run_live(self, keys: tuple[str, ...]) -> list[LegEvidence]:
         found: list[LegEvidence] = []
 
         async def run() -> LegEvidence:
@@ -302,7 +305,7 @@ class Runner:
                 self._failures = 0
                 return found[-1]
 
-        last = await self._guarded(keys[len(found)], run)
+        last = await self._retried(keys[len(found)], run)
         if last.infrastructure:
             return [*found, last]
         for evidence in found:
@@ -324,7 +327,7 @@ class Runner:
 
     # -- failures of the host
 
-    async def _guarded(self, key: str, work: Callable[[], Coroutine[Any, Any, LegEvidence]]) -> LegEvidence:
+    async def _retried(self, key: str, work: Callable[[], Coroutine[Any, Any, LegEvidence]]) -> LegEvidence:
         """What `work` returns; evidence of the host's failure when it fails for all attempts."""
         if self._down:
             return LegEvidence(key, (), (), infrastructure=self._down)
