@@ -1,6 +1,6 @@
-"""What a refused stream held where it was refused: section, field or register, bytes.
+"""Show what a refused stream holds where it was refused: section, field or register, bytes.
 
-Reads the stream that a failing leg was given to load, with `vmstate`; says nothing where it cannot tell.
+This reads the stream that a failing leg loaded, with `vmstate`; it says nothing where the stream does not tell.
 """
 
 from __future__ import annotations
@@ -24,22 +24,18 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.decode import Node
     from migmatrix.vmstate.view.stream import Section, Stream
 
-__all__ = ["describe_offence"]
+__all__ = ["describe_refusal"]
 
-# A section of this many values is shown whole when no field of it is named.
-_FEW = 24
-_LONGEST = 16  # bytes of an opaque value
+_FEW = 24  # values of a section that is shown whole, when the cause names no field of it
+_LONGEST = 16  # bytes that are shown of an opaque value
 _PCI_CONFIG = "pci config"
 _QUEUE = re.compile(r"VQ (\d+)")
-_RING = {
-    "vring.num": "num",
-    "address": "desc",
-    "index": "last_avail",
-}  # part of a queue by what QEMU calls it
+# Part of a queue, by the name that QEMU's message gives it.
+_RING = {"vring.num": "num", "address": "desc", "index": "last_avail"}
 
 
-def describe_offence(path: Path, cause: Cause) -> Iterator[str]:
-    """Lines on the section that `cause` names, in the zstd-compressed stream `path`."""
+def describe_refusal(path: Path, cause: Cause) -> Iterator[str]:
+    """Describe, line by line, the section that `cause` names in the zstd-compressed stream `path`."""
     with path.open("rb") as file:
         data = zstandard.ZstdDecompressor().stream_reader(file).read()
     stream = read_stream(memoryview(data), strict=False)
@@ -75,7 +71,7 @@ def _fields(stream: Stream, section: Section, cause: Cause) -> Iterator[str]:
 
 
 def _ring(idstr: str, values: list[tuple[str, Node]], cause: Cause) -> Iterator[str]:
-    """The part of a virtio queue that a message like ``VQ 0 vring.num 1024 exceeds`` is about."""
+    """Describe the part of a virtio queue that a message like ``VQ 0 vring.num 1024 exceeds`` names."""
     queue, part = _QUEUE.match(cause.message), _RING.get(cause.field)
     if queue is None or part is None:
         return

@@ -1,4 +1,4 @@
-"""One cell as text or JSON: what happened, and everything that was recorded about it."""
+"""Find a cell of a stored run, and show it as text or JSON: what happened, and all that was recorded about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.model import Stage
 from migmatrix.harness.store.legs import EVIDENCE
-from migmatrix.harness.stored.refusal import describe_offence
+from migmatrix.harness.stored.refusal import describe_refusal
 from migmatrix.harness.stored.reports import evidence_of
 
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ def render_cell(run: RunStore, wanted: str, *, as_json: bool) -> str:
     if as_json:
         data = {**result.to_json(), "evidence": [EVIDENCE.dump_python(leg, mode="json") for leg in legs]}
         return json.dumps(data, indent=1)
-    lines = [*render_verdict(result), *_offence(run, result)]
+    lines = [*render_verdict(result), *_refusal(run, result)]
     return "\n".join([*lines, *(line for leg in legs for line in render_leg(leg))])
 
 
-def _offence(run: RunStore, result: CellResult) -> Iterator[str]:
-    """What the stream that was refused held there, if the run kept it."""
+def _refusal(run: RunStore, result: CellResult) -> Iterator[str]:
+    """What the refused stream holds there, if the run kept it."""
     if result.cause is not None and result.stage is Stage.LOAD and len(result.legs) > 1:
         stream = run.stream(result.legs[-2])
         if stream.exists():
-            yield from describe_offence(stream, result.cause)
+            yield from describe_refusal(stream, result.cause)
 
 
 def render_verdict(result: CellResult) -> Iterator[str]:
