@@ -40,6 +40,7 @@ __all__ = [
     "group",
     "group_key",
     "natural",
+    "numbered",
     "repeat_command",
     "section_of",
 ]
@@ -211,6 +212,7 @@ class RunReport:
     line. `selection` holds the `--select` terms. `command` repeats the run; `run_dir` names it for
     `migmatrix show`. `evidence` returns the legs of a cell in the order of its path, or nothing
     when they are no longer stored; it is called for few cells only. `explanations` are by signature.
+    `numbers` are those of the plan, by cell id, as far as they are known.
     """
 
     matrix: str
@@ -234,6 +236,7 @@ class RunReport:
     dropped: Sequence[Dropped] = ()
     known_issues: Sequence[KnownIssueNote] = ()
     explanations: Mapping[str, ExplanationNote] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     evidence: Callable[[CellResult], Sequence[LegEvidence]] = _no_evidence
 
@@ -241,6 +244,10 @@ class RunReport:
     def seconds(self) -> float:
         """Wall time of the run."""
         return (self.finished - self.started).total_seconds()
+
+    def named(self, cell: Cell) -> str:
+        """Return the cell id behind its number in the plan, ``#12 pc-q35-7.2/...``, which `migmatrix show` takes."""
+        return numbered(cell, self.numbers.get(cell.id))
 
     def explanation(self, found: Group) -> ExplanationNote | None:
         """What was found out about a group, if it was explained."""
@@ -294,6 +301,11 @@ class RunReport:
             (f"only the cells selected by {' '.join(self.selection)}", self.selection),
         ]
         return tuple(text for text, applies in limits if applies)
+
+
+def numbered(cell: Cell, number: int | None) -> str:
+    """Return a cell id behind its number in the plan, if that is known."""
+    return cell.id if number is None else f"#{number} {cell.id}"
 
 
 def repeat_command(cell: Cell, matrix_file: str, seed: int | None = None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from rich.live import Live
 from rich.text import Text
 
-from migmatrix.harness.report.data import Section, group_key, section_of
+from migmatrix.harness.report.data import Section, group_key, numbered, section_of
 from migmatrix.harness.report.terminal import describe_cause
 from migmatrix.harness.report.text import duration, one_line, plural, visible
 
@@ -90,14 +90,17 @@ class Progress:
             self._executed += not reused
             self._show_if_due()
 
-    def cell_done(self, result: CellResult) -> None:
-        """Count a judged cell, and print it if it needs attention and is the first of its kind."""
+    def cell_done(self, result: CellResult, number: int | None = None) -> None:
+        """Count a judged cell, and print it if it needs attention and is the first of its kind.
+
+        `number` is that of the cell in the plan.
+        """
         with self._lock:
             self._cells += 1
             section = section_of(result)
             if section in _LOUD:
                 self._bad[section] += 1
-                self._tell(result, section)
+                self._tell(result, section, number)
             self._show_if_due()
 
     def close(self) -> None:
@@ -115,13 +118,13 @@ class Progress:
         if self._began is None:
             self._began = self._clock()
 
-    def _tell(self, result: CellResult, section: Section) -> None:
+    def _tell(self, result: CellResult, section: Section, number: int | None) -> None:
         key = group_key(result)
         self._seen[key] += 1
         count = self._seen[key]
         label, style = _LOUD[section]
         if count == 1:
-            self._print(Text.assemble((f"{label} ", style), visible(result.cell.id)))
+            self._print(Text.assemble((f"{label} ", style), visible(numbered(result.cell, number))))
             self._print(Text(f"     {_why(result)}"))
         elif count >= 10 and set(str(count)[1:]) == {"0"} and str(count)[0] == "1":  # noqa: PLR2004
             again = f"again, {plural(count, 'cell')} so far: {_why(result)}"

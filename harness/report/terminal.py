@@ -46,7 +46,7 @@ def _lines(report: RunReport) -> Iterator[Text]:
     yield from _answer(report)
     yield from _counts(report)
     for section, title, style in _SECTIONS:
-        yield from _section(report.groups(section), title, style)
+        yield from _section(report, report.groups(section), title, style)
     yield from _chains(report)
     yield from _notes(report)
 
@@ -67,24 +67,24 @@ def _counts(report: RunReport) -> Iterator[Text]:
     yield Text(f"  legs     {legs.executed:,} run, {legs.reused:,} reused, {duration(report.seconds)}")
 
 
-def _section(groups: list[Group], title: str, style: str) -> Iterator[Text]:
+def _section(report: RunReport, groups: list[Group], title: str, style: str) -> Iterator[Text]:
     if not groups:
         return
     yield Text()
     yield Text(title, "bold")
     for number, found in enumerate(groups[:_GROUPS], start=1):
-        yield from _group(number, found, style)
+        yield from _group(report, number, found, style)
     if len(groups) > _GROUPS:
         yield Text(f"  and {len(groups) - _GROUPS:,} more, in report.html")
 
 
-def _group(number: int, found: Group, style: str) -> Iterator[Text]:
+def _group(report: RunReport, number: int, found: Group, style: str) -> Iterator[Text]:
     title = describe_cause(found.cause) or visible(found.key)
     yield Text.assemble(f"{number:>3}. ", (plural(found.cells, "cell"), style), f"  {title}")
     if found.cause is not None and found.cause.message:
         yield Text(f"     {one_line(found.cause.message, _MESSAGE)}", "dim")
     yield Text(f"     {spread(found)}")
-    yield Text(f"     smallest: {visible(found.smallest.cell.id)}")
+    yield Text(f"     smallest: {visible(report.named(found.smallest.cell))}")
     yield Text(f"     repeat:   {visible(found.command)}")
 
 

@@ -128,10 +128,11 @@ class RunStore:
         """All facts about the run."""
         return {name: json.loads(value) for name, value in self._database.execute("SELECT * FROM meta")}
 
-    def add(self, result: CellResult, basis: Basis) -> None:
-        """Keep one cell's result and the evidence that it rests on."""
+    def add(self, result: CellResult, basis: Basis, number: int | None = None) -> None:
+        """Keep one cell's result, the evidence that it rests on, and its number in the plan, from 1."""
         line = json.dumps(result.to_json())
-        row = (result.cell.id, line, json.dumps(basis.keys()))
+        numbered = {} if number is None else {"number": number}
+        row = (result.cell.id, line, json.dumps(basis.keys() | numbered))
         with self._errors():
             self._database.execute("BEGIN")
             self._keep(basis)
@@ -167,6 +168,12 @@ class RunStore:
         """All results, in the order in which the cells finished."""
         for (line,) in self._database.execute("SELECT result FROM cells ORDER BY rowid"):
             yield CellResult.from_json(json.loads(line))
+
+    def numbers(self) -> dict[str, int]:
+        """Numbers in the plan by cell id; runs that were made before numbers were kept, and merged ones, have none."""
+        rows = self._database.execute("SELECT cell, basis FROM cells ORDER BY rowid")
+        found = ((cell, json.loads(basis).get("number")) for cell, basis in rows)
+        return {cell: number for cell, number in found if number is not None}
 
     def judged(self) -> Iterator[tuple[Cell, Basis]]:
         """Every cell with what its verdict rests on, to judge it again."""

@@ -25,15 +25,27 @@ _SOME = 5
 
 
 def find_cell(run: RunStore, wanted: str) -> CellResult:
-    """The result whose cell id is `wanted`, or the only one that contains it; UserError otherwise."""
+    """Find one result; UserError when none or several are meant.
+
+    `wanted` is a cell id, or ``#12`` or ``12``, the number of a cell in the run's plan, or a part of one cell id.
+    """
     results = list(run.results())
-    found = [r for r in results if r.cell.id == wanted] or [r for r in results if wanted in r.cell.id]
+    id_ = _by_number(run, wanted) or wanted
+    found = [r for r in results if r.cell.id == id_] or [r for r in results if wanted in r.cell.id]
     if not found:
         raise UserError(f"no cell {wanted!r} in {str(run.directory)!r}")
     if len(found) > 1:
         some = ", ".join(repr(r.cell.id) for r in found[:_SOME])
         raise UserError(f"{wanted!r} is a part of {len(found)} cells: {some}{', ...' * (len(found) > _SOME)}")
     return found[0]
+
+
+def _by_number(run: RunStore, wanted: str) -> str | None:
+    """The id of the cell that has this number in the plan; None for other texts and for runs without numbers."""
+    digits = wanted.removeprefix("#")
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    return next((cell for cell, number in run.numbers().items() if number == int(digits)), None)
 
 
 def list_cells(run: RunStore, selection: Selection, *, as_json: bool) -> Iterator[str]:
