@@ -1,20 +1,32 @@
-"""The commands `migmatrix compat extract|diff|lint|static`: compat tables of builds and of ``compat/``.
-
-`extract` writes or checks the tables of a build, `diff` compares two builds, `lint` looks for mistakes, `static`
-marks the red cells of a run.
-"""
+"""`migmatrix compat extract|diff|lint|static`: compat tables of builds, and those that come with the program."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migmatrix.harness.commands.options import (
+    MATRIX,
+    BuildArgument,
+    FileOption,
+    JsonOption,
+    MachineOption,
+    OtherFileOption,
+    OutOption,
+    RunArgument,
+    SecondArgument,
+    SelectOption,
+    StoreOption,
+    TablesOption,
+    log,
+    say,
+    say_json,
+    tables_directory,
+)
 from migmatrix.harness.compat.diff import differing
 from migmatrix.harness.compat.effective import tables_of, types_of
 from migmatrix.harness.compat.extract import check, fetch, write
@@ -26,11 +38,11 @@ from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.run.definition import Origin
-from migmatrix.harness.run.opening import opened
+from migmatrix.harness.run.opening import opened, store_directory
 from migmatrix.harness.run.pipeline import prepare_builds
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.select import Selection
-from migmatrix.harness.store import RunStore, default_store
+from migmatrix.harness.stored.reports import open_run
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
@@ -44,84 +56,90 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-FileOption = Annotated[Path, typer.Option("-f", "--file", help="matrix file")]
-TablesOption = Annotated[Path, typer.Option("--tables", help="tables, also of builds before 9.1")]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="hop store, shared by runs")]
-JsonOption = Annotated[bool, typer.Option("--json", help="for machines")]
-_FILE, _TABLES = Path("matrix.yaml"), Path("compat")
+CheckOption = Annotated[
+    Path | None, typer.Option("--check", help="compare with these tables; default those of this program")
+]
 
-app = typer.Typer(help="QEMU's compat tables, read from builds.", no_args_is_help=True)
+app = typer.Typer(help="Read QEMU's compat tables from builds.", no_args_is_help=True)
 
 
 @app.command()
 def extract(
-    build: Annotated[str, typer.Argument(help="a build of the matrix, QEMU 9.1 or later", metavar="BUILD")],
-    file: Annotated[Path, typer.Option("-f", "--file", help="matrix file")] = Path("matrix.yaml"),
-    out: Annotated[Path | None, typer.Option("--out", help="write the tables there, keep life-times")] = None,
-    against: Annotated[Path, typer.Option("--check", help="without --out: compare with these")] = Path(
-        "compat"
-    ),
-    store: Annotated[Path | None, typer.Option("--store", help="hop store, shared by runs")] = None,
+    build: BuildArgument,
+    file: FileOption = MATRIX,
+    out: OutOption = None,
+    against: CheckOption = None,
+    store: StoreOption = None,
 ) -> None:
-    """Ask a build for its compat entries: write them with --out, else compare; exit 1 when they differ."""
+    """Get the compat tables of a build.
+
+    Ask a build of QEMU 9.1 or later for its compat entries. With --out write them there and keep the life-times
+    that are there. Without it compare, and exit 1 when they differ.
+    """
+    tables = tables_directory(against)
     prepared = _prepared(file, store, [build])[build]
     props = fetch(prepared)
     if out is not None:
-        typer.echo(f"{len(write(props, prepared, out))} tables of {prepared.facts.version} in {out}")
+        say(f"{len(write(props, prepared, out))} tables of {prepared.facts.version} in {out}")
         return
-    differing = check(props, prepared, against)
-    typer.echo("\n".join(differing) or f"{against} is as {prepared.facts.version} says")
+    differing = check(props, prepared, tables)
+    say("\n".join(differing) or f"{tables} is as {prepared.facts.version} says")
     raise typer.Exit(ExitCode.REGRESSIONS if differing else ExitCode.OK)
 
 
 def _prepared(file: Path, store: Path | None, ids: Sequence[str]) -> dict[str, PreparedBuild]:
-    return prepare_builds(file, _place(store), ids, lambda line: typer.echo(line, err=True))
-
-
-def _place(store: Path | None) -> Path:
-    return store if store is not None else Path(os.environ.get("MIGMATRIX_STORE") or default_store())
+    return prepare_builds(file, store_directory(store), ids, log)
 
 
 @app.command()
 def diff(
-    first: Annotated[str, typer.Argument(help="a build of the matrix", metavar="BUILD")],
-    second: Annotated[str, typer.Argument(help="another one", metavar="BUILD")],
-    machine: Annotated[str, typer.Option("--machine", help="a versioned machine type that both know")],
-    file: FileOption = _FILE,
-    tables: TablesOption = _TABLES,
+    first: BuildArgument,
+    second: SecondArgument,
+    machine: MachineOption,
+    file: FileOption = MATRIX,
+    tables: TablesOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What two builds set differently for a machine type: 1 when anything but a newer table's entry differs."""
+    """Compare what two builds set.
+
+    Print the entries that they set differently for a machine type. Exit 1 when anything but an entry of a newer
+    table differs.
+    """
+    chosen = tables_directory(tables)
     builds = _prepared(file, store, [first, second])
     one, two = builds[first], builds[second]
     for build in (one, two):
         if not build.facts.knows_machine(machine):
             raise UserError(f"build {build.id!r} does not know the machine {machine!r}")
-    found = differing(one, tables_of(one, tables), two, tables_of(two, tables), machine)
+    found = differing(one, tables_of(one, chosen), two, tables_of(two, chosen), machine)
     if as_json:
-        typer.echo(json.dumps([d.to_json() for d in found], indent=1))
+        say_json([d.to_json() for d in found])
     else:
-        typer.echo("\n".join(d.text for d in found) or f"{first} and {second} set the same for {machine}")
+        say("\n".join(d.text for d in found) or f"{first} and {second} set the same for {machine}")
     raise typer.Exit(ExitCode.OK if all(d.expected for d in found) else ExitCode.REGRESSIONS)
 
 
 @app.command()
 def lint(
     build: Annotated[
-        str | None, typer.Argument(help="a build of the matrix; default only the tables", metavar="[BUILD]")
+        str | None, typer.Argument(help="build of the matrix; default only the tables", metavar="[BUILD]")
     ] = None,
-    file: FileOption = _FILE,
-    tables: TablesOption = _TABLES,
+    file: FileOption = MATRIX,
+    tables: TablesOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mistakes in compat tables; of BUILD with what it and the matrix's older builds know: 1 when there are any."""
-    found = list(lint_tables(read(tables)) if build is None else _lint_build(build, file, tables, store))
+    """Find mistakes in compat tables.
+
+    With BUILD, hold its tables against what it and the older builds of the matrix know. Exit 1 when there are any.
+    """
+    chosen = tables_directory(tables)
+    found = list(lint_tables(read(chosen)) if build is None else _lint_build(build, file, chosen, store))
     if as_json:
-        typer.echo(json.dumps([f.to_json() for f in found], indent=1))
+        say_json([f.to_json() for f in found])
     else:
-        typer.echo("\n".join(f.text for f in found) or "nothing found")
+        say("\n".join(f.text for f in found) or "nothing found")
     raise typer.Exit(ExitCode.REGRESSIONS if any(f.counts for f in found) else ExitCode.OK)
 
 
@@ -155,33 +173,35 @@ async def _types(
     builds: Sequence[PreparedBuild], tables: Mapping[str, Table], deadlines: Mapping[Stage, float]
 ) -> dict[str, dict[str, TypeFacts]]:
     names = {entry.device for table in tables.values() for entry in table.entries}
-    async with opened(None, Settings(1, deadlines), lambda line: typer.echo(line, err=True)) as where:
+    async with opened(None, Settings(1, deadlines), log) as where:
         return {build.id: await types_of(where.engine, build, names, deadlines) for build in builds}
 
 
 @app.command()
 def static(
-    run: Annotated[Path, typer.Argument(help="run directory", metavar="RUN")],
-    select: Annotated[list[str] | None, typer.Option("--select", help="key=glob on results")] = None,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="matrix, if not the run's own")] = None,
-    tables: TablesOption = _TABLES,
+    run: RunArgument,
+    select: SelectOption = None,
+    file: OtherFileOption = None,
+    tables: TablesOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mark every red cell of a run: whether the tables, or -dump-vmstate, show it without a migration."""
+    """Mark red cells that static tools see.
+
+    Say for each whether the compat tables, or -dump-vmstate of the builds, show the failure without a migration.
+    """
+    chosen = tables_directory(tables)
     selection = Selection.parse(select or ())
-    with RunStore.open(run) as opened:
-        failing = [r for r in opened.results() if r.verdict is Verdict.FAIL and selection.selects_result(r)]
-        origin = Origin.of_run(
-            opened, file, _place(store) / "builds", lambda line: typer.echo(line, err=True)
-        )
-    tools = StaticTools(origin.builds, tables)
+    with open_run(run) as stored:
+        failing = [r for r in stored.results() if r.verdict is Verdict.FAIL and selection.selects_result(r)]
+        origin = Origin.of_run(stored, file, store_directory(store) / "builds", log)
+    tools = StaticTools(origin.builds, chosen)
     found = {r.cell.id: tools.sees(r) for r in failing if r.hop is not None and r.cause is not None}
     if as_json:
         rows = {cell: {"seen": view.seen, **asdict(view)} for cell, view in found.items()}
-        typer.echo(json.dumps(rows, indent=1))
+        say_json(rows)
         return
     for cell, view in found.items():
-        typer.echo(f"{cell}: {view.text}")
+        say(f"{cell}: {view.text}")
     seen = sum(view.seen for view in found.values())
-    typer.echo(f"static tools see {seen} of {len(found)} red cells")
+    say(f"static tools see {seen} of {len(found)} red cells")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import LegEvidence
     from migmatrix.harness.plan import Plan
 
-__all__ = ["Opened", "opened", "store_directory"]
+__all__ = ["Opened", "opened", "silent", "store_directory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,7 @@ class Opened:
         on_leg: Callable[[LegEvidence, bool], None] | None = None,
     ) -> Runner:
         """What runs a plan here; `on_leg` is told of each leg, and whether it was reused."""
-        return Runner(
-            plan, builds, self.engine, self.store, self.workspace, self.settings, on_leg or _tell_nobody
-        )
+        return Runner(plan, builds, self.engine, self.store, self.workspace, self.settings, on_leg or silent)
 
     @contextmanager
     def with_empty_store(self) -> Iterator[Opened]:
@@ -70,6 +68,10 @@ def store_directory(given: str | Path | None) -> Path:
     return Path(given or os.environ.get("MIGMATRIX_STORE") or default_store())
 
 
+def silent(*_: object) -> None:
+    """Take what nobody asked to be told of: the log, or the callback, of a caller that wants none."""
+
+
 @contextmanager
 def _directory(store: Path | None) -> Iterator[Path]:
     if store is not None:
@@ -77,7 +79,3 @@ def _directory(store: Path | None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="migmatrix-store-") as directory:
         yield Path(directory)
-
-
-def _tell_nobody(*_: object) -> None:
-    """Single legs are not told."""

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from stamina.instrumentation import set_on_retry_hooks
 
 from migmatrix.harness import __version__
@@ -27,12 +28,12 @@ from migmatrix.harness.errors import EngineError, ExitCode, UnusableBuild, UserE
 from migmatrix.harness.known import KnownIssue, apply, exit_code, load_known
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
-from migmatrix.harness.report import BuildRow, write_reports
+from migmatrix.harness.report import BuildRow, Progress
 from migmatrix.harness.run.definition import definition
-from migmatrix.harness.run.opening import opened
+from migmatrix.harness.run.opening import opened, silent, store_directory
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.store import LegStore, RunStore
-from migmatrix.harness.stored.reports import known_notes, load_report
+from migmatrix.harness.stored.reports import known_notes, rewrite_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import BuildSpec, PreparedBuild
     from migmatrix.harness.config import Matrix
     from migmatrix.harness.config.matrix import EngineName
-    from migmatrix.harness.model import CellResult
+    from migmatrix.harness.model import Cell, CellResult
     from migmatrix.harness.plan import Plan
-    from migmatrix.harness.report import Progress, RunReport
+    from migmatrix.harness.report import RunReport
     from migmatrix.harness.run.runner import Judged
 
 __all__ = [
@@ -54,15 +55,22 @@ __all__ = [
     "list_builds",
     "prepare_builds",
     "prepare_plan",
+    "prepare_specs",
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line says; `command` is the command line itself."""
+    """What to plan and how to run it.
+
+    `file` is the matrix, `store` the directory of the leg store, by default this user's own. `select` are ``--select``
+    terms, `paths` ("A>B>C") replace those of the matrix, `shard` is (i, n) with i from 1. `jobs` emulators run at
+    once. `out` is the run directory, by default ``runs/MATRIX-PLAN``. `store_limit` is in bytes, of streams that stay.
+    `command` is kept in the run: the command line that made it.
+    """
 
     file: Path
-    store: Path
+    store: Path = field(default_factory=lambda: store_directory(None))
     select: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None
@@ -99,7 +107,7 @@ def prepare_builds(
         if id_ not in specs:
             raise UserError(f"unknown build {id_!r}: {did_you_mean(id_, list(specs))}")
     chosen = {id_: specs[id_] for id_ in ids or specs}
-    return _prepared(matrix, chosen, store, log, refresh=refresh)
+    return prepare_specs(matrix, chosen, store, log, refresh=refresh)
 
 
 def list_builds(
@@ -120,7 +128,7 @@ def engine_specs(matrix: Matrix, engine: EngineName | None) -> dict[str, BuildSp
     return {id_: spec.placed(contained=contained) for id_, spec in matrix.builds.items()}
 
 
-def _prepared(
+def prepare_specs(
     matrix: Matrix,
     specs: Mapping[str, BuildSpec],
     store: Path,
@@ -128,18 +136,21 @@ def _prepared(
     *,
     refresh: bool = False,
 ) -> dict[str, PreparedBuild]:
-    """`prepare`, with the place in the matrix file of a build that cannot be used."""
-    LegStore(store, log)  # refuses a place that cannot be written to before anything is made
+    """Get builds of a matrix ready; for one that cannot be used, the error names its line in the matrix file."""
+    LegStore(store, log)  # refuse a directory that cannot be written to before anything is made
     try:
         return prepare(specs, cache=store / "builds", log=log, refresh=refresh)
     except UnusableBuild as err:
         raise matrix.mistake(str(err), "builds", err.build) from err
 
 
-def prepare_plan(options: RunOptions, log: Callable[[str], None]) -> Prepared:
-    """Load the matrix, get its builds ready, and plan."""
+def prepare_plan(options: RunOptions, log: Callable[[str], None] = silent) -> Prepared:
+    """Load the matrix, get its builds ready, and plan; `log` is told what takes time.
+
+    UserError for a mistake in the matrix or the options, InfrastructureError when a build cannot be made ready.
+    """
     matrix = load_matrix(options.file)
-    builds = _prepared(matrix, engine_specs(matrix, options.engine), options.store, log)
+    builds = prepare_specs(matrix, engine_specs(matrix, options.engine), options.store, log)
     plan = make_plan(
         matrix,
         builds,
@@ -166,13 +177,21 @@ def clean_up(log: Callable[[str], None]) -> None:
 
 
 def execute(
-    prepared: Prepared, options: RunOptions, progress: Progress, log: Callable[[str], None]
+    prepared: Prepared,
+    options: RunOptions,
+    progress: Progress | None = None,
+    log: Callable[[str], None] = silent,
 ) -> RunReport:
-    """Run a plan and write its run directory; the report says how it went."""
+    """Run a plan, write its run directory, and return the report, which has the exit code.
+
+    `progress` shows how far the run is, `log` is told of failures of the host. UserError when the plan has no cell,
+    when a profile starts nowhere, or when the run directory holds something else.
+    """
     plan = prepared.plan
     if not plan.cells:
         raise UserError("the plan has no cells")
     set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
+    progress = progress or Progress(Console(quiet=True))
     session = _Session(prepared, options, _known(prepared.matrix), progress, log)
     gc.freeze()  # the plan and the modules stay: a third of a million objects less to look through, again and again
     with progress, ExitStack() as stack:
@@ -205,6 +224,10 @@ class _Session:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     engine: dict[str, Any] = field(default_factory=dict)
     store: RunStore = field(init=False)
+    numbers: Mapping[Cell, int] = field(init=False)  # as `render_plan` prints them
+
+    def __post_init__(self) -> None:
+        self.numbers = {cell: number for number, cell in enumerate(self.prepared.plan.cells, 1)}
 
     async def run(self, stack: ExitStack) -> None:
         """Run all cells; an interrupt ends the run early and leaves a truthful directory.
@@ -259,10 +282,11 @@ class _Session:
     def _take(self, judged: Judged, legs: LegStore) -> None:
         today = date.today()  # noqa: DTZ011 - an expiry is a local day
         result = apply(judged.judgement, self.known, today, self.prepared.matrix.policy.blocked)
-        self.store.add(result, judged.basis)
+        number = self.numbers[result.cell]
+        self.store.add(result, judged.basis, number)
         if result.verdict is Verdict.FAIL:
             self._keep_stream(result, legs)
-        self.progress.cell_done(result)
+        self.progress.cell_done(result, number)
 
     def _keep_stream(self, result: CellResult, legs: LegStore) -> None:
         """Keep what the failing leg was given to load, out of reach of the store's eviction."""
@@ -274,9 +298,7 @@ class _Session:
         """Write the reports."""
         legs.evict(self.options.store_limit)
         self.store.set_meta(self.closing_facts())
-        report = load_report(self.store)
-        write_reports(report, self.store.directory)
-        return report
+        return rewrite_reports(self.store)
 
     def _leg(self, _: object, reused: bool) -> None:
         self.executed += not reused

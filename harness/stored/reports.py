@@ -1,10 +1,15 @@
-"""What can be made of a stored run without running anything: its report, and its verdicts once more."""
+"""What can be made of a stored run without running anything: its results, its reports, its verdicts once more.
+
+with open_run(directory) as run:
+    changed, report = judge(run)
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import ExitCode
@@ -19,17 +24,37 @@ from migmatrix.harness.report import (
     KnownIssueNote,
     LegCounts,
     RunReport,
+    write_reports,
 )
+from migmatrix.harness.store import RunStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from migmatrix.harness.known import KnownIssue
     from migmatrix.harness.model import CellResult, LegEvidence
-    from migmatrix.harness.store import RunStore
 
-__all__ = ["judge_again", "known_notes", "load_report"]
+__all__ = [
+    "evidence_of",
+    "judge",
+    "judge_again",
+    "known_notes",
+    "load_report",
+    "open_run",
+    "results",
+    "rewrite_reports",
+]
+
+
+def open_run(directory: Path) -> RunStore:
+    """Open the run in a directory, as a context manager; UserError when it holds none."""
+    return RunStore.open(directory)
+
+
+def results(directory: Path) -> list[CellResult]:
+    """Read the results of a run in the order in which its cells finished; UserError when there is no run."""
+    with open_run(directory) as run:
+        return list(run.results())
 
 
 def load_report(run: RunStore) -> RunReport:
@@ -59,9 +84,17 @@ def load_report(run: RunStore) -> RunReport:
         dropped=[Dropped(row["what"], row["reason"], row["cells"]) for row in meta["dropped"]],
         known_issues=[KnownIssueNote(**row) for row in meta.get("known_issues", ())],
         explanations=_explanations(run.directory),
+        numbers=run.numbers(),
         interrupted=meta.get("interrupted", True),
         evidence=lambda result: evidence_of(run, result),
     )
+
+
+def rewrite_reports(run: RunStore) -> RunReport:
+    """Write the reports of a run anew from what it holds, and return what they were made of."""
+    report = load_report(run)
+    write_reports(report, run.directory)
+    return report
 
 
 def evidence_of(run: RunStore, result: CellResult) -> Sequence[LegEvidence]:
@@ -88,10 +121,22 @@ def _profile(row: Mapping[str, Any]) -> Profile:
     return Profile(row["name"], tuple(row["args"]), tuple(row["machines"]), row["description"])
 
 
+def judge(
+    run: RunStore, known_issues: Path | None = None
+) -> tuple[list[tuple[CellResult, CellResult]], RunReport]:
+    """Judge a run from its evidence and write its reports anew.
+
+    Returns (before, after) of the results that changed, and the new report. `known_issues` is the file to judge by,
+    by default the one that the run was made with; UserError when it cannot be read.
+    """
+    file = known_issues or (Path(text) if (text := run.meta()["known_issues_file"]) else None)
+    return judge_again(run, file), rewrite_reports(run)
+
+
 def judge_again(run: RunStore, known_issues: Path | None) -> list[tuple[CellResult, CellResult]]:
     """Judge every cell from its evidence, store the results, return (before, after) of those that changed.
 
-    `known_issues` replaces the file that the run was made with.
+    Without `known_issues` no failure counts as known.
     """
     meta = run.meta()
     known = load_known(known_issues) if known_issues else ()

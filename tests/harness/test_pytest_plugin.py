@@ -92,3 +92,15 @@ def ancestor(pid: int) -> int:
         if "python" in process.name():
             return process.pid
     raise AssertionError(f"{pid} has no pytest worker: {psutil.Process(pid).parents()}")
+
+
+def test_the_store_is_the_one_that_the_environment_names(lab: Lab) -> None:
+    lab.matrix()
+    lab.environment = {"MIGMATRIX_STORE": str(lab.root / "shared"), "XDG_CACHE_HOME": str(lab.root / "cache")}
+    whole = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--matrix", "lab.yaml", "-k", "nic"]
+
+    done = lab.call(whole)
+
+    assert done.returncode == 0, done.stdout
+    assert list((lab.root / "shared" / "hops").glob("*/*/evidence.json"))
+    assert not (lab.root / "cache").exists()

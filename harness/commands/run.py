@@ -1,0 +1,106 @@
+"""`migmatrix run`: a plan, made from a matrix or read from a file, to its reports; and how a run is concluded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from migmatrix.harness.commands.explain import explain_after
+from migmatrix.harness.commands.options import (
+    JOBS,
+    MATRIX,
+    EngineOption,
+    FileOption,
+    JobsOption,
+    JsonOption,
+    OutOption,
+    PathsOption,
+    SeedOption,
+    SelectOption,
+    ShardOption,
+    StoreOption,
+    log,
+    say,
+)
+from migmatrix.harness.commands.plan import plan_options
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.plan import render_plan
+from migmatrix.harness.report import Progress, render_terminal
+from migmatrix.harness.report.jsonfile import render_json
+from migmatrix.harness.run.pipeline import clean_up, execute, prepare_plan
+from migmatrix.harness.run.planfile import prepare_plan_file
+from migmatrix.harness.stored.reports import load_report, open_run
+
+if TYPE_CHECKING:
+    from migmatrix.harness.report import RunReport
+
+__all__ = ["conclude", "run"]
+
+_STORE_LIMIT = 20.0  # GiB
+
+
+def run(
+    context: typer.Context,
+    file: FileOption = MATRIX,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="run this plan, printed by `plan --json`", metavar="PLAN")
+    ] = None,
+    select: SelectOption = None,
+    path: PathsOption = None,
+    shard: ShardOption = None,
+    seed: SeedOption = None,
+    jobs: JobsOption = JOBS,
+    out: OutOption = None,
+    store: StoreOption = None,
+    engine: EngineOption = None,
+    store_limit: Annotated[
+        float, typer.Option("--store-limit", min=0, help="GiB of streams to leave in the store")
+    ] = _STORE_LIMIT,
+    explained: Annotated[bool, typer.Option("--explain", help="explain each failing signature too")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a matrix, or a plan made before.
+
+    Without --out write to runs/MATRIX-PLAN: the same arguments lead to the same directory. Exit 0 when nothing was
+    unexpected, 1 for regressions, 3 when the run is incomplete.
+    """
+    if plan is not None and (select or path or shard or seed is not None):
+        raise UserError("a plan has its cells: give --plan without --select, --path, --shard and --seed")
+    options = replace(
+        plan_options(file, select, path, shard, seed, store, engine),
+        jobs=jobs,
+        out=out,
+        store_limit=int(store_limit * (1 << 30)),
+    )
+    clean_up(log)
+    if plan is None:
+        prepared = prepare_plan(options, log)
+    else:
+        prepared, options = prepare_plan_file(plan, options, log, own_matrix=not _given(context, "file"))
+    for line in render_plan(prepared.plan):
+        log(line)
+    report = execute(prepared, options, Progress(Console(stderr=True)), log)
+    if explained and not report.interrupted:
+        explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json)
+        with open_run(Path(report.run_dir)) as stored:
+            report = load_report(stored)
+    conclude(report, as_json=as_json)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def conclude(report: RunReport, *, as_json: bool) -> None:
+    """Print the summary of a run and leave with its exit code."""
+    if as_json:
+        say(render_json(report))
+    else:
+        render_terminal(report, Console())
+    raise typer.Exit(report.exit_code)

@@ -1,0 +1,94 @@
+"""`migmatrix judge|report|merge|show`: what is made of stored runs without running anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from migmatrix.harness.commands.options import (
+    CellArgument,
+    IntoOption,
+    JsonOption,
+    RunArgument,
+    SelectOption,
+    log,
+    say,
+)
+from migmatrix.harness.commands.run import conclude
+from migmatrix.harness.select import Selection
+from migmatrix.harness.stored.merge import merge as merge_runs
+from migmatrix.harness.stored.reports import judge as judge_run
+from migmatrix.harness.stored.reports import open_run, rewrite_reports
+from migmatrix.harness.stored.show import list_cells, render_cell
+
+__all__ = ["judge", "merge", "report", "show"]
+
+KnownIssuesOption = Annotated[
+    Path | None, typer.Option("--known-issues", help="known-issues file; default the run's own")
+]
+RunsArgument = Annotated[list[Path], typer.Argument(help="run directories of all shards", metavar="RUN...")]
+
+
+def judge(
+    run: RunArgument,
+    known_issues: KnownIssuesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a run again from its evidence.
+
+    Say which results changed, write the reports anew, and exit as `migmatrix run` does.
+    """
+    with open_run(run) as store:
+        changed, judged = judge_run(store, known_issues)
+        for before, after in changed:
+            log(f"{after.cell.id}: {before.outcome} -> {after.outcome}, {after.signature or after.reason}")
+        conclude(judged, as_json=as_json)
+
+
+def report(run: RunArgument, select: SelectOption = None, as_json: JsonOption = False) -> None:
+    """Write the reports of a run anew.
+
+    Print the summary of the run, or that of the selected cells.
+    """
+    with open_run(run) as store:
+        loaded = rewrite_reports(store)
+        if select:
+            chosen = Selection.parse(select)
+            results = [result for result in loaded.results if chosen.selects_result(result)]
+            loaded = replace(loaded, results=results, selection=(*loaded.selection, *select))
+        conclude(loaded, as_json=as_json)
+
+
+def merge(
+    runs: RunsArgument,
+    out: IntoOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Combine the runs of all shards into one.
+
+    Exit 3 when a shard is missing or did not end.
+    """
+    merge_runs(runs, out)
+    with open_run(out) as store:
+        conclude(rewrite_reports(store), as_json=as_json)
+
+
+def show(
+    run: RunArgument,
+    cell: CellArgument = None,
+    select: SelectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one cell with its evidence.
+
+    Print verdict, cause, command lines, stderr and QMP exchange. Without CELL, list the cells.
+    """
+    with open_run(run) as store:
+        if cell is not None:
+            say(render_cell(store, cell, as_json=as_json))
+            return
+        for line in list_cells(store, Selection.parse(select or ()), as_json=as_json):
+            say(line)

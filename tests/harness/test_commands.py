@@ -1,0 +1,117 @@
+"""The command line as a whole: help, one declaration of each option, a page for each command, defaults everywhere alike."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from emulated import write_matrix
+from lab import MIGMATRIX
+
+from migmatrix.harness.commands import options
+from migmatrix.harness.commands.main import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lab import Lab
+
+TOP = Path(__file__).parents[2]
+COMMANDS = TOP / "harness" / "commands"
+LONGEST = 45  # characters; click cuts what is longer out of the list of commands
+
+
+def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every command and group below `command`, by its whole name."""
+    for below, child in sorted(getattr(command, "commands", {}).items()):
+        yield f"{name} {below}", child
+        yield from walk(child, f"{name} {below}")
+
+
+EVERY = dict(walk(typer.main.get_command(app), "migmatrix"))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_help_is_short_first_and_complete(name: str) -> None:
+    command = EVERY[name]
+    first = (command.help or "").partition("\n\n")[0].replace("\n", " ")
+    assert 0 < len(first) < LONGEST
+    assert first.endswith(".")
+    without = [p.name for p in command.params if p.name != "help" and not getattr(p, "help", "")]
+    assert not without
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_page_of_the_documentation_shows_the_command(name: str) -> None:
+    pages = [*TOP.joinpath("docs").rglob("*.md")]
+    assert any(re.search(rf"{name}\b", page.read_text()) for page in pages)
+
+
+def flags(file: Path) -> Iterator[str]:
+    """The flags that a file declares by `typer.Option`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "typer.Option":
+            yield from {arg.value for arg in node.args if isinstance(arg, ast.Constant) and arg.value != ...}
+
+
+def test_each_option_is_declared_in_one_file() -> None:
+    files: Counter[str] = Counter()
+    for file in COMMANDS.glob("*.py"):
+        files.update(set(flags(file)))
+    several = {flag for flag, count in files.items() if count > 1}
+    # `bisect` takes one path, with ranges in it; `plan` and `run` take any number of paths
+    assert several == {"--path"}
+
+
+def test_how_many_emulators_run_at_once_is_the_same_for_every_command() -> None:
+    found = {name: p.default for name, c in EVERY.items() for p in c.params if "--jobs" in p.opts}
+    assert len(found) > 5
+    assert set(found.values()) == {options.JOBS}
+
+
+NOWHERE = (
+    ["compat", "lint"],
+    ["compat", "diff", "qemu-8.0", "qemu-8.0.1", "--machine", "pc-q35-7.2"],
+    ["mutate", "--dry-run"],
+)
+
+
+@pytest.mark.parametrize("words", NOWHERE, ids=" ".join)
+def test_the_tables_are_those_of_the_program_wherever_it_is_started(lab: Lab, words: list[str]) -> None:
+    store = [] if words == ["compat", "lint"] else ["--store", str(lab.root / "store")]
+    argv = [*MIGMATRIX, *words, *store, "-f", str(write_matrix(lab.root, ["8.0", "8.0.1"]))]
+    by_default = lab.call(argv)
+    named = lab.call([*argv, "--tables", str(TOP / "compat")])
+    assert by_default.stdout == named.stdout
+    assert by_default.returncode == named.returncode, by_default.stderr
+    expected = {"lint": "hw_compat", "diff": "x-pcie-err-unc-mask", "--dry-run": "entries"}
+    word = next(word for word in words if word in expected)
+    assert expected[word] in by_default.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--tables", *words] for words in NOWHERE),
+        ["--tables", "compat", "static", "run"],
+        ["--check", "compat", "extract", "qemu-8.0"],
+    ],
+    ids=" ".join,
+)
+def test_tables_that_are_not_there_are_the_users_mistake(lab: Lab, words: list[str]) -> None:
+    option, *command = words
+    done = lab.call([*MIGMATRIX, *command, option, "nonesuch"])
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "migmatrix: no directory 'nonesuch' with compat tables\n"
+
+
+def test_a_command_prints_json_of_its_own(lab: Lab) -> None:
+    done = lab.call([*lab.command("builds", "list", "-f", str(lab.matrix())), "--json"])
+    assert done.returncode == 0, done.stderr
+    assert '"version": "7.2.0"' in done.stdout
