@@ -1,6 +1,7 @@
-"""`migmatrix stream show|diff|check|digest FILE...`: reads migration streams from files.
+"""`migmatrix stream show|diff|check|digest|accept FILE...`: reads migration streams from files.
 
-Exit codes: 0 fine or equal; 1 an invalid stream or a difference was found; 2 the user's mistake.
+Exit codes: 0 fine, equal or taken; 1 an invalid stream, a difference or a refusal was found; 2 the user's mistake; 3 what
+is there does not tell.
 
 Rule: showing half a gigabyte takes less time than importing typer, so options are read by argparse here, and each
 command imports the part of `vmstate` that only it needs. What is read stays until the end, so that looking for
@@ -24,9 +25,10 @@ from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from migmatrix.vmstate.check.accept import Refusal
     from migmatrix.vmstate.view.compare import Change
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main", "summary"]
 
 _INVALID: Final = ExitCode.REGRESSIONS
 _WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
@@ -67,8 +69,14 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "--fields": {"action": "store_true", "help": "fields of all sections"},
     "--pages": {"action": "store_true", "help": "runs of memory pages"},
     "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
-    "--volatile": {"action": "store_true", "help": "show also what does not count"},
-    "--json": {"action": "store_true", "help": "for machines"},
+    "--volatile": {"action": "store_true", "help": "show also values that change by themselves"},
+    "--by": {
+        "metavar": "FILE",
+        "required": True,
+        "help": "stream that the build wrote for the same machine and devices, or its -dump-vmstate output",
+    },
+    "--release": {"metavar": "VERSION", "default": "", "help": "version of that build, to tell its checks"},
+    "--json": {"action": "store_true", "help": "machine-readable output"},
 }
 
 
@@ -85,10 +93,15 @@ def _parser(name: str, what: str | None, *options: str) -> ArgumentParser:
 
 
 def _usage() -> str:
-    lines = (f"  {name:8} {command.__doc__}" for name, (command, *_) in _COMMANDS.items())
+    lines = (f"  {name:8} {summary(name)}" for name in _COMMANDS)
     return "\n".join(
         ("usage: migmatrix stream COMMAND FILE...", "", *lines, "", "COMMAND --help tells its options")
     )
+
+
+def summary(name: str) -> str:
+    """The first line of a command's help."""
+    return (_COMMANDS[name][0].__doc__ or "").partition("\n")[0]
 
 
 # -- what is shared ----------------------------------------------------------------------------
@@ -117,7 +130,7 @@ def _matches(names: tuple[str, str], pattern: str) -> bool:
 
 
 def _show(options: Namespace) -> int:
-    """Show what streams hold: memory by block, sections, commands; fields on demand."""
+    """Show memory, sections, commands, fields."""
     from migmatrix.vmstate.view.outline import outline, page_runs  # noqa: PLC0415 - see the rule above
 
     narrow = options.section is not None or options.device is not None
@@ -213,7 +226,10 @@ def _render_tail(found: dict[str, Any]) -> None:
 
 
 def _diff(options: Namespace) -> int:
-    """Say what differs between two streams; values that change by themselves do not count."""
+    """Compare two streams.
+
+    Values that change by themselves do not count.
+    """
     from migmatrix.harness.streams.from_end import FromEnd  # noqa: PLC0415 - see the rule above
     from migmatrix.vmstate.view.compare import Change, diff  # noqa: PLC0415
     from migmatrix.vmstate.view.pair import read_pair  # noqa: PLC0415
@@ -230,8 +246,16 @@ def _diff(options: Namespace) -> int:
     else:
         for change in shown:
             _say(_line(change))
-        _say(f"{len(shown)} differences, {len(changes) - len(shown)} that do not count not shown")
+        _say(_counted(len(shown), len(changes) - len(shown)))
     return _INVALID if any(not c.volatile for c in changes) else 0
+
+
+def _counted(shown: int, hidden: int) -> str:
+    """``1 difference (2 volatile ones hidden)``."""
+    word = "difference" if shown == 1 else "differences"
+    return f"{shown} {word}" + (
+        f" ({hidden} volatile {'one' if hidden == 1 else 'ones'} hidden)" if hidden else ""
+    )
 
 
 def _concerns(change: Change, section: str | None, device: str | None) -> bool:
@@ -251,7 +275,10 @@ def _line(change: Change) -> str:
 
 
 def _check(options: Namespace) -> int:
-    """Check that streams are complete: every byte belongs to an element and is written back the same."""
+    """Check that streams are complete.
+
+    Every byte belongs to an element, and is written back the same.
+    """
     from migmatrix.vmstate.view.accounting import account  # noqa: PLC0415 - see the rule above
 
     code = 0
@@ -271,7 +298,10 @@ def _check(options: Namespace) -> int:
 
 
 def _digest(options: Namespace) -> int:
-    """Print one hash per stream: equal when a guest would see the same state."""
+    """Print one hash per stream.
+
+    It is equal when a guest would see the same state.
+    """
     from migmatrix.vmstate.view.digest import digest  # noqa: PLC0415 - see the rule above
 
     found: dict[str, str] = {}
@@ -289,10 +319,34 @@ def _digest(options: Namespace) -> int:
     return 0
 
 
+def _accept(options: Namespace) -> int:
+    """Say whether a build's loader takes a stream."""
+    from migmatrix.harness.streams.accept import answer_of, refusals  # noqa: PLC0415 - see the rule above
+
+    found = refusals(options.first, options.by, options.release)
+    answer = answer_of(found)
+    if options.json:
+        reasons = [{s: getattr(r, s) for s in r.__match_args__} for r in found]
+        _say(json.dumps({"file": options.first, "by": options.by, "answer": answer.word, "reasons": reasons}))
+        return answer
+    _say(f"{options.first}: the loader of {options.by} {answer.text}")
+    for refusal in found:
+        _say(f"  {_reason(refusal)}")
+    return answer
+
+
+def _reason(refusal: Refusal) -> str:
+    place = f"{refusal.section}#{refusal.instance} {refusal.field}".rstrip()
+    at = "" if refusal.offset < 0 else f" at {refusal.offset:#x}"
+    return f"{'certain' if refusal.certain else 'possible':<8}  {place}{at}: {refusal.message}"
+
+
 _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
     "show": (_show, ("files", *_SOME, "--fields", "--pages", "--json")),
     "diff": (_diff, ("first", "second", *_SOME, "--no-pages", "--volatile", "--json")),
     "check": (_check, ("files", "--json")),
     "digest": (_digest, ("files", "--json")),
+    "accept": (_accept, ("first", "--by", "--release", "--json")),
 }
+COMMANDS: Final = tuple(_COMMANDS)

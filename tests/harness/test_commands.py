@@ -13,7 +13,7 @@ import typer
 from emulated import write_matrix
 from lab import MIGMATRIX
 
-from migmatrix.harness.commands import options
+from migmatrix.harness.commands import options, stream
 from migmatrix.harness.commands.main import app
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def flags(file: Path) -> Iterator[str]:
     """The flags that a file declares by `typer.Option`."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "typer.Option":
-            yield from {arg.value for arg in node.args if isinstance(arg, ast.Constant) and arg.value != ...}
+            yield from {str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)}
 
 
 def test_each_option_is_declared_in_one_file() -> None:
@@ -115,3 +115,9 @@ def test_a_command_prints_json_of_its_own(lab: Lab) -> None:
     done = lab.call([*lab.command("builds", "list", "-f", str(lab.matrix())), "--json"])
     assert done.returncode == 0, done.stderr
     assert '"version": "7.2.0"' in done.stdout
+
+
+@pytest.mark.parametrize("name", stream.COMMANDS)
+def test_a_stream_command_has_short_help_and_a_page(name: str) -> None:
+    assert 0 < len(stream.summary(name)) < LONGEST
+    assert any(f"migmatrix stream {name}" in page.read_text() for page in TOP.joinpath("docs").rglob("*.md"))

@@ -129,7 +129,7 @@ def in_workspace(work: Callable[[Workspace, Engines], Awaitable[LegEvidence]]) -
 def emulators(workspace: Workspace) -> list[psutil.Process]:
     """The emulators that run in this workspace's containers."""
     containers = connect().containers.list(filters={"label": f"{LABEL}={workspace.run_id}"})
-    found = []
+    found: list[psutil.Process] = []
     for container in containers:
         top = container.top()
         pid = top["Titles"].index("PID")

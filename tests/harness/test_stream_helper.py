@@ -62,7 +62,8 @@ def test_a_long_stream_is_compared_from_both_ends(tmp_path: Path) -> None:
     changed = (3, 9_000, PAGES - 2)
     (tmp_path / "a").write_bytes(guest(PAGES))
     (tmp_path / "b").write_bytes(guest(PAGES, *changed))
-    command = [Path(sys.executable).with_name("migmatrix"), "stream", "diff", tmp_path / "a", tmp_path / "b"]
+    program = str(Path(sys.executable).with_name("migmatrix"))
+    command = [program, "stream", "diff", str(tmp_path / "a"), str(tmp_path / "b")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines()[0] == "ram-content ram pc.ram: 3 pages from 0x3000 differ"
     assert (done.returncode, done.stderr) == (1, "")

@@ -90,7 +90,7 @@ def test_diff_and_digest_of_two_saves_of_one_guest(files: dict[str, Path]) -> No
     pair = files["q35-7.2.22"], files["q35-7.2.22-again"]
     result = run("diff", *pair)
     assert result.exit_code == 0
-    assert result.stdout.startswith("0 differences, ")
+    assert result.stdout.startswith("0 differences (")
     assert "mc146818rtc#0 last_update" in run("diff", "--volatile", *pair).stdout
     lines = run("digest", *pair).stdout.splitlines()
     assert lines[0].split()[0] == lines[1].split()[0]
