@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,3 +126,50 @@ def test_a_command_prints_json_of_its_own(lab: Lab) -> None:
 def test_a_stream_command_has_short_help_and_a_page(name: str) -> None:
     assert 0 < len(stream.summary(name)) < LONGEST
     assert any(f"migmatrix stream {name}" in page.read_text() for page in TOP.joinpath("docs").rglob("*.md"))
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_answers_as_the_checkout_does(lab: Lab) -> None:
+    """Run from an empty directory: the tables, machines and profiles are those in the wheel."""
+    python = installed(lab.root)
+    write_matrix(lab.root, ["8.0", "8.0.1"])
+    empty = lab.root / "empty"
+    empty.mkdir()
+    for words in NOWHERE:
+        store = [] if words == ["compat", "lint"] else ["--store", str(lab.root / "store")]
+        told = [
+            subprocess.run(
+                [*program, *words, "-f", str(lab.root / "matrix.yaml"), *store],
+                cwd=empty, env=lab.env() | environment, capture_output=True, text=True, check=False,
+            )
+            for program, environment in ((MIGMATRIX, {}), ([python, "-m", "migmatrix"], {"PYTHONPATH": ""}))
+        ]  # fmt: skip
+        assert told[0].stdout == told[1].stdout, told[1].stderr
+        assert told[0].returncode == told[1].returncode
+        assert told[0].stdout
+
+
+def installed(directory: Path) -> str:
+    """The Python of a virtual environment with a wheel of this checkout, and what is installed beside the checkout."""
+    source = directory / "source"
+    shutil.copytree(
+        TOP, source, symlinks=True, ignore=shutil.ignore_patterns(".*", "runs", "*.egg-info", "build", "dist")
+    )
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheel = [*pip, "wheel", "--no-deps", "-w", str(directory / "dist"), str(source)]
+    subprocess.run(wheel, check=True, capture_output=True)
+    shutil.rmtree(source)
+    venv.create(directory / "venv", with_pip=False)
+    python = directory / "venv" / "bin" / "python"
+    (file,) = (directory / "dist").glob("*.whl")
+    place = sysconfig.get_path("purelib", vars={"base": str(directory / "venv")})
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--target", place, str(file)], check=True, capture_output=True
+    )
+    # The dependencies, at the end of the path; what a directory on it says of the checkout is not read there.
+    others = [path for path in sys.path if path.endswith("site-packages")]
+    Path(place, "dependencies.pth").write_text("\n".join(others))
+    where = [str(python), "-c", "import migmatrix; print(migmatrix.__file__)"]
+    found = subprocess.run(where, cwd=directory, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(directory))
+    return str(python)

@@ -16,6 +16,7 @@ from migmatrix.harness.builds import prepare
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.engines import Engines, Needs, Role, Workspace
 from migmatrix.harness.engines.docker import LABEL, connect
+from migmatrix.harness.engines.supervised import SupervisedSandbox
 from migmatrix.harness.hops import LegTask, run_snapshot_leg
 from migmatrix.harness.judge import judge_leg
 from migmatrix.harness.model import Guest, LegEvidence, Mode, Stage, Verdict
@@ -192,6 +193,7 @@ def test_an_emulator_killed_while_it_saves_fails_at_the_save(build: PreparedBuil
         leg = asyncio.create_task(
             run_snapshot_leg(engine, task(build, slow, save_to=workspace.streams / "never"))
         )
+        assert isinstance(sandbox, SupervisedSandbox)
         stream = sandbox.root / "1" / "stream"
         while not (stream.exists() and stream.stat().st_size):
             await asyncio.sleep(0.01)  # until there is something to interrupt
