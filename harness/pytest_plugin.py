@@ -3,8 +3,8 @@
     pytest --matrix matrices/debian.yaml -n 2 --dist worksteal -k virtio
 
 Workers share legs through the store. `fail` fails with its cause, `unsupported` and `blocked` are skipped with the
-reason, a known issue is an expected failure, a host failure is an error of the harness. A cell whose worker was
-killed is run again, once: what happened to the worker says nothing about the cell.
+reason, a known issue is an expected failure, a host failure is an error of the harness. The cell of a killed worker is
+run again, once: what happened to the worker says nothing about the cell.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from migmatrix.harness.known import KnownIssue
     from migmatrix.harness.model import Cell, CellResult, LegEvidence
     from migmatrix.harness.run.pipeline import Prepared, RunOptions
     from migmatrix.harness.run.runner import Judged, Runner
@@ -45,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("migmatrix")
     group.addoption("--matrix", metavar="FILE", help="collect the cells of this matrix file")
     group.addoption("--matrix-select", metavar="KEY=GLOB", action="append", default=[], help="as --select")
-    group.addoption("--matrix-store", metavar="DIR", help="hop store; default as for `migmatrix run`")
+    group.addoption("--matrix-store", metavar="DIR", help="leg store; default as for `migmatrix run`")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,7 +78,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
-    """Run a cell again whose worker was killed (a hook of pytest-xdist)."""
+    """Run the cell of a killed worker again (a hook of pytest-xdist)."""
     crashed = sched.config.stash.get(_CRASHED, None)
     if crashed is None or crashitem in crashed:
         return
@@ -94,13 +92,11 @@ class _MatrixRun:
     """Everything that runs cells in this process, opened when the first one runs."""
 
     def __init__(self, prepared: Prepared, options: RunOptions) -> None:
-        from migmatrix.harness.known import load_known  # noqa: PLC0415
+        from migmatrix.harness.run.pipeline import known_of  # noqa: PLC0415
 
         self.prepared = prepared
         self.matrix = prepared.matrix
-        self.known: tuple[KnownIssue, ...] = (
-            load_known(self.matrix.known_issues) if self.matrix.known_issues else ()
-        )
+        self.known = known_of(self.matrix)
         self._options = options
         self._stack = ExitStack()
         self._runner: Runner | None = None
@@ -108,27 +104,25 @@ class _MatrixRun:
 
     def judge(self, cell: Cell) -> tuple[Judged, CellResult]:
         """Run a cell, unless its legs are stored, and give it an outcome."""
-        from migmatrix.harness.known import apply  # noqa: PLC0415
+        from migmatrix.harness.run.pipeline import with_outcome  # noqa: PLC0415
 
         if self._loop is None:
             self._loop = self._stack.enter_context(asyncio.Runner())
             self._runner = self._open(self._loop)
         assert self._runner is not None  # noqa: S101 - set beside the loop
         judged = self._loop.run(self._runner.cell(cell))
-        today = date.today()  # noqa: DTZ011 - an expiry is a local day
-        return judged, apply(judged.judgement, self.known, today, self.matrix.policy.blocked)
+        return judged, with_outcome(judged.judgement, self.known, self.matrix)
 
     def _open(self, loop: asyncio.Runner) -> Runner:
         from migmatrix.harness.run.opening import opened  # noqa: PLC0415
-        from migmatrix.harness.run.runner import Settings  # noqa: PLC0415
+        from migmatrix.harness.run.pipeline import settings_of  # noqa: PLC0415
 
-        policy = self.matrix.policy
         closing = AsyncExitStack()
         self._stack.callback(lambda: loop.run(closing.aclose()))
 
         async def make() -> Runner:
             where = await closing.enter_async_context(
-                opened(self._options.store, Settings(1, policy.deadlines, policy.retries), print)
+                opened(self._options.store, settings_of(self.matrix, 1), print)
             )
             runner = where.runner(self.prepared.plan, self.prepared.builds)
             closing.push_async_callback(runner.close)

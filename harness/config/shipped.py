@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import migmatrix
-
 __all__ = ["shipped"]
 
 
 def shipped(*names: str) -> Path:
     """The path of a file or directory that comes with the program, by its names below ``data``."""
-    return Path(migmatrix.__file__).parent.joinpath("data", *names)
+    # By place, not by importing the package: what that gives to Python programs stands above this room.
+    return Path(__file__).parents[2].joinpath("data", *names)

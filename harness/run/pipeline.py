@@ -52,10 +52,13 @@ __all__ = [
     "clean_up",
     "engine_specs",
     "execute",
+    "known_of",
     "list_builds",
     "prepare_builds",
     "prepare_plan",
     "prepare_specs",
+    "settings_of",
+    "with_outcome",
 ]
 
 
@@ -192,15 +195,27 @@ def execute(
         raise UserError("the plan has no cells")
     set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
     progress = progress or Progress(Console(quiet=True))
-    session = _Session(prepared, options, _known(prepared.matrix), progress, log)
+    session = _Session(prepared, options, known_of(prepared.matrix), progress, log)
     gc.freeze()  # the plan and the modules stay: a third of a million objects less to look through, again and again
     with progress, ExitStack() as stack:
         asyncio.run(session.run(stack))
         return session.conclude(LegStore(options.store, log))
 
 
-def _known(matrix: Matrix) -> Sequence[KnownIssue]:
+def known_of(matrix: Matrix) -> Sequence[KnownIssue]:
+    """The known issues that a matrix names; UserError when their file cannot be read."""
     return load_known(matrix.known_issues) if matrix.known_issues else ()
+
+
+def settings_of(matrix: Matrix, jobs: int) -> Settings:
+    """How legs of a matrix are run, with `jobs` emulators at once."""
+    return Settings(jobs, matrix.policy.deadlines, matrix.policy.retries)
+
+
+def with_outcome(result: CellResult, known: Sequence[KnownIssue], matrix: Matrix) -> CellResult:
+    """A judged cell with its outcome, by the known issues and the policy of a matrix, today."""
+    today = date.today()  # noqa: DTZ011 - an expiry is a local day
+    return apply(result, known, today, matrix.policy.blocked)
 
 
 def default_directory(prepared: Prepared, options: RunOptions) -> Path:
@@ -252,8 +267,7 @@ class _Session:
         task.cancel()
 
     async def _cells(self, stack: ExitStack) -> None:
-        policy = self.prepared.matrix.policy
-        settings = Settings(self.options.jobs, policy.deadlines, policy.retries)
+        settings = settings_of(self.prepared.matrix, self.options.jobs)
         async with opened(self.options.store, settings, self.log) as where:
             runner = where.runner(self.prepared.plan, self.prepared.builds, self._leg)
             try:
@@ -280,8 +294,7 @@ class _Session:
         self.progress.start(len(plan.cells), len(plan.legs))
 
     def _take(self, judged: Judged, legs: LegStore) -> None:
-        today = date.today()  # noqa: DTZ011 - an expiry is a local day
-        result = apply(judged.judgement, self.known, today, self.prepared.matrix.policy.blocked)
+        result = with_outcome(judged.judgement, self.known, self.prepared.matrix)
         number = self.numbers[result.cell]
         self.store.add(result, judged.basis, number)
         if result.verdict is Verdict.FAIL:
