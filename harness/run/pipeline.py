@@ -212,10 +212,10 @@ def settings_of(matrix: Matrix, jobs: int) -> Settings:
     return Settings(jobs, matrix.policy.deadlines, matrix.policy.retries)
 
 
-def with_outcome(result: CellResult, known: Sequence[KnownIssue], matrix: Matrix) -> CellResult:
+def with_outcome(judgement: CellJudgement, known: Sequence[KnownIssue], matrix: Matrix) -> CellResult:
     """A judged cell with its outcome, by the known issues and the policy of a matrix, today."""
     today = date.today()  # noqa: DTZ011 - an expiry is a local day
-    return apply(result, known, today, matrix.policy.blocked)
+    return apply(judgement, known, today, matrix.policy.blocked)
 
 
 def default_directory(prepared: Prepared, options: RunOptions) -> Path:
