@@ -1,7 +1,7 @@
-"""The door of `migmatrix`: finds the command, turns errors into one line and an exit code.
+"""Entry point of `migmatrix`: finds the command, turns errors into one line and an exit code.
 
-Rule: what is imported here is paid by every command. `stream` reads files and needs little more than `vmstate`; it
-is told apart by its name alone. All other commands are in `harness.commands.main`, imported when one of them is asked for.
+Rule: every command pays for what this file imports. `stream` needs little more than `vmstate`, so it is recognised by
+its name, before typer is imported. All other commands are in `harness.commands.main`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Entry point: one line for the user's mistakes and the host's failures, a traceback for bugs."""
+    """Run the command line: one line for the user's mistakes and the host's failures, a traceback for bugs."""
     try:
         sys.exit(_command(sys.argv[1:]))
     except UserError as err:
@@ -32,9 +32,9 @@ def main() -> None:
 
 
 def _command(arguments: list[str]) -> int:
-    """Exit code of the command that `arguments` name; UserError for options that it does not have."""
+    """Run the command that `arguments` name and return its exit code; UserError for options that it does not have."""
     if arguments[:1] == ["stream"]:
-        gc.disable()  # nothing that it imports or reads becomes garbage before its end
+        gc.disable()  # what it imports and reads stays in use until its end
         from migmatrix.harness.commands.stream import main as stream  # noqa: PLC0415 - see the rule above
 
         _leave(stream(arguments[1:]))
@@ -50,7 +50,7 @@ def _command(arguments: list[str]) -> int:
 
 
 def _one_line(err: Any) -> UserError:
-    """What typer says of an option, as our other mistakes are told; a command without words is shown its help."""
+    """Put what typer says of an option in the form of our other messages; a missing command gets the help."""
     said, command = err.format_message(), err.ctx.command_path if err.ctx else "migmatrix"
     if "\n" in said:
         return UserError(f"a command is missing\n\n{said}")
@@ -59,7 +59,7 @@ def _one_line(err: Any) -> UserError:
 
 
 def _leave(code: int) -> NoReturn:
-    """End now: taking the interpreter apart takes as long as reading a hundred megabytes, and all is written and closed."""
+    """Exit at once: all is written and closed, and an orderly end takes as long as reading a hundred megabytes."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -33,7 +33,7 @@ JOBS: Final = (os.cpu_count() or 1) + 1
 
 FileOption = Annotated[Path, typer.Option("-f", "--file", help="matrix file")]
 OtherFileOption = Annotated[
-    Path | None, typer.Option("-f", "--file", help="matrix file; default the one that was kept")
+    Path | None, typer.Option("-f", "--file", help="matrix file; default the definition in the run")
 ]
 SelectOption = Annotated[
     list[str] | None, typer.Option("--select", help="key=glob; repeat to narrow, a comma means or")

@@ -1,6 +1,6 @@
 """What a stored run was made of, enough to run its cells again: builds, arguments, modes, guests, deadlines.
 
-A run keeps its definition; one that was made before that has only the name of its matrix file, which is read then.
+A run keeps its definition. A run that is older than this has only the name of its matrix file, which is read instead.
 A build counts as the same when its content has the same digest, wherever its image came from.
 """
 
@@ -45,7 +45,7 @@ _DEFINITION = TypeAdapter(_Definition)
 
 
 def definition(matrix: Matrix, builds: Mapping[str, BuildSpec]) -> Any:
-    """The part of a matrix that cells are run by, as JSON; `Origin.of_run` reads it back."""
+    """Return the part of a matrix that cells depend on, as JSON; `Origin.of_run` reads it back."""
     return _DEFINITION.dump_python(_of_matrix(matrix, builds), mode="json")
 
 

@@ -45,19 +45,19 @@ class Opened:
         builds: Mapping[str, PreparedBuild],
         on_leg: Callable[[LegEvidence, bool], None] | None = None,
     ) -> Runner:
-        """What runs a plan here; `on_leg` is told of each leg, and whether it was reused."""
+        """Make a runner for a plan; it tells `on_leg` of each leg, and whether the leg was reused."""
         return Runner(plan, builds, self.engine, self.store, self.workspace, self.settings, on_leg or silent)
 
     @contextmanager
     def with_empty_store(self) -> Iterator[Opened]:
-        """The same engine with a store of its own, in which no leg was ever run; gone with the context."""
+        """Return the same engine with an empty store of its own, which the context removes at its end."""
         with _directory(None) as directory:
             yield replace(self, store=LegStore(directory, self.log))
 
 
 @asynccontextmanager
 async def opened(store: Path | None, settings: Settings, log: Callable[[str], None]) -> AsyncIterator[Opened]:
-    """Open all of it; without `store` in an empty one, so that nothing that was run before counts."""
+    """Open all of it. Without `store` the store is empty, so that no earlier leg counts."""
     with _directory(store) as directory, Workspace() as workspace:
         async with Engines(workspace, log) as engine:
             yield Opened(engine, LegStore(directory, log), workspace, settings, log)
@@ -69,7 +69,7 @@ def store_directory(given: str | Path | None) -> Path:
 
 
 def silent(*_: object) -> None:
-    """Take what nobody asked to be told of: the log, or the callback, of a caller that wants none."""
+    """Ignore what a caller without interest would be told: the default for logs and callbacks."""
 
 
 @contextmanager

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import BuildSpec, PreparedBuild
     from migmatrix.harness.config import Matrix
     from migmatrix.harness.config.matrix import EngineName
+    from migmatrix.harness.judge.cell import CellJudgement
     from migmatrix.harness.model import Cell, CellResult
     from migmatrix.harness.plan import Plan
     from migmatrix.harness.report import RunReport

@@ -6,7 +6,7 @@ Rules:
 3. Evidence is stored before anything is judged.
 4. A failure of the host is retried, then reported as such; when the engine or the store failed several times in a
    row, nothing more is started.
-5. What is kept in memory and in the workspace is bounded; the store can always tell again.
+5. Memory and workspace are bounded; what they no longer have comes from the store again.
 """
 
 from __future__ import annotations
@@ -145,11 +145,13 @@ class Runner:
             await self._warming
 
     def _warm_up(self) -> None:
-        """With the first emulator, ask for every sandbox that the plan needs: an engine takes its time for each."""
+        """With the first emulator, ask for every place that the plan needs: an engine takes a while for each."""
         if self._warming is None:
-            needed = {needed for leg in self._plan.legs.values() for needed in _sandboxes(leg)}
-            asked = (self._engine.sandbox(self._builds[name], role, needs) for name, role, needs in needed)
-            self._warming = asyncio.gather(*asked, return_exceptions=True)  # who uses one gets its error
+            needed = {needed for leg in self._plan.legs.values() for needed in _places(leg)}
+            asked = (self._engine.place(self._builds[name], role, needs) for name, role, needs in needed)
+            self._warming = asyncio.gather(
+                *asked, return_exceptions=True
+            )  # the leg that uses a place gets its error
 
     async def cell(self, cell: Cell) -> Judged:
         """Run and judge one cell."""
@@ -242,7 +244,7 @@ class Runner:
         )
 
     async def _have_stream(self, key: str) -> None:
-        """See to it that the stream of a leg that passed is in the cache."""
+        """Get the stream of a leg that passed into the cache."""
         while key not in self._streams:
             await _shared(self._fetching, key, lambda: self._fetch(self._plan.leg(key)))
             self._fetching.pop(key, None)
@@ -253,7 +255,7 @@ class Runner:
             evidence = await self._with_incoming(leg, with_stream=True)
             if evidence.stream is None:
                 raise InfrastructureError(
-                    f"hop {leg.key[:16]} passed before and failed when it was done again"
+                    f"leg {leg.key[:16]} passed before and failed when it was done again"
                 )
 
     async def _fetched(self, evidence: LegEvidence) -> bool:
@@ -371,7 +373,7 @@ def _refuse_host_failure(evidence: LegEvidence) -> None:
 async def _shared(
     tasks: dict[str, asyncio.Task[T]], key: str, work: Callable[[], Coroutine[Any, Any, T]]
 ) -> T:
-    """The result of the one task for `key`, started by whoever asks first; old finished ones are forgotten."""
+    """Return the result of the one task for `key`, which the first caller starts; old finished tasks are forgotten."""
     if key not in tasks:
         if len(tasks) >= _REMEMBERED:
             for old in [k for k, task in tasks.items() if task.done()]:

@@ -1,9 +1,9 @@
-"""Makes one run directory of the directories of a run's shards, so that a night that was cut has one report.
+"""Combine the run directories of all shards into one, so that a run that was cut has one report.
 
 1. Only shards of one run go together: same matrix, same builds, same selection and seed, same I/N cut, no cell twice.
 2. Nothing is judged and nothing is lost: results, the evidence that they rest on, kept streams and explanations
    are taken over as they are.
-3. A shard that is not there, was interrupted or did not end leaves the whole incomplete; it is reported so, not refused.
+3. A shard that is missing, was interrupted or did not end leaves the whole incomplete. The report says so; merging goes on.
 """
 
 from __future__ import annotations
@@ -26,11 +26,8 @@ __all__ = ["merge"]
 
 _SAME: Final = ("version", "definition", "selection", "seed", "policy")
 _ELSEWHERE: Final = "--shard"  # what the planner names the cells of other shards by
-_STATES: Final = (
-    "expired",
-    "active",
-    "unmatched",
-)  # of a known issue: the first that a shard saw is the whole's
+# States of a known issue; the whole has the first of these that any shard saw.
+_STATES: Final = ("expired", "active", "unmatched")
 _FILES: Final = ("evidence", "explain")
 
 
@@ -70,7 +67,7 @@ def _refuse_strangers(directories: Sequence[Path], metas: Sequence[Mapping[str, 
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """What two shards of one run have in common and these have not; builds are told by their content."""
+    """Name what differs between two shards and must not; builds are compared by content."""
     if [(row["id"], row["digest"]) for row in one["builds"]] != [
         (row["id"], row["digest"]) for row in other["builds"]
     ]:
@@ -83,7 +80,7 @@ def _count(shard: str) -> int:
 
 
 def _facts(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a run knows before its first cell."""
+    """Facts that a run knows before its first cell."""
     first = metas[0]
     elsewhere = sum(row["cells"] for row in first["dropped"] if row["what"] == _ELSEWHERE)
     return {
@@ -97,7 +94,7 @@ def _facts(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _closing(metas: Sequence[Mapping[str, Any]], whole: RunStore) -> dict[str, Any]:
-    """What a run knows after its last cell; the whole is finished when each of all shards is."""
+    """Facts that a run knows after its last cell; the whole is finished when every shard is."""
     interrupted = any(meta.get("interrupted") for meta in metas)
     complete = len(metas) == _count(metas[0]["shard"]) and all("finished" in meta for meta in metas)
     code = exit_code(list(whole.results())) if complete else ExitCode.INCOMPLETE
@@ -115,7 +112,7 @@ def _closing(metas: Sequence[Mapping[str, Any]], whole: RunStore) -> dict[str, A
 
 
 def _known_issues(metas: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each entry once: one that a shard had no use for may have matched in another."""
+    """Each entry once: an entry without a match in one shard may have one in another."""
     found: dict[str, dict[str, Any]] = {}
     for note in (note for meta in metas for note in meta.get("known_issues", ())):
         known = found.setdefault(note["id"], note)

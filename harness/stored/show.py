@@ -98,7 +98,7 @@ def render_verdict(result: CellResult) -> Iterator[str]:
 def render_leg(leg: LegEvidence) -> Iterator[str]:
     """What is known of a leg, a line each."""
     yield ""
-    yield f"hop {leg.key[:16]}"
+    yield f"leg {leg.key[:16]}"
     for stage in leg.stages:
         problem = f"  {stage.problem} {stage.detail}".rstrip()
         yield f"  {stage.stage:8} {stage.seconds:8.3f} s{problem}"

@@ -1,7 +1,7 @@
-"""Where a stream meets a file: the file is mapped, and what has been read is given back to the system.
+"""Open a stream file: map it, and give the memory of what was read back to the system.
 
-So memory stays small whatever the file's size. Compressed files (zstd, gzip) are unpacked to a temporary file; what
-that needs is imported for such a file only, as it takes longer than reading a small stream.
+So memory stays small whatever the file's size. Compressed files (zstd, gzip) are unpacked to a temporary file; the
+import for that comes with such a file only, as it takes longer than reading a small stream.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Source:
         self.data = memoryview(self._map)
 
     def release(self, start: int, end: int) -> None:
-        """The bytes from `start` to `end` are not needed for now; they can be read again."""
+        """Give back the memory of the bytes from `start` to `end`; they can be read again."""
         first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
         last = end // mmap.PAGESIZE * mmap.PAGESIZE
         if last > first:

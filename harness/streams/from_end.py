@@ -2,7 +2,7 @@
 
 Memory is compared as fast as it can be read, so that two processors need little more than half the time. (Two threads
 do not: they wait for the interpreter longer than they gain.) The process is a fork, which costs a thousandth of a
-second; the program that is forked has a single thread. What it finds out stands in memory that both have.
+second; the forked program has a single thread. Both share the memory that holds what it finds.
 
 Nothing depends on the order in which one process sees what the other writes: a piece's mark is one byte, and a word
 that is not there yet only ends a run of pages early.
@@ -29,7 +29,7 @@ _LOST: Final = 64  # pieces that differ, after which the others are not compared
 
 
 class FromEnd:
-    """Looks at records of `size` bytes from `offset` of one file and `place` of another, the last ones first."""
+    """Compares records of `size` bytes from `offset` of one file with those from `place` of another, last ones first."""
 
     def __init__(self, file: Mapped, other: Mapped, offset: int, place: int, size: int) -> None:
         self._file, self._other = file, other
@@ -61,7 +61,7 @@ class FromEnd:
         os.waitpid(self._child, 0)
 
     def _run(self) -> None:
-        """The other process, to its end. An error ends it too: who comes from the start meets the same and tells it."""
+        """Be the other process until it ends. An error ends it too: this one meets the same error later and reports it."""
         try:
             self._compare()
         finally:
