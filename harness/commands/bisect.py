@@ -26,6 +26,7 @@ from migmatrix.harness.bisect import (
     sides,
 )
 from migmatrix.harness.commands.options import (
+    JOBS,
     MATRIX,
     EngineOption,
     FileOption,
@@ -219,7 +220,7 @@ def _explained(run: Path, cell: str, store: Path) -> Explanation:
     found: list[Explanation] = []
     with open_run(run) as opened:
         wanted = [find_cell(opened, cell)]
-        asyncio.run(explain_run(opened, wanted, ExplainOptions(store), silent, found.append))
+        asyncio.run(explain_run(opened, wanted, ExplainOptions(store, jobs=JOBS), silent, found.append))
     return found[0]
 
 

@@ -2,14 +2,13 @@
 
 1. A flag has one declaration, so that its help, type and limits are the same wherever it stands. An option of a
    single command is declared by that command, and its flag is on no other.
-2. A default that needs a reason (`JOBS`) is a constant here.
+2. Defaults that Python programs have too (`JOBS`, the store) are those of `harness.run.opening`.
 3. Commands print through `say` and log through `log`: answers go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -19,21 +18,20 @@ import typer
 
 from migmatrix.harness.config.shipped import shipped
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.run.opening import silent
+from migmatrix.harness.run.opening import JOBS, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["JOBS", "MATRIX", "command_line", "log", "logger", "say", "say_json", "tables_directory"]
+
 MATRIX: Final = Path("matrix.yaml")
-# An emulator that starts or ends leaves its processor idle for a moment: one more than there are processors
-# keeps all of them busy.
-JOBS: Final = (os.cpu_count() or 1) + 1
 
 # -- what is run -------------------------------------------------------------------------------
 
 FileOption = Annotated[Path, typer.Option("-f", "--file", help="matrix file")]
 OtherFileOption = Annotated[
-    Path | None, typer.Option("-f", "--file", help="matrix file; default the definition in the run")
+    Path | None, typer.Option("-f", "--file", help="matrix file; default the run's own")
 ]
 SelectOption = Annotated[
     list[str] | None, typer.Option("--select", help="key=glob; repeat to narrow, a comma means or")

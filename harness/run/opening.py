@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from migmatrix.harness.engines import Engines, Workspace
 from migmatrix.harness.run.runner import Runner, Settings
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import LegEvidence
     from migmatrix.harness.plan import Plan
 
-__all__ = ["Opened", "opened", "silent", "store_directory"]
+__all__ = ["JOBS", "Opened", "opened", "silent", "store_directory"]
+
+# How many emulators run at once unless told otherwise. One that starts or ends leaves its processor idle for a
+# moment, so that one more than there are processors keeps all of them busy.
+JOBS: Final = (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True, slots=True)

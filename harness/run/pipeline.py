@@ -30,7 +30,7 @@ from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
 from migmatrix.harness.report import BuildRow, Progress
 from migmatrix.harness.run.definition import definition
-from migmatrix.harness.run.opening import opened, silent, store_directory
+from migmatrix.harness.run.opening import JOBS, opened, silent, store_directory
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.store import LegStore, RunStore
 from migmatrix.harness.stored.reports import known_notes, rewrite_reports
@@ -79,7 +79,7 @@ class RunOptions:
     paths: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None
     seed: int | None = None
-    jobs: int = 2
+    jobs: int = JOBS
     out: Path | None = None
     store_limit: int = 20 << 30
     engine: EngineName | None = None
