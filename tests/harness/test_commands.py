@@ -20,6 +20,7 @@ from lab import MIGMATRIX
 
 from migmatrix.harness.commands import options, stream
 from migmatrix.harness.commands.main import app
+from migmatrix.harness.run.pipeline import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def test_each_option_is_declared_in_one_file() -> None:
 def test_how_many_emulators_run_at_once_is_the_same_for_every_command() -> None:
     found = {name: p.default for name, c in EVERY.items() for p in c.params if "--jobs" in p.opts}
     assert len(found) > 5
-    assert set(found.values()) == {options.JOBS}
+    assert set(found.values()) == {options.JOBS, RunOptions(file=options.MATRIX).jobs}
 
 
 NOWHERE = (
