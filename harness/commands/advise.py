@@ -91,8 +91,12 @@ def path(
 
     async def advised() -> list[PathAdvice]:
         with open_run(run) as opened:
-            async with open_advisor(opened, file, store_directory(store), jobs, logger(verbose=verbose)) as advisor:
-                goals = [advisor.build(goal)] if goal else [b for b in advisor.verdicts.base_builds if b != start]
+            async with open_advisor(
+                opened, file, store_directory(store), jobs, logger(verbose=verbose)
+            ) as advisor:
+                goals = (
+                    [advisor.build(goal)] if goal else [b for b in advisor.verdicts.base_builds if b != start]
+                )
                 names = [advisor.build(name) for name in via or ()]
                 return [
                     await advise_path(
@@ -129,7 +133,9 @@ def fleet(
 
     async def advised() -> FleetAdvice:
         with open_run(run) as opened:
-            async with open_advisor(opened, file, store_directory(store), jobs, logger(verbose=verbose)) as advisor:
+            async with open_advisor(
+                opened, file, store_directory(store), jobs, logger(verbose=verbose)
+            ) as advisor:
                 return await advise_fleet(advisor, load_fleet(builds, advisor.verdicts), longest)
 
     advice = asyncio.run(advised())

@@ -145,13 +145,12 @@ class Runner:
             await self._warming
 
     def _warm_up(self) -> None:
-        """With the first emulator, ask for every place that the plan needs: an engine takes a while for each."""
+        """With the first emulator, ask for every sandbox that the plan needs: an engine takes a while for each."""
         if self._warming is None:
-            needed = {needed for leg in self._plan.legs.values() for needed in _places(leg)}
-            asked = (self._engine.place(self._builds[name], role, needs) for name, role, needs in needed)
-            self._warming = asyncio.gather(
-                *asked, return_exceptions=True
-            )  # the leg that uses a place gets its error
+            needed = {needed for leg in self._plan.legs.values() for needed in _sandboxes(leg)}
+            asked = (self._engine.sandbox(self._builds[name], role, needs) for name, role, needs in needed)
+            # A leg that uses a sandbox gets its error.
+            self._warming = asyncio.gather(*asked, return_exceptions=True)
 
     async def cell(self, cell: Cell) -> Judged:
         """Run and judge one cell."""

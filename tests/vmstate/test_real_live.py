@@ -232,8 +232,8 @@ def test_xbzrle(real: RealMatrix) -> None:
         rom = lab.links / "busy.rom"
         rom.write_bytes(busy_rom())
         rom.chmod(0o644)
-        place = await lab.engine.place(real.builds[build], Role.SOURCE, Needs())
-        arguments = ("-nodefaults", "-m", "16", "-bios", place.link(rom))
+        sandbox = await lab.engine.sandbox(real.builds[build], Role.SOURCE, Needs())
+        arguments = ("-nodefaults", "-m", "16", "-bios", sandbox.link(rom))
         async with sides(lab, (build, build), ("xbzrle",), arguments, **UNENDING) as both:
             await both.run()
             wire = await both.migrate()
@@ -253,7 +253,7 @@ def test_mapped_ram(real: RealMatrix) -> None:
         async with sides(lab, (build, build), ("mapped-ram",)) as both:
             await both.run()
             file = lab.links / f"mapped-{lab.serial()}"
-            await both.command(both.source, "migrate", uri=f"file:{both.source.place.link(file)}")
+            await both.command(both.source, "migrate", uri=f"file:{both.source.sandbox.link(file)}")
             assert await both.until(both.source) == "completed"
             data = file.read_bytes()
         stream = read_stream(data)

@@ -37,9 +37,7 @@ ENDS = {"completed", "failed", "cancelled"}
 def at(status: Status) -> tuple[Progress, list[str]]:
     """A migration in that status, and what it tells from now on."""
     told: list[str] = []
-    progress = Progress(lambda new: told.append(new.value))
-    progress.status = status
-    return progress, told
+    return Progress(lambda new: told.append(new.value), status), told
 
 
 @pytest.mark.parametrize(("status", "event"), PAIRS)

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import pytest
 from emulated import STRICT, write_matrix
 
+from migmatrix.harness.builds.debian import DebianSpec
 from migmatrix.harness.builds.facts import BuildFacts, MachineType, PreparedBuild
-from migmatrix.harness.builds.spec import BuildSpec, Provider
 from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
 from migmatrix.harness.model import CellResult, Guest, Mode, Outcome, Profile, Stage, Verdict
 from migmatrix.harness.plan import make_plan
@@ -34,7 +34,7 @@ def build(id_: str, version: str) -> PreparedBuild:
 BUILDS = {b.id: b for b in (build("a", "7.2"), build("b", "8.0"), build("c", "10.0"))}
 MATRIX = Matrix(
     file=Path("matrix.yaml"),
-    builds=MappingProxyType({id_: BuildSpec(id_, Provider.DEBIAN, "suite") for id_ in BUILDS}),
+    builds=MappingProxyType({id_: DebianSpec(id=id_, suite="suite") for id_ in BUILDS}),
     machines=(MachineRule(name=MACHINE),),
     profiles=(Profile("nic", ("-device", "e1000e")),),
     modes=(Mode("snapshot"), Mode("tcp", "tcp")),
