@@ -159,7 +159,7 @@ def _sections(data: bytes) -> dict[str, dict[str, Any]]:
 
 def _features(real: Real, data: bytes, words: tuple[str, ...]) -> dict[str, int]:
     """Feature bits that each virtio device offers: what a load of all ones says is allowed."""
-    names = []
+    names: list[str] = []
     for section in read_stream(data).sections:
         if section.payload is not None and re.search(r"/virtio-(?!mem-device-early)", section.start.idstr):
             payload = _with_all_features(section.payload.encode())

@@ -75,7 +75,6 @@ class ICH9AHCI(PCIDevice):
         "ich9_ahci",
         (parent("parent_obj"), struct("ahci", _AHCI, attr="")),
         version_id=1,
-        minimum_version_id=1,
     )
 
     def init(self) -> None:

@@ -61,7 +61,7 @@ class PIIX3(PCIDevice):
     identity: ClassVar[Identity] = Identity(0x8086, 0x7000, 0x0601, status=0x0200)
     vmstate = VMState(
         "PIIX3",
-        (parent("dev"), int32("pci_irq_levels_vmstate", attr="levels", count=4)),
+        (parent("dev"), int32("pci_irq_levels_vmstate", attr="levels", count=4, version=3)),
         version_id=3,
         minimum_version_id=2,
     )

@@ -23,6 +23,7 @@ from migmatrix.vmstate.device.source import BytesSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
 
 NEWEST = ("10.0", "11.1")  # 10.0 still has the tables down to 2.4
@@ -57,7 +58,7 @@ def _reached(name: str, device: str, prop: str) -> Iterator[str]:
             yield type_name
 
 
-def _names(cls: type[PCIDevice]) -> frozenset[str]:
+def _names(cls: type[Device]) -> frozenset[str]:
     """Whom an entry may name to reach a type: its ancestors, and those of the device behind a proxy."""
     behind = getattr(cls, "backend_type", "")
     backend = release("11.1").device_class(behind) if behind else None

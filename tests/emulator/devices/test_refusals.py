@@ -30,7 +30,7 @@ def refused(build: str, devices: tuple[str, ...]) -> str:
 
 
 def _differs(build: str, case: str) -> bool:
-    return refused(build, REFUSED[case]) != recorded(build)["refusals"][case]
+    return bool(refused(build, REFUSED[case]) != recorded(build)["refusals"][case])
 
 
 @pytest.mark.parametrize(("build", "case"), [c for c in CASES if c[1] not in OTHERWISE])
