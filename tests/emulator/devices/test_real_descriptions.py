@@ -69,13 +69,13 @@ def differences(ours: dict[str, Any], real: dict[str, Any], path: str) -> Iterat
     mine, theirs = dict(_fields(ours)), dict(_fields(real))
     yield from ((path, f"with {name}") for name, _ in mine.keys() - theirs.keys())
     yield from ((path, f"without {name}") for name, _ in theirs.keys() - mine.keys())
-    for key in mine.keys() & theirs.keys():
-        yield from _field_differences(mine[key], theirs[key], f"{path}.{key[0]}")
+    for place in mine.keys() & theirs.keys():
+        yield from _field_differences(mine[place], theirs[place], f"{path}.{place[0]}")
     subs, real_subs = _subsections(ours), _subsections(real)
     yield from ((path, f"with {name}") for name in subs.keys() - real_subs.keys())
     yield from ((path, f"without {name}") for name in real_subs.keys() - subs.keys())
-    for name in subs.keys() & real_subs.keys():
-        yield from differences(subs[name], real_subs[name], f"{path}/{name}")
+    for sub in subs.keys() & real_subs.keys():
+        yield from differences(subs[sub], real_subs[sub], f"{path}/{sub}")
 
 
 def _field_differences(ours: dict[str, Any], real: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
