@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +53,10 @@ def rounds(loop: Loop, until: Callable[[], object]) -> None:
     raise AssertionError("it does not happen")
 
 
+def counted(front: Front, what: str, times: int) -> bool:
+    return front.seen.count(what) == times
+
+
 def spec(kind: str, **props: str) -> Chardev:
     named = {name.replace("_", "-"): value for name, value in props.items()}
     return Chardev("c", kind, tuple(named.items()), f"-chardev {kind},id=c")
@@ -67,12 +72,12 @@ def test_a_server_takes_one_client_after_another(loop: Loop, tmp_path: Path) -> 
     for turn in (1, 2, 3):
         client = socket.socket(socket.AF_UNIX)
         client.connect(str(tmp_path / "s"))
-        rounds(loop, lambda turn=turn: front.seen.count("open") == turn)
+        rounds(loop, partial(counted, front, "open", turn))
         made.write(f"hello {turn}".encode())
         assert client.recv(100) == f"hello {turn}".encode()
         client.sendall(b"bye")
         client.close()
-        rounds(loop, lambda turn=turn: front.seen.count("close") == turn)
+        rounds(loop, partial(counted, front, "close", turn))
     assert front.seen == ["open", "close"] * 3
     assert front.data == b"bye" * 3
     made.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ class Virtual(RuleBasedStateMachine):
         self.runs = False
         self.fired: list[int] = []
         self.armed: dict[int, int] = {}
-        self.timers = [self.clock.timer(lambda n=n: self.fired.append(n)) for n in range(4)]
+        self.timers = [self.clock.timer(partial(self.fired.append, n)) for n in range(4)]
 
     @rule(ns=STEPS)
     def wait(self, ns: int) -> None:
@@ -91,7 +92,12 @@ def test_a_timer_that_arms_itself_for_now_waits_for_the_next_call() -> None:
     clock = Clock(lambda: 5)
     clock.start()
     calls: list[int] = []
-    timer = clock.timer(lambda: (calls.append(1), timer.arm(clock.now())))  # type: ignore[func-returns-value]  # a tuple of two calls
+
+    def again() -> None:
+        calls.append(1)
+        timer.arm(clock.now())
+
+    timer = clock.timer(again)
     timer.arm(0)
     for count in (1, 2, 3):
         clock.fire()
@@ -117,11 +123,15 @@ def test_a_timer_that_another_cancels_does_not_fire() -> None:
 
 
 def test_calls_of_all_threads_are_made_on_the_loops_own() -> None:
-    loop, made, threads = Loop(), [], 8
+    loop, threads = Loop(), 8
+    made: list[tuple[int, int, str]] = []
+
+    def note(who: int, turn: int) -> None:
+        made.append((who, turn, threading.current_thread().name))
 
     def call(who: int) -> None:
         for turn in range(50):
-            loop.call(lambda turn=turn: made.append((who, turn, threading.current_thread().name)))
+            loop.call(partial(note, who, turn))
 
     workers = [threading.Thread(target=call, args=(who,)) for who in range(threads)]
     for worker in workers:
@@ -140,17 +150,19 @@ def test_calls_of_all_threads_are_made_on_the_loops_own() -> None:
 
 
 def test_what_was_called_before_a_stop_is_still_done() -> None:
-    loop, made = Loop(), []
+    loop = Loop()
+    made: list[int] = []
     loop.call(loop.stop)
     for number in range(3):
-        loop.call(lambda number=number: made.append(number))
+        loop.call(partial(made.append, number))
     loop.run()
     loop.close()
     assert made == [0, 1, 2]
 
 
 def test_a_call_from_a_call_is_made_in_the_same_round() -> None:
-    loop, made = Loop(), []
+    loop = Loop()
+    made: list[str] = []
     loop.call(lambda: loop.call(lambda: made.append("inner")))
     loop.once(0)
     loop.close()
@@ -158,7 +170,8 @@ def test_a_call_from_a_call_is_made_in_the_same_round() -> None:
 
 
 def test_descriptors_are_served_when_they_are_ready_and_only_then() -> None:
-    loop, seen = Loop(), []
+    loop = Loop()
+    seen: list[int] = []
     ours, theirs = socket.socketpair()
     loop.watch(ours.fileno(), READ, seen.append)
     loop.once(0)
@@ -180,7 +193,8 @@ def test_descriptors_are_served_when_they_are_ready_and_only_then() -> None:
 
 
 def test_the_end_of_a_connection_shows_as_both() -> None:
-    loop, seen = Loop(), []
+    loop = Loop()
+    seen: list[int] = []
     ours, theirs = socket.socketpair()
     loop.watch(ours.fileno(), WRITE, seen.append)
     theirs.close()
@@ -194,7 +208,8 @@ def test_the_end_of_a_connection_shows_as_both() -> None:
 
 
 def test_a_closed_descriptor_may_be_forgotten_and_its_number_used_again() -> None:
-    loop, seen = Loop(), []
+    loop = Loop()
+    seen: list[str] = []
     reader, writer = os.pipe()
     loop.watch(reader, READ, lambda _: seen.append("old"))
     os.close(reader)
@@ -213,9 +228,10 @@ def test_a_closed_descriptor_may_be_forgotten_and_its_number_used_again() -> Non
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_later_calls_come_once_each_and_none_before_its_time(waits: list[int]) -> None:
-    loop, made = Loop(), []
+    loop = Loop()
+    made: list[int] = []
     for number, wait in enumerate(waits):
-        loop.later(wait * 0.001 if wait else 0.0, lambda number=number: made.append(number))
+        loop.later(wait * 0.001 if wait else 0.0, partial(made.append, number))
     loop.later(0.004, loop.stop)
     loop.run()
     loop.close()

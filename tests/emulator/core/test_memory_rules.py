@@ -47,7 +47,7 @@ class Memory(RuleBasedStateMachine):
 
     @rule(offset=PLACES, data=DATA)
     def load(self, offset: int, data: bytes) -> None:
-        """What a stream places is no write of the guest's."""
+        """What a stream stores is no write of the guest's."""
         data = data[: SIZE - offset]
         self.block.store(offset, data)
         self.model[offset : offset + len(data)] = data

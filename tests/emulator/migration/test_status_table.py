@@ -20,7 +20,7 @@ _WAYS = {
     "completed": {"start": "setup"},
     "failed": {"start": "setup"},
     "cancelled": {"start": "setup"},
-    "setup": {"activate": "active", "cancel": "cancelling", "break": "failing", "fail": "failed"},
+    "setup": {"retry": "setup", "activate": "active", "cancel": "cancelling", "break": "failing", "fail": "failed"},
     "active": {
         "pause": "pre-switchover", "switch": "device", "complete": "completed", "cancel": "cancelling",
         "break": "failing", "fail": "failed",
@@ -37,7 +37,8 @@ ENDS = {"completed", "failed", "cancelled"}
 def at(status: Status) -> tuple[Progress, list[str]]:
     """A migration in that status, and what it tells from now on."""
     told: list[str] = []
-    return Progress(lambda new: told.append(new.value), status), told
+    progress = Progress(lambda new: told.append(new.value), status)
+    return progress, told
 
 
 @pytest.mark.parametrize(("status", "event"), PAIRS)
@@ -103,7 +104,7 @@ def test_no_walk_leaves_the_table_or_is_told_wrongly(events: list[Event]) -> Non
         assert new.value in _WAYS[old.value].values()
 
 
-@given(st.lists(st.sampled_from(list(Event)), max_size=40))
+@given(st.lists(st.sampled_from([event for event in Event if event.value != "retry"]), max_size=40))
 def test_between_two_starts_there_is_one_end(events: list[Event]) -> None:
     told: list[str] = []
     progress = Progress(lambda new: told.append(new.value))
