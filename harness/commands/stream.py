@@ -321,18 +321,19 @@ def _digest(options: Namespace) -> int:
 
 def _accept(options: Namespace) -> int:
     """Say whether a build's loader takes a stream."""
-    from migmatrix.harness.streams.accept import answer_of, refusals  # noqa: PLC0415 - see the rule above
+    from migmatrix.harness.streams.accept import EXIT_CODES, accept_file  # noqa: PLC0415 - see the rule above
 
-    found = refusals(options.first, options.by, options.release)
-    answer = answer_of(found)
+    found = accept_file(options.first, options.by, options.release)
     if options.json:
-        reasons = [{s: getattr(r, s) for s in r.__match_args__} for r in found]
-        _say(json.dumps({"file": options.first, "by": options.by, "answer": answer.word, "reasons": reasons}))
-        return answer
-    _say(f"{options.first}: the loader of {options.by} {answer.text}")
-    for refusal in found:
+        reasons = [{s: getattr(r, s) for s in r.__match_args__} for r in found.reasons]
+        answer = {"file": options.first, "by": options.by, "answer": found.answer, "reasons": reasons}
+        _say(json.dumps(answer))
+        return EXIT_CODES[found.answer]
+    does = {"takes": "takes it", "refuses": "refuses it", "may": "may refuse it"}[found.answer]
+    _say(f"{options.first}: the loader of {options.by} {does}")
+    for refusal in found.reasons:
         _say(f"  {_reason(refusal)}")
-    return answer
+    return EXIT_CODES[found.answer]
 
 
 def _reason(refusal: Refusal) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import BuildSpec, PreparedBuild
     from migmatrix.harness.config import Matrix
     from migmatrix.harness.config.matrix import EngineName
-    from migmatrix.harness.judge.cell import CellJudgement
+    from migmatrix.harness.judge import CellJudgement
     from migmatrix.harness.model import Cell, CellResult
     from migmatrix.harness.plan import Plan
     from migmatrix.harness.report import RunReport
@@ -214,7 +214,7 @@ def settings_of(matrix: Matrix, jobs: int) -> Settings:
 
 
 def with_outcome(judgement: CellJudgement, known: Sequence[KnownIssue], matrix: Matrix) -> CellResult:
-    """A judged cell with its outcome, by the known issues and the policy of a matrix, today."""
+    """The result of a judged cell, with its outcome, by the known issues and the policy of a matrix, today."""
     today = date.today()  # noqa: DTZ011 - an expiry is a local day
     return apply(judgement, known, today, matrix.policy.blocked)
 

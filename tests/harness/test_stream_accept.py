@@ -13,11 +13,11 @@ from stream_data import DATA, load
 
 from migmatrix.harness.commands.stream import main
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.streams.accept import Answer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+TAKES, REFUSES, MAY = 0, 1, 3  # exit codes
 PORT = ("-nodefaults", "-device", "pcie-root-port,id=p,chassis=1")
 MACHINE = "pc-q35-7.2"
 
@@ -85,7 +85,7 @@ def test_a_device_that_the_destination_lacks(tmp_path: Path, capsys: pytest.Capt
     two = saved(tmp_path, "8.0", *PORT, "-device", "pcie-root-port,id=q,chassis=2")
     one = saved(tmp_path, "7.2", *PORT)
     code, told = accept(capsys, two, one, "--release", "7.2")
-    assert code == Answer.REFUSES
+    assert code == REFUSES
     certain = [line for line in told.splitlines() if line.startswith("  certain")]
     assert [line.split()[1] for line in certain] == ["0000:00:02.0/pcie-root-port#0", "PCIBUS#2"]
     assert certain[0].endswith("there is no section '0000:00:02.0/pcie-root-port' with instance 0 here")
@@ -94,14 +94,14 @@ def test_a_device_that_the_destination_lacks(tmp_path: Path, capsys: pytest.Capt
 
 def test_postcopy_is_compared_up_to_its_first_device(capsys: pytest.CaptureFixture[str]) -> None:
     code, told = accept(capsys, real("postcopy-7.2.22"), real("q35-7.2.22"))
-    assert code == Answer.MAY
+    assert code == MAY
     assert "nothing tells the length of this section: " in told
 
 
 def test_a_schema_tells_versions_and_subsections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = dumped(tmp_path, "7.2", "pc-q35-5.2")
     code, told = accept(capsys, real("q35-7.2.22"), schema)
-    assert code == Answer.MAY, "a schema lacks what is no device class"
+    assert code == MAY, "a schema lacks what is no device class"
     assert "possible  globalstate#0" in told
     assert "certain" not in told
 
@@ -110,15 +110,9 @@ def test_a_schema_tells_versions_and_subsections(tmp_path: Path, capsys: pytest.
     port["version_id"] = port["Description"]["version_id"] = 0
     schema.write_text("\n " + json.dumps(data).replace("ich9_pm/cpuhp", "ich9_pm/other"))
     code, told = accept(capsys, real("q35-11.1.3"), schema)
-    assert code == Answer.REFUSES
+    assert code == REFUSES
     assert "version 1 of '0000:00:01.0/pcie-root-port' is sent, at most 0 is read" in told
     assert "certain   0000:00:1f.0/ICH9LPC#0 ich9_pm/cpuhp at 0x" in told
-
-
-def test_a_schema_of_another_machine_type_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = accept(capsys, real("q35-7.2.22"), dumped(tmp_path, "7.2", "pc-q35-7.2"))
-    assert code == Answer.REFUSES
-    assert "machine type is 'pc-q35-5.2', here it is 'pc-q35-7.2'" in told
 
 
 @pytest.mark.parametrize(
