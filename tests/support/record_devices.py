@@ -183,11 +183,7 @@ def _with_all_features(payload: bytes) -> bytes:
     read = read_virtio_pci(payload)
     assert read is not None
     changed = bytearray(payload)
-    # before the queues: features, length of the device config, the config, the number of queues
-    found = [
-        n for n in range(200) if payload[(at := read.queues_offset - 8 - n) : at + 4] == n.to_bytes(4, "big")
-    ]
-    low = read.queues_offset - 12 - found[-1]  # a config of zeros looks like a length of 0 as well
+    low = read.features_offset
     changed[low : low + 4] = ALL_FEATURES.to_bytes(4, "big")
     wide = payload.find(SUBSECTION)
     if wide >= 0:

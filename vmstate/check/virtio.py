@@ -26,10 +26,11 @@ _VERSIONS: Final = (1, 2)  # of the PCI device's own description
 
 
 class VirtioPci(Record):
-    """The PCI config space, the guest's features, and a ring size per queue."""
+    """The PCI config space, the guest's features and where they begin in the field, and a ring size per queue."""
 
     config: bytes
     features: int
+    features_offset: int
     sizes: tuple[int, ...]
 
 
@@ -43,13 +44,14 @@ def read_virtio_pci(raw: bytes) -> VirtioPci | None:
     reader.skip(_IRQ_STATE if version > 1 else 0)
     msix = reader.msix(config)
     reader.skip(1 + 1 + 2)
+    features_offset = reader.source.offset
     features = reader.number(4)
     reader.skip(reader.number(4))
     queues = reader.number(4)
     if queues > _MAX_QUEUES:
         return None
     sizes = tuple(reader.queue(msix) for _ in range(queues))
-    return None if reader.short else VirtioPci(config, features, sizes)
+    return None if reader.short else VirtioPci(config, features, features_offset, sizes)
 
 
 class _Reader:
