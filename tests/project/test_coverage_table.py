@@ -50,6 +50,11 @@ def test_all_parts_above_their_floors(tmp_path: Path) -> None:
     assert "emulator: 3 lines of tests to 4 of code, 0.75" in out
 
 
+def test_modules_that_a_test_wrote_do_not_count(tmp_path: Path) -> None:
+    counted = table(tmp_path, FILES)
+    assert table(tmp_path, {**FILES, "/tmp/x/harness/judge/cell.py": (100, 0, 40, 0)}) == counted  # noqa: S108 - a name
+
+
 def test_a_part_below_its_floor_is_named(tmp_path: Path) -> None:
     code, _, wrong = table(tmp_path, {**FILES, "harness/judge/cell.py": (100, 95, 40, 35)})
     assert (code, wrong) == (1, "harness/judge: 87.5 % of branches, less than 90 %\n")
