@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference emulator: QEMU's migration framework in versioned releases, wire-compatible with real QEMU.
 
 Start with `main.main`, the process on one screen. From there: `options.parse.parse` reads the command line,

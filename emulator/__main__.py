@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m migmatrix.emulator`: QEMU's command line, on the reference emulator."""
 
 from __future__ import annotations

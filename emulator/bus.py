@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Buses: what devices plug into, and what a bus adds to the names of their sections.
 
 A bus has a kind (QEMU's type of bus: ``PCI``, ``ISA``, ``virtio-bus``), a name for `-device bus=`, and devices in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Character devices: monitors, serial ports and the debug console write to them and read from them.
 
 A `Backend` belongs to one frontend at a time: it calls `on_open`, `on_data(bytes, fds)` and `on_close`, and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The guest's virtual clock: nanoseconds that pass only while the guest runs.
 
 Devices and guest programs read time here and nowhere else. The constructor takes the host's clock as a function, so

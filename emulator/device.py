@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Device`: a class of the type tree with properties, a bus, and a section of the stream.
 
     class Kbd(Device):

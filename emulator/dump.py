@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`-dump-vmstate FILE`: what the devices of a release send, in the JSON form of QEMU's option of that name.
 
 Sizes are those of values on the wire, as there are no C objects here; 0 where only the state can tell.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's error tree. Texts are what QEMU prints, without the program name before them.
 
 EmulatorError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guest programs: what runs in the machine while it runs.
 
 `Heartbeat` is the firmware: it writes a line to the debug console now and then, for ever. `WorkloadGuest` is a program

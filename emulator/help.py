@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints what the emulator says about itself: -version, -help, `-M help`, `-device help`, `-cpu help`.
 
 The lines have QEMU's form, which other programs read; devices come without QEMU's categories.

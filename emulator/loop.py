@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The main loop: file descriptors, timers of the virtual clock, and calls from other threads.
 
 1. QMP, chardevs and guest programs run on this loop's thread only.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The machine: release, memory, devices, sections, run state. Every other part of the emulator works on it.
 
 1. Hold `bql` to read or change anything that a guest or a migration can see.

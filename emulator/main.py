@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's process: options, release, chardevs, machine, monitors, main loop, exit status.
 
 `main(argv)` is the whole program on one screen. A wrong command line ends it with ``qemu-system-x86_64: TEXT`` on

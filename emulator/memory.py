@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guest memory: blocks of anonymous memory that know which of their pages were written.
 
 1. One byte per page in the log, so that the next dirty page is found by `bytearray.find`.

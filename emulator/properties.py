@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties of devices: kinds of values, how QEMU reads them, what it says when it cannot.
 
 1. A property's value comes as text (`-device`, `-global`, compat tables) or as JSON (`-device {...}`, `qom-set`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Releases as data: which machine types, compat tables, capabilities, parameters and devices one release has.
 
 `load` reads ``machines/*.yaml`` and ``compat/*.yaml`` and keeps what lives in one release; `freeze` writes that as one

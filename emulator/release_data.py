@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads ``machines/*.yaml`` and ``compat/*.yaml`` and keeps what one release has, as plain data for `Release`.
 
 Life-times are resolved here and only here; the words of the files are explained at their tops. An emulator that

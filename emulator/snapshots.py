@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Snapshots inside a running machine (savevm, loadvm, snapshot-*): where they are kept, under which tags.
 
 The emulator has no disk images. A machine that was given a qcow2 image (``-drive file=X,format=qcow2``) keeps the

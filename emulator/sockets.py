@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """UNIX sockets without the `socket` module, whose tables of names take longer to make than a greeting may.
 
 `Socket` is the type in C that `socket.socket` derives from; what has to know host names is left to the real module.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU's texts that differ between releases, with life-times; `text(release, key)` finds one.
 
 Texts about a property's value are here too, even where releases agree: `emulator.properties` takes the key

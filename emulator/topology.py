@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processor topologies: all numbers of a machine's `-smp` from those that were given. Pure; mistakes are `FatalError`.
 
 1. What is not given is 1, but for one number that makes up the processors: cores, or, for machine types before 6.2,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compatibility-matrix harness. Start with `harness.run.pipeline.execute`, which wires all stages.
 
 `model` has the words, `config` and `plan` say what to run, `builds`, `engines` and `legs` run it, `judge` says what

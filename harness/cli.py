@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entry point of `migmatrix`: finds the command, turns errors into one line and an exit code.
 
 Rule: every command pays for what this file imports. `stream` needs little more than `vmstate`, so it is recognised by

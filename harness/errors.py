@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The error tree and the exit codes.
 
     MigmatrixError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that appear whole or not at all; the one way in which the harness writes a file that others read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Known issues: the verdict of a cell against what was expected of it. Outcomes are decided here and nowhere else.
 
 An entry names cells (`selector`) and the `signature` of the failure, which is exact text or a glob with `*` and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words of the project as plain records; no I/O, no policy, imported by every other module.
 
 Verdicts and outcomes are defined in `docs/words.md`. A *hop* is one migration of a path: ``A>B>C`` has two,

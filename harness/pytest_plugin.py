@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pytest plugin: `pytest --matrix FILE` collects one item per cell of a matrix.
 
     pytest --matrix matrices/debian.yaml -n 2 --dist worksteal -k virtio

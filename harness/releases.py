@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Versions of emulators and of machine types: their order, their lines, and what is named after them.
 
 1. A version is the numbers at its beginning. A vendor's text behind them (`7.2.22 (Debian 1:7.2+dfsg)`, `9.0+pve1`)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--select` terms: which cells or results are meant.
 
 1. A term is `key=pattern`. Keys: machine, profile, path, mode, guest, cell (the whole id), build (any build

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compatibility-matrix harness for live migration between emulator versions: the interface for Python programs.
 
     options = migmatrix.RunOptions(file=Path("matrix.yaml"), select=("profile=minimal",), out=Path("runs/minimal"))

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Print branch coverage for each part, and how much test code the emulator has; exit 1 below a floor.
 
     coverage json --quiet -o FILE && scripts/coverage_table.py FILE [ROOT]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Look for the licence line in the project's sources, or add it.
 
     scripts/spdx.py [--add] [DIRECTORY]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures for all tests, and the path on which they find `support/`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The migration stream and VMState: bytes to values and back; pure, no input or output.
 
 Start with `vmstate.view.stream.read_stream(buffer) -> Stream` for a whole stream in memory, or with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one error of this package: the bytes are not what the format asks for.
 
 `StreamError` says where (offset from the start of the stream, in bytes, and a path of names such as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frozen records: what events and descriptions use of `@dataclass(frozen=True, slots=True)`, at a tenth of its price.
 
 Showing half a gigabyte takes a few hundredths of a second. Importing `dataclasses` and letting it make thirty

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boards: make the parts of a machine type from data (``machines/boards.yaml``), in the order of the data.
 
 `populate` makes memory and the board's own devices. `complete` makes what needs all devices: ACPI tables and similar

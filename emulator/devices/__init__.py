@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All device types of the emulator, one or a few classes in each module. `classes` finds them.
 
 A device module is any module below this package that defines subclasses of `Device`. `classes` imports all of them;

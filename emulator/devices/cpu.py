@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """x86 processors: models, feature flags, and the state after reset.
 
 1. A model is a class; its features are the defaults of its flags, and ``-cpu MODEL,flag=off`` sets the flags.

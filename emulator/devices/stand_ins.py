@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Devices of other architectures that the track record needs, alone: `pl011`, `arm-gicv3-its`, `s390-css`.
 
 Their boards are not modelled. The compat tables are the same for all architectures, so a versioned pc machine

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State objects made from a description: every field at zero, timers off, buffers empty.
 
     device = Part()

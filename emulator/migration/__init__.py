@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Migration: moves a machine's state. Start with `Migration` in `control`.
 
 `outgoing` and `incoming` are the two threads; `savestate` and `loadstate` write and read a stream; `ram_save` and

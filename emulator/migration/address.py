@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses of streams: reads URIs and channel lists as QEMU does. It opens nothing.
 
 tcp:HOST:PORT   unix:PATH   exec:COMMAND   fd:NAME   file:PATH[,offset=BYTES] (from 8.2)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Byte channels: a file descriptor that carries a stream, and that another thread can interrupt.
 
 1. A descriptor does not block. A wait is always for the descriptor and for the channel's interruption at once.

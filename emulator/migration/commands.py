@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands of the source inside a stream (type 0x08), and what the destination does with each.
 
 It checks lengths and states as QEMU does. It does not do postcopy, COLO and recovery: it refuses their commands by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration section: both sides must agree on it before the destination reads on.
 
 It is an ordinary description without a section header, so it is saved, described, loaded and refused by the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Migration`: what QMP and the command line do with a machine's migration. Start here.
 
 1. One migration at a time, outgoing or incoming; its status changes only through `progress`.

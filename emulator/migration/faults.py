@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why an incoming stream was refused, before it becomes text: `LoadFault`, next to `VMStateError` of devices.
 
 `said` are lines that every release prints by themselves; `cause` is the reason that old releases print as a line

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `globalstate` section: the run state that the guest had on the source.
 
 Up to 8.2 its 100 bytes are a name and zeros; from 9.0 they tell as well whether the guest was suspended.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Iterative devices: the nine handlers of a section that is sent in parts while the guest runs.
 
 Source of names and order: "Iterative device migration" in QEMU's `docs/devel/migration/main.rst`. RAM is one such

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The incoming migration: a thread from the first connection to a guest that goes on, or to the end of the process.
 
 1. A connection that ends before its first byte does not count: wait for the next one.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a migration stream that may be hostile, and loading what it holds.
 
 1. Checks come in QEMU's order, so that the first complaint is QEMU's.

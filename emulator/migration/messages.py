@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the lines that a destination prints when it refuses a stream, in the shape of its release.
 
 Up to 10.x they are a stack, innermost first; from 11.0 one line, outermost first, beside lines that some checks print

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names on the wire, as C sees them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The outgoing migration: a thread from the connection to `completed`, `failed` or `cancelled`.
 
 1. The guest keeps its run state until `_switch`. Every end after that other than `completed` restores it: a guest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits the rate of sending, and estimates whether the rest fits into the allowed downtime.
 
 It works in windows of a tenth of a second. Each window has an allowance, and what was sent in the last one gives the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`query-migrate`: what there is to tell in each status, in the shape of the release."""
 
 from __future__ import annotations

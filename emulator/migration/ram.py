@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `ram` section: guest memory as an iterative device."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Receiving guest memory, from a stream that may be hostile.
 
 1. Nothing is written outside of a block's used length; a block is resized only within its own limit.

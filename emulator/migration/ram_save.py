@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sending guest memory: which pages, in which order, as which records.
 
 1. `_wanted` has one byte per page, 1 for "to be sent". The guest's log is added to it by `sync` only.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of the destination to the source: u16 type, u16 length, data.
 
 `ReplyPath` is the destination's end: nothing is sent before the source opened it. `ReturnPath` is the source's end,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing a migration stream: framing, order of sections, the description at the end.
 
 1. Header, configuration; early sections; START of each iterative section; PARTs; then, with the guest stopped,

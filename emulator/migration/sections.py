@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sections of migration itself, and functions that register them among those of devices.
 
 QEMU registers block migration (up to 9.0), RAM and dirty bitmaps when it starts, right after its clocks, and the

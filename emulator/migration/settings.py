@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Migration capabilities and parameters of a release: names, values that fit, and texts for those that do not.
 
 Names and defaults are data of the release. Limits and texts were seen on QEMU 5.2, 7.2, 10.0 and 11.1.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """savevm and loadvm: the same stream, to and from a file, with the guest stopped.
 
 QEMU keeps a snapshot inside a disk image under a tag. There are no disk images here, so the tag is the file's name.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Streams over UNIX and TCP sockets: connecting, and listening for a connection.
 
 Apart from the other transports, because the `socket` module takes longer to load than most streams take.

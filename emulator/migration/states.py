@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Migration statuses, and what leads from one to another.
 
 1. `TABLE` holds every change that there is: (status, event) -> next. An absent pair is an error of ours.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two ends of a stream over a channel: buffered output with a rate limit, buffered input.
 
 1. `Output` collects bytes and writes them in large pieces; after an error it writes nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differences of migration itself between releases: named traits with life-times, as devices have them.
 
 `Traits("7.2")` answers by attribute. What was seen on real QEMU was seen on 5.2, 7.2, 10.0 and 11.1; a change that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens what an address names: outgoing channels, and listeners for incoming ones.
 
 1. What can fail at once (a command, a file, a descriptor, a socket to listen on) fails in `opened` and `listen`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XBZRLE: a page as its difference from the page before, in runs.
 
 Runs of unchanged bytes and runs of new bytes alternate, each with its length as a ULEB128 number; the new bytes

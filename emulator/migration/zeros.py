@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of zero pages, many at once: what an idle guest's memory is in a stream.
 
 A record is a word (the page's offset and flags, 8 bytes) and the fill byte 0. Those of a run differ by a page each,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The small languages of QEMU's command line: `key=value` lists, sizes, numbers, identifiers.
 
 Pure. Mistakes are `Malformed`, whose text lacks the option it was found in; `emulator.options.parse` adds that.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU's command line as records: `parse(argv)` gives `Options`, and does nothing else.
 
 Pure: no file is opened, no release is loaded. What QEMU can only know later (whether a machine, a device or a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records of a command line. `emulator.options.parse.parse` makes them."""
 
 from __future__ import annotations

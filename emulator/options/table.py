@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options that QEMU for x86 knows, each with its life-time and what the emulator makes of it.
 
 `OPTIONS` maps a name to an `Option`; `Parser` collects values while `emulator.options.parse.parse` goes over the words.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of single options: channels, topologies, backends, UUIDs. Pure; mistakes are `Malformed`."""
 
 from __future__ import annotations

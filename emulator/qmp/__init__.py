@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QMP. Start with `server.Server`, which holds all monitors of a process; `session.Session` is one connection.
 
 From the socket inwards: `input` cuts requests out of bytes and `syntax` reads their JSON, `states` says what a client

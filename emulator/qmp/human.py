@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The human monitor: a few commands of it, for `human-monitor-command` and for `-monitor`.
 
 Each command is a function of the call and its one argument and returns lines; what fails gives a line that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turns what a monitor's client sends into values: plain objects at once, all else by `emulator.qmp.syntax`.
 
 Nearly every client sends one whole object at a time, which JSON and QEMU read alike. The first other input loads the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The base of both monitors, QMP and human: named descriptors, and methods that only QMP overrides."""
 
 from __future__ import annotations

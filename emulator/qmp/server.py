@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Server`: all monitors of one process, the events that they get, and the end of the process.
 
 Any thread may call `emit`. The main loop's thread sends events in the order of the calls, each with the time of its

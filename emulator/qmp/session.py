@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One QMP connection: greeting, negotiation, then commands, one after another.
 
 1. The table of `emulator.qmp.states` says what a client may send in which state.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The states of a QMP session, and what leads from one to another.
 
 1. `TABLE` holds all that may happen: (state, cause) -> (effect, next state). `Dialogue.fire` alone changes the state.

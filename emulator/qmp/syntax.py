@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QMP's JSON as QEMU reads it: a stream of values with nothing required between them.
 
 `Reader.feed(bytes)` gives values, and a `SyntaxMistake` where there is none, in order; the stream goes on after it.

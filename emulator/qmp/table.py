@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of commands: name, life-time, arguments, and the handler that executes it.
 
     @command("query-name")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types of command arguments: they check values in QEMU's words and say what they are for `query-qmp-schema`.
 
 `check(value, path, release)` returns nothing and raises `QmpError`. `path` is the whole way to the value

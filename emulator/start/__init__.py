@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What makes an emulator start fast, and nothing that it does afterwards. `docs/start.md` has the figures.
 
 Before a start: `freezing` writes releases as marshal files, `packing` writes all modules as one file. At a start:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fork server: starts emulators by fork, so that hundreds of starts load the code once.
 
 `serve(root, directory)` is a supervisor as the harness has one for every emulator (docs/architecture.md, "Engines and

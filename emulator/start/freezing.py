@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m migmatrix.emulator.start.freezing DIRECTORY`: write every release as one file, named by it.
 
 The harness calls this when it packs the emulator. It reads the YAML tables once; an emulator that starts from such a

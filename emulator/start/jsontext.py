@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes and reads JSON by the encoder and scanner in C that are inside the `json` package.
 
 Importing `json` itself compiles regular expressions, which takes longer than everything that an emulator says in its

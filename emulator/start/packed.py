@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads modules from one file: a packed emulator runs this first (see `emulator.start.packing`).
 
 An emulator lives for some hundredths of a second. Finding, opening and reading a hundred modules in directories would

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m migmatrix.emulator.start.packing ROOT`: pack the packages in ROOT/code into one file that loads fast.
 
 The harness calls this when it packs the emulator; `emulator.start.packed` reads the file and specifies its layout.

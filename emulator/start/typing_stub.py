@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes the place of `typing` in packed emulators: there ``import typing`` loads this module.
 
 `emulator.start.packing` packs it under that name. Importing the real module takes a quarter of the time that an

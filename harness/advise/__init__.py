@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a guest can go: it keeps what the build that it was started on gave it. Start from `open_advisor`.
 
 `known` reads a run's verdicts by route, `search` extends routes and finds the overrides that a step needs, `path`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a stored run to what `advise` needs: the run's verdicts, two trial runners, a route search per kind of guest.
 
 The runner that looks may use the leg store, so that asking twice costs little. The runner that proves starts with an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix advise features A B`: what both sides have, and the `-cpu` and `-device` arguments that give each just that.
 
 QEMU's migration document says: start both sides with the features that both have. Processors tell theirs by

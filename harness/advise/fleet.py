@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix advise fleet`: in which order to upgrade, whether a guest can go back, which guests are stranded.
 
 1. The upgrade order begins at the oldest build and ends at the goal. A build is in it if every guest that follows the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fleet file: which builds are in service, and which guests run on them.
 
     builds: [qemu-7.2, qemu-8.0, qemu-8.0.1, qemu-8.2]   # ids of the run; any order

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix advise path`: the shortest way for one guest, with its overrides, proved by running exactly that chain now.
 
 An override belongs to the guest, not to the leg: every step after the one that needed it keeps it until the guest is

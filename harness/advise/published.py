@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The published form of advice: JSON whose keys stay, whatever the fields of the records are called now."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Extends routes build by build, with the property overrides that the next build needs to take the guest.
 
 1. A route is a chain and is judged as that chain: what the run has not run is run now. Pairs imply nothing.

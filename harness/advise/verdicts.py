@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict that a stored run has for a route, whatever names the builds have in its matrix.
 
 1. A build that is another one of the run with more ``-global`` arguments is that build with overrides: the same content

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Since when: the build, release or commit that changed the verdict of a path. Start from `bisect_builds`.
 
 `decide` is the whole procedure, a pure function of the runs so far; `search` is what it believes of them. `walk` runs

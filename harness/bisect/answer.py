@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A search's answer, for people and as JSON: culprit or range, side, confidence, cost, evidence, how to resume."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a cell whose path has one open step, `@`, with a build for it per point.
 
 1. Every run is made anew, in a store that lives as long as the run: a stored leg says nothing about flakiness.

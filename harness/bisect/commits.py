@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Points that are commits: their order, checkouts, builds and the conventions of `git bisect run`.
 
 1. The user's repository is only read. Checkouts are at most three clones that share its objects and keep build products,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole procedure as one pure function: everything that was run so far -> the next run, or the finding.
 
 1. The runs are the only memory. So a journal of them is all that a resumed search needs, and `ahead` can compute what

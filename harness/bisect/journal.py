@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The journal of a search: one JSON line per run, on the disk before the next run begins, so that a search resumes.
 
 1. The first line says what is searched; a journal of another search is refused, never mixed in.

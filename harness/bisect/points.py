@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The open step of a path: ``A..B`` among its steps, or ``@`` where commits go. Pure.
 
 A path with one open step is one search. With two, each search holds one of them at an end of its range: first at the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plain records of a bisection: what a run of a point showed, how it is to be searched, what was found."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search itself: (points, observations) -> what is believed and which point to run next. Pure, no I/O.
 
 1. Points are numbered 0..size-1, from early to late. Somewhere between the two ends the verdict changes, once: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the options of a search to its answers: points, builds, journal, engine, `walk`.
 
 The same options lead to the same journal, so the same command resumes a search.

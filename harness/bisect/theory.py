@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How few runs could do: the number that a search is measured against. Pure arithmetic.
 
 A run is a channel that tells which side a point is on. `n` candidates need log2(n) bits; a run that always tells the

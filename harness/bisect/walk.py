@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Walks a search to its end: run what `decide` wants, write it down, ask again. Knows no builds and no cells.
 
 1. A run is in the journal before anything is concluded from it.

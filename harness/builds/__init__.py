@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds: one emulator of one version each, and how to get it. Start with `prepare`.
 
 A provider is one file (`debian`, `image`, `binary`, `emulator`) and one line of `providers`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian mirror that this host uses, read from its apt configuration.
 
 So that no mirror is written into this repository: where the host has none, the caller leaves the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `binary` provider: an emulator on this host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference emulator's releases, as one bundle per state of its sources.
 
 1. A bundle is named by the content of all that it is made from. It appears whole or not at all, never changes,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files and directories of the build cache: written whole or not at all, locks, and plain errors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `debian` provider: a cached, labelled image per suite and package.
 
 1. An image is only named when it is complete and probed; until then it has no name and the label

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `emulator` provider: a release of the reference emulator, out of a bundle (`bundle.py`).
 
 It runs as a process or, from the same bundle, in a container (`emulator_image.py`), as the matrix wants it.

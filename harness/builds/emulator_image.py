@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference emulator in a container: a bundle in an image with a Python of Debian's.
 
 The Python is made as the `debian` provider makes its roots, once per suite; a bundle adds one small layer to it,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of a prepared build: its identity, where it runs, and what it can do.
 
 Pure records; `probe.py` fills them, the plan and the engines read them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `image` provider: an emulator inside an existing container image."""
 
 from __future__ import annotations

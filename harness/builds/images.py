@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The border to the container engine: images in, probe output out; SDK errors become `EngineError`.
 
 Start at `Images`. DOCKER_HOST is honoured (Docker, or Podman's compatible socket). Knows nothing of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gets builds ready: `prepare` finds or makes what each build is run from and probes it once.
 
 Builds that name the same thing (suite and package, image, path or release) share one image and one probe. How a build

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Asks an emulator what it is and what it can do, once per digest.
 
 `probe.sh` does the asking, in a container or on the host; `parse` turns its output into

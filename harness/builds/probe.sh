@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Says what an emulator is made of and what it can do: sh probe.sh EMULATOR
 # Runs in any image that has a shell, and on the host. harness/builds/probe.py reads the output:
 # lines before the first "@section" line belong to none.

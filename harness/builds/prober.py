@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Probes builds and keeps what they said: the part that all providers share.
 
 1. What an emulator says of itself is kept by the digest of its files (`probe.ProbeCache`).

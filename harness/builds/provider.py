@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a provider is to the rest: the Protocol that each one implements in a file of its own, and its table.
 
 A new provider is one file with its spec and its `Provider`, and one line of `providers.py`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of providers: one line each. Order is the order in messages."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a root file system with one Debian emulator package is made; pure text, nothing is run here.
 
 Two ways give the same emulator and firmware files, hence the same digest: `mmdebstrap_argv` makes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a shell script where a build is: in its image, or on this host.
 
 For questions that need no supervisor, no QMP session and no deadline of a matrix: an emulator that prints and ends.

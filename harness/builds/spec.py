@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the matrix says about one build: pure records between the configuration and the providers.
 
 `BuildSpec` is what all have in common; each provider derives its own in its file. A field that the matrix file may

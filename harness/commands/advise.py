@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands `migmatrix advise path|fleet|features`; `harness.commands.main` registers them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix bisect`: what changed the verdict of a path - a build, a release, a commit; or a device, a property.
 
 Exit codes: 0 found, 1 a range or nothing, 2 the user's mistake, 3 the host failed, 130 interrupted. The journal is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix builds list|prepare`: the emulator builds of a matrix."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix compat extract|diff|lint|static`: compat tables of builds, and those that come with the program."""
 
 from __future__ import annotations

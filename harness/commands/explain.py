@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `migmatrix explain`, and what `run --explain` calls; `harness.commands.main` registers it."""
 
 from __future__ import annotations

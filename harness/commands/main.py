@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The app: which command is where, and nothing else. `harness.cli` starts it and turns errors into exit codes.
 
 The options of `stream` are those of `harness.commands.stream`, which reads them without typer.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `migmatrix mutate`; `harness.commands.main` registers it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every option and argument that two commands share, and what commands do with them: each is written here, once.
 
 1. A flag has one declaration, so that its help, type and limits are the same wherever it stands. An option of a

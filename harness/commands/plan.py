@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix plan`, and the options of a plan, which `run` has too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix run`: a plan, made from a matrix or read from a file, to its reports; and how a run is concluded."""
 
 from __future__ import annotations

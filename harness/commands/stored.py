@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix judge|report|merge|show`: what is made of stored runs without running anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix stream show|diff|check|digest|accept FILE...`: reads migration streams from files.
 
 Exit codes: 0 fine, equal or taken; 1 an invalid stream, a difference or a refusal was found; 2 the user's mistake; 3 what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compat tables of builds and of ``compat/``. Start from `tables.read`, which reads a directory of them.
 
 `extract` asks a build for its entries, `effective` tells what applies to a machine type, `diff` compares two builds,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix compat diff`: what two builds set differently for the same machine type, and what that means.
 
 1. An entry that only the newer build has is `expected` when it stands in the table of the older one's release or a

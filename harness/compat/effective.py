@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compat entries that a build applies to a machine type, and what its binary knows of their devices.
 
 QEMU 9.1 and later tell their entries (`extract`); for an older build they come from the tables of ``compat/``, as that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix compat extract`: asks a build for its compat entries and writes, or checks, the tables.
 
 QEMU 9.1 and later answer ``query-machines {"compat-props": true}``; `tables` knows what the answer means.

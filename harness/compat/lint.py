@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix compat lint`: mistakes in compat tables that can be seen without a migration.
 
 | rule | says |

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks up lines of the program's compat tables, by device type and by value.
 
 A line names a device type or one of its base types, and applies to machine types of its table's version and older ones.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Do static tools see what a red cell shows? Two ask: the builds' compat tables, and their own `-dump-vmstate`.
 
 `StaticTools.sees` compares the two builds of the migration that failed, on the cell's machine type and for the device

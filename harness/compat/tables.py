@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compat tables as QEMU applies them and as ``compat/*.yaml`` keeps them.
 
 QEMU 9.1 and later list, per machine type, all entries that apply to it, in order. A machine type's list begins with

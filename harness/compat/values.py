@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of properties as a command line, a compat table and a binary write them; whether two of them set the same.
 
 1. ``on``, ``yes``, ``true`` and ``y`` are one, and so are their opposites; nothing else, and in no other case. QEMU 6.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration: start with `load_matrix`.
 
 `nodes` reads YAML with positions, `records` checks it against models, `schema` has the models, `matrix` makes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The matrix file as one frozen record, made of the records of `harness.model`.
 
 Everything that can be said without starting an emulator is checked here; what depends on what the builds know

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A YAML file as plain data plus the position of every key and value.
 
 1. PyYAML's node tree is read (`compose`); no object is ever constructed from it, and tags are refused.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks the data of a `Document` against pydantic models and gives errors their positions.
 
 Records are frozen and know their keys; scalars are strict, so that `9.10` unquoted is never text. Of several

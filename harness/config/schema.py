@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shape of the matrix file, the profiles file and the known-issues file as pydantic models.
 
 Only what one value can say about itself is checked here; what needs a second place of the file (a build named

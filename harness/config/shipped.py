@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that come with the program: machine data, compat tables and matrices, wherever it is installed.
 
 In a checkout ``migmatrix/data`` holds links to the directories at its top; a wheel holds copies.

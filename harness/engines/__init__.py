@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where emulators run: `Engines` is the one to start from; it sends each build to the engine that can run it."""
 
 from migmatrix.harness.engines.base import Engine, Needs, Role, Sandbox

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an engine is to the rest of the harness.
 
 An `Engine` opens `Sandbox`s, one per build and role: somewhere that stays up and in which emulators are started

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The docker engine: one hardened container per build, role and need, up for the whole run.
 
 Works with any engine that speaks Docker's API (Podman through DOCKER_HOST). Containers have a read-only root, no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process engine: emulators as plain processes of this host, for local binaries and the reference emulator.
 
 The same supervisor as in a container runs in a session of its own; when it ends, or is killed, its whole process

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sends every build to the engine that can run it: images to containers, local binaries to plain processes."""
 
 from __future__ import annotations

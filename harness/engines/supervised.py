@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sandbox run by `supervisor.sh`: the part that the process engine and the docker engine share.
 
 Rules:

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Starts and signals emulators on behalf of the harness, inside a container or as a plain process.
 #
 #   supervisor.sh DIR

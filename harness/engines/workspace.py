@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The temporary directory of one run, and the clean-up of what killed runs left behind.
 
 A workspace is `<tmp>/migmatrix-<uid>/<run id>/` with `streams/` (uncompressed streams in use), `link/`

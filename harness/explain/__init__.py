@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a cell fails and what to do about it, every answer proved by running it. Start from `explain_run`.
 
 `explain_cell` is the whole of it on one screen: reproduce, `reduce`, `where`, `contrast`, `candidates`, `search`,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties that may heal a failure, most plausible first.
 
 A candidate is a setting for one side. Four things make one: a value that differs between the two sides, a property

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a chain carries: a value of an earlier build that a later one saves although its own would be another.
 
 A chain whose steps pass alone fails because the build in the middle loads what it would not send itself.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nearest neighbours of a failing cell: a neighbour that passes tells as much as one that fails.
 
 They are other machines, the way back, adjacent builds on either side, each build with itself, and a chain without one

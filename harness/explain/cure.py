@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an adjacent build that passes has and the failing build lacks: the property that repaired it.
 
 A build with a defect often has no property for it: the property came with the repair. So the neighbour that passes is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Delta debugging: a small set that still has a property, each test being a real run.
 
 `minimise` is Zeller and Hildebrandt's ddmin (IEEE TSE 28(2), 2002) without the tests of subsets alone for sets of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explains one failing cell of a stored run: reproduce, reduce, where, contrast, property, cure, verify, fix.
 
 `explain_cell` is the whole of it on one screen; each stage takes what the ones before it found. Every statement was

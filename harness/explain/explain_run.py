@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix explain`: from a stored run to explanations, which the run keeps as ``explain/<problem>.json``.
 
 One cell stands for its problem (`kinds`): the one with the shortest path, the first of those in the run.

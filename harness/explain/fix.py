@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to do about a failure: the command line for a stuck guest, the compat table line, or why neither exists.
 
 1. A guest that is already running has the source's properties: only settings of the destination can help it.

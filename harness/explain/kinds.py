@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which failing cells of a run are one problem seen again, and which want an explanation of their own. Pure.
 
 A signature is what was said, not why. So its cells are told apart further, from the stored results alone:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An emulator's arguments as groups that can be left out, and what refers to what.
 
 1. A group is an option with its value: ``-device x,id=y``. Joining all groups gives the arguments again.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an explanation is made of, as plain records; `to_json` is the published form (docs/explain.schema.json)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The smallest trial with the same signature: mode and guest, path, argument groups, options of devices.
 
 Every step is a run, and a step counts only if the signature stays the same. The machine version is never changed: that

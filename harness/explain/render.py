@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An explanation for a terminal: short, plain, the answer first."""
 
 from __future__ import annotations

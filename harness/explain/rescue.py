@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a guest that cannot migrate to its destination can go: other builds of the run, with overrides if need be.
 
 1. This is asked only when no setting of the destination helps.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The row that a remedy is verified on: which machines, which other pairs, and the whole path of a chain.
 
 1. The profile is the run's, not the reproducer's: people have the run's.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a build was sent beside what it saves itself of the same machine: the one function that runs and loads both.
 
 `where` compares two streams; this gets them. A failure that is no load, a live migration, which leaves no stream, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Searches a smallest set of settings that makes the failing migration pass; every answer was run.
 
 1. Candidates are tried alone, most plausible first, up to a bound.

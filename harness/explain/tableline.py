@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `hw_compat_X_Y` line that a remedy or a cure amounts to, or why there is none. Pure.
 
 1. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is named

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a remedy does to the whole row: every machine of the run, both directions, by running them.
 
 The failing direction gets the settings where the remedy has them. In the other direction the guest goes back, and each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where in the stream the two sides differ: section, field or register, what was sent and what is there.
 
 The destination's own values come from a stream that the destination saved of the same machine and arguments. Only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Legs: `run_snapshot_leg` and `run_live_path` do the work and return evidence; nothing here judges."""
 
 from migmatrix.harness.hops.live import run_live_path

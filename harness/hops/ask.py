@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Questions to a started machine: `ask` starts one emulator, lets the caller talk QMP with it, and ends it."""
 
 from __future__ import annotations

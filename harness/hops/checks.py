@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Before a save the guest runs for its time; after a load it must be as it should be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One emulator during a leg: process, QMP session, guest console, and the ladder that ends it.
 
 Every wait is a race between the work, the emulator's end and a deadline; the loser is named in a `Problem`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs inside the emulator, and how the harness sees that it goes on.
 
 `paused` never runs. `firmware` runs the machine's own firmware: SeaBIOS writes its log to the debug port 0x402,

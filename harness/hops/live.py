@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Live legs: both sides run at the same time, and a chain is one guest that is never put down.
 
 A running guest cannot be copied, so a live path is run as a whole; every migration of it leaves evidence under its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One QMP session with one emulator, every message of it on record.
 
 The emulator connects to a socket that the harness listens on, so that nothing is polled. The client is `qemu.qmp`;

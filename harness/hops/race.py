@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A body that something else may end: `async with Until(future)` cancels it when the future is done.
 
 `asyncio.timeout` with an event in place of a clock, without a task for either side: a leg does this a dozen times.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The snapshot leg: start an emulator, load the stream in, check the guest, save the stream out.
 
 One emulator does both halves, so that the state of A really travels through B. The stream goes through `exec:`,

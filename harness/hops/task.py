@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a leg is asked to do, and the record it leaves.
 
 A stage of a leg either goes well or raises `Problem`; the recorder notes which, with its time, and lets the leg

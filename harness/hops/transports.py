@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the two sides of a live leg reach each other: a URI for each, and what has to exist before.
 
 `tcp` needs a network; the destination picks its port and tells it. `unix` and `exec` go through files of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happened to a cell, computed from evidence alone; start from `judge_cell`.
 
 `judge_cell` combines the judgements of a cell's legs (`judge_leg`); a failing leg gets its cause from `classify`,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The judgement of a cell from the judgements of its legs.
 
 Rules, in order:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From an emulator's last words to a cause.
 
 Rules:

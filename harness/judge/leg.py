@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The judgement of one leg from its evidence.
 
 Rules, in order:

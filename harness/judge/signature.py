@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The normalised form of a cause: equal signatures are one problem.
 
 What differs between two sightings of one problem goes: bus addresses, instance ids, values, and what one version

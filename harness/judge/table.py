@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of message patterns: reads `patterns.yaml`, checks it, compiles it once.
 
 The file's head documents its keys. Whatever is wrong with it is a `TableError` that names the line and the entry;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From what an emulator printed to the text that patterns are matched against.
 
 Every line loses the program's name; two messages glued together by a missing line end are parted; lines that say

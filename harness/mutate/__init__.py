@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does the matrix guard the compat tables? `mutate` undoes each effective entry; a pair of the matrix should then fail.
 
 Start from `mutate`: `survey` finds the entries that can be knocked out and the profiles that have the device, `knock`

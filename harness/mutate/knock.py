@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Knocks one entry out on one side and runs the pairs that should fail.
 
 1. The build without the entry and the build with it migrate to each other. If both loads pass and the streams say the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix mutate`, from a plan to its score: survey, cost, knock out, hints.
 
 Finished legs stay in the leg store, so the same call continues after an interrupt.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of each compat entry that was knocked out; `Scorecard.to_json` is the published form.
 
 The score is four numbers: entries that a pair catches, that a paused guest of the tried profiles shows at all, whose

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be knocked out, and where it would show: entries, defaults, and the device types of each profile.
 
 1. The newest build of the matrix that knows the machine is asked: it has the most entries.

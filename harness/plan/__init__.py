@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Planning: start with `make_plan`, which turns a matrix and prepared builds into a `Plan`.
 
 Pure: nothing is started, read or written. `axes` knows what the builds can do, `keys` names legs, `make` walks

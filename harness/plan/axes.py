@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The axes of the matrix once it is known what the builds can do: machines and paths.
 
 A name that no build knows is the user's mistake and an error with its position; what only some builds know

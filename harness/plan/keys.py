@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Leg keys: the name of a leg's result in the store.
 
 1. A key is the hex SHA-256 over everything that can change what a leg does, and over nothing else: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The legs of a path: their keys, in order, as every plan makes them, of a matrix's cells or of a trial.
 
 1. A snapshot path of n builds has n legs, the first of which loads nothing; a live path has n - 1, one per migration.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the plan: pure, deterministic, seeded; starts nothing.
 
 1. Cells stand in the order machine, profile, mode, guest, path; machines and profiles as in the matrix.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan as plain records: cells, the distinct legs that they need, and what was left out.
 
 1. `legs` is ordered so that a leg stands after the one whose stream it loads.

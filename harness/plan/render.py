@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan as numbered plain text: machine, profile, mode and guest, paths; totals first and last.
 
 Cells are numbered from 1 in the order of the plan, so that a number in a log can be found again.

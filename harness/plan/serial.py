@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan as JSON and back, for `--json`, for golden tests and for shards that are run elsewhere.
 
 Legs are named by their place in the list where that saves room; argument lists, modes and guests stand once.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports of a run: `write_reports` is the one to start from; it writes four files from one `RunReport`.
 
 The renderers know the record in `data.py` and nothing of plans, engines or stores.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chains whose result does not follow from their pairs, which is why chains are run at all.
 
 A chain is compared with pairs of the same machine, profile, mode and guest; a pair that was not run,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one plain record that every renderer gets, and the questions all of them ask of it.
 
 1. A renderer never decides: verdicts, outcomes and the exit code are in the record already.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`report.html`: one self-contained file that needs no network, with the answer on its first screen.
 
 1. jinja2 escapes every value; the data block is JSON in which ``<`` cannot occur.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data of `report.html`: cells as columns of small integers that point into tables of strings.
 
 1. 30,000 cells take about 1 MB this way; as objects they would take 15.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which evidence `report.html` carries, and its bounded form.
 
 1. Every problem gets the evidence of its smallest cell, largest problem first, until `_BUDGET` is spent.

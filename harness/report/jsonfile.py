@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`report.json`: everything a program wants to know of a run (schema: docs/report.schema.json).
 
 Results are rows under named columns, so that 30,000 cells stay small; `results.jsonl` of the same run

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`junit.xml`: one suite per machine, one test case per cell; checked against tests/data/junit.xsd.
 
 1. `ci_status` chooses the element: failed is `failure`, error is `error`, skipped is `skipped` with the reason.

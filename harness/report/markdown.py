@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`report.md`: a short summary for a merge request, GitHub-flavoured.
 
 1. Foreign text stands in code spans only: no HTML, no mention, no link can come out of it.

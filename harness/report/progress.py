@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run looks like while it goes on: one live line on a terminal, plain lines elsewhere.
 
 1. Everything is driven by the run's events and an injected clock; no thread, no timer, no sleep.
@@ -149,7 +150,7 @@ class Progress:
         parts = [
             f"{self._cells:,} of {plural(self._total_cells, 'cell')} done",
             f"{self._legs:,} of {plural(self._total_legs, 'leg')}",
-            f"{self._executed / elapsed:,.1f} hops/s" if elapsed >= 1 else "",
+            f"{self._executed / elapsed:,.1f} legs/s" if elapsed >= 1 else "",
             f"{duration(elapsed)} so far",
             self._remaining(elapsed),
         ]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of a run on a terminal: the answer first, then the problems, largest first.
 
 Foreign text is never read as rich markup and holds no escape sequences; commands are never wrapped,

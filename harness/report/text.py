@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text that came from an emulator, made safe to print anywhere, and files written whole or not at all.
 
 Emulator output may hold anything: escape sequences, NULs, lone surrogates from undecodable bytes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the report files of a run; each is complete or not there."""
 
 from __future__ import annotations

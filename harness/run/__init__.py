@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a matrix; start from `pipeline.execute`, which wires every stage.
 
 `opening` is the one way to open engines, store and workspace; `runner` runs the legs of a plan; `definition` is what a

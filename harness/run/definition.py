@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stored run was made of, enough to run its cells again: builds, arguments, modes, guests, deadlines.
 
 A run keeps its definition. A run that is older than this has only the name of its matrix file, which is read instead.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one way to open what legs run on: an engine, a leg store and a workspace, closed again when the context ends.
 
     async with opened(store, Settings(jobs, deadlines), log) as where:

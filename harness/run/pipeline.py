@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run from its matrix file to its reports: every stage takes what the one before returned.
 
 load -> prepare -> plan -> run -> judge -> store -> report

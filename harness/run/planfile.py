@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plan in a file: what `migmatrix plan --json` prints and `migmatrix run --plan` runs, here or on another machine.
 
 1. The file has all cells and legs, and what tells whether they mean the same here: the matrix's definition, each

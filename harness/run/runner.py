@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a plan: legs on demand, each once, cells in the plan's order.
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept: `LegStore` between runs, `RunStore` of one run, `StreamCache` during one."""
 
 from migmatrix.harness.store.legs import LegStore, default_store

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The leg store: what every leg left, under the leg's key, shared by runs, workers and machines.
 
     <root>/hops/<2 hex>/<key>/evidence.json    written once, by rename

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run directory: `run.db` (sqlite, WAL), `results.jsonl` as the cells finish, `evidence/`, the reports.
 
 `run.db` holds the evidence of every leg that the run's verdicts rest on, so that `judge`, `report` and `show` need

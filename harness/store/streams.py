@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Uncompressed streams that loads of this run read: a bounded cache in front of the leg store.
 
 Streams are large and soon not needed any more: the least recently used go first once all take more than the limit.

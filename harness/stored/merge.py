@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Combine the run directories of all shards into one, so that a run that was cut has one report.
 
 1. Only shards of one run go together: same matrix, same builds, same selection and seed, same I/N cut, no cell twice.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Show what a refused stream holds where it was refused: section, field or register, bytes.
 
 This reads the stream that a failing leg loaded, with `vmstate`; it says nothing where the stream does not tell.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be made of a stored run without running anything: its results, its reports, its verdicts once more.
 
 with open_run(directory) as run:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find a cell of a stored run, and show it as text or JSON: what happened, and all that was recorded about it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the files of `migmatrix stream accept`: a stream, and what tells of the build that is to take it.
 
 That is a stream that the build wrote itself, or the output of its ``-dump-vmstate``; the file's first character tells

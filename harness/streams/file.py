@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open a stream file: map it, and give the memory of what was read back to the system.
 
 So memory stays small whatever the file's size. Compressed files (zstd, gzip) are unpacked to a temporary file; the

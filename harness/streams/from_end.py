@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A second process for comparing two long files: see `vmstate.view.pair.Helper`.
 
 Memory is compared as fast as it can be read, so that two processors need little more than half the time. (Two threads

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unpacks a compressed stream to a temporary file, so that it can be mapped; see `harness.streams.file`."""
 
 from __future__ import annotations

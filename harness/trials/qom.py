@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks at a machine whose guest does not run: its objects, their types and their properties (QOM).
 
 `look_at` starts an emulator, walks /machine over QMP and ends it; `types_in` keeps only the types. Both use commands

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be run and need not be in any matrix, as plain records; start from `Trial`.
 
 A `Trial` is a machine, arguments, and a path whose every step may have settings of its own. An `Attempt` is a trial

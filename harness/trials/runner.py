@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs trials: anything that is not in the matrix's own plan, on the same engine, store and judge as its cells.
 
 1. A trial becomes a plan of its own. Its legs have the keys that a matrix gives them (`plan.legs`), so a leg that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The least that does the same saves and loads: plain threads and sockets, no evidence, no store.
 
 The launcher is all that differs: `chroot` gives the floor (bare processes of the very same emulators), `docker run`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed and memory of the reference emulator, against a bare Python and real QEMU 10.0 in the same run.
 
 From start to greeting, and the processor time of that, as multiples of what a Python that does nothing takes, whose

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A report of 30,000 cells: its size, and until when a headless Chromium has drawn it, against an empty page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`tox -e bench`: speed and memory as ratios within one run. Prints; judges nothing, machines are noisy.
 
     python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, report, legs, stream, emulator (default all)
@@ -108,7 +109,7 @@ def _turn(root: Path, work: Work, roots: list[Path]) -> None:
         f"legs: {len(work.profiles)} profiles, all pairs of {' and '.join(BUILDS)}, {work.legs} emulators, -j {JOBS}"
     )
     for name, rate in rates.items():
-        print(f"  {name:32} {rate:7.1f} hops/s  {rates[FLOOR] / rate:6.2f} x the time of the floor")
+        print(f"  {name:32} {rate:7.1f} legs/s  {rates[FLOOR] / rate:6.2f} x the time of the floor")
     cpu = usage.ru_utime + usage.ru_stime
     share = cpu / seconds / (os.cpu_count() or 1)
     print(f"  harness: {seconds:.1f} s, {cpu:.1f} s of processor time ({share:.0%} of the machine), ", end="")

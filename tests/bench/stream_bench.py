@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed and memory of `migmatrix stream` on large streams, against reading the files and against QEMU's own script.
 
 The streams are a real small one of this project's test data, with its memory made large by the writer of `vmstate`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The implementations that must behave alike: the fake emulator, the reference emulator, and real QEMU."""
 
 from __future__ import annotations

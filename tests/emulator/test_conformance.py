@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the harness relies on in every emulator, with the same assertions for all of them.
 
 The fake emulator and the reference emulator are only worth something as far as they behave like QEMU; this is where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compatibility story of QEMU's migration document, line by line, next to what the default matrix did.
 
 The lines are those of "How backwards compatibility works", "A device with different features on both sides" and "How

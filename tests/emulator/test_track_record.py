@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each row of the track record: found in the right direction, kind and device; not found where it is fixed.
 
 The cells are those of `matrices/track-record`, done in one process; a few are done by `migmatrix run` as well, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`tox -e fuzz [-- SECONDS]`: every fuzz target for a while, from real streams as first inputs.
 
 What makes a target fail is kept in `out/fuzz/` and named; it becomes a regression test (for a stream in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any bytes, for a description made of the first of them, give a state or `StreamError`; what loads saves again.
 
 Run: ``python tests/fuzz/fuzz_description.py [-runs=N] [-max_total_time=S] [CORPUS]`` (libFuzzer's options).

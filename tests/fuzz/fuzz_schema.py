@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any text gives a schema or `StreamError`; any two schemas can be compared, and one with itself breaks nothing.
 
 Run: ``python tests/fuzz/fuzz_schema.py [-runs=N] [-max_total_time=S] [CORPUS]`` (libFuzzer's options).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Invariant: any bytes give events or StreamError, nothing else, and events encode to the bytes read.
 
 Run by `tox -e fuzz`: `python tests/fuzz/fuzz_stream.py [corpus] [libFuzzer options]`. The first byte picks the

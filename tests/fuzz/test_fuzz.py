@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every fuzz target for a few seconds; the long run is `tox -e fuzz`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`import migmatrix`: the examples of docs/api.md, and that a name costs nothing until it is used."""
 
 from __future__ import annotations

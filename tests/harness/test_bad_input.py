@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The user's mistakes: one line with its place, exit 2, nothing written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs and stores of the version before stay readable: shown, judged, explained, and resumed without a new leg.
 
 ``tests/data/before/run-and-store.tar.xz`` was made by migmatrix at e3be65a, when the store's unit was called a hop:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line as a whole: help, one declaration of each option, a page for each command, defaults everywhere alike."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The provider `emulator`: bundles of small made-up emulators, and of the real one.
 
 What a bundle is made of comes as a directory, so that most of this needs no emulator and no engine.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where builds of the reference emulator run: the command line, else the matrix, else with the other builds."""
 
 from __future__ import annotations

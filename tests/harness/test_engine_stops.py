@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine stops in the middle of a run: tried on a second engine, so that nobody else's is touched."""
 
 from __future__ import annotations

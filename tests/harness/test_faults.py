@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults, on fake emulators and the process engine: what fails is named, nothing is lost, nothing stays behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The records of the model: what they compute from their fields."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`plan --json` and `run --plan`: a plan is run as it was printed, or refused by what is different."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real QEMU in real containers: the stories that the harness exists for, and the faults it has to tell apart."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `migmatrix show` says of a refused stream where it was refused, on a real stream."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order of versions, their lines, and the names of tables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `run` from end to end, on fake emulators."""
 
 from __future__ import annotations

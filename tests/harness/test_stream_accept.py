@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix stream accept`: streams of real QEMU and of the reference emulator, by a stream and by a schema."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file side of `migmatrix stream`: what stands at a place of a mapped file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The second process that compares long files: what it finds, and that the command tells the same with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both supervisors keep one protocol: the harness's shell script, and the reference emulator's fork server."""
 
 from __future__ import annotations

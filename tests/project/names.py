@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the code, found in its syntax trees: what a backticked name in a docstring can mean.
 
 1. A name is resolved from the module that uses it: as something in it, beside it, in a package above it, or from the

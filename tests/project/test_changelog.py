@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fragments of the changelog: their names are what towncrier reads, and they are folded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floors of coverage: the table's exit code, and the part that it names."""
 
 from __future__ import annotations

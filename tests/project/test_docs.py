@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documentation against the tree: links and paths lead somewhere, decisions have no gap, commands are on a page."""
 
 from __future__ import annotations

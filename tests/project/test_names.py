@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in backticks in docstrings are names of the code: a rename that forgets one is found here."""
 
 from __future__ import annotations

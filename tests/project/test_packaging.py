@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is built and installed: one package, all of its data, and a program that runs from an empty directory.
 
 The builds need no network (`--no-isolation`); the installation fetches the dependencies, which shows that they are

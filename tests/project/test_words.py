@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words that the program prints as terms are in `docs/words.md`, each once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU's own `analyze-migration.py` as a second opinion: found or fetched, run as a program, never kept.
 
 `$MIGMATRIX_ANALYZE` names the script; else Debian's QEMU source package is fetched with apt from the mirror that

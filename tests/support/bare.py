@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A release with one machine type, memory and migration: for tests of everything but devices. It is plain data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guest in place of the firmware that writes to memory without a pause, and says on the debug port that it goes on.
 
 How many pages the machine's own firmware changes depends on the host's load, and a migration ends when they are few.

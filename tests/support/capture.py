@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Live migrations of real QEMU with everything that passes between the two sides on record.
 
 The source connects to a socket of the test, which connects to the destination's: one `Channel` per connection, both

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads recorded channels to their ends and counts what was on them; AssertionError when a byte is left over."""
 
 from __future__ import annotations

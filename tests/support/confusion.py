@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`accepts` against what real loaders did: the confusion table, and why `accepts` misses what it misses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's builds for tests on real QEMU, prepared at the first use and shared through the cache."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The devices that real QEMU and the emulator are asked about, and the mistakes that both must refuse.
 
 Plain data: `record_devices.py` gives it to real QEMU, the tests below `tests/emulator/devices` to the emulator.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Matrices on releases of the reference emulator, run for real: what advice, mutants and table checks are tried on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An emulator that is no emulator: just enough of QEMU's command line, QMP and streams to test the harness fast.
 
 It is a real process with real sockets and files, so that tests on it run the harness's own code and nothing else.

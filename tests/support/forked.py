@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many short runs of the emulator's program, each in a process of its own that costs a few milliseconds.
 
 One process loads the program and then forks for every command line: it reads a JSON line

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulators as processes with a QMP connection, for tests and benchmarks that look at two of them from outside.
 
 `emulated` is the reference emulator of a release, `contained` a real QEMU in a container of its image. Both are the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Huge pages for a test: reserved for its time, given back after it; the test is skipped where the kernel has none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small laboratory: matrices on fake emulators, run through the real command line."""
 
 from __future__ import annotations

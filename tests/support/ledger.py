@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a long test has done, so that it goes on where it was stopped.
 
 `MIGMATRIX_LEDGER` names a directory; without it nothing is kept. Each finished item is one line, written at once:

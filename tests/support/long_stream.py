@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Streams of a guest with much memory, made of a real one with little."""
 
 from __future__ import annotations

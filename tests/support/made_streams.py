@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Streams made by hand for a machine of type `none` with 1 MiB, each with something that a destination must look at.
 
 Nothing of `vmstate` or of the emulator is used: what is right here is right by QEMU's own answers, which are recorded

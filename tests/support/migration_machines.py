@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Machines in this process, for tests of migration: made like those of a command line, with their events recorded."""
 
 from __future__ import annotations

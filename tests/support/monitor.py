@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An emulator process and a plain line-by-line QMP client of it: nothing of `qemu.qmp`, nothing of the harness."""
 
 from __future__ import annotations

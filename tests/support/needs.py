@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a test lacks: it is skipped with that named, and fails in CI, where nothing may be lacking."""
 
 from __future__ import annotations

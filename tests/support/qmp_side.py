@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One emulator under test, spoken to in plain QMP: for assertions that must hold for every implementation.
 
 Nothing of the harness's own QMP client or legs is used, so that neither repairs what an emulator says. Every wait

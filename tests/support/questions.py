@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Questions that are put to real QEMU to be recorded, by topic; `record.py` asks them, tests only read the answers.
 
 Where a topic asks for all of something (parameters, commands), the names come from the releases' own lists, so that

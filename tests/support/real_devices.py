@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `record_devices.py` recorded of real QEMU, and emulated machines made with the same words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`matrices/debian.yaml` on real QEMU, for tests of the codec: its streams, saves made anew, schemas, loads.
 
 Everything of the matrix goes through the runner and the default store, so that what a run has done is not done

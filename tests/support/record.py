@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records what real QEMU answers: ``PYTHONPATH=tests/support:. python tests/support/record.py [TOPIC...]``.
 
 It needs the container engine and the images that `migmatrix` makes of matrices/debian.yaml; each answer takes a

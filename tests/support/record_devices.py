@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record what real QEMU says of the emulator's devices: ``python tests/support/record_devices.py [BUILD...]``.
 
 Needs a container engine with the images that `migmatrix` makes of Debian's packages. Writes tests/data/devices/BUILD.json.gz;

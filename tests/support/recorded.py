@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What real QEMU answered, kept below tests/data/recorded, and the conversations that ask an emulator the same.
 
 A recording is a list of rows ``{"ask": ..., "answers": {release: answer}}``; an answer holds until a later release has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sections of real `isapc` guests (tests/data/sections), and emulated machines that they are loaded into."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What has to hold for every stream that a real QEMU saved, as a list of what does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real streams of five QEMU builds (tests/data/streams), by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the rows of the track record in one process: matrices by hand, machines as objects, judged by the harness.
 
 The same files run with `migmatrix run`; this is the quick form, without processes. What it must keep from the real

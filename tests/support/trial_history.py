@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A git repository with the reference emulator in it, whose commits change devices and tables; one culprit per trial.
 
 Every trial is a device type of its own, so that one history serves many searches and every commit is built once.

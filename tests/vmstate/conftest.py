@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the stream tests: real streams by name, and each complete one in turn."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix stream`: output and exit codes on real files."""
 
 from __future__ import annotations

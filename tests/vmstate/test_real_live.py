@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Live migrations of running guests between real QEMUs, all five builds: every byte on every channel is read.
 
 Kinds: multifd (plain, zlib, zstd), postcopy with the return path, postcopy-preempt, a broken and recovered postcopy,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Streams of real QEMU: every byte accounted for, read as QEMU's own script reads it, one digest per state.
 
 `MIGMATRIX_STREAMS=all` takes every (machine, profile, build) of matrices/debian.yaml, `stored` those that a run has

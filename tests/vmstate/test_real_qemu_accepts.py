@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`accepts` against real loads of real QEMU: never a certain refusal of what was loaded, no unexplained miss.
 
 `MIGMATRIX_STREAMS=all` takes every pair of matrices/debian.yaml, `stored` those that a run has left in the store, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Would this build's loader take this stream? `acceptance` answers, `accepts` lists the reasons against it.
 
     acceptance(stream, own)                 `own`: a stream that the destination build saved for this machine and profile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a schema's description puts on the wire, as a flat list of leaves.
 
 1. Nesting does not show on the wire, so a field that moved into a struct is no difference.

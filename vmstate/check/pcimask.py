@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which bits of a PCI config space a loader compares: QEMU's cmask without wmask and w1cmask.
 
 No stream holds the masks; they follow from the registers. In the header a loader compares a few identifying

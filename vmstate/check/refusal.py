@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of `vmstate.check.accept`: the answer, its reasons, and a section that the destination has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a build's devices send, as the build itself says with ``-dump-vmstate``.
 
 `load_schema` reads the JSON; `Schema` answers by device class or by description name. No dump of QEMU 5.2 to

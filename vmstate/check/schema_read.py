@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A section's bytes cut into fields by a schema, for streams without a VM description.
 
 A schema has neither wire types nor the lengths of variable arrays, so `cut` believes only a cut that comes

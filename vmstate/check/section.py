@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One section against the destination's own of the same name: values that must agree, layout, subsections.
 
 1. The comparison follows the wire, so names of structs do not matter.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Would one build read what another sends? Two schemas answer, and nothing runs.
 
 QEMU's `vmstate-static-checker.py` asks the same, with more false alarms: this compares the layout on the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The beginning of a virtio PCI device's ``virtio`` field: the values that loaders check.
 
 The VM description only tells the field's length. Layout, all versions from 5.2 to 11.1 (big-endian): the PCI

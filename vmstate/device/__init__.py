@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Device state described as data, saved and loaded by one interpreter.
 
 Start with `fields`, which writes descriptions, and `interpret`, which saves and loads by them. `description`

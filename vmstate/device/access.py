@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of a state object by dotted path; attributes and mappings alike."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decisions that saving and loading share: which fields there are, how many elements, how large, and where."""
 
 from __future__ import annotations

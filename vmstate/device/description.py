@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Device state described as frozen data: `VMState` holds `Field`s, hooks and subsections.
 
 A description is only data; `vmstate.device.interpret` alone saves and loads by it. The constructors of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why a save or a load failed, in a form from which a caller can print QEMU's messages.
 
 `VMStateError` is a `StreamError` with a `kind`, the error number of QEMU's loader, the facts of

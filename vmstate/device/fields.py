@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constructors of description fields, named after QEMU's VMSTATE macros.
 
     VMSTATE_UINT8(status, S)                     uint8("status")

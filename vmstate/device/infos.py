@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The element types that are not structs: numbers, checked numbers, buffers, bitmaps, timers, queues, trees.
 
 Names are those of QEMU's VM description; each type states its wire form; all numbers are big-endian.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save and load device state by a description: the one interpreter.
 
     data, desc = save_state(VMSTATE_KBD, kbd)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Life-times: the form of a description in one release.
 
 `since` is the first release that has an element, `until` the first without it; both may name point releases

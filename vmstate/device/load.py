@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading by a description.
 
 1. Order, as in QEMU: version check, `pre_load`, fields, subsections, `post_load`.

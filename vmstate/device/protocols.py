@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interpreter's sides that an `Info` sees, and the input that the interpreter sees.
 
 A caller brings a `Source` of its own to load from something other than bytes, such as a socket. Nothing here

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sections of a machine: registration, names, order, and the search for what a stream names.
 
 1. A section is named ``path/description`` when its device has a path (``0000:00:03.0/virtio-net``), else by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs of plain numbers: neighbouring fields that `struct` packs or unpacks in one go.
 
 Most of a machine's state is plain numbers, and each takes a dozen calls by itself. A run with a value that is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saving by a description: the bytes, and their part of the VM description.
 
 1. Order, as in QEMU: `pre_save`, fields, subsections, `post_save` (also after a failure before it).

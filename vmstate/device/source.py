@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs of a load: all bytes at once, or a `Window` that a caller fills on demand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether every byte of a stream is inside a named element, and the elements give the same bytes again.
 
 `account(stream, data)` walks the events in order. It holds when each event starts where the one before ended,

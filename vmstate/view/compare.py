@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What differs between two streams, as a reviewer wants to read it.
 
 `diff(a, b)` compares machine, capabilities, sections by (idstr, instance id), versions, subsections, fields

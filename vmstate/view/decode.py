@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A device's payload to named values, by its VM description.
 
 `decode(device, raw)` gives a tree of nodes in wire order; `leaves` flattens it to ``fifo[3].len`` paths.

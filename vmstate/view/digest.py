@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`digest(stream)`: one hash of the state that a guest can see.
 
 Equal for two saves of the same paused guest; different when one visible value differs. It leaves out what a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Payload lengths from the descriptions of *other* streams, for streams that carry none (postcopy, recovery).
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opaque fields whose layout is known: virtio state of PCI and MMIO devices, PCI interrupt lines.
 
 A VM description gives only their total size. `expand(kind, raw, idstr)` gives named parts, or nothing when

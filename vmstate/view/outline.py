@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream as plain data for people and programs: what `migmatrix stream show` prints.
 
 Everything is JSON-able: numbers, strings, lists, dicts; bytes are hex strings. No rendering here. The first

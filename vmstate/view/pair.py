@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two streams read side by side, for comparing: `read_pair(a, b) -> (Stream, Stream)`.
 
 Memory is most of a stream. Where one stream is about to read a run of pages, this module reads the bytes of

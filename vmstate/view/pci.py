@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PCI config space to named registers: "AER capability (0x100) Uncorrectable Error Mask, byte 2".
 
 `ConfigSpace` walks the capability lists in the bytes themselves; it ends a list that loops, points into the

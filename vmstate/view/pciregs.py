@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PCI register layouts: names of registers by offset, as data.
 
 A layout is a table of ``(offset, size, name)`` rows, sizes in bytes, relative to the start of the header or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guest memory of a stream in address order, for digests and comparisons.
 
 Rules:

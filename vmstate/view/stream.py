@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole stream in memory (or mapped): `read_stream(buffer) -> Stream`.
 
 Two passes: `read_stream` locates the VM description at the end, then reads the stream from the start with it.

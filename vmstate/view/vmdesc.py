@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VM description: JSON after the end of a stream that says what each device section holds.
 
 Nothing else tells how long a payload is, and it comes last: `find_vmdesc` locates it from the end of a file,

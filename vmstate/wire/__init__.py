@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes of the channels to events and back. Start with `reader.StreamReader`; `constants` names every number.
 
 `window` holds the bytes, `channel` the loop of every reader, `phases` the states of the main channel, `ram`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`ChannelReader`: the loop of every reader (feed, next_event, close), and the postcopy-preempt channel.
 
 A subclass says how to read: `vmstate.wire.reader.StreamReader` the main channel, `vmstate.wire.multifd` a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Payloads of the MIG_CMD elements: their lengths and their named values.
 
 `check_length` refuses what QEMU's loader refuses; POSTCOPY_ADVISE may also be empty (dirty bitmaps only).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constants of the migration stream, apart from the code that reads them.
 
 Sources: QEMU's `docs/devel/migration/main.rst` for the framing, and captures of QEMU 5.2.0, 7.2.22, 10.0.2,

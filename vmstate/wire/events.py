@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The elements of a stream: one frozen record per framing element.
 
 Every event has `offset` (bytes from the start of the stream; -1 for one made by hand) and `encode()`, the

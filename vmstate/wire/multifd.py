@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multifd channels: a 64-byte initial packet, then data packets of header, offset table and page data.
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the reader of a main channel is: each phase, what it may meet there, and the phase that follows.
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the payload of RAM sections, and the bare page records of a postcopy-preempt channel.
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of a RAM section. A run of like pages is one event, so that a gigabyte is a few dozen objects.
 
 Each record starts with a word, page offset | flags (`constants.RamFlag`). `named` says that the (first)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`StreamReader`: bytes of one main channel in, events out; knows the framing, not the devices.
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The return path: messages of the destination to the source, u16 type, u16 length, data.
 
 RECV_BITMAP continues beyond its length: u64 size, the bitmap (little-endian bits), u64 end mark.

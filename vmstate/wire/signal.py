@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The answer of a reader's `next_event` when there is no event."""
 
 from __future__ import annotations

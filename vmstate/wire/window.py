@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes that have arrived and wait for a reader, with their offset in the stream.
 
 Rules:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Devices of an ISA PC, with the state that QEMU 5.2 to 11.1 sends for them.
 
 Each module describes one device or a small family: its description with life-times, its hooks, its reset values.

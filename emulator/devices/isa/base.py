@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ISA devices share: state in an object of its own, all zero at first.
 
 The state is apart from the device so that its attributes can be named as QEMU's fields are (``bus``, ``id``).

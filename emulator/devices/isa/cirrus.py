@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cirrus VGA on the ISA bus, the default of ``isapc``. QEMU: `hw/display/cirrus_vga.c`, `cirrus_vga_isa.c`.
 
 1. The first two graphics registers are meant to be sent as the card's shadows of them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The debug console: a port that firmware writes its log to. It has no state, so no section.
 
 What is written goes to its chardev; `emulator.guest` is what writes.

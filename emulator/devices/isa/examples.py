@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Devices that show what the migration document explains and no common device has; for tests and for reading.
 
 | type | shows |

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floppy controller with two drives, no disk in them. QEMU: `hw/block/fdc.c`.
 
 Shows subsections inside an array of structs, and a check: a stream with another number of drives is refused.

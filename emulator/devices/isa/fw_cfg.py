@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The firmware configuration interface (fw_cfg): where the guest stands in reading it. QEMU: `hw/nvram/fw_cfg.c`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interval timer (i8254) and the PC speaker that its third channel drives.
 
 QEMU: `hw/timer/i8254_common.c`, `hw/audio/pcspk.c`. `irq_disabled` and the last field belong to channel 0; the

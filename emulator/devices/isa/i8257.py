@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two DMA controllers (i8257): the first for 8-bit, the second for 16-bit channels. QEMU: `hw/dma/i8257.c`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two interrupt controllers of a PC (i8259): master, then slave. QEMU: `hw/intc/i8259_common.c`."""
 
 from __future__ import annotations

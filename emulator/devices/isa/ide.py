@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IDE: a channel with two drives. QEMU: `hw/ide/core.c`, `hw/ide/isa.c`; the document's example of subsections.
 
 ``ide_drive/pio_state`` is only sent in the middle of a transfer by the processor (status bit DRQ, or a retry that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The keyboard controller (i8042). QEMU: `hw/input/pckbd.c`; the first example of its migration document.
 
 Shows a field that changed its meaning behind a subsection: from 6.1 on `pending` has more bits than the stream's

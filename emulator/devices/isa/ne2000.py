@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The NE2000 network card on the ISA bus. QEMU: `hw/net/ne2000.c`, `hw/net/ne2000-isa.c`.
 
 Its address is readable in the card's own memory: each byte twice, then twice 0x57.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parallel port. QEMU: `hw/char/parallel.c`, `hw/char/parallel-isa.c`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fast A20 gate and reset (port 92). QEMU: `hw/i386/port92.c`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PS/2 keyboard and mouse behind the keyboard controller. QEMU: `hw/input/ps2.c`.
 
 Until 7.0 they were no devices but parts of the controller: the base's state is the field ``common`` there and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CMOS clock with its 128 bytes of memory (mc146818). QEMU: `hw/rtc/mc146818rtc.c`.
 
 1. Its time follows the host's clock also while the guest stands (``clock=host``, QEMU's default), so two saves of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serial port (16550A). QEMU: `hw/char/serial.c`, `hw/char/serial-isa.c`.
 
 Subsections appear when a guest uses the port; a receive buffer, say, is only sent while it holds something.

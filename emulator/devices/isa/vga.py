@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Standard VGA registers, which every VGA card sends first. QEMU: `hw/display/vga.c`."""
 
 from __future__ import annotations

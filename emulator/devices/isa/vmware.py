@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VMware's back door: the port that guest drivers call, and the mouse behind it. QEMU: `hw/i386/vmport.c`, `vmmouse.c`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """q35's SATA controller, `ich9-ahci`: six ports, each with the registers of an IDE bus and of one drive."""
 
 from __future__ import annotations

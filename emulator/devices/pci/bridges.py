@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PCI bridges with conventional buses behind them: `pci-bridge`, `pcie-pci-bridge`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PCI buses: slots and functions, and the path of a device through the bridges above it.
 
 A devfn is slot * 8 + function. Without an address a device gets the first slot whose function 0 is free, as in QEMU,

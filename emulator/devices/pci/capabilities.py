@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The capabilities that devices put into their config space, each a function that returns where it put it.
 
 Layouts are those of `vmstate.view.pciregs` (PCI 3.0, PCI Express Base 5.0); values and writable bits were read off

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether an incoming config space fits: QEMU's rule, and the one of its migration document.
 
 `masked` is what QEMU does: a bit that the guest may write or clear need not be equal. `strict` is what

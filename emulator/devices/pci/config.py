@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A PCI function's configuration space: its bytes and the three masks that say who may change them.
 
 1. `cmask`: bits that a loader compares. `wmask`: bits that the guest writes. `w1cmask`: bits that it clears.

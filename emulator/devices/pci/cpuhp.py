@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ACPI's CPU hotplug registers, as both power management controllers send them in a subsection.
 
 A machine starts with the old registers, which have no state; a guest's ACPI tables switch to the new ones, and so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`PCIDevice`, from which all PCI devices derive: identity, config space, base registers, option ROM, MSI-X.
 
     class Widget(PCIDevice):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Displays: `VGA`, `cirrus-vga`. Each has memory that is migrated as a RAM block named ``vga.vram``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intel 82540 network card, `e1000`. What its optional subsections carry is switched by properties.
 
 Row 2.12 of the track record is here: ``e1000/tx_tso_state`` came without its property.

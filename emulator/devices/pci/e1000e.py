@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intel 82574 network card, `e1000e`: error reporting, ``migrate-timadj``, identity that must not differ."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An NVMe controller: no QEMU before 11.1 can migrate it, and says so instead of starting."""
 
 from __future__ import annotations

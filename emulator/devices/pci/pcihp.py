@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ACPI's PCI hotplug registers, as power management controllers send them.
 
 Row 16 of the track record is here: ``acpi_index`` came with 6.0 and was never sent, because its test read a wrong pointer;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The i440FX chipset: host bridge, PIIX3 (ISA bridge and IDE), PIIX4 power management."""
 
 from __future__ import annotations

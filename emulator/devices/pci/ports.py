@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PCI Express root ports: `pcie-root-port`, and Intel's `ioh3420`. One slot each, behind a bus of its own.
 
 The AER case is here: whether the error mask register exists is the trait ``x-pcie-err-unc-mask``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The q35 chipset: host bridge with its MCH, LPC bridge, as PCI functions 0.0 and 1f.0."""
 
 from __future__ import annotations

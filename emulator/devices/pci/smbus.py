@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMBus controllers and what they share: the registers `pmsmb`, APM, the i2c bus section.
 
 Row 2.7 of the track record is here: a development version sent one more byte of `i2c_bus`.

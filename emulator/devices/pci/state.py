@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a PCI function's state goes over the wire: config space, interrupt pins, MSI-X table.
 
 Layouts as QEMU 5.2 to 11.1 send them (seen in their streams): the config space raw, four words for the levels of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`vfio-pci` as migration sees it: a config space in part of which the host's driver writes what it likes.
 
 Row 35 of the track record: a vendor capability of a virtual GPU has bytes of the driver, so that two hosts differ.

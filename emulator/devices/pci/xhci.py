@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """USB 3 controllers: `qemu-xhci` and `nec-usb-xhci`, without devices on them."""
 
 from __future__ import annotations

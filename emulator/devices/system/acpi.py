@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether firmware has fetched the ACPI tables: the only state that a PC keeps of them beside their blocks.
 
 Source: section ``acpi_build`` in the VM descriptions of QEMU 5.2 to 11.1.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The virtual machine's clocks as a section (``timer``). QEMU: `softmmu/cpu-timers.c`, `system/cpu-timers.c`.
 
 The guest is stopped when it is saved, so the clock's offset is the virtual time itself, `machine.clock`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The high precision event timer. QEMU: `hw/timer/hpet.c`; hooks around a save and a load.
 
 `pre_save` puts the counter's value of this moment into the state; `post_load` makes the offset of the clock from

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interrupt controllers of a PC with an APIC. QEMU: `hw/intc/apic_common.c`, `hw/intc/ioapic_common.c`.
 
 The local APIC shows migration priority: from 11.0 on it is sent before everything else, since other devices ask it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registers the iterative sections (RAM and its like) where a board lists this device.
 
 QEMU registers them after its clocks and user networking and before the processors. A board that lists this device

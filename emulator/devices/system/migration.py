@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU's `migration` object: what compat tables and ``-global migration.NAME=`` say of migration itself.
 
 It is a device by type only: it has no bus and no section, and the object tree does not show it. `emulator.migration`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """User networking (libslirp), whose state is a section of its own; the document's example of a field with a version.
 
 1. The section is an old-style one: functions over raw bytes. libslirp writes them with its own copy of VMState, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`kvmvapic`, section ``kvm-tpr-opt``: serves guests that set their task priority by memory accesses.
 
 QEMU makes it with the first local APIC, under TCG too; it is all zero until a guest's option ROM has run.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Subsections of an x86 processor: registers that are only sent when a guest set them.
 
 1. The order is QEMU's, so that a stream with several is the same; life-times were seen in the binaries of 5.2.0, 7.2.22,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The descriptions of an x86 processor: ``cpu_common`` and ``cpu``. QEMU: `hw/core/cpu-common.c`, `target/i386/machine.c`.
 
 1. The registers that every guest has are fields, in the order in which they came to be; the rest is subsections.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-balloon`: a queue per feature, and a config whose length changed twice (row 9 of the track record)."""
 
 from __future__ import annotations

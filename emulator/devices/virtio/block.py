@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-blk`, and `vhost-user-blk` as far as migration sees it: queues by processor, config size by features.
 
 The document's first story is here: ``num-queues`` was 1 until 5.1; 5.2 takes the number of processors, and its table for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`VirtIODevice`: a virtio device whatever carries it: features, queues, device config, status.
 
     class RNG(VirtIODevice):

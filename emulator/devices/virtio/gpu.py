@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-gpu`: a display. 9.0 sent more of each scanout and asked no property: row 3 of the track record."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-mem`: with ``x-early-migration`` (8.1), what must be known before RAM goes out in a section before RAM.
 
 A negative control of the track record: the property came with its compat entry, so nothing broke.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-net`: the device with the most feature bits, all of which a peer on the host decides about.
 
 The peer here can do everything that `x-host-features` leaves; see rows 2, 31 and 32 of the track record.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtqueue as migration sees it: sizes, addresses and indices, no memory and no requests.
 
 Source: Virtio 1.2 chapter 2.7; which of it is sent, and in which form, is QEMU's (see `stream`).

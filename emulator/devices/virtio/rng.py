@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-rng`: entropy for the guest. Its state is that of its one queue."""
 
 from __future__ import annotations

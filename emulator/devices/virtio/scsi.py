@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-scsi`: a SCSI controller without disks, whose request queues follow the processors since 5.2."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`virtio-serial`: a console and ports, none of them open. The number of ports decides what it sends."""
 
 from __future__ import annotations

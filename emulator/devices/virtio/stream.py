@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a virtio PCI device sends: transport, common registers, queues, the device's own part, subsections.
 
 1. Order and sizes are those of QEMU 5.2 to 11.1, read off their streams: PCI part, MSI-X, status, features (low

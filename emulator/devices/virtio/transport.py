@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The PCI transport of virtio: one proxy per device, under three names.
 
 ``virtio-net-pci`` decides by its slot whether it is also a legacy device; ``-transitional`` is both, ``-non-transitional``

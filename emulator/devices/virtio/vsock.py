@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`vhost-vsock`: sockets to the host. Row 6 of the track record: the device is off until the guest starts it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands, by topic; importing a module puts its commands into `emulator.qmp.table.COMMANDS`."""
 
 from __future__ import annotations

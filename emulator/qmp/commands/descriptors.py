@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """File descriptors that come over the socket: named ones of a monitor, and sets of the whole process."""
 
 from __future__ import annotations

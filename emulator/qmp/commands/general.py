@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Negotiation, version, names, and other commands that identify the emulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`human-monitor-command`: the human monitor's commands over QMP."""
 
 from __future__ import annotations

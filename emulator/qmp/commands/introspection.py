@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`query-qmp-schema`, made from the very table that commands are checked against.
 
 What a command returns is not described there, so it is the type ``any``, which is true and says nothing.

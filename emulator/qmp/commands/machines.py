@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the release offers (machine types, processors) and what this machine has (processors, memory, disks)."""
 
 from __future__ import annotations

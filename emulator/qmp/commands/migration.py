@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Migration commands: arguments are checked here, everything else is `emulator.migration`'s."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The object tree and devices: qom-*, device-*, device_add, device_del."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The run state: stop, cont, reset, the end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """snapshot-save, -load, -delete (6.0), and the jobs that they are.
 
 A job here is over when its command returns: it goes through all of QEMU's states at once, on the main loop's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The sheet of one cell, and evidence wherever it is asked for; both are built when they are opened.
 
 const dialog = document.querySelector("dialog");

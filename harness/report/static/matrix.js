@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Heat maps: one per machine, a source x destination table of links. A square shows the worst outcome
 // over all its cells as a glyph and a count, so that colour only repeats what is written.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 "use strict";
 // The state of the page is its URL fragment (#machine=...&path=A>B&cell=...): every view can be linked to,
 // and the back button works. Data form: html_data.py. Text reaches the page through textContent only.

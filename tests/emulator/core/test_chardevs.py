@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Character devices through their public face: what is written arrives whole and in order, whoever is slow or gone."""
 
 from __future__ import annotations

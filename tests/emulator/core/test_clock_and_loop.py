@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The virtual clock against a model of it, and the main loop: who is called, in which order, and that nobody is lost."""
 
 from __future__ import annotations

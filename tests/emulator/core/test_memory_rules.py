@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guest memory against a model of it: a plain `bytearray`, and a set of pages that were written since the last look."""
 
 from __future__ import annotations

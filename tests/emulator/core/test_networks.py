@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One section for each user network, all with instance 0, as QEMU 7.2.22 sends them; a network that is given replaces the default."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Devices have the paths that they have in real QEMU's object tree (`info qom-tree` of Debian's builds, by `object-trees.json`).
 
 The machines were started with ``-nodefaults`` and one device of the user's; what is in the tree and no device (buses,

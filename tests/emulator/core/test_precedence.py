@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a property's value comes from; each row was asked of QEMU 10.0.13 with `qom-get`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values as QEMU 5.2, 7.2, 10.0 and 11.1 take or refuse them on the command line."""
 
 from __future__ import annotations

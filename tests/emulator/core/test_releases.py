@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Machine types, compat tables and boards by release; the reference lists are those of QEMU 10.0.13 and 11.1.3."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`-smp` for every combination of numbers: what comes out agrees with itself and with what was given, or is refused."""
 
 from __future__ import annotations

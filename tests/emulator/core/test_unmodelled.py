@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compat entries whose device the emulator has and whose property it has not: each is known, none is lost silently.
 
 An entry that appears here anew is either modelled, or added to `unmodelled.txt` by somebody who decided that it changes

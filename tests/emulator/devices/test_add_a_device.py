@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The example of `docs/how-to/add-a-device.md` is run as it stands there."""
 
 import re

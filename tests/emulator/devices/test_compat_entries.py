@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every entry of a compat table that reaches a device of the emulator does what it says.
 
 1. The device has the entry's value on machine types of the entry's version and older, and the type's default on newer ones.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `-dump-vmstate` says of the emulator's devices, against what real QEMU says: fields, versions, subsections, all the way down.
 
 Sizes are compared for plain numbers, where both mean bytes on the wire; QEMU's of structs are those of C objects. `KNOWN`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Machines of real QEMU and of the emulator, made with the same words: what the devices' properties became.
 
 Tables of compat entries, defaults of the release, and what a device settles itself (vectors, queues, the legacy mode) all

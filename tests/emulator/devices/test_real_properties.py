@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types and properties of the emulator's devices against those of real QEMU: names, kinds, defaults, life-times, parents.
 
 `KNOWN` is what differs and may; an entry that no longer differs anywhere fails `test_what_is_known_still_differs`.

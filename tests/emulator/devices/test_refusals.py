@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What devices refuse on the command line, in the words of real QEMU of each build; cases are `device_cases.REFUSED`."""
 
 from __future__ import annotations

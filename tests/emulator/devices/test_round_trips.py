@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every device of every board, in every release of the matrix: what is sent loads, and comes out as it went in.
 
 1. State of any values, made from the description, is kept: saved, loaded into a new machine, saved again, the bytes are equal.

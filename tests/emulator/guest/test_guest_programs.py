@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guest programs and the clock: deterministic, bounded, and able to see that a page was lost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory workload goes from one emulator process to another of a newer release, while it runs, and nothing is lost.
 
 Nor is anything lost when the other process is killed on the way.

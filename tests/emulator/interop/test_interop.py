@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real QEMU to the emulator and back, by `matrices/interop.yaml`: whatever QEMU takes from QEMU, it takes on that way.
 
 By default `isapc` with cards, by snapshot and live; `MIGMATRIX_INTEROP='mode=*'` (any selection, terms separated by

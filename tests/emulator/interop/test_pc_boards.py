@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The PC boards of the emulator and of real QEMU exchange paused guests: `pc-q35-X.Y` and `pc-i440fx-X.Y` with and without cards.
 
 Every cell of `TABLE` is run by the harness. ``e`` is the emulator, ``q`` real QEMU (Debian's

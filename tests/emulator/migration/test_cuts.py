@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every transport is cut at every stage: the source says so, runs on unharmed and migrates again; a destination ends.
 
 What cannot be cut is a file, whose disk fills up instead. No wait here is without a deadline.

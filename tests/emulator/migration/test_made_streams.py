@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """170 streams made by hand (support/made_streams.py), and what real QEMU 5.2, 7.2, 10.0 and 11.1 said of each.
 
 Configuration sections, headers, footers, run states, words of memory and commands: each taken or refused with the

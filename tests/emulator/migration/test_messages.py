@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is refused, and in which words: the same broken streams as real QEMU had, and what it printed.
 
 `data/refusals.jsonl` holds 370 loads of `-M none -m 1 -S` streams by real QEMU 5.2.0, 7.2.22, 10.0.13 and 11.1.3, each

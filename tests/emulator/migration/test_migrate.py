@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A machine migrates to another, over every transport; statuses and events are those of the release."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that can break: the source runs on, the destination says why, and nothing waits for ever."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What compat tables and ``-global migration.`` say of migration reaches it."""
 
 from migration_machines import make

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory on the wire: what is sent, what is taken, what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every status with every event: what follows, and that everything else is refused and changes nothing.
 
 The table is written out here once more, by hand and in another shape, so that a row that is lost or gained by a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Live migration between real QEMU and the emulator as processes, both ways, over a UNIX socket and by a file."""
 
 from __future__ import annotations

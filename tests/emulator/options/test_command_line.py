@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU's command line: what is understood, and what is said of what is not (texts: real QEMU, see each table)."""
 
 from __future__ import annotations

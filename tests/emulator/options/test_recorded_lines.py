@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command lines that real QEMU 5.2, 7.2, 10.0 and 11.1 took or refused (tests/data/recorded/lines.json), and its words.
 
 Each line is run by the emulator's own program. A line is tried at every release whose answer differs from that of the

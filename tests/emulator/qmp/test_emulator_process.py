@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator as a process: monitors, descriptors, signals, exit statuses, and what it leaves behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the emulator says of itself: types, properties, objects and the schema agree with each other, in every release.
 
 Nothing here knows a device by name: each rule is checked for all types and all objects of two boards.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What four releases of real QEMU answered to 110 requests, and what the emulator answers to the same.
 
 `data/qmp-answers.json` holds the exchange, by release; an answer holds until a later release has another. Requests

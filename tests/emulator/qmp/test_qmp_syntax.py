@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QMP's JSON: what is a value, where it ends, and what is said of what is none (real QEMU's answers as data)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two thousand answers of real QEMU 5.2, 7.2, 10.0 and 11.1 (tests/data/recorded), and the emulator's to the same.
 
 What the emulator refuses because it cannot do it says so in its own words; those answers, and no others, may differ.

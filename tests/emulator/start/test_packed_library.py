@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a packed emulator takes of the library, on whatever Python: nothing that has no file, and `typing` at the end of a detour."""
 
 from __future__ import annotations

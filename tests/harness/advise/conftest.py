@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run of the AER case on the reference emulator, shared by the tests of this directory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The document's intersection of features: processors by their flags, devices by their switches; run on the emulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fleet with one bad release: it is left out of the order, its guests are found and brought home."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The AER case on the reference emulator: a guest of 8.0 needs its override wherever it goes, and 7.2 has none."""
 
 from __future__ import annotations

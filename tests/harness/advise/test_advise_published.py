@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `advise --json` prints: its keys are published and stay, and what people read says nothing that JSON does not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The AER case on real QEMU, 10.0 with the register on as a stand-in for 8.0: stranded, rescued, advised and proved."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run knows by route: builds with more globals are the same build with overrides."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Searches without builds: points that pass and fail by a seeded rule, decided by the real procedure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line from its options to its exit code: on fake emulators, and on the releases of the reference emulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Searches over the commits of a real repository: checked out, built, and run on the reference emulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paths with ranges, histories of git, the conventions of `git bisect run`, and the answer's words."""
 
 from __future__ import annotations

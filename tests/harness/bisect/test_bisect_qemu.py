@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds of real QEMU: which of them introduced each signature that is known from the Debian matrix."""
 
 from __future__ import annotations

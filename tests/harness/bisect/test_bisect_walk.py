@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Walking a search: the journal on the disk, preparing ahead, what stops it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search as a pure function: properties that hold for every history, and the corners of the procedure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thirty seeded trials on 64 points for each way in which a history can be hard: right in every one.
 
 The runs are printed beside the fewest that theory allows; `pytest -s` shows them. The bounds on the median are what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading mirrors from apt's two formats."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preparing builds: local binaries without an engine, images with a real one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The probe's output, digests and cache."""
 
 from __future__ import annotations

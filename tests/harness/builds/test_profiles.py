@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The device profiles that ship: shape and coverage."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of providers: what each line of it promises, and how builds are kept."""
 
 from __future__ import annotations

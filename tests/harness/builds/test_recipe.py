@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of mmdebstrap and of the engine's builder."""
 
 from __future__ import annotations

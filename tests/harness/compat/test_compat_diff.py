@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What two builds set differently for a machine type, and whether static tools would have seen a failure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A build is asked for its compat entries: however long its answer is, and however fast it quits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mistakes in compat tables: each rule on a small table, and what it says of QEMU's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compat tables: from what a build lists to files, and back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which values of a property QEMU reads alike; the rule is that of ``qapi_bool_parse`` since 6.0, and of C numbers."""
 
 from __future__ import annotations

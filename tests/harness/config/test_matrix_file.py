@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a matrix file says arrives in the record."""
 
 from __future__ import annotations

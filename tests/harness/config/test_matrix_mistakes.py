@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every mistake in a matrix file is one line with file, line and column, and says what to write instead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Neighbours of a failing cell: which they are, and that a stored run is asked before anything is run."""
 
 from __future__ import annotations

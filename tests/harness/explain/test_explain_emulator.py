@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The document's AER story on the reference emulator, explained by running it: to the register, its property, its cure.
 
 QEMU 8.0 has no property for what it did; 8.0.1 has it off for old machine types (hw_compat_7_2 of QEMU 8.0.1).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which failing cells are one problem: classes of builds, directions, chains whose steps pass, saves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pure parts of explaining: delta debugging, argument groups, candidates, fixes, the published form."""
 
 from __future__ import annotations

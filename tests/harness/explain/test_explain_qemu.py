@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explanations of real failures of real QEMU, each known from its sources or documentation."""
 
 from __future__ import annotations

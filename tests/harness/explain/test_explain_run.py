@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`migmatrix explain` from a stored run to its answer, on fake emulators: real processes, the real command line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which differences a failure's message points to, and what a build passes on although it would not send it itself."""
 
 from __future__ import annotations

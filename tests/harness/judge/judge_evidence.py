@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builders of evidence for the tests of the judge; real records, nothing replaced."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts of real emulators beyond the samples; where not said otherwise measured on Debian's builds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every one of the 747 recorded samples is judged, by what was done to make it fail.
 
 The table below was written from the meaning of each sample's kind and from stream-format.md, not from what the

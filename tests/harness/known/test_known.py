@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The known-issues file, outcomes and exit codes."""
 
 from __future__ import annotations

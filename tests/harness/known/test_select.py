@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Terms of --select on cells and results."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Knocking out compat entries: what is settled without a run, what the reference emulator's pairs notice, the score."""
 
 from __future__ import annotations

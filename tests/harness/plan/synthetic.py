@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds and matrices that need no emulator: what the builds know is written down here."""
 
 from __future__ import annotations

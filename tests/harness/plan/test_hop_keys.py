@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A leg's key changes with each of its inputs and with nothing else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cells are planned, which legs they need, and what is left out and why."""
 
 from __future__ import annotations

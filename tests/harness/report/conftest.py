@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the helpers of this directory importable, and one large run shared by its tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A headless Chromium on a pipe, for the tests that look at the page as a reader does.
 
 Speaks the DevTools protocol over file descriptors 3 (commands) and 4 (answers), JSON objects ended by NUL:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A made-up but realistic run for the report tests: five builds, eight machines, forty profiles, pairs and chains.
 
 Not a mock: plain records as the judge would write them, made from a table of rules ("this device breaks

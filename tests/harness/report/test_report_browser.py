@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page as a reader has it, drawn by a real browser."""
 
 from __future__ import annotations

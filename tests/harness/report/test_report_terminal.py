@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
 import io
@@ -103,9 +104,9 @@ def test_plain_progress_is_driven_by_events_and_the_clock() -> None:
         progress.leg_done(reused=True)
     assert out.getvalue().splitlines() == [
         "0 of 100 cells done, 0 of 40 legs, 0.0 s so far",
-        "0 of 100 cells done, 10 of 40 legs, 1.0 hops/s, 10 s so far, about 30 s left",
-        "0 of 100 cells done, 20 of 40 legs, 1.0 hops/s, 20 s so far, about 20 s left",
-        "0 of 100 cells done, 21 of 40 legs, 1.0 hops/s, 20 s so far, about 18 s left",
+        "0 of 100 cells done, 10 of 40 legs, 1.0 legs/s, 10 s so far, about 30 s left",
+        "0 of 100 cells done, 20 of 40 legs, 1.0 legs/s, 20 s so far, about 20 s left",
+        "0 of 100 cells done, 21 of 40 legs, 1.0 legs/s, 20 s so far, about 18 s left",
     ]
 
 
@@ -117,7 +118,7 @@ def test_the_rate_counts_the_time_of_the_legs_before_the_first_cell() -> None:
         progress.leg_done()
         clock.now += 1
     progress.start(total_cells=100, total_legs=42)
-    assert out.getvalue() == "0 of 100 cells done, 21 of 42 legs, 1.0 hops/s, 21 s so far, about 21 s left\n"
+    assert out.getvalue() == "0 of 100 cells done, 21 of 42 legs, 1.0 legs/s, 21 s so far, about 21 s left\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -161,7 +162,7 @@ def test_a_terminal_gets_a_line_that_is_repainted_and_left_whole_at_the_end() ->
     text = out.getvalue()
     assert "\x1b[2K" in text  # erases the line before it is painted again
     last, cursor_is_back = text.rstrip().splitlines()[-2:]
-    assert "0 of 2 cells done, 2 of 2 legs, 1.0 hops/s, 2.0 s so far" in last
+    assert "0 of 2 cells done, 2 of 2 legs, 1.0 legs/s, 2.0 s so far" in last
     assert cursor_is_back == "\x1b[?25h"
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The leg store: evidence is complete or absent, a stream is what its evidence says, and nothing bad is trusted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run directory: what is kept is read back, and a directory of something else is left alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trials are cells of no matrix: their legs have the keys that a matrix gives them, and machines are read in one walk."""
 
 from __future__ import annotations

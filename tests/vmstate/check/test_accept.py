@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Streams made here against destinations made here: every reason to refuse, in order, and no reason where none is.
 
 Agreement with real loaders is measured by the `qemu` tests; here each check is shown alone.

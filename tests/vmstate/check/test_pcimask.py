@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which bits of a config space a loader compares, by capability."""
 
 from __future__ import annotations

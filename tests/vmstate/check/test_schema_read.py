@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cutting by a schema: only what comes out even is believed."""
 
 from __future__ import annotations

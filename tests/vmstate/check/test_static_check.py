@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schemas in the form of ``-dump-vmstate`` against each other: what breaks, what may, what does not.
 
 The cases are real changes between QEMU 5.2, 7.2, 10.0 and 11.1, cut down to the fields concerned; with each stands

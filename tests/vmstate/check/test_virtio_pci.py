@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The beginning of the ``virtio`` field of a PCI device, in each of its forms."""
 
 from __future__ import annotations

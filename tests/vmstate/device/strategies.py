@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strategies: `descriptions()` of any shape the document names, and `states(description)` that fit one.
 
 A state is a dict. `before(description, state)` is what a destination must have to load it: values that must be

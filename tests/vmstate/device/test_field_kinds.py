@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Table of (description, value, bytes): saved, loaded and cut off at every byte, one row per kind of field.
 
 Wire bytes are written by hand from the format, not taken from the code under test.

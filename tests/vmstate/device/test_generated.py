@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Properties over generated descriptions and states: what is saved loads, is described exactly, and fails cleanly."""
 
 from __future__ import annotations

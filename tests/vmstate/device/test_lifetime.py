@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Life-times: what a description is in a release, point releases included."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registration: names, instance ids, aliases, order, lookup, old-style handlers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the framework promises: versions, hooks and their order, subsections, checks, errors that say where."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VM description that saving makes: forms of QEMU 5.2 to 11.1, and that it tells exactly of the bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is wrong with the elements of a stream is named by its offset."""
 
 from __future__ import annotations

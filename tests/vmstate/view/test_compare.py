@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each kind of difference between two small streams, and how its values are written."""
 
 from __future__ import annotations

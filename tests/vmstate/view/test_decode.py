@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Descriptions and payloads: parsing, naming, values; a description that does not fit is said, not believed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any bytes give events or StreamError, in memory and time bounded by the input."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Payloads walked by the descriptions of other streams."""
 
 from __future__ import annotations

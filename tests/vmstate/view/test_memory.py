@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Guest memory out of a stream: overlaps, XBZRLE, compression, digests and differences."""
 
 from __future__ import annotations

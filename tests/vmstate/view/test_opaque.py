@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opaque fields to their parts: bytes of real guests, and bytes of no known form."""
 
 from __future__ import annotations

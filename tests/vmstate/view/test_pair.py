@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two streams read side by side: the same as one by one, and equal memory is known without a second look."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PCI config spaces to registers, from bytes made here and from a real stream; malformed lists end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole real streams: everything is read, accounted for, written back the same, and decoded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CMOS clock runs on in a stopped guest; every bit that does not follow the clock must still be seen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Side channels: multifd, return path, postcopy and recovery, preempt; real captures and tables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every proper prefix of every channel ends in one StreamError at its end, or between two elements."""
 
 from __future__ import annotations

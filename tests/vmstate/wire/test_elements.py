@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Table of framing elements: (event, its bytes with a comment per field), read and written."""
 
 from __future__ import annotations

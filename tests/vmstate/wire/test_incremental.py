@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes may arrive in any pieces: the events and their bytes do not depend on how they were cut."""
 
 from __future__ import annotations

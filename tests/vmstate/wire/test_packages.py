@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packages of any length are read; one that never comes costs no more memory than what has arrived."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The phases of a main channel: every pair of a phase and what may be met, and where real channels go."""
 
 from __future__ import annotations

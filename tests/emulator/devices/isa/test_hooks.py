@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hooks, conditions and life-times of the devices: what no section of an idle guest shows."""
 
 from __future__ import annotations

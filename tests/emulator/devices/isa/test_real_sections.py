@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every section that real QEMU sends for `isapc` loads into the emulator's release of that line and comes out the same."""
 
 from __future__ import annotations

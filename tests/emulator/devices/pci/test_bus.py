@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses on PCI buses, and how they show in section names."""
 
 import pytest

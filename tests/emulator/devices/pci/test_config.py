@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Config space and the rules by which a loader compares it."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Config spaces of PCI functions after power-on, byte by byte those of real QEMU, on thirteen machine types of four builds.
 
 Identity, header, base registers, the chain of capabilities and every register's value are all in those bytes. What may

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The PCI devices' sections of QEMU 7.2.22 (Debian), never run: same bytes after power-on, and every value is kept.
 
 `sections-7.2.22.json.gz` has them by board and section name; they were saved with the devices below on

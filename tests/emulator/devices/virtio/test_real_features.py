@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Feature bits that virtio devices offer, against what real QEMU says that it allows.
 
 Recorded by loading a guest that uses all bits: the refusal names the allowed ones. The emulated network card has a peer

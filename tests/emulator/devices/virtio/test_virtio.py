@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What virtio devices send, read by the stream reader, and what they refuse; the document's queue story."""
 
 import pytest
