@@ -55,5 +55,5 @@ def test_a_name_that_is_gone_is_told(name: str) -> None:
 
 def test_where_a_name_stands_is_told() -> None:
     module = Module("harness.model", ROOT / "harness" / "model.py")
-    assert next(iter(module.docstrings()))[0] == 1
+    assert next(iter(module.docstrings()))[0] == 2
     assert str(Used("harness.model", 7, "a.b")) == "harness.model (line 7): `a.b`"
