@@ -26,14 +26,13 @@ from migmatrix.harness.commands.options import (
     log,
     say,
     say_json,
-    tables_directory,
 )
 from migmatrix.harness.compat.diff import differing
 from migmatrix.harness.compat.effective import tables_of, types_of
 from migmatrix.harness.compat.extract import check, fetch, write
 from migmatrix.harness.compat.lint import lint_binary, lint_history, lint_tables
 from migmatrix.harness.compat.static import StaticTools
-from migmatrix.harness.compat.tables import read
+from migmatrix.harness.compat.tables import read, tables_directory
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.model import Verdict

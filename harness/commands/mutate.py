@@ -20,8 +20,8 @@ from migmatrix.harness.commands.options import (
     log,
     say,
     say_json,
-    tables_directory,
 )
+from migmatrix.harness.compat.tables import tables_directory
 from migmatrix.harness.errors import ExitCode
 from migmatrix.harness.mutate.mutate import MutateOptions
 from migmatrix.harness.mutate.mutate import mutate as run_mutants

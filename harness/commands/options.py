@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from migmatrix.harness.config.shipped import shipped
-from migmatrix.harness.errors import UserError
 from migmatrix.harness.run.opening import JOBS, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JOBS", "MATRIX", "command_line", "log", "logger", "say", "say_json", "tables_directory"]
+__all__ = ["JOBS", "MATRIX", "command_line", "log", "logger", "say", "say_json"]
 
 MATRIX: Final = Path("matrix.yaml")
 
@@ -73,16 +71,6 @@ TablesOption = Annotated[
 LongestOption = Annotated[int, typer.Option("--longest", min=1, help="most migrations of a path")]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="print every path, trial or run")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
-
-
-def tables_directory(given: Path | None) -> Path:
-    """The compat tables that an option means, by default those that come with the program.
-
-    UserError when `given` is no directory: without this, a mistyped name would read as "no tables".
-    """
-    if given is not None and not given.is_dir():
-        raise UserError(f"no directory {str(given)!r} with compat tables")
-    return given if given is not None else shipped("compat")
 
 
 def command_line() -> str:

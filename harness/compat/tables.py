@@ -43,6 +43,7 @@ __all__ = [
     "read_any",
     "render",
     "split",
+    "tables_directory",
 ]
 
 CompatProps = dict[str, list[tuple[str, str, str]]]  # machine type: (device, property, value), as applied
@@ -136,14 +137,20 @@ def _boards(
 # --- files ------------------------------------------------------------------------------------------------------
 
 
+def tables_directory(given: Path | None = None) -> Path:
+    """Where tables are: `given`, by default those that come with the program; UserError when it is no directory."""
+    named = shipped("compat") if given is None else given
+    if not named.is_dir():
+        raise UserError(f"no directory of compat tables {str(named)!r}")
+    return named
+
+
 def read(directory: Path | None = None) -> dict[str, Table]:
     """The tables of a directory, "" first and then newest first; without one, of those that come with the program.
 
     UserError for a directory that does not exist or has no tables: nothing may be concluded from no tables at all.
     """
-    named = shipped("compat") if directory is None else directory
-    if not named.is_dir():
-        raise UserError(f"no directory of compat tables {str(named)!r}")
+    named = tables_directory(directory)
     tables = read_any(named)
     if not tables:
         raise UserError(f"no compat tables (*.yaml) in {str(named)!r}")

@@ -115,7 +115,7 @@ def test_tables_that_are_not_there_are_the_users_mistake(lab: Lab, words: list[s
     done = lab.call([*MIGMATRIX, *command, option, "nonesuch"])
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "migmatrix: no directory 'nonesuch' with compat tables\n"
+    assert done.stderr == "migmatrix: no directory of compat tables 'nonesuch'\n"
 
 
 def test_a_command_prints_json_of_its_own(lab: Lab) -> None:

@@ -102,7 +102,10 @@ def test_a_forgotten_table_line_is_found_in_the_tables(tmp_path: Path) -> None:
     with RunStore.open(out) as opened:
         wanted = [find_cell(opened, "qemu-7.1>qemu-7.2")]
         asyncio.run(explain_run(opened, wanted, ExplainOptions(tmp_path / "store"), print, found.append))
-    (remedy,) = found[0].remedies
-    assert (remedy.basis, [s.text for s in remedy.settings]) == ("table", ["virtio-rng-pci.vectors=0"])
+    told = [(r.side, r.basis, [s.text for s in r.settings]) for r in found[0].remedies]
+    assert told == [
+        (Side.DESTINATION, "difference", ["virtio-rng-pci.vectors=0"]),
+        (Side.SOURCE, "difference", ["virtio-rng-pci.vectors=2"]),
+    ]
     assert '{ "virtio-rng-pci", "vectors", "0" } in hw_compat_7_1' in found[0].fix.compat
-    assert {row.after for row in remedy.rows} == {"pass"}
+    assert {row.after for remedy in found[0].remedies for row in remedy.rows} == {"pass"}
