@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import FatalError
 from migmatrix.vmstate.device.description import VMState
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.device.description import Field
 
 __all__ = ["dump"]
+
+# bytes of what is always as long, although no `struct` code describes it: loading checks or converts it
+_LENGTHS: Final = {
+    "bool": 1, "timer": 8, "int32 le": 4, "int32 equal": 4, "uint8 equal": 1, "uint16 equal": 2, "uint32 equal": 4,
+    "int64 equal": 8,
+}  # fmt: skip
 
 
 def dump(release: Release, machine: str, path: str) -> None:
@@ -71,6 +77,8 @@ def _size(field: Field) -> int:
     """Bytes of one element."""
     if field.info is not None and field.info.fmt:
         return struct.calcsize(f">{field.info.fmt}")
+    if field.info is not None and field.info.name in _LENGTHS:
+        return _LENGTHS[field.info.name]
     if field.vmsd is not None:
         return sum(
             _size(inner) * (inner.count if isinstance(inner.count, int) else 1) for inner in field.vmsd.fields
