@@ -222,14 +222,19 @@ _FUNCTIONS: Final = 8
 
 
 def _read_devfn(value: Any, form: Form) -> int:
-    """``06.1`` or ``6``, both hexadecimal, to slot * 8 + function; JSON may give that number itself; -1 is none."""
+    """``06.1``, ``0x6.0x1`` or ``6``, all hexadecimal, to slot * 8 + function; JSON may give that number; -1 is none."""
     if form is Form.JSON and isinstance(value, int) and -1 <= value < _SLOTS * _FUNCTIONS:
         return value
     slot, dot, function = _read_string(value, form).partition(".")
-    numbers = [_digits("0x" + slot), _digits("0x" + function) if dot else 0]
+    numbers = [_hexadecimal(slot), _hexadecimal(function) if dot else 0]
     if numbers[0] is None or numbers[1] is None or numbers[0] >= _SLOTS or numbers[1] >= _FUNCTIONS:
         raise Mismatch("value")
     return numbers[0] * _FUNCTIONS + numbers[1]
+
+
+def _hexadecimal(text: str) -> int | None:
+    """As `scanf`'s ``%x`` reads it: libvirt writes the prefix, people do not."""
+    return _digits(text if text[:2] in ("0x", "0X") else f"0x{text}")
 
 
 def _show_devfn(value: int) -> str:

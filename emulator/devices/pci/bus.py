@@ -67,7 +67,8 @@ class PCIBus(Bus):
         if addr:
             device.set("addr", addr, Form.TEXT)
         devfn = device.props.get("addr", -1)
-        device.props["addr"] = self._free(device) if devfn < 0 else self._check(device, devfn)
+        device.props["addr"] = at = self._free(device) if devfn < 0 else self._check(device, devfn)
+        self._check_functions(device, *divmod(at, _FUNCTIONS))
         self.at[device.props["addr"]] = device
         device.parent_bus = self
         self.devices.append(device)
@@ -98,8 +99,18 @@ class PCIBus(Bus):
             raise DeviceError(
                 f"PCI: slot {slot} function {function} not available for {device.type_name}, reserved"
             )
-        self._check_functions(device, slot, function)
+        self._check_visible(device, slot)
         return devfn
+
+    def _check_visible(self, device: Device, slot: int) -> None:
+        """A guest looks at a slot when function 0 comes, so the others must be there; a link has but one slot to look at."""
+        link = self.express and not self.root
+        first = self.at.get(0 if link else slot * _FUNCTIONS)
+        if device.machine.ready and first is not None:
+            raise DeviceError(
+                f"PCI: slot {0 if link else slot} function 0 already occupied by {first.type_name}, "
+                f"new func {device.type_name} cannot be exposed to guest."
+            )
 
     def _check_functions(self, device: Device, slot: int, function: int) -> None:
         """A slot has several functions only if its function 0 says so; the chipset's are what they are."""
