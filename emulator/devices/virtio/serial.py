@@ -55,16 +55,22 @@ class Serial(VirtIODevice):
 
     def put_own(self, writing: Writing) -> None:
         """Columns and rows of old streams, then a bitmap of ports, of which none is active."""
-        ports = int(self.props["max_ports"])
-        writing.put(struct.pack(">HHI", 0, 0, ports))
-        writing.put(struct.pack(">I", 1) + bytes(4 * ((ports - 1) // 32)))
+        writing.put(struct.pack(">HHI", 0, 0, int(self.props["max_ports"])))
+        writing.put(self._bitmap())
         writing.number(0, 4)
 
     def get_own(self, reading: Reading) -> None:
-        """The bitmap must be of as many words as this side's."""
+        """The bitmap must be this side's, which also tells its length: the number of ports is not looked at."""
         reading.take(8)
-        reading.take(4 * ((int(self.props["max_ports"]) + 31) // 32))
-        reading.take(4)
+        ours = self._bitmap()
+        if reading.take(len(ours)) != ours:
+            raise self.refused(reading, "other ports are there")
+        if reading.number(4):
+            raise self.refused(reading, "ports are active")
+
+    def _bitmap(self) -> bytes:
+        """Port 0, which a console may take, is all that there is."""
+        return struct.pack(">I", 1) + bytes(4 * ((int(self.props["max_ports"]) - 1) // 32))
 
 
 class SerialPCI(VirtIOPCI):

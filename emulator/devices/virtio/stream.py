@@ -177,6 +177,7 @@ def _get(reading: Reading, _old: Any, slot: Slot) -> Any:
     device.config[:] = (incoming + bytes(device.config)[len(incoming) :])[: len(device.config)]
     _get_rings(reading, device)
     device.get_own(reading)
+    device.broken = device.started = device.disabled = False  # what a stream without their subsections means
     reading.load(device.resolved(COMMON), _Tables(device), COMMON.version_id)
     _check_features(device)
     return device
