@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guest at the config space of a PCI function: it writes registers and finds out which bits are its own.
 
 The rule is that of PCI 3.0 chapter 6.2: writable bits take the value, clearable ones become 0 where a 1 is written.

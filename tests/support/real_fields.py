@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fields of each description that `-dump-vmstate` prints, next to those of the record of a real build."""
 
 from __future__ import annotations

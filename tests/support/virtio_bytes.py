@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtio device of a small machine, and the pieces of what it sends.
 
 Offsets are found by the lengths that the section itself states; nothing of the emulator's writer is used to read.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the emulator prints of itself, release by release, against the classes and tables that it is made from.
 
 Other programs read these lists: `migmatrix` itself asks builds for machine types in this form.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processors: models and flags, and which of their registers are sent: every subsection of ``cpu``, by the register that needs it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Machine types and their compat entries, one by one and in order, against what two real builds list (`tests/data/compat`)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes, lengths and conditions of the fields that `-dump-vmstate` prints, against the records of real QEMU.
 
 Names, versions and subsections are compared by `test_real_descriptions`. The tables below are all differences, compared for

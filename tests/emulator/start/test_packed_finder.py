@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packed file and the finder that reads it: packages, names that are not there, tracebacks, and equal bytes for equal code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State of ISA and system devices: after reset, on the way through subsections, and what a load refuses or puts right.
 
 Paths are attributes of a section's state, ``state.recv_fifo.num``; a number in a path is an element. Names of subsections

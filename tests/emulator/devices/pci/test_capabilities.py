@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each capability: where its registers are, what they hold, and which bits are the guest's.
 
 1. Layouts are compared with those that `vmstate.view.pci` reads by (PCI 3.0, PCI Express Base 5.0), which know no builder.

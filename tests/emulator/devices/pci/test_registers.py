@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registers of the header as a guest finds them: base registers that it measures, status bits that it clears."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slots, functions and buses: who gets which address, what is refused, and how places show in the names of sections.
 
 Texts of refusals were compared with real QEMU's by `test_refusals`; here it is every way to come to them, on the command line

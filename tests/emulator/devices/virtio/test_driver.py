@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a virtio device sends once a guest's driver uses it, piece by piece, in the layout of Virtio 1.2 and of QEMU's streams."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a virtio device refuses of a stream, and what it takes although it differs."""
 
 from __future__ import annotations
