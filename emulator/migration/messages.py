@@ -17,10 +17,11 @@ from migmatrix.emulator.migration.faults import LoadFault
 from migmatrix.vmstate.device.errors import Kind, VMStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from migmatrix.emulator.migration.faults import LoadError, Where
     from migmatrix.emulator.migration.traits import Traits
+    from migmatrix.vmstate.device.errors import Frame
 
 __all__ = ["explain"]
 
@@ -49,8 +50,11 @@ def explain(error: LoadError, traits: Traits) -> list[str]:
 
 
 def _joined(parts: _Parts, error: LoadError, fault: LoadFault | VMStateError) -> list[str]:
-    where = error.where
-    chain = [_wrapped(parts.new, fault)] if isinstance(fault, VMStateError) else [parts.new]
+    where, said = error.where, parts.said
+    chain = [parts.new]
+    if isinstance(fault, VMStateError):
+        printed, text = _carried(parts.new, fault)
+        said, chain = (*said, *printed), [text]
     code = parts.errno
     if where is not None and not _outside(fault):
         if where.iterative:
@@ -62,7 +66,7 @@ def _joined(parts: _Parts, error: LoadError, fault: LoadFault | VMStateError) ->
     elif isinstance(fault, VMStateError):
         code = errno.EINVAL
     last = ": ".join(filter(None, (f"load of migration failed: {os.strerror(code)}", *chain)))
-    return [*parts.said, last]
+    return [*said, last]
 
 
 def _outside(fault: LoadFault | VMStateError) -> bool:
@@ -136,9 +140,12 @@ def _custom(error: VMStateError) -> _Parts:
     cause = error.__cause__
     if isinstance(cause, Disagreement):
         return _Parts((), cause.cause, cause.cause, error.errno)
-    field = next((frame.name for frame in error.frames), "")
-    new = f"Failed to load element of type {error.facts['type']} for {field}"
+    new = _element(error.frames[0]) if error.frames else ""
     return _Parts(tuple(filter(None, (error.facts["message"],))), "", new, error.errno)
+
+
+def _element(frame: Frame) -> str:
+    return f"Failed to load element of type {frame.type} for {frame.name}"
 
 
 # Not a table of `emulator.texts`: an entry makes both shapes, and a text may need the chain of causes.
@@ -168,9 +175,21 @@ _MAKERS: Final[dict[Kind, Callable[[VMStateError], _Parts]]] = {
 }
 
 
-def _wrapped(text: str, error: VMStateError) -> str:
+def _carried(text: str, error: VMStateError) -> tuple[tuple[str, ...], str]:
+    """Lines that are printed apart, and the words for the rest of the chain.
+
+    A virtio device loads what is inside its one field by itself, prints why that failed and passes on only that it did.
+    """
+    frames = error.frames
+    outer = next((place for place, frame in enumerate(frames) if frame.type == "virtio"), 0)
+    if not outer:
+        return (), _wrapped(text, frames)
+    return (_wrapped(text, frames[:outer]),), _wrapped(_element(frames[outer]), frames[outer + 1 :])
+
+
+def _wrapped(text: str, frames: Sequence[Frame]) -> str:
     """The cause inside the subsections that it passed through, outermost first."""
-    for frame in error.frames:
+    for frame in frames:
         if frame.kind == "subsection":
             text = f"Loading VM subsection '{frame.name}' in '{frame.vmsd}' failed: {text}"
     return text

@@ -110,9 +110,9 @@ class Net(VirtIODevice):
                 raise DeviceError(f"Invalid {name} (= {size}), {text}")
 
     def queue_sizes(self) -> tuple[int, ...]:
-        """Receive and transmit, and control where there is one."""
+        """Receive, transmit and control; QEMU makes the last one whether or not `ctrl_vq` offers it."""
         pair = (int(self.props["rx_queue_size"]), int(self.props["tx_queue_size"]))
-        return (*pair, 64 if self.props["ctrl_vq"] else 0)
+        return (*pair, 64)
 
     def config_bytes(self) -> bytes:
         """Address and status; more only with features that are off."""
