@@ -12,6 +12,7 @@ from migmatrix.emulator.migration.traits import Span
 if TYPE_CHECKING:
     from migmatrix.emulator.migration.control import Migration
     from migmatrix.emulator.migration.outgoing import Outgoing
+    from migmatrix.emulator.migration.ram_save import RamStats
 
 __all__ = ["describe"]
 
@@ -58,9 +59,7 @@ def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoin
 
 
 def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
-    stats = migration.ram.stats
-    if stats is None:
-        return {}
+    stats = migration.ram.stats or _nothing_yet(migration)
     done = migration.progress.status is Status.COMPLETED
     figures = {
         "transferred": outgoing.sent,
@@ -84,3 +83,12 @@ def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
     }
     release = migration.traits.release
     return {name: value for name, value in figures.items() if _RAM_SPANS.get(name, Span()).covers(release)}
+
+
+def _nothing_yet(migration: Migration) -> RamStats:
+    """The figures of a migration that was cancelled before its first section."""
+    from migmatrix.emulator.migration.ram_save import RamStats  # noqa: PLC0415 - few migrations end so early
+
+    stats = RamStats(list(migration.machine.ram_blocks.values()))
+    stats.remaining = 0
+    return stats

@@ -1,0 +1,552 @@
+"""Whole migrations of both sides, as a client sees them: order of statuses, events and run states in each release line.
+
+The orders are those that real QEMU 5.2, 7.2, 10.0 and 11.1 told (see the notes at each table). Passes over memory depend
+on how fast the guest writes, so that they are looked at apart.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from migration_machines import (
+    RELEASES,
+    Box,
+    enable,
+    fill,
+    goes_on,
+    memory,
+    none,
+    runs,
+    status,
+    statuses,
+    target,
+    until,
+)
+
+from migmatrix.emulator.errors import QmpError
+from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.fields import uint8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+NEW: Final = ("10.0", "11.1")
+BUSY = "There's a migration process in progress"
+# STOP comes before `device`, which old releases have only after `pre-switchover`.
+SOURCE: Final = {
+    "5.2": ["setup", "active", "STOP", "completed"],
+    "7.2": ["setup", "active", "STOP", "completed"],
+    "10.0": ["setup", "active", "STOP", "device", "completed"],
+    "11.1": ["setup", "active", "STOP", "device", "completed"],
+}
+PAUSING: Final = ["setup", "active", "STOP", "pre-switchover", "device", "completed"]
+DESTINATION: Final = ["setup", "active", "RESUME", "completed"]
+
+
+def told(machine: Box) -> list[str]:
+    """Statuses, STOP and RESUME since the guest first ran."""
+    words = [word for word in statuses(machine) if not word.startswith("pass")]
+    return words[1:] if words[:1] == ["RESUME"] else words
+
+
+def passes(machine: Box) -> list[int]:
+    return [data["pass"] for event, data in machine.events if event == "MIGRATION_PASS"]
+
+
+def waiting(release: str, place: Path, *capabilities: str, words: tuple[str, ...] = ()) -> Box:
+    """A destination that listens at ``s`` and tells of its events."""
+    there = target(release, *words)
+    enable(there, "events", *capabilities)
+    there.migration.incoming(f"unix:{place / 's'}")
+    return there
+
+
+def send(source: Box, place: Path) -> None:
+    source.migration.migrate(f"unix:{place / 's'}")
+
+
+# -- precopy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way_back", [False, True])
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_running_guest_is_told_of_in_the_order_of_the_release(
+    release: str, way_back: bool, tmp_path: Path
+) -> None:
+    capabilities = ["return-path"] if way_back else []
+    source, there = runs(release, mib=1), waiting(release, tmp_path, *capabilities)
+    enable(source, *capabilities)
+    send(source, tmp_path)
+    assert status(source)["status"] == status(there)["status"] == "completed"
+    assert (told(source), statuses(there)) == (SOURCE[release], DESTINATION)
+    assert (source.runstate, there.runstate) == ("postmigrate", "running")
+    assert memory(source) == memory(there)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_passes_are_counted_without_a_gap(release: str, tmp_path: Path) -> None:
+    source, there = runs(release, mib=1), waiting(release, tmp_path)
+    send(source, tmp_path)
+    answer = status(source, "completed")
+    status(there, "completed")
+    found = passes(source)
+    first = 2 if release == "11.1" else 1  # 11.1 does not tell of the one at setup
+    assert found == list(range(first, first + len(found)))
+    assert answer["ram"]["dirty-sync-count"] == found[-1] >= 2
+    assert passes(there) == []
+
+
+# What the guest was, what the destination was told, and what it is there: from global state, autostart and -S.
+ARRIVALS: Final = [
+    ("running", (), "running", ["RESUME"]),
+    ("running", ("-S",), "paused", []),
+    ("paused", (), "paused", []),
+    ("paused", ("-S",), "paused", []),
+    ("io-error", (), "io-error", []),
+    ("shutdown", (), "shutdown", []),
+]
+
+
+@pytest.mark.parametrize(("before", "words", "after", "extra"), ARRIVALS)
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_run_state_travels(
+    release: str, before: str, words: tuple[str, ...], after: str, extra: list[str], tmp_path: Path
+) -> None:
+    source, there = runs(release, mib=1), waiting(release, tmp_path, words=words)
+    if before != "running":
+        source.vm_stop(before)
+    send(source, tmp_path)
+    status(source, "completed")
+    status(there, "completed")
+    assert there.runstate == after
+    assert statuses(there) == ["setup", "active", *extra, "completed"]
+    assert there.clock.running is (after == "running")
+    assert source.runstate == "postmigrate"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_guest_comes_back_the_way_it_went(release: str, tmp_path: Path) -> None:
+    """There and back again, each time over another socket, with what it writes meanwhile."""
+    guest = runs(release, mib=1)
+    for number in range(3):
+        there = target(release)
+        enable(there, "events")
+        there.migration.incoming(f"unix:{tmp_path / str(number)}")
+        guest.migration.migrate(f"unix:{tmp_path / str(number)}")
+        status(guest, "completed")
+        status(there, "completed")
+        assert memory(there) == memory(guest)
+        assert statuses(there) == DESTINATION
+        next(iter(there.ram_blocks.values())).write(4096 * number, b"seen %d" % number)
+        guest = there
+    assert guest.runstate == "running"
+    assert memory(guest)["ram"][8192:8198] == b"seen 2"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_without_the_capability_only_the_run_state_is_told(release: str, tmp_path: Path) -> None:
+    source, there = none(release), target(release)
+    source.vm_start()
+    there.migration.incoming(f"unix:{tmp_path / 's'}")
+    send(source, tmp_path)
+    status(source, "completed")
+    status(there, "completed")
+    assert [event for event, _ in source.events] == ["RESUME", "STOP"]
+    assert [event for event, _ in there.events] == ["RESUME"]
+
+
+# -- pause before switchover ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way_back", [False, True])
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_guest_that_waits_before_the_switch_goes_on_when_told(
+    release: str, way_back: bool, tmp_path: Path
+) -> None:
+    capabilities = ["return-path"] if way_back else []
+    source, there = runs(release, mib=1), waiting(release, tmp_path, *capabilities)
+    enable(source, "pause-before-switchover", *capabilities)
+    send(source, tmp_path)
+    status(source, "pre-switchover")
+    assert (source.runstate, there.runstate) == ("finish-migrate", "inmigrate")
+    assert there.migration.query()["status"] == "active"
+    assert told(source) == PAUSING[:4]
+    source.migration.continue_("pre-switchover")
+    assert status(source)["status"] == status(there)["status"] == "completed"
+    assert told(source) == PAUSING
+    assert (source.runstate, there.runstate) == ("postmigrate", "running")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_guest_that_waits_before_the_switch_stays_when_cancelled(release: str, tmp_path: Path) -> None:
+    source, there = runs(release, mib=1), waiting(release, tmp_path)
+    enable(source, "pause-before-switchover")
+    send(source, tmp_path)
+    status(source, "pre-switchover")
+    source.migration.cancel()
+    status(source, "cancelled")
+    assert told(source) == [*PAUSING[:4], "cancelling", "RESUME", "cancelled"]
+    assert source.runstate == "running"
+    until(lambda: there.ended, "the end of the destination")
+    assert statuses(there) == ["setup", "active", "failed"]
+    goes_on(source, tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["setup", "active", "device", "completed", "cancelled", "none"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_only_the_state_that_it_waits_in_lets_it_go_on(release: str, wrong: str) -> None:
+    source = runs(release, mib=1)
+    enable(source, "pause-before-switchover")
+    source.migration.migrate("exec:cat > /dev/null")
+    status(source, "pre-switchover")
+    with pytest.raises(QmpError, match=r"^Migration not in expected state: pre-switchover$"):
+        source.migration.continue_(wrong)
+    assert source.migration.query()["status"] == "pre-switchover"
+    source.migration.continue_("pre-switchover")
+    status(source, "completed")
+    with pytest.raises(QmpError, match=r"^Migration not in expected state: completed$"):
+        source.migration.continue_("pre-switchover")
+
+
+# -- cancel --------------------------------------------------------------------------------------
+
+
+def full(place: Path) -> tuple[Callable[[str], int | None], list[socket.socket]]:
+    """A socket that takes not a byte more: a migration to it stays in `setup`."""
+    del place
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    try:
+        while True:
+            ours.send(bytes(1 << 16))
+    except BlockingIOError:
+        ours.setblocking(True)
+    return {"it": ours.detach()}.get, [theirs]
+
+
+def drain(connection: socket.socket) -> None:
+    """Read all that comes, answer nothing, and hang up after the other side has."""
+    with connection:
+        while connection.recv(1 << 16):
+            pass
+
+
+def stay(source: Box, at: str, place: Path) -> list[socket.socket]:
+    """Begin a migration that does not leave that status; what must be closed after it."""
+    if at == "setup":
+        fds, kept = full(place)
+        source.migration.migrate("fd:it", fds)
+        return kept
+    if at == "active":
+        source.migration.set_parameters({"max-bandwidth": 4096})
+    else:
+        enable(source, "pause-before-switchover", *(["return-path"] if at == "device" else []))
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=drain, args=(theirs,), daemon=True).start()
+    source.migration.migrate("fd:it", {"it": ours.detach()}.get)
+    if at == "device":  # everything is sent, and no word comes back
+        status(source, "pre-switchover")
+        source.migration.continue_("pre-switchover")
+    return []
+
+
+CANCELLED: Final = {
+    "setup": ["setup", "cancelling", "cancelled"],
+    "active": ["setup", "active", "cancelling", "cancelled"],
+    "pre-switchover": [*PAUSING[:4], "cancelling", "RESUME", "cancelled"],
+    "device": [*PAUSING[:5], "cancelling", "RESUME", "cancelled"],
+}
+
+
+@pytest.mark.parametrize("at", CANCELLED)
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_cancel_at_every_status(release: str, at: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    kept = stay(source, at, tmp_path)
+    status(source, at)
+    source.migration.cancel()
+    answer = status(source)
+    for end in kept:
+        end.close()
+    assert (answer["status"], answer.get("error-desc")) == ("cancelled", None)
+    assert told(source) == CANCELLED[at]
+    assert source.said == []
+    goes_on(source, tmp_path)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_cancel_of_nothing_changes_nothing(release: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    source.migration.cancel()
+    assert source.migration.query() == {}
+    source.migration.migrate(f"exec:cat > {tmp_path / 'it'}")
+    status(source, "completed")
+    seen = list(source.events)
+    source.migration.cancel()
+    assert (source.migration.query()["status"], source.events) == ("completed", seen)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_destination_has_nothing_to_cancel(release: str, tmp_path: Path) -> None:
+    there = waiting(release, tmp_path)
+    there.migration.cancel()
+    assert there.migration.query()["status"] == "setup"
+    source = runs(release, mib=1)
+    send(source, tmp_path)
+    assert status(there)["status"] == "completed"
+
+
+# -- failures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_destination_that_is_not_there(release: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    send(source, tmp_path)
+    answer = status(source)
+    assert answer["status"] == "failed"
+    assert answer["error-desc"].startswith("Failed to connect to ")
+    assert answer["error-desc"].endswith("No such file or directory")
+    assert told(source) == ["setup", *(["failing"] if release == "11.1" else []), "failed"]
+    goes_on(source, tmp_path)
+
+
+def alone(machine: Box) -> None:
+    """Give a machine a section that no other has; it is sent after memory, with the guest stopped."""
+    description = VMState("only-here", (uint8("value"),), version_id=1, minimum_version_id=1)
+    machine.registry.register(description, type("State", (), {"value": 3})())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_destination_that_fails_at_the_end_tells_it_by_the_way_back(release: str, tmp_path: Path) -> None:
+    source, there = runs(release, mib=1), waiting(release, tmp_path, "return-path")
+    alone(source)
+    enable(source, "return-path")
+    send(source, tmp_path)
+    assert status(source)["status"] == "failed"
+    until(lambda: there.ended, "the end of the destination")
+    order = told(source)
+    assert order[:3] == SOURCE[release][:3]
+    assert order[-2:] == (["RESUME", "failed"] if release == "11.1" else order[-2:])
+    assert set(order[3:]) == {"RESUME", "failed", *(["device"] if release in NEW else []),
+                              *(["failing"] if release == "11.1" else [])}  # fmt: skip
+    assert source.runstate == "running"
+    assert statuses(there) == ["setup", "active", "failed"]
+    assert "only-here" in there.said[-1 if release == "11.1" else -2]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_without_a_way_back_a_source_does_not_learn_of_a_late_failure(release: str, tmp_path: Path) -> None:
+    """QEMU's own gap: all bytes are in the socket, and nobody says that they were refused."""
+    source, there = runs(release, mib=1), waiting(release, tmp_path)
+    alone(source)
+    send(source, tmp_path)
+    assert status(source)["status"] == "completed"
+    until(lambda: there.ended, "the end of the destination")
+    assert (source.runstate, there.runstate) == ("postmigrate", "inmigrate")
+    source.vm_start()
+    assert source.runstate == "running"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_destination_that_may_live_says_why_it_failed(release: str, tmp_path: Path) -> None:
+    source, there = runs(release, mib=2), target(release)
+    enable(there, "events")
+    there.migration.incoming(f"unix:{tmp_path / 's'}", exit_on_error=False)
+    send(source, tmp_path)
+    answer = status(there)
+    assert answer["status"] == "failed"
+    assert answer["error-desc"].startswith("load of migration failed: Invalid argument")
+    assert there.said[0] == "Size mismatch: ram: 0x200000 != 0x100000: Invalid argument"
+    assert (there.ended, there.runstate) == ([], "inmigrate")
+    status(source)
+
+
+# -- one at a time -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", ["setup", "active", "pre-switchover", "device"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_another_migration_must_wait(release: str, at: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    kept = stay(source, at, tmp_path)
+    status(source, at)
+    with pytest.raises(QmpError, match=BUSY):
+        source.migration.migrate(f"exec:cat > {tmp_path / 'other'}")
+    with pytest.raises(QmpError, match=BUSY):
+        enable(source, "xbzrle")
+    with pytest.raises(QmpError, match=BUSY):
+        source.migration.save_snapshot(str(tmp_path / "snapshot"))
+    assert not source.migration.capabilities["xbzrle"]
+    source.migration.set_parameters({"downtime-limit": 17})  # that may be changed on the way
+    assert source.migration.parameters["downtime-limit"] == 17
+    assert not (tmp_path / "other").exists()
+    source.migration.cancel()
+    status(source, "cancelled")
+    for end in kept:
+        end.close()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_two_migrations_in_a_row(release: str, tmp_path: Path) -> None:
+    """A guest that has left can leave once more only after it ran here again (6.0)."""
+    source = runs(release, mib=1)
+    source.migration.migrate(f"exec:cat > {tmp_path / 'one'}")
+    status(source, "completed")
+    if release == "5.2":
+        source.migration.migrate(f"exec:cat > {tmp_path / 'two'}")
+    else:
+        with pytest.raises(QmpError, match="Can't migrate the vm that was paused due to previous migration"):
+            source.migration.migrate(f"exec:cat > {tmp_path / 'two'}")
+        assert source.migration.query()["status"] == "completed"
+        source.vm_start()
+        source.migration.migrate(f"exec:cat > {tmp_path / 'two'}")
+    until(lambda: told(source).count("completed") == 2, "the second end")
+    assert source.migration.progress.status.value == "completed"
+    there = target(release)
+    there.migration.incoming(f"exec:cat {tmp_path / 'two'}")
+    status(there, "completed")
+    assert memory(there) == memory(source)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_figures_begin_anew_with_each_migration(release: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    seen = []
+    for name in ("one", "two"):
+        source.migration.migrate(f"exec:cat > {tmp_path / name}")
+        status(source, "completed")
+        ram = status(source, "completed")["ram"]
+        seen.append((ram["normal"] + ram["duplicate"], ram["transferred"] // 4096))
+        assert ram["transferred"] <= (tmp_path / name).stat().st_size
+        source.vm_start()
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_guest_that_waits_for_a_stream_cannot_leave(release: str) -> None:
+    there = target(release)
+    with pytest.raises(QmpError, match="Guest is waiting for an incoming migration"):
+        there.migration.migrate("exec:cat > /dev/null")
+    assert there.runstate == "inmigrate"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_stream_is_waited_for_once_and_only_where_it_was_said(release: str, tmp_path: Path) -> None:
+    with pytest.raises(QmpError, match="'-incoming' was not specified on the command line"):
+        none(release).migration.incoming(f"unix:{tmp_path / 'x'}")
+    there = waiting(release, tmp_path)
+    with pytest.raises(QmpError, match="The incoming migration has already been started"):
+        there.migration.incoming(f"unix:{tmp_path / 'y'}")
+    assert not os.path.lexists(tmp_path / "y")
+    assert there.migration.query()["status"] == "setup"
+
+
+@pytest.mark.parametrize(
+    ("act", "text"),
+    [
+        (lambda m: m.pause(), "migrate-pause is currently only supported during postcopy-active"),
+        (lambda m: m.start_postcopy(), "Enable postcopy with migrate_set_capability before the start of migration"),
+        (lambda m: m.recover("unix:x"), "Migrate recover can only be run when postcopy is paused."),
+        (lambda m: m.migrate("unix:x", resume=True), "Cannot resume if there is no paused migration"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_only_postcopy_can_do_is_refused(release: str, act: Callable[[Any], None], text: str) -> None:
+    machine = runs(release, mib=1)
+    with pytest.raises(QmpError) as refused:
+        act(machine.migration)
+    assert refused.value.desc.startswith(text)
+    assert (machine.migration.query(), machine.runstate) == ({}, "running")
+
+
+# -- query-migrate -------------------------------------------------------------------------------
+
+RAM: Final = {
+    "transferred", "remaining", "total", "duplicate", "normal", "normal-bytes", "dirty-pages-rate", "mbps",
+    "dirty-sync-count", "postcopy-requests", "page-size", "multifd-bytes", "pages-per-second",
+}  # fmt: skip
+BYTES: Final = {"precopy-bytes", "downtime-bytes", "postcopy-bytes", "dirty-sync-missed-zero-copy"}
+RAM_KEYS: Final = {
+    "5.2": RAM | {"skipped"},
+    "7.2": RAM | BYTES | {"skipped"},
+    "10.0": RAM | BYTES,
+    "11.1": RAM | BYTES,
+}
+ON_THE_WAY: Final = {"status", "total-time", "setup-time", "expected-downtime", "ram"}
+
+
+@pytest.mark.parametrize("at", ["active", "pre-switchover", "device"])
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_is_told_on_the_way(release: str, at: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    kept = stay(source, at, tmp_path)
+    answer = status(source, at)
+    source.migration.cancel()
+    status(source, "cancelled")
+    for end in kept:
+        end.close()
+    assert answer.keys() == ON_THE_WAY | ({"remaining"} if release == "11.1" else set())
+    assert answer["ram"].keys() == RAM_KEYS[release]
+    assert answer["ram"]["total"] == 1 << 20
+    assert 0 <= answer["ram"]["remaining"] <= 1 << 20
+    assert answer["ram"]["normal-bytes"] == answer["ram"]["normal"] * answer["ram"]["page-size"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_is_told_at_the_end(release: str, tmp_path: Path) -> None:
+    source, there = runs(release, mib=1), waiting(release, tmp_path)
+    assert source.migration.query() == {}
+    assert there.migration.query().keys() == {"status", "socket-address"}
+    send(source, tmp_path)
+    answer = status(source, "completed")
+    status(there, "completed")
+    assert answer.keys() == {"status", "total-time", "setup-time", "downtime", "ram"}
+    assert answer["ram"].keys() == RAM_KEYS[release]
+    assert answer["ram"]["remaining"] == 0
+    assert answer["downtime"] <= answer["total-time"]
+    assert answer["ram"]["normal"] + answer["ram"]["duplicate"] >= 256
+    if release != "5.2":
+        ram = answer["ram"]
+        assert ram["precopy-bytes"] + ram["downtime-bytes"] + ram["postcopy-bytes"] == ram["transferred"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_is_told_of_a_failure_and_of_a_cancel(release: str, tmp_path: Path) -> None:
+    source = runs(release, mib=1)
+    send(source, tmp_path)
+    assert status(source, "failed").keys() == {"status", "error-desc"}
+    kept = stay(source, "active", tmp_path)
+    status(source, "active")
+    assert "error-desc" not in source.migration.query()
+    source.migration.cancel()
+    assert status(source, "cancelled").keys() == {"status"}
+    for end in kept:
+        end.close()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_the_guest_writes_on_the_way_arrives(release: str, tmp_path: Path) -> None:
+    """Written in `setup`, in `active` and in a pass that has begun: nothing of it is lost."""
+    source, there = none(release, mib=4), target(release, mib=4)
+    fill(source)
+    source.vm_start()
+    enable(source, "pause-before-switchover")
+    there.migration.incoming(f"unix:{tmp_path / 's'}")
+    source.migration.set_parameters({"max-bandwidth": 1 << 20})
+    send(source, tmp_path)
+    (block,) = source.ram_blocks.values()
+    status(source, "active")
+    for page in range(0, block.pages, 7):
+        block.write(page * 4096 + page, b"late %d" % page)
+    source.migration.set_parameters({"max-bandwidth": 0})
+    status(source, "pre-switchover")
+    before = memory(source)
+    source.migration.continue_("pre-switchover")
+    status(there, "completed")
+    assert memory(there) == before == memory(source)
