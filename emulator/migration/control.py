@@ -111,6 +111,7 @@ class Migration:
         self._was_told = False  # an incoming migration was begun
         complete_sections(machine.registry, machine.ram_blocks, release)
         self.ram.passed = self._passed
+        self.global_state.always = self.object.props["store-global-state"]
 
     # -- what it consists of -----------------------------------------------------------------------
 

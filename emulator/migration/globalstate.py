@@ -24,13 +24,18 @@ RUN_STATES: Final = frozenset(
 )  # fmt: skip
 _SIZE: Final = 100
 _SHORT: Final = 32  # of them for the name, from 9.0
+_USUAL: Final = frozenset({"running", "paused"})
 _EARLY: Final = frozenset({"prelaunch", "inmigrate"})
 
 
 class GlobalState:
-    """What is sent, and what came. `received` is the source's run state once a stream told it, "" before."""
+    """What is sent, and what came. `received` is the source's run state once a stream told it, "" before.
+
+    Without `always` (property ``store-global-state``) the section is sent only for a state that is not usual.
+    """
 
     def __init__(self) -> None:
+        self.always = True
         self.size = 0
         self.runstate = bytes(_SIZE)
         self.has_vm_was_suspended = 0
@@ -52,6 +57,10 @@ class GlobalState:
     def runstate_after(self) -> str:
         """The run state of a guest that does not go on."""
         return "prelaunch" if self.received in _EARLY else self.received
+
+
+def _needed(state: GlobalState) -> bool:
+    return state.always or c_string(state.runstate.partition(b"\0")[0]) not in _USUAL
 
 
 def _pre_save(state: GlobalState) -> None:
@@ -76,6 +85,7 @@ def _description(*fields: Field, short: bool) -> VMState:
         (f.uint32("size"), *fields),
         version_id=1,
         minimum_version_id=1,
+        needed=_needed,
         pre_save=_pre_save_short if short else _pre_save,
         post_load=_post_load,
     )
