@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ways to break a good stream of a `pc-q35` guest, by the names that `tests/data/failure-samples.jsonl` gives them.
 
 Each function takes the bytes of a whole stream and returns others. The format is written out here by hand: nothing

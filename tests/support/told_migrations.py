@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Migrations that tests tell step by step: a destination that listens, and a source that stays in a status."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole streams of emulated machines without a transport: what a machine saves, and what it says of one that it is given.
 
 Both are what the threads of a migration do, one step after another, so that a test can change bytes in between.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory workload by its rules: which page is found wrong, how fast it works, and what it carries across a hop.
 
 Time is a host clock that a test moves, so that nothing here waits; hops go through a whole stream, as a migration's.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One good stream of a `pc-q35` guest, broken in 85 ways: status and words are those of real QEMU.
 
 The rows ``wire/...`` of `tests/data/failure-samples.jsonl` tell what QEMU 5.2.0, 7.2.22, 10.0.13 and 11.1.3 did with a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stream is framed with, when both sides agree and when they do not: configuration, footers, run state, order.
 
 Each row was seen on real QEMU (`stream-format`, sections 1 to 3, and the capability rows of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two command lines that do not go together: the emulator's answer next to that of real QEMU.
 
 Each row of `tests/data/failure-samples.jsonl` is a pair of command lines of a release, which real QEMU 5.2.0, 7.2.22,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One migration at a time, and what `query-migrate` tells of it in each status, in each release line.
 
 The keys are those of real QEMU 5.2, 7.2, 10.0 and 11.1 (`stream-format`, QMP surface).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory on the wire, as properties: whatever is written between whatever passes, both sides end with equal memory.
 
 Hypothesis draws the blocks, the writes, and where passes begin; the records are read again by hand here, so that order,

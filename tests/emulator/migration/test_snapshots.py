@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """savevm, loadvm and the snapshot jobs: what a snapshot brings back, which jobs it is, and how it is refused.
 
 A snapshot is a migration stream in a file, so that everything a stream can be refused for a snapshot can be as well.

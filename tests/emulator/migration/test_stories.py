@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole migrations of both sides, as a client sees them: order of statuses, events and run states in each release line.
 
 The orders are those that real QEMU 5.2, 7.2, 10.0 and 11.1 told (see the notes at each table). Passes over memory depend
