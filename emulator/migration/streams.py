@@ -87,9 +87,7 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Write the collected bytes, but not while `holding`; ChannelError."""
-        if self.holding:
-            return
+        """Write the collected bytes; ChannelError."""
         parts, self._parts, self._held = self._parts, [], 0
         if parts:
             self._channel.write(parts[0] if len(parts) == 1 else b"".join(parts))
