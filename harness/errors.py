@@ -16,7 +16,10 @@ Everything else that escapes is a bug and ends in a traceback.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "BuildError",
@@ -29,6 +32,7 @@ __all__ = [
     "StoreError",
     "UnusableBuild",
     "UserError",
+    "together",
 ]
 
 
@@ -91,3 +95,10 @@ class BuildError(InfrastructureError):
 
 class StoreError(InfrastructureError):
     """The leg store or a run directory could not be read or written."""
+
+
+def together(mistakes: Sequence[UserError]) -> UserError:
+    """Several mistakes as one error, a line for each; ValueError for none."""
+    if not mistakes:
+        raise ValueError("no mistake")
+    return mistakes[0] if len(mistakes) == 1 else UserError("\n".join(map(str, mistakes)))

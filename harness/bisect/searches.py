@@ -25,6 +25,7 @@ from migmatrix.harness.builds import prepare
 from migmatrix.harness.builds.bundle import Bundles, Sources
 from migmatrix.harness.builds.emulator import EmulatorSpec
 from migmatrix.harness.config import load_matrix
+from migmatrix.harness.config.collisions import collisions
 from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.errors import UnusableBuild, UserError
 from migmatrix.harness.model import Guest, Mode, Profile
@@ -318,6 +319,8 @@ def _task(
 def _trial(options: CellOptions, matrix: Matrix, path: Sequence[str]) -> Trial:
     if not options.machine:
         raise UserError("no machine: give one with --machine")
+    for found in collisions(options.arguments, running=True):
+        raise UserError(found.message)
     return Trial(
         machine=options.machine,
         arguments=(*matrix.default_args, *_profile(matrix, options.profile).args, *options.arguments),

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from migmatrix.harness.builds.providers import PROVIDERS
 from migmatrix.harness.builds.spec import BuildSpec, Form, forms
+from migmatrix.harness.config.collisions import collisions
 from migmatrix.harness.config.nodes import Document, Loc, read_document
 from migmatrix.harness.config.records import Name, did_you_mean, validate
 from migmatrix.harness.config.schema import (
@@ -26,7 +27,7 @@ from migmatrix.harness.config.schema import (
     ProfileSpec,
     split_path,
 )
-from migmatrix.harness.errors import ConfigError, Position, UserError
+from migmatrix.harness.errors import ConfigError, Position, UserError, together
 from migmatrix.harness.model import Guest, Mode, Profile, Stage
 from migmatrix.harness.select import glob_match
 
@@ -122,7 +123,8 @@ class Matrix:
 def load_matrix(path: Path) -> Matrix:
     """Read a matrix file and the profiles file that it names.
 
-    UserError when a file cannot be read, ConfigError with its position for the first mistake.
+    UserError when a file cannot be read, ConfigError with its position for the first mistake; arguments that collide
+    with the harness's own are told all at once.
     """
     document = read_document(path)
     return _Loader(path, document, validate(_MATRIX, document)).matrix()
@@ -136,8 +138,16 @@ class _Loader:
         self._document = document
         self._spec = spec
         self._where: dict[Loc, Position] = {}
+        self._collisions: list[ConfigError] = []
 
     def matrix(self) -> Matrix:
+        matrix = self._matrix()
+        found = sorted(self._collisions, key=lambda error: error.position)
+        if found:
+            raise together(found)
+        return matrix
+
+    def _matrix(self) -> Matrix:
         spec = self._spec
         return Matrix(
             file=self._path,
@@ -146,7 +156,7 @@ class _Loader:
             profiles=self._profiles(),
             modes=tuple(_mode(mode) for mode in self._distinct("modes", spec.modes)),
             guests=tuple(_guest(guest) for guest in self._distinct("guests", spec.guests)),
-            default_args=spec.defaults.args,
+            default_args=self._args(self._document, ("defaults", "args"), spec.defaults.args),
             pairs=self._pairs(),
             chains=_chain_rule(spec.paths.chains),
             explicit=tuple(self._explicit()),
@@ -163,6 +173,7 @@ class _Loader:
     def _builds(self) -> Iterable[tuple[str, BuildSpec]]:
         for id_, build in self._spec.builds.items():
             self._where["builds", id_] = self._document.key_position(("builds", id_))
+            self._args(self._document, ("builds", id_, "args"), build.args)
             given = build.model_dump(exclude={"explicit"})
             kind = PROVIDERS[given.pop("provider")].spec
             files = [name for name, form in forms(kind).items() if form is Form.FILE]
@@ -183,7 +194,7 @@ class _Loader:
             if name in found:
                 raise ConfigError(f"profile {name!r} is also in {self._spec.profiles.file!r}", position)
             self._where["profiles", name] = position
-            found[name] = _profile(name, spec)
+            found[name] = self._profile(self._document, ("profiles", "define", name), spec)
         if not found:
             raise self._error("no profile: give a `file`, or `define` one", "profiles")
         return tuple(found.values())
@@ -202,7 +213,26 @@ class _Loader:
         for name, spec in specs.items():
             if any(glob_match(name, glob) for glob in self._spec.profiles.use):
                 self._where["profiles", name] = document.key_position((name,))
-                yield name, _profile(name, spec)
+                yield name, self._profile(document, (name,), spec)
+
+    def _profile(self, document: Document, loc: Loc, spec: ProfileSpec) -> Profile:
+        """The profile at `loc`, whose last part is its name."""
+        name = str(loc[-1])
+        args = self._args(document, (*loc, "args"), spec.args)
+        self._where.update(
+            (("profiles", name, index), document.position((*loc, "args", index)))
+            for index in range(len(args))
+        )
+        return Profile(name, args, spec.machines, spec.description, spec.explicit)
+
+    def _args(self, document: Document, loc: Loc, args: tuple[str, ...]) -> tuple[str, ...]:
+        """The arguments at `loc`; those that would make the cell another one are noted as mistakes."""
+        running = any(guest.kind != "paused" for guest in self._spec.guests)
+        self._collisions.extend(
+            ConfigError(found.message, document.position((*loc, found.index)))
+            for found in collisions(args, running=running)
+        )
+        return args
 
     def _distinct(self, key: str, specs: tuple[_Named, ...]) -> Iterable[_Named]:
         """The specs of a list, whose names must differ."""
@@ -248,10 +278,6 @@ class _Loader:
         spec = self._spec.policy
         deadlines = {**_DEADLINES, **spec.deadline}
         return Policy(MappingProxyType(deadlines), spec.retries, spec.blocked)
-
-
-def _profile(name: str, spec: ProfileSpec) -> Profile:
-    return Profile(name, spec.args, spec.machines, spec.description, spec.explicit)
 
 
 def _mode(spec: ModeSpec) -> Mode:

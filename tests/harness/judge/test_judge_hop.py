@@ -52,6 +52,16 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
         leg(destination(f"{P}{BLOCKED}\n", 1), names=LOAD, problem="exited", role="destination"),
         *(Verdict.FAIL, "blocked", ""),
     ),
+    "a source that waits for a stream of its own was started so, which is no migration blocker": (
+        leg(
+            source(),
+            names=FIRST,
+            problem="qmp-error",
+            detail="Guest is waiting for an incoming migration",
+            role="source",
+        ),
+        *(Verdict.ERROR, "waits-for-stream", ""),
+    ),
     "asked to end from outside": (
         leg(destination(f"{P}terminating on signal 15 from pid 1 ()", 0), names=LOAD, problem="exited"),
         *(Verdict.FAIL, "terminated", "signal 15"),
