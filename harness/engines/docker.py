@@ -23,7 +23,7 @@ import requests
 
 from migmatrix.harness.engines.base import Needs, OwnsStack, Role
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
-from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned
+from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned, remove
 from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
@@ -269,8 +269,6 @@ def remove_abandoned(client: docker.DockerClient | None) -> Iterator[str]:
 
     `client` may be None where no engine answers: then only workspaces without containers can exist to be removed.
     """
-    import shutil  # noqa: PLC0415
-
     for root in abandoned():
         if client is not None:
             with engine_errors("remove what a killed run left"):
@@ -279,5 +277,5 @@ def remove_abandoned(client: docker.DockerClient | None) -> Iterator[str]:
                     _remove(container)
                 for network in client.networks.list(filters=selected):
                     network.remove()
-        shutil.rmtree(root)
+        remove(root)
         yield f"removed what the killed run {root.name} left"

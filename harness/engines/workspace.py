@@ -5,6 +5,9 @@ A workspace is `<tmp>/migmatrix-<uid>/<run id>/` with `streams/` (uncompressed s
 (sockets and FIFOs between emulators) and one directory per sandbox. The process that owns it holds a lock
 on `owner`; a workspace whose lock is free belongs to a dead run and may be removed, with the containers
 and networks that carry its run id. Nothing else is ever removed.
+
+Rule: `owner` is made, locked for the first time and unlinked under the lock of the base directory only. Else a
+sweep in another process could make it again in a directory that its run is about to remove.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "give"]
+__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "give", "remove"]
 
 # The user that emulators run as when the harness is root: Debian's and Docker's "nobody".
 SANDBOX_ID = 65534
@@ -34,6 +37,8 @@ ROOT_ID = 0
 
 # A UNIX socket's path holds 107 bytes; "<sandbox>/<job>/qmp" needs about 40 of them.
 _LONGEST_BASE = 60
+
+_OWNER = "owner"
 
 
 def _base() -> Path:
@@ -56,7 +61,7 @@ class Workspace:
     def __init__(self) -> None:
         self.run_id = secrets.token_hex(4)
         self.root = _base() / self.run_id
-        self._lock = FileLock(self.root / "owner", blocking=False)
+        self._lock = FileLock(self.root / _OWNER, blocking=False)
 
     @property
     def streams(self) -> Path:
@@ -98,18 +103,43 @@ class Workspace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.root)
+        remove(self.root)
         self._lock.release()
 
 
+def remove(root: Path) -> None:
+    """Remove a workspace whose `owner` this process has locked; `owner` comes last, so a sweep finds what is left."""
+    for entry in root.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != _OWNER:
+            entry.unlink()
+    with _base_lock():
+        shutil.rmtree(root)
+
+
 def abandoned() -> Iterator[Path]:
-    """Workspaces of runs that are dead; all stay locked until the caller is through."""
+    """Workspaces of runs that are dead, all locked until the caller is through."""
+    dead = _dead()
+    try:
+        for root, _ in dead:
+            yield root
+    finally:
+        for _, lock in dead:
+            lock.release()
+
+
+def _dead() -> list[tuple[Path, FileLock]]:
+    """Workspaces that no process owns, with their locks held."""
     if not _base().is_dir():
-        return
+        return []
+    found = []
     with _base_lock():
         for root in sorted(p for p in _base().iterdir() if p.is_dir()):
+            lock = FileLock(root / _OWNER, blocking=False)
             try:
-                with FileLock(root / "owner", blocking=False):
-                    yield root
+                lock.acquire()
             except Timeout:
                 continue
+            found.append((root, lock))
+    return found
