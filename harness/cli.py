@@ -7,6 +7,7 @@ its name, before typer is imported. All other commands are in `harness.commands.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -16,20 +17,29 @@ from migmatrix.harness.errors import ExitCode, InfrastructureError, UserError
 
 __all__ = ["main"]
 
+# Of errors that no part of the program expected: the host's, not a bug of ours.
+_HOST = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
 
 def main() -> None:
-    """Run the command line: one line for the user's mistakes and the host's failures, a traceback for bugs."""
+    """Run the command line; whatever goes wrong ends in one line and the exit code of its kind."""
     try:
-        sys.exit(_command(sys.argv[1:]))
+        code = _command(sys.argv[1:])
+        sys.stdout.flush()
     except UserError as err:
-        _fail(str(err), ExitCode.USAGE)
+        code = _say(str(err), ExitCode.USAGE)
     except InfrastructureError as err:
-        _fail(str(err), ExitCode.INCOMPLETE)
+        code = _say(str(err), ExitCode.INCOMPLETE)
     except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        code = ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.REGRESSIONS)
+        _drop_output()
+        code = ExitCode.CLOSED_PIPE
+    except OSError as err:
+        code = _say(f"the host failed: {err}", ExitCode.INCOMPLETE) if err.errno in _HOST else _bug(err)
+    except Exception as err:  # noqa: BLE001 - the last resort
+        code = _bug(err)
+    sys.exit(code)
 
 
 def _command(arguments: list[str]) -> int:
@@ -48,6 +58,12 @@ def _command(arguments: list[str]) -> int:
         return app(arguments, prog_name="migmatrix", standalone_mode=False) or ExitCode.OK
     except usage_error as err:
         raise _one_line(err) from err
+    except typer.Abort as err:  # click's word for Ctrl-C
+        raise KeyboardInterrupt from err
+    except SystemExit as err:
+        if isinstance(err.__context__, BrokenPipeError):  # click makes 1 of it, the code of regressions
+            raise err.__context__ from None
+        raise
 
 
 def _one_line(err: Any) -> UserError:
@@ -66,6 +82,29 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _fail(message: str, code: ExitCode) -> None:
+def _say(message: str, code: ExitCode) -> ExitCode:
     sys.stderr.write(f"migmatrix: {message}\n")
-    sys.exit(code)
+    return code
+
+
+def _bug(err: Exception) -> ExitCode:
+    """Keep the traceback in a file for the report that the line asks for."""
+    import shlex  # noqa: PLC0415 - a bug is rare
+    import tempfile  # noqa: PLC0415
+    import traceback  # noqa: PLC0415
+
+    last = traceback.format_exception_only(err)[-1].strip().splitlines()[0]
+    text = f"$ {shlex.join(sys.argv)}\nPython {sys.version}\n\n{''.join(traceback.format_exception(err))}"
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="migmatrix-bug-", suffix=".txt")
+        with os.fdopen(descriptor, "w", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:  # a full disk may be what brought us here
+        sys.stderr.write(text)
+        name = "the traceback above"
+    return _say(f"a bug of migmatrix: {last}; please report it with {name}", ExitCode.BUG)
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's own flush at exit does not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@
         ├── BuildError       an emulator build cannot be prepared
         └── StoreError       the leg store or a run directory
 
-Everything else that escapes is a bug and ends in a traceback.
+Everything else that escapes is a bug: one line, the traceback in a file, exit 70 (sysexits.h's EX_SOFTWARE).
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class ExitCode(IntEnum):
     REGRESSIONS = 1
     USAGE = 2
     INCOMPLETE = 3
+    BUG = 70
     INTERRUPTED = 130
+    # 128 + SIGPIPE, as a shell says it
+    CLOSED_PIPE = 141
 
 
 class Position(NamedTuple):
