@@ -204,7 +204,8 @@ class StageEvidence:
     ``exited`` an emulator ended; ``deadline`` not done in time; ``qmp-error`` a command was refused
     (`detail` is the error's text); ``migration-failed`` the status went to failed (`detail` is
     error-desc); ``wrong-status`` the guest is not in the state it should be in (`detail` says);
-    ``silent`` the guest runs but its output does not go on. `waited` is the deadline that made it a problem.
+    ``silent`` the guest runs but its output does not go on; ``malformed`` an emulator did or said what none does
+    (`detail` says what, in the harness's words). `waited` is the deadline that made it a problem.
     """
 
     stage: Stage

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from migmatrix.harness.beneath import Beneath
     from migmatrix.harness.builds.facts import PreparedBuild
 
 __all__ = ["Engine", "Job", "Needs", "OwnsStack", "Role", "Sandbox"]
@@ -37,8 +38,8 @@ class Job(Protocol):
     """One emulator process, from before its start until after its end."""
 
     @property
-    def directory(self) -> Path:
-        """The host's path of the directory that the emulator sees as `inner("")`."""
+    def files(self) -> Beneath:
+        """The directory that the emulator sees as `inner("")`, and can do anything to."""
 
     def inner(self, name: str) -> str:
         """The path of a file of this job as the emulator sees it."""

@@ -7,18 +7,22 @@ Rules:
 2. Every fact about a process comes as a line of the event FIFO: nothing is polled.
 3. When the event FIFO reaches its end the sandbox is dead and every waiter gets EngineError.
 4. A process id is signalled only between its `pid` and its `exit` line.
+5. What is in a sandbox's directories, and every line of its event FIFO, may come from a hostile build: files are
+   reached through `Beneath` only, and a line that no supervisor writes is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.engines.workspace import SANDBOX_ID, give
+from migmatrix.harness.beneath import Beneath
+from migmatrix.harness.engines.workspace import SANDBOX_ID
 from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
@@ -33,14 +37,12 @@ SUPERVISOR = Path(__file__).with_name("supervisor.sh")
 # Emulators print little; what is beyond this much is the same message over and over.
 _OUTPUT_LIMIT = 64 * 1024
 _SIGNALLED = 128
-
-
-def _trimmed(data: bytes) -> str:
-    if len(data) > _OUTPUT_LIMIT:
-        half = _OUTPUT_LIMIT // 2
-        cut = len(data) - 2 * half
-        data = data[:half] + f"\n[... {cut} bytes left out ...]\n".encode() + data[-half:]
-    return data.decode("utf-8", "replace")
+# Lines that a supervisor writes: words, and numbers of a process id's size; an exit status is a byte.
+_LONGEST_LINE = 256
+_NUMBER = re.compile(r"[0-9]{1,10}")
+_LAST_STATUS = 255
+# Entries of a job's directory that are removed at once; what a build put there beyond them goes with the workspace.
+_MOST_ENTRIES = 10_000
 
 
 class SupervisedJob:
@@ -48,7 +50,7 @@ class SupervisedJob:
 
     def __init__(self, sandbox: SupervisedSandbox, name: str) -> None:
         self.name = name
-        self.directory = sandbox.workspace.directory(f"{sandbox.name}/{name}", sandbox.user)
+        self.files = sandbox.make(name)
         self._sandbox = sandbox
         self._pid: int | None = None
         loop = asyncio.get_running_loop()
@@ -66,7 +68,10 @@ class SupervisedJob:
 
     async def start(self, argv: Sequence[str]) -> None:
         """Start the emulator; EngineError when the sandbox is gone."""
-        (self.directory / "run").write_text(f"exec {shlex.join(argv)}\n")
+        try:
+            self.files.write_new("run", f"exec {shlex.join(argv)}\n".encode())
+        except OSError as err:
+            raise EngineError(f"cannot write a job's script: {err}") from err
         self._sandbox.command(f"start {self.name}")
 
     async def wait(self) -> int:
@@ -89,13 +94,19 @@ class SupervisedJob:
 
     def output(self, name: str) -> str:
         """Text of `stdout` or `stderr` so far, its middle cut out when very long."""
-        path = self.directory / name
-        return _trimmed(path.read_bytes()) if path.exists() else ""
+        try:
+            data = self.files.ends(name, _OUTPUT_LIMIT)
+        except FileNotFoundError:
+            return ""
+        except OSError as err:  # the emulator put something else there
+            return f"[{err}]"
+        return data.decode("utf-8", "replace")
 
     def discard(self) -> None:
         """Remove the job's directory; the sandbox forgets the job."""
         self._sandbox.forget(self.name)
-        shutil.rmtree(self.directory)
+        self.files.close()
+        self._sandbox.remove(self.name)
 
     def on_event(self, what: str, value: int) -> None:
         """Take one line of the event FIFO."""
@@ -124,7 +135,8 @@ class SupervisedSandbox:
         self.workspace = workspace
         self.name = name
         self.user = user
-        self.root = workspace.directory(name, user)
+        self.root = workspace.directory(name)
+        self._files = Beneath.open(self.root)
         self.inner_root = inner_root if inner_root is not None else str(self.root)
         self.dead = ""
         self.address = "127.0.0.1"
@@ -133,11 +145,10 @@ class SupervisedSandbox:
         self._partial = b""
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for fifo in ("commands", "events"):
-            os.mkfifo(self.root / fifo)
-            give(self.root / fifo, user)
+            self._files.make_fifo(fifo, user)
         # Read and write: opening does not wait for the supervisor, and its `open` does not wait for us.
-        self._commands = os.open(self.root / "commands", os.O_RDWR | os.O_NONBLOCK)
-        self._events = os.open(self.root / "events", os.O_RDONLY | os.O_NONBLOCK)
+        self._commands = self._files.fifo("commands", os.O_RDWR)
+        self._events = self._files.fifo("events", os.O_RDONLY)
         asyncio.get_running_loop().add_reader(self._events, self._read)
 
     async def ready(self, deadline: float) -> None:
@@ -157,9 +168,21 @@ class SupervisedSandbox:
         self._jobs[job.name] = job
         return job
 
+    def make(self, name: str) -> Beneath:
+        """Make a job's directory; EngineError when a build has put something in its place."""
+        try:
+            return self._files.make(name, self.user)
+        except OSError as err:
+            raise EngineError(f"{self.name}: cannot make a job's directory: {err}") from err
+
     def forget(self, name: str) -> None:
         """Drop a finished job."""
         del self._jobs[name]
+
+    def remove(self, name: str) -> None:
+        """Remove a finished job's directory, or leave it to the end of the workspace, when nobody adds to it any more."""
+        with contextlib.suppress(OSError):
+            self._files.remove(name, _MOST_ENTRIES)
 
     def stream(self, path: Path) -> str:
         """A file of the shared stream directory as the emulators here see it."""
@@ -195,6 +218,7 @@ class SupervisedSandbox:
         asyncio.get_running_loop().remove_reader(self._events)
         os.close(self._commands)
         os.close(self._events)
+        self._files.close()
 
     def _read(self) -> None:
         data = os.read(self._events, 65536)
@@ -203,14 +227,19 @@ class SupervisedSandbox:
             self.die(f"{self.name}: the supervisor ended unexpectedly")
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
+        self._partial = self._partial[: _LONGEST_LINE + 1]
         for line in lines:
-            self._dispatch(line.decode("ascii", "replace").split())
+            if len(line) <= _LONGEST_LINE:
+                self._dispatch(line.decode("ascii", "replace").split())
 
     def _dispatch(self, words: list[str]) -> None:
         match words:
             case ["ready"] if not self._ready.done():
                 self._ready.set_result(None)
-            case ["pid" | "exit" | "saved" as what, name, value] if name in self._jobs and value.isdigit():
-                self._jobs[name].on_event(what, int(value))
+            case ["pid" | "exit" | "saved" as what, name, value] if name in self._jobs and _NUMBER.fullmatch(
+                value
+            ):
+                if what == "pid" or int(value) <= _LAST_STATUS:
+                    self._jobs[name].on_event(what, int(value))
             case _:  # a job that was discarded, or an emulator that writes rubbish into its own FIFO
                 pass

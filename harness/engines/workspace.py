@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.errors import StoreError, UserError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "give", "remove"]
+__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "remove"]
 
 # The user that emulators run as when the harness is root: Debian's and Docker's "nobody".
 SANDBOX_ID = 65534
@@ -43,12 +43,6 @@ _OWNER = "owner"
 
 def _base() -> Path:
     return Path(tempfile.gettempdir()) / f"migmatrix-{os.getuid()}"
-
-
-def give(path: Path, user: int) -> None:
-    """Make `path` writable for emulators of `user`; without root there is one user only."""
-    if os.getuid() == 0:
-        os.chown(path, user, user)
 
 
 def _base_lock() -> FileLock:
@@ -73,11 +67,11 @@ class Workspace:
         """Sockets and FIFOs between emulators of this run."""
         return self.root / "link"
 
-    def directory(self, name: str, user: int) -> Path:
-        """A new directory below the workspace that emulators of `user` can write to."""
+    def directory(self, name: str) -> Path:
+        """A new directory below the workspace; what is in it may be given to emulators, itself not."""
         path = self.root / name
         path.mkdir()
-        give(path, user)
+        path.chmod(0o755)  # whatever the umask says: emulators of another user go through it
         return path
 
     def __enter__(self) -> Self:
@@ -108,14 +102,20 @@ class Workspace:
 
 
 def remove(root: Path) -> None:
-    """Remove a workspace whose `owner` this process has locked; `owner` comes last, so a sweep finds what is left."""
-    for entry in root.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != _OWNER:
-            entry.unlink()
-    with _base_lock():
-        shutil.rmtree(root)
+    """Remove a workspace whose `owner` this process has locked; `owner` comes last, so a sweep finds what is left.
+
+    Emulators may have left anything in it; the engines that ran them have ended.
+    """
+    base, workspace = Beneath.open(root.parent), Beneath.open(root)
+    try:
+        for entry in root.iterdir():
+            if entry.name != _OWNER:
+                workspace.remove(entry.name)
+        with _base_lock():
+            base.remove(root.name)
+    finally:
+        workspace.close()
+        base.close()
 
 
 def abandoned() -> Iterator[Path]:

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migmatrix.harness.engines.base import Role
+from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops.guests import Console, firmware_arguments
 from migmatrix.harness.hops.qmp import Disconnected, QmpSession, Refused
 from migmatrix.harness.hops.race import Interrupted, Until
@@ -58,20 +59,21 @@ class Emulator:
 
     async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
         """Start it and negotiate QMP; the guest does not run yet."""
-        await self.qmp.listen(self._socket("qmp"))
-        if self._guest.kind == "firmware":
-            await self.console.listen(self._socket("console"))
-            self._open_socket("console")
-        self._open_socket("qmp")
+        try:
+            await self._listen()
+        except OSError as err:
+            raise EngineError(f"cannot make an emulator's sockets: {err}") from err
         self._argv = self._command_line(machine, arguments, incoming=incoming)
         await self.job.start(self._argv)
         await self.qmp.accept()
 
-    def _socket(self, name: str) -> Any:
-        return self.job.directory / name
-
-    def _open_socket(self, name: str) -> None:
-        self._socket(name).chmod(0o666)  # the emulator may run as another user; its directory is private
+    async def _listen(self) -> None:
+        files = self.job.files
+        await self.qmp.listen(files.path("qmp"))
+        files.open_socket("qmp")
+        if self._guest.kind == "firmware":
+            await self.console.listen(files.path("console"))
+            files.open_socket("console")
 
     def _command_line(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> tuple[str, ...]:
         return (

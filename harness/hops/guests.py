@@ -12,8 +12,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from migmatrix.harness.model import Guest
 
 __all__ = ["Console", "firmware_arguments"]
@@ -45,7 +43,7 @@ class Console:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def listen(self, path: Path) -> None:
+    async def listen(self, path: str) -> None:
         """Make the socket that the emulator will connect to."""
         self._server = await asyncio.start_unix_server(self._read, path)
 

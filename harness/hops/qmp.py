@@ -25,7 +25,6 @@ from migmatrix.harness.model import QmpMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["Disconnected", "QmpSession", "Refused"]
 
@@ -66,9 +65,12 @@ class QmpSession:
         """All messages so far, in order."""
         return tuple(self._log)
 
-    async def listen(self, path: Path) -> None:
-        """Make the socket that the emulator will connect to."""
-        await self._client.start_server(str(path))
+    async def listen(self, path: str) -> None:
+        """Make the socket that the emulator will connect to; OSError."""
+        try:
+            await self._client.start_server(path)
+        except ConnectError as err:
+            raise OSError(str(err)) from err
 
     async def accept(self) -> None:
         """Wait for the emulator and negotiate; Disconnected when it goes away in between."""

@@ -9,14 +9,12 @@ helper may still be writing.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import shlex
-import shutil
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.beneath import NotPlainError
 from migmatrix.harness.engines.base import Needs, Role
-from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.errors import InfrastructureError, StoreError
 from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator
 from migmatrix.harness.hops.task import Problem, Recorder
@@ -31,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["run_snapshot_leg"]
 
 _OUT = "stream"
-_CHUNK = 1 << 20
+# No honest stream is longer: a sandbox has half of that memory.
+_LONGEST = 8 << 30
 
 
 async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
@@ -46,7 +45,7 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     except Problem:
         pass  # the recorder has it
     finally:
-        free = shutil.disk_usage(emulator.job.directory).free
+        free = emulator.job.files.free()
         evidence = await emulator.end()
     return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
 
@@ -82,7 +81,7 @@ async def _run_and_save(task: LegTask, emulator: Emulator, recorder: Recorder, t
             emulator.become_source()
             await emulator.race(emulator.set_up(task.mode), task.deadlines[Stage.SAVE])
         await emulator.race(_save(emulator), task.deadlines[Stage.SAVE])
-    return await asyncio.to_thread(_collect, emulator.job.directory / _OUT, target)
+        return await _collect(emulator, target)
 
 
 async def _load(emulator: Emulator, path: str) -> None:
@@ -98,13 +97,12 @@ async def _save(emulator: Emulator) -> None:
         raise InfrastructureError(f"the helper that writes the stream failed with status {status}")
 
 
-def _collect(written: Path, target: Path) -> StreamInfo:
-    """Move a finished stream to where loads find it."""
-    digest = hashlib.sha256()
-    with written.open("rb") as file:
-        while data := file.read(_CHUNK):
-            digest.update(data)
-    size = written.stat().st_size
-    written.chmod(0o644)
-    os.replace(written, target)  # noqa: PTH105 - same file system, atomic
-    return StreamInfo(digest.hexdigest(), size)
+async def _collect(emulator: Emulator, target: Path) -> StreamInfo:
+    """Copy a finished stream to where loads find it; Problem when the emulator left something else."""
+    try:
+        sha256, size = await asyncio.to_thread(emulator.job.files.copy, _OUT, target, _LONGEST)
+    except (NotPlainError, FileNotFoundError, PermissionError) as err:
+        raise Problem("malformed", f"no stream is left: {err}", emulator.role.value) from err
+    except OSError as err:
+        raise StoreError(f"cannot keep a stream: {err}") from err
+    return StreamInfo(sha256, size)

@@ -14,7 +14,9 @@ import shlex
 import socket
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.engines.base import Needs
+from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops.task import Problem
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ __all__ = ["TRANSPORTS", "Link", "needs_of"]
 
 TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
 _FD_NAME = "migmatrix"
+# Of what an emulator may have put in the place of a link.
+_MOST_ENTRIES = 10_000
 
 
 def needs_of(mode: Mode) -> Needs:
@@ -41,6 +45,7 @@ class Link:
     def __init__(self, mode: Mode, directory: Path, name: str) -> None:
         self._transport = mode.transport
         self._path = directory / name
+        self._files = Beneath.open(directory)  # where every emulator of the run can put things
         self._ends: tuple[socket.socket, socket.socket] | None = None
 
     @property
@@ -95,14 +100,21 @@ class Link:
     @contextlib.contextmanager
     def open(self) -> Iterator[Link]:
         """Create what the transport needs, and remove it after the leg."""
-        if self._transport == "fd":
-            self._ends = socket.socketpair()
-        if self._transport == "exec":
-            os.mkfifo(self._path)
-            self._path.chmod(0o666)  # emulators may run as another user; the directory is private
         try:
+            if self._transport == "fd":
+                self._ends = socket.socketpair()
+            if self._transport == "exec":
+                # For emulators of any user; the directory is private.
+                self._files.make_fifo(self._path.name, os.getuid(), 0o666)
             yield self
+        except OSError as err:
+            raise EngineError(f"cannot make a link between emulators: {err}") from err
         finally:
-            self._path.unlink(missing_ok=True)
-            for end in self._ends or ():
-                end.close()
+            self._close()
+
+    def _close(self) -> None:
+        for end in self._ends or ():
+            end.close()
+        with contextlib.suppress(OSError):  # what somebody still adds to goes with the workspace
+            self._files.remove(self._path.name, _MOST_ENTRIES)
+        self._files.close()

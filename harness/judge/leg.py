@@ -33,7 +33,7 @@ _NEEDS_SPACE = (Stage.SAVE, Stage.MIGRATE)
 _TERMINATED = re.compile(r"terminating on signal (\d+).*")
 _STATUS = re.compile(r"status '([\w-]+)'")
 # What a cause must tell at least to explain a problem; a guest that is not well is explained by no text.
-_LEAST = {"deadline": Tells.END, "wrong-status": Tells.CRASH, "silent": Tells.CRASH}
+_LEAST = {"deadline": Tells.END, "wrong-status": Tells.CRASH, "silent": Tells.CRASH, "malformed": Tells.CRASH}
 _NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
 
 
@@ -147,6 +147,8 @@ def _unspoken(emulator: EmulatorEvidence | None, failed: StageEvidence) -> Cause
             return Cause("guest-status", field=status[1] if status else "", message=detail)
         case "silent":
             return Cause("guest-silent", message=detail)
+        case "malformed":
+            return Cause("malformed", field=stage, message=detail)
     printed = clean(emulator.stderr).splitlines() if emulator else []
     if lines := [*printed, *_detail(failed).splitlines()]:
         return Cause("unclassified", message=lines[-1])

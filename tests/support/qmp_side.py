@@ -44,10 +44,9 @@ class Side:
     async def __aenter__(self) -> Self:
         sandbox = await self._engines.sandbox(self._build, Role.DESTINATION, Needs())
         self.sandbox, self.job = sandbox, sandbox.job()
-        path = self.job.directory / "qmp"
-        self._listener.bind(str(path))
+        self._listener.bind(self.job.files.path("qmp"))
         self._listener.listen(1)
-        path.chmod(0o666)
+        self.job.files.open_socket("qmp")
         asyncio.get_running_loop().add_reader(self._listener, self._take)
         qmp = ("-qmp", f"unix:{self.job.inner('qmp')}")
         await self.job.start((self._build.binary, *self._build.args, *self._arguments, *qmp))

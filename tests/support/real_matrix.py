@@ -278,7 +278,7 @@ class Lab:
             options = ["-machine", machine, "-display", "none", "-dump-vmstate", target]
             await job.start([prepared.binary, *options])
             assert await job.wait() == 0, job.output("stderr")
-            return (job.directory / "schema.json").read_bytes()
+            return job.files.ends("schema.json", 1 << 26)
         finally:
             job.discard()
 

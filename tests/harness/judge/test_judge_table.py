@@ -90,7 +90,16 @@ def test_every_kind_of_a_pattern_is_used_and_every_refusal_has_a_verdict() -> No
     assert table.kind("blocked").verdict is Verdict.BLOCKED
     assert table.kind("disk-full").verdict is Verdict.ERROR
     assert table.kind("pci-config").verdict is Verdict.FAIL
-    by_judge = {"infrastructure", "exit", "terminated", "hang", "unexplained", "guest-status", "guest-silent"}
+    by_judge = {
+        "infrastructure",
+        "exit",
+        "terminated",
+        "hang",
+        "unexplained",
+        "guest-status",
+        "guest-silent",
+        "malformed",
+    }
     unused = set(table.kinds) - {p.kind for p in table.patterns} - by_judge - {"unclassified"}
     assert not unused
 
