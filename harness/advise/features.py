@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.harness.compat.values import normal
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.hops.ask import ask
 from migmatrix.harness.hops.task import Problem
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.trials.qom import MachineView
     from migmatrix.harness.trials.records import Trial
 
-__all__ = ["FeatureAdvice", "SideAdvice", "advise_features", "common_cpu", "common_devices"]
+__all__ = ["FeatureAdvice", "SideAdvice", "advise_features", "asked_for", "common_cpu", "common_devices"]
 
 # Properties of a processor that are its identity or location, or the emulator's own doing, and no features.
 _NO_FEATURE = (
@@ -65,13 +66,17 @@ _NO_FEATURES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SideAdvice:
-    """One side: what to start it with; `dropped` are features that it has and the other has not."""
+    """One side: what to start it with; `dropped` are features that it has and the other has not.
+
+    `missing` are flags that its ``-cpu`` asks for and that the processor has not: the accelerator cannot do them.
+    """
 
     build: str
     version: str
     cpu: str
     devices: tuple[str, ...]
     dropped: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,8 @@ class FeatureAdvice:
             yield from (f"  {line}" for line in side.devices)
             if side.dropped:
                 yield f"  it alone has {', '.join(side.dropped)}"
+            if side.missing:
+                yield f"  asked for and not there: {', '.join(side.missing)}"
         yield from (f"as they are: {route}: {verdict} {why}".rstrip() for route, verdict, why in self.before)
         yield from (
             f"with the above: {route}: {verdict} {why}".rstrip() for route, verdict, why in self.proof
@@ -158,9 +165,10 @@ async def advise_features(runner: TrialRunner, trial: Trial, model: str) -> Feat
     sides = [_Side.of(runner.builds[step.build], trial.arguments, model) for step in trial.path]
     bare = replace(trial, arguments=_without_cpu(trial.arguments))
     plain_ones = [side.started_with((), (), "") for side in sides]
-    flags = [
+    asked = [
         await _flags(runner, bare, build, side.cpu) for build, side in zip(plain_ones, sides, strict=True)
     ]
+    flags = [on for on, _ in asked]
     off = common_cpu(*flags)
     views = [
         await look_at(runner.opened.engine, b, bare.machine, bare.arguments, runner.opened.settings.deadlines)
@@ -170,9 +178,14 @@ async def advise_features(runner: TrialRunner, trial: Trial, model: str) -> Feat
     advised = [side.started_with(o, s, "+common") for side, o, s in zip(sides, off, settings, strict=True)]
     one, two = (
         SideAdvice(
-            side.build.id, side.build.facts.version, _line(side.cpu, o), _device_lines(bare.arguments, s), o
+            side.build.id,
+            side.build.facts.version,
+            _line(side.cpu, o),
+            _device_lines(bare.arguments, s),
+            o,
+            lacks,
         )
-        for side, o, s in zip(sides, off, settings, strict=True)
+        for side, o, s, (_, lacks) in zip(sides, off, settings, asked, strict=True)
     )
     return FeatureAdvice(
         machine=trial.machine,
@@ -195,14 +208,18 @@ async def _both_ways(
     return tuple((a.trial.route, a.result.verdict.value, a.result.signature or "") for a in done)
 
 
-async def _flags(runner: TrialRunner, trial: Trial, build: PreparedBuild, cpu: str) -> dict[str, bool]:
-    """The switches of a side's processor as the machine makes it, by name."""
+async def _flags(
+    runner: TrialRunner, trial: Trial, build: PreparedBuild, cpu: str
+) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """The switches of a side's processor as the machine makes it, by name; flags that were asked for in vain."""
     name = cpu.partition(",")[0]
 
-    async def expand(qmp: QmpSession) -> dict[str, bool]:
+    async def expand(qmp: QmpSession) -> tuple[dict[str, bool], tuple[str, ...]]:
         question = {"type": "full", "model": {"name": name}}
         answer = await qmp.execute("query-cpu-model-expansion", question)
-        return {key: value for key, value in answer["model"]["props"].items() if _is_feature(key, value)}
+        props = answer["model"]["props"].items()
+        on = {key: value for key, value in props if _is_feature(key, value)}
+        return on, await _in_vain(qmp, asked_for(cpu))
 
     try:
         return await ask(
@@ -215,8 +232,24 @@ async def _flags(runner: TrialRunner, trial: Trial, build: PreparedBuild, cpu: s
         )
     except Problem as problem:
         raise UserError(
-            f"{build.id} does not expand -cpu {cpu}: {problem.problem} {problem.detail}"
+            f"{build.id} does not expand -cpu {cpu}: {problem.detail or problem.problem}"
         ) from problem
+
+
+def asked_for(cpu: str) -> tuple[str, ...]:
+    """The flags that a ``-cpu`` argument switches on: ``max,+avx2,waitpkg=on,sse3`` asks for three."""
+    flags = (word.removeprefix("+").partition("=") for word in cpu.split(",")[1:] if word and word[0] != "-")
+    return tuple(name for name, equals, value in flags if not equals or normal(value) == "on")
+
+
+async def _in_vain(qmp: QmpSession, asked: Iterable[str]) -> tuple[str, ...]:
+    """The flags that the machine's first processor has off."""
+    wanted = tuple(asked)
+    if not wanted:
+        return ()
+    path = (await qmp.execute("query-cpus-fast"))[0]["qom-path"]
+    values = {name: await qmp.execute("qom-get", {"path": path, "property": name}) for name in wanted}
+    return tuple(name for name, value in values.items() if value is False)
 
 
 def _is_feature(name: str, value: Any) -> bool:

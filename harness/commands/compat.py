@@ -36,7 +36,7 @@ from migmatrix.harness.compat.tables import read, tables_directory
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.model import Verdict
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.releases import NO_TABLES, table_line, version_key
 from migmatrix.harness.run.definition import Origin
 from migmatrix.harness.run.opening import opened, store_directory
 from migmatrix.harness.run.pipeline import prepare_builds
@@ -112,12 +112,20 @@ def diff(
     for build in (one, two):
         if not build.facts.knows_machine(machine):
             raise UserError(f"build {build.id!r} does not know the machine {machine!r}")
+    if not table_line(machine):
+        log(f"{machine}: {NO_TABLES}")
     found = differing(one, tables_of(one, chosen), two, tables_of(two, chosen), machine)
     if as_json:
         say_json([d.to_json() for d in found])
     else:
-        say("\n".join(d.text for d in found) or f"{first} and {second} set the same for {machine}")
+        say("\n".join(d.text for d in found) or _alike(first, second, machine))
     raise typer.Exit(ExitCode.OK if all(d.expected for d in found) else ExitCode.REGRESSIONS)
+
+
+def _alike(first: str, second: str, machine: str) -> str:
+    """What to say where nothing differs: without tables nothing was compared."""
+    what = "set the same" if table_line(machine) else "cannot be compared by tables"
+    return f"{first} and {second} {what} for {machine}"
 
 
 @app.command()

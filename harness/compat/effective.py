@@ -7,14 +7,16 @@ release had them. The binary tells a type's properties and defaults over QMP.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.compat.extract import fetch
 from migmatrix.harness.compat.tables import applied, read, split
 from migmatrix.harness.compat.values import text_of
+from migmatrix.harness.errors import BuildError
 from migmatrix.harness.hops.ask import ask
 from migmatrix.harness.hops.qmp import Refused
+from migmatrix.harness.hops.task import Problem
 from migmatrix.harness.releases import tells_compat_props
 
 if TYPE_CHECKING:
@@ -83,13 +85,22 @@ def rows_of(tables: Mapping[str, Table], machine: str, version: str) -> tuple[Ro
 async def types_of(
     engine: Engine, build: PreparedBuild, names: Iterable[str], deadlines: Mapping[Stage, float]
 ) -> dict[str, TypeFacts]:
-    """What a binary knows of some types; asked of one emulator with an empty machine."""
+    """What a binary knows of some types; asked of one emulator with an empty machine.
+
+    The build's own arguments are left out: an empty machine has no bus for their devices. BuildError with the
+    emulator's words when it does not start.
+    """
     wanted = sorted(set(names))
 
     async def work(qmp: QmpSession) -> dict[str, TypeFacts]:
         return {name: await _type(qmp, name) for name in wanted}
 
-    return await ask(engine, build, "none", ("-nodefaults",), deadlines, work)
+    try:
+        return await ask(engine, replace(build, args=()), "none", ("-nodefaults",), deadlines, work)
+    except Problem as problem:
+        raise BuildError(
+            f"build {build.id!r} cannot be asked: {problem.detail or problem.problem}"
+        ) from problem
 
 
 async def _type(qmp: QmpSession, name: str) -> TypeFacts:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.compat.tables import read
 from migmatrix.harness.compat.values import same
-from migmatrix.vmstate.device.lifetime import release_key
+from migmatrix.harness.releases import line, table_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,14 +31,11 @@ def _tables() -> dict[str, Table]:
 def table_entries(machine: str, types: Collection[str]) -> Iterator[tuple[str, Entry]]:
     """Lines for some types in the tables that apply to a machine type: (version, line), newest table first.
 
-    A machine type without a version number has none.
+    A machine type without a version of QEMU has none.
     """
-    _, _, number = machine.rpartition("-")
-    if not number.replace(".", "").isdigit():
-        return
-    oldest = release_key(".".join(number.split(".")[:2]))
+    oldest = table_line(machine)
     for version, table in _tables().items():
-        if version and release_key(version) >= oldest:
+        if version and oldest and line(version) >= oldest:
             yield from ((version, entry) for entry in table.entries if entry.device in types)
 
 

@@ -18,6 +18,7 @@ from migmatrix.harness.builds.shell import said
 from migmatrix.harness.compat.diff import Differing, differing, involved
 from migmatrix.harness.compat.effective import tables_of
 from migmatrix.harness.errors import UnusableBuild
+from migmatrix.harness.releases import NO_TABLES, table_line
 from migmatrix.vmstate.check.schema import load_schema
 from migmatrix.vmstate.check.static_check import Certainty, static_check
 from migmatrix.vmstate.errors import StreamError
@@ -40,10 +41,14 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class StaticView:
-    """What each tool says about the failing device, one line per finding; both empty: they do not see it."""
+    """What each tool says about the failing device, one line per finding; both empty: they do not see it.
+
+    `note` says what could not be asked.
+    """
 
     tables: tuple[str, ...]
     schemas: tuple[str, ...]
+    note: str = ""
 
     @property
     def seen(self) -> bool:
@@ -58,7 +63,9 @@ class StaticView:
             for name, found in (("tables", self.tables), ("-dump-vmstate", self.schemas))
             if found
         ]
-        return f"static tools see it ({'; '.join(tools)})" if tools else "static tools do not see it"
+        if tools:
+            return f"static tools see it ({'; '.join(tools)})"
+        return f"static tools do not see it{f' ({self.note})' if self.note else ''}"
 
 
 @dataclass
@@ -80,7 +87,8 @@ class StaticTools:
         differing = _kept(self._differing, pair, partial(self._compare, *pair))
         tables = [d.text for d in involved(differing, device)]
         findings = _kept(self._findings, pair, partial(self._check, *pair))
-        return StaticView(tuple(tables), tuple(f.message for f in findings if _about(f, device)))
+        note = "" if table_line(result.cell.machine) else f"{result.cell.machine}: {NO_TABLES}"
+        return StaticView(tuple(tables), tuple(f.message for f in findings if _about(f, device)), note)
 
     def _compare(self, source: str, destination: str, machine: str) -> tuple[Differing, ...]:
         one, two = self.builds[source], self.builds[destination]

@@ -16,6 +16,7 @@ Nothing here runs an emulator; see `extract`.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,7 @@ import yaml
 
 from migmatrix.harness.config.shipped import shipped
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.releases import hw_compat_name
+from migmatrix.harness.releases import hw_compat_name, machine_parts, table_line
 from migmatrix.vmstate.device.lifetime import lives, release_key
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ CompatProps = dict[str, list[tuple[str, str, str]]]  # machine type: (device, pr
 BASE: Final = ""
 _BOARDS: Final = ("pc-i440fx", "pc-q35")
 _ONLY_PC: Final = frozenset(("mch", "kvmclock", "sev-guest", "x86_64-cpu"))
+_RELEASE: Final = re.compile(r"\d+(?:\.\d+)+", re.ASCII)
 _LISTS: Final = ("entries", "pc_entries")
 
 
@@ -93,10 +95,15 @@ def file_name(version: str) -> str:
 
 
 def split(props: CompatProps) -> dict[str, Table]:
-    """Tables by version, "" first and then newest first, of the versioned PC boards in `props`."""
-    boards = {board: _split_board(props, board) for board in _BOARDS}
+    """Tables by version, "" first and then newest first, of the versioned PC boards in `props`.
+
+    Empty for a build without types of QEMU's own versions: one of another architecture, or of a vendor.
+    """
+    boards = {board: tables for board in _BOARDS if (tables := _split_board(props, board))}
     versions = sorted({v for tables in boards.values() for v in tables}, key=_age)
-    return {version: _joined(version, {b: t[version] for b, t in boards.items()}) for version in versions}
+    return {
+        version: _joined(version, {b: t.get(version, []) for b, t in boards.items()}) for version in versions
+    }
 
 
 def _age(version: str) -> tuple[int, ...]:
@@ -104,8 +111,11 @@ def _age(version: str) -> tuple[int, ...]:
 
 
 def _split_board(props: CompatProps, board: str) -> dict[str, list[tuple[str, str, str]]]:
-    machines = {m.removeprefix(f"{board}-"): facts for m, facts in props.items() if m.startswith(f"{board}-")}
+    parts = {machine_parts(machine): facts for machine, facts in props.items()}
+    machines = {v: facts for (of, v), facts in parts.items() if of == board and _RELEASE.fullmatch(v)}
     newest_first = sorted(machines, key=release_key, reverse=True)
+    if not newest_first:
+        return {}
     tables = {BASE: machines[newest_first[0]]}
     for newer, older in pairwise(newest_first):
         known = machines[newer]
@@ -226,27 +236,22 @@ def differences(tables: Mapping[str, Table], props: CompatProps, version: str) -
     """One line per versioned PC machine type of `props` for which `tables` at `version` say something else."""
     lines = []
     for machine, facts in sorted(props.items()):
-        board, _, number = machine.rpartition("-")
-        if board in _BOARDS:
-            ours = _resolved(tables, board, number, version)
+        if machine_parts(machine)[0] in _BOARDS and table_line(machine):
+            ours = [entry.fact() for _, entry in applied(tables, machine, version)]
             lines += [] if ours == facts else [f"{machine}: {_difference(ours, facts)}"]
     return lines
 
 
-def _resolved(
-    tables: Mapping[str, Table], board: str, number: str, version: str
-) -> list[tuple[str, str, str]]:
-    return [entry.fact() for _, entry in applied(tables, f"{board}-{number}", version)]
-
-
 def applied(tables: Mapping[str, Table], machine: str, version: str) -> list[tuple[str, Entry]]:
-    """The entries that a release applies to a machine type, in order, each with its table's version."""
-    board, _, number = machine.rpartition("-")
-    oldest = release_key(_table_of(number))
+    """The entries that a release applies to a machine type, in order, each with its table's version.
+
+    None for a type of no version of QEMU's: `table_line` says which those are.
+    """
+    board, oldest = machine_parts(machine)[0], table_line(machine)
     return [
         (table.version, entry)
         for table in tables.values()
-        if not table.version or release_key(table.version) >= oldest
+        if oldest and (not table.version or release_key(table.version) >= oldest)
         for entry in table.entries
         if lives(entry.shipped or table.began, entry.until, version)
         and (not entry.boards or board in entry.boards)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.records import Near, Neighbour
 from migmatrix.harness.model import Verdict
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.releases import machine_parts, version_key
 from migmatrix.harness.trials.records import Side, Step
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class Stored:
 
     def all_machines_for(self, path: Sequence[str], like: str) -> tuple[str, ...]:
         """Every versioned machine of `like`'s family that all builds of a path know, by the first build's list."""
-        family = like.rpartition("-")[0]
+        family, _ = machine_parts(like)
         names = (m.name for m in self.builds[path[0]].facts.machines)
-        mine = [n for n in names if n.rpartition("-")[0] == family and version_key(n.rpartition("-")[2])]
+        mine = [n for n in names if machine_parts(n)[0] == family and machine_parts(n)[1]]
         return tuple(m for m in mine if all(self.builds[b].facts.knows_machine(m) for b in path))
 
     def adjacent(self, build: str) -> Iterator[str]:
@@ -196,7 +196,7 @@ def _near_machines(stored: Stored, cell: Cell) -> Iterator[str]:
 
 def _distance(machine: str, other: str) -> tuple[bool, int]:
     """The same family first, then the nearest version."""
-    (family, _, version), (wanted, _, near) = machine.rpartition("-"), other.rpartition("-")
+    (family, version), (wanted, near) = machine_parts(machine), machine_parts(other)
     return family != wanted, abs(_ordinal(version) - _ordinal(near))
 
 

@@ -22,6 +22,7 @@ from migmatrix.harness.explain.rescue import find_rescues
 from migmatrix.harness.explain.row import verified
 from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import PURPOSE, find_remedies
+from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.qom import MachineView
 from migmatrix.harness.trials.records import Side
@@ -133,7 +134,9 @@ def _tried(runner: TrialRunner) -> int:
 
 
 def _reproduces(attempt: Attempt, result: CellResult) -> bool:
-    return (attempt.result.verdict, attempt.result.signature) == (result.verdict, result.signature)
+    """Whether it fails as it did; the stored signature may be of a migmatrix that wrote it otherwise."""
+    known = {result.signature, signature(result.cause) if result.cause else None}
+    return attempt.result.verdict is result.verdict and attempt.result.signature in known
 
 
 def _not_reproduced(runner: TrialRunner, case: Case, first: Attempt) -> Explanation:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from migmatrix.harness.engines.base import Needs, Role
 from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.judge.text import clean
 from migmatrix.harness.model import Guest, Stage
 
 if TYPE_CHECKING:
@@ -31,7 +33,10 @@ async def ask(
     deadlines: Mapping[Stage, float],
     work: Callable[[QmpSession], Coroutine[Any, Any, T]],
 ) -> T:
-    """What `work` makes of a started machine whose guest does not run; `Problem` when an emulator fails."""
+    """What `work` makes of a started machine whose guest does not run.
+
+    `Problem` when an emulator fails; of one that ended without a reason `detail` has the last that it printed.
+    """
     sandbox = await engine.sandbox(build, Role.SOURCE, Needs())
     began = time.monotonic()
     emulator = Emulator(
@@ -42,6 +47,11 @@ async def ask(
         await emulator.race(start, deadlines[Stage.START])
         answer = await emulator.race(work(emulator.qmp), deadlines[Stage.RUN])
         await emulator.quit(deadlines[Stage.QUIT])
+    except Problem as problem:
+        if problem.problem != "exited" or problem.detail:
+            raise
+        words = clean(emulator.job.output("stderr")).splitlines()
+        raise Problem("exited", words[-1] if words else "it said nothing", problem.role) from problem
     finally:
         await emulator.end()
     return answer

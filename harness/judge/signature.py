@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["signature"]
 
-# "0000:00:05.0:00.0/", then perhaps a USB port path or a SCSI address: everything up to the name.
+# Where a device is plugged in, before its name: bus addresses, each with a slash behind it, in the forms of QEMU's
+# `get_dev_path` of its buses. An address behind ``@`` has eight digits or more, which a firmware file's name has not.
+_FUNCTIONS = r"(?::[0-9a-f]{2}\.[0-9a-f])*"
 _BUS_PATH = re.compile(
-    r"^[0-9a-f]{4}(?::[0-9a-f]{2})+(?:\.[0-9a-f])?(?::[0-9a-f]{2}\.[0-9a-f])*/(?:[\d.:]+/)*"
+    rf"""^(?:(?:
+      [0-9a-f]{{4}}(?::[0-9a-f]{{2}})+(?:\.[0-9a-f])?{_FUNCTIONS}  # PCI, 0000:00:05.0:00.0
+    | [A-Za-z][\w.-]*@[0-9a-f]{{8,}}{_FUNCTIONS}  # memory-mapped and spapr, virtio-mmio@0000000010008000, pci@80..:00.0
+    | /?[0-9a-f]{{1,2}}\.[0-9a-f]\.[0-9a-f]{{4}}  # s390x channels, /fe.0.0001
+    | [\d.:]+  # a port of USB 1.2, a SCSI address 0:1:0
+    )/)+""",
+    re.VERBOSE,
 )
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d+)\b")

@@ -14,6 +14,7 @@ from migmatrix.harness.errors import UserError
 from migmatrix.harness.mutate.knock import knock_out
 from migmatrix.harness.mutate.records import Scorecard, with_hints
 from migmatrix.harness.mutate.survey import survey
+from migmatrix.harness.releases import NO_TABLES, table_line
 from migmatrix.harness.run.definition import Origin
 from migmatrix.harness.select import glob_match
 from migmatrix.harness.trials.records import trial_of
@@ -66,6 +67,8 @@ async def mutate(
             options.profiles,
             partial(_selected, globs=options.entries),
         )
+        for machine in (m for m in starts if not table_line(m)):
+            log(f"{machine}: {NO_TABLES}: no entry of it is knocked out")
         chosen = found.knockouts[: options.limit] if options.limit else found.knockouts
         log(_cost(chosen, len(origin.builds)))
         done = [] if options.dry else [await _one(runner, s, starts, tell) for s in chosen]

@@ -7,7 +7,6 @@ drops cells with a reason.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import permutations, product
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.config.matrix import PathRule
 from migmatrix.harness.model import Role
-from migmatrix.harness.releases import version_key
+from migmatrix.harness.releases import machine_parts, type_key
 from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
@@ -94,12 +93,9 @@ def _common(
 
 def _versions(family: str, builds: Iterable[PreparedBuild]) -> list[str]:
     """The versions of a machine family that two or more builds know, ascending."""
-    pattern = re.compile(re.escape(family) + r"-(\d+(?:\.\d+)+)")
-    known = Counter(
-        match[1] for build in builds for m in build.facts.machines if (match := pattern.fullmatch(m.name))
-    )
-    common = (version for version, count in known.items() if count > 1)
-    return sorted(common, key=version_key)
+    parts = (machine_parts(m.name) for build in builds for m in build.facts.machines)
+    known = Counter(version for of, version in parts if of == family and version)
+    return sorted((version for version, count in known.items() if count > 1), key=type_key)
 
 
 def candidate_paths(matrix: Matrix, by_hand: Sequence[tuple[str, ...]] = ()) -> tuple[CandidatePath, ...]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import pytest
 
-from migmatrix.harness.releases import hw_compat_name, line, tells_compat_props, version_key
+from migmatrix.harness.releases import (
+    hw_compat_name,
+    line,
+    machine_parts,
+    table_line,
+    tells_compat_props,
+    type_key,
+    version_key,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +70,35 @@ def test_no_table_is_named_after_what_is_of_no_line(version: str) -> None:
 )
 def test_compat_properties_are_told_since_9_1(version: str, tells: bool) -> None:
     assert tells_compat_props(version) is tells
+
+
+@pytest.mark.parametrize(
+    ("machine", "family", "version"),
+    [
+        ("pc-q35-7.2", "pc-q35", "7.2"),
+        ("pc-q35-rhel9.6.0", "pc-q35", "rhel9.6.0"),
+        ("pc-i440fx-jammy-v2", "pc-i440fx", "jammy-v2"),
+        ("pc-q35-9.0+pve1", "pc-q35", "9.0+pve1"),
+        ("virt-rhel9.4.0", "virt", "rhel9.4.0"),
+        ("pseries-2.12-sxxm", "pseries", "2.12-sxxm"),
+        ("s390-ccw-virtio-rhel9.6.0", "s390-ccw-virtio", "rhel9.6.0"),
+        ("xenfv-4.2", "xenfv", "4.2"),
+        ("pc-1.3", "pc", "1.3"),
+        ("mps2-an385", "mps2-an385", ""),
+        *((name, name, "") for name in ("microvm", "isapc", "none", "virt", "raspi3b", "")),
+    ],
+)
+def test_a_machine_type_is_a_family_and_perhaps_a_version(machine: str, family: str, version: str) -> None:
+    assert machine_parts(machine) == (family, version)
+
+
+def test_tables_are_those_of_qemus_own_versions() -> None:
+    known = [m for m in ("pc-q35-7.2", "pc-q35-9.0+pve1", "pc-q35-rhel9.6.0", "microvm") if table_line(m)]
+    assert known == ["pc-q35-7.2", "pc-q35-9.0+pve1"]
+
+
+def test_versions_of_a_family_are_in_order_vendors_first() -> None:
+    mixed = ["10.0", "9.0+pve1", "9.1", "rhel9.6.0", "jammy", "9.0", "rhel10.0.0", "jammy-v2", "9.0+pve0"]
+    assert sorted(mixed, key=type_key) == [
+        *("jammy", "jammy-v2", "rhel9.6.0", "rhel10.0.0", "9.0", "9.0+pve0", "9.0+pve1", "9.1", "10.0"),
+    ]

@@ -10,7 +10,7 @@ import pytest
 from emulated import write_matrix
 from typer.testing import CliRunner
 
-from migmatrix.harness.advise.features import _is_feature, common_cpu, common_devices
+from migmatrix.harness.advise.features import _is_feature, asked_for, common_cpu, common_devices
 from migmatrix.harness.commands.advise import app
 from migmatrix.harness.trials.qom import MachineView, Object
 from migmatrix.harness.trials.records import Setting
@@ -102,3 +102,10 @@ def test_cpu_max_of_two_real_versions_is_cut_to_what_both_have() -> None:
     assert "rdseed=off" in found["destination"]["cpu"], "TCG learned it in 8.0"
     assert "pcommit=off" in found["source"]["cpu"], "gone since 8.1"
     assert found["common"] > 50
+
+
+def test_the_flags_that_a_model_is_asked_for() -> None:
+    assert asked_for("Snowridge,waitpkg=on,+avx2,-sse3,pcid=off,level=7,check,kvm=true") == (
+        *("waitpkg", "avx2", "check", "kvm"),
+    )
+    assert asked_for("max") == ()

@@ -103,3 +103,13 @@ def test_a_directory_without_tables_gives_no_answer(tmp_path: Path, words: list[
     done = CliRunner().invoke(app, ["compat", *words, *options])
     assert isinstance(done.exception, UserError)
     assert "no directory of compat tables" in str(done.exception)
+
+
+def test_what_is_asked_of_a_build_alone_does_not_use_its_arguments(tmp_path: Path) -> None:
+    """An empty machine has no bus for a device, so that a build with one ended in a traceback."""
+    port = {"provider": "emulator", "release": "8.0", "args": ["-device", "pcie-root-port"]}
+    matrix = write_matrix(tmp_path, [], builds={"a": port, "b": {"provider": "emulator", "release": "8.0.1"}})
+    words = ["-f", str(matrix), "--tables", str(COMPAT), "--store", str(tmp_path / "store"), "--json"]
+    done = CliRunner().invoke(app, ["compat", "lint", "a", *words])
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)

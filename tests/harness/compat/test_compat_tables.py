@@ -10,7 +10,16 @@ import pytest
 from migmatrix.harness.builds import BuildFacts, PreparedBuild
 from migmatrix.harness.compat.effective import tables_of
 from migmatrix.harness.compat.extract import check, write
-from migmatrix.harness.compat.tables import CompatProps, differences, file_name, merge, read, render, split
+from migmatrix.harness.compat.tables import (
+    CompatProps,
+    applied,
+    differences,
+    file_name,
+    merge,
+    read,
+    render,
+    split,
+)
 from migmatrix.harness.errors import UserError
 
 SEEN: CompatProps = {
@@ -93,3 +102,21 @@ def test_tables_are_written_into_a_new_directory(tmp_path: Path) -> None:
     assert check(SEEN, new, tmp_path / "new" / "compat") == []
     with pytest.raises(UserError, match="no directory"):
         check(SEEN, new, tmp_path / "other")
+
+
+def test_a_type_of_no_version_of_qemu_has_no_entries() -> None:
+    tables = split(SEEN)
+    names = ("microvm", "isapc", "none", "pc-q35-rhel9.6.0", "pc-i440fx-jammy-v2", "virt")
+    assert not any(applied(tables, name, "10.0.3") for name in names)
+    assert [e.fact() for _, e in applied(tables, "pc-q35-9.2+pve1", "10.0.3")] == SEEN["pc-q35-9.2"]
+
+
+def test_types_of_vendors_change_no_table() -> None:
+    more: CompatProps = {"pc-q35-rhel9.6.0": [("card", "vectors", "9")], "pc-q35-9.2+pve1": [], "microvm": []}
+    assert split(SEEN | more) == split(SEEN)
+    assert differences(split(SEEN), SEEN | more | {"pc-q35-9.2+pve1": SEEN["pc-q35-9.2"]}, "10.0.3") == []
+
+
+def test_a_build_without_versioned_pcs_has_no_tables() -> None:
+    assert split({"virt-10.0": [("card", "vectors", "9")], "pc-q35-rhel9.6.0": [], "none": []}) == {}
+    assert list(split({m: p for m, p in SEEN.items() if "i440fx" not in m})) == ["", "9.2"]

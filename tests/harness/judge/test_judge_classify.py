@@ -318,3 +318,25 @@ def test_unknown_texts_are_one_problem_apart_from_their_numbers() -> None:
     first = Cause("unclassified", message="vq 3 of 'a' is at 0x10")
     second = Cause("unclassified", message="vq 7 of 'b' is at 0x20")
     assert signature(first) == signature(second) == "unclassified vq N of '' is at N"
+
+
+@pytest.mark.parametrize(
+    ("idstr", "name"),
+    [
+        ("virtio-mmio@0000000010008000/virtio-rng", "virtio-rng"),  # riscv64 and Arm virt
+        ("virtio-mmio@00000000feb02e00/virtio-console", "virtio-console"),  # microvm
+        ("/fe.0.0000/virtio-rng", "virtio-rng"),  # s390-ccw-virtio
+        ("/fe.3.ffff/virtio-blk", "virtio-blk"),
+        ("pci@800000020000000:00.0/virtio-rng", "virtio-rng"),  # pseries
+        ("pci@800000020000000:00.0:01.0/1/usb-kbd", "usb-kbd"),
+        ("v-scsi@71000001/spapr_vscsi", "spapr_vscsi"),
+        ("l-lan@71000002/spapr_llan", "spapr_llan"),
+        ("1.2/usb-ptr", "usb-ptr"),  # a controller that is on no PCI bus
+        ("/rom@etc/acpi/tables", "/rom@etc/acpi/tables"),  # a block of memory, and no address
+        ("mach-virt.ram", "mach-virt.ram"),
+    ],
+)
+def test_no_bus_leaves_its_addresses_in_a_signature(idstr: str, name: str) -> None:
+    cause = classify(f"{P}Unknown savevm section or instance '{idstr}' 0\n", version="10.0.13")
+    assert cause is not None
+    assert signature(cause) == f"missing-device {name}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import big_plan, builds_of, matrix_of, prepared
 
+from migmatrix.harness.builds.facts import MachineType, PreparedBuild
 from migmatrix.harness.config import ChainRule, MachineRule, PathRule
 from migmatrix.harness.errors import ConfigError, Position, UserError
 from migmatrix.harness.model import Cell, Guest, Mode, Profile
@@ -110,6 +112,26 @@ def test_common_machines() -> None:
     rule = MachineRule(common="pc-i440fx", only=("newest", "2.4"))
     plan = make_plan(matrix_of(THREE, machines=(rule,)), THREE)
     assert list(dict.fromkeys(cell.machine for cell in plan.cells)) == ["pc-i440fx-2.4", "pc-i440fx-7.2"]
+
+
+def test_common_machines_may_all_be_a_vendors() -> None:
+    def vendors(id_: str, version: str, *types: str) -> PreparedBuild:
+        build = prepared(id_, version)
+        machines = tuple(MachineType(name) for name in types)
+        return replace(build, facts=replace(build.facts, machines=machines))
+
+    builds = {
+        "el9": vendors("el9", "9.1", "pc-q35-rhel9.6.0", "pc-q35-rhel8.6.0", "none", "microvm"),
+        "el10": vendors("el10", "10.0", "pc-q35-rhel10.0.0", "pc-q35-rhel9.6.0", "pc-q35-rhel8.6.0", "none"),
+    }
+    plan = make_plan(matrix_of(builds, machines=(MachineRule(common="pc-q35"),)), builds)
+    assert list(dict.fromkeys(cell.machine for cell in plan.cells)) == [
+        "pc-q35-rhel8.6.0",
+        "pc-q35-rhel9.6.0",
+    ]
+    rule = MachineRule(common="pc-q35", only=("newest",))
+    plan = make_plan(matrix_of(builds, machines=(rule,)), builds)
+    assert {cell.machine for cell in plan.cells} == {"pc-q35-rhel9.6.0"}
 
 
 def test_machine_that_a_build_does_not_know_drops_cells() -> None:
