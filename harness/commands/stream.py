@@ -132,7 +132,7 @@ def _matches(names: tuple[str, str], pattern: str) -> bool:
 
 def _show(options: Namespace) -> int:
     """Show memory, sections, commands, fields."""
-    from migmatrix.vmstate.view.outline import outline, page_runs  # noqa: PLC0415 - see the rule above
+    from migmatrix.vmstate.view.outline import outline, runs  # noqa: PLC0415 - see the rule above
 
     narrow = options.section is not None or options.device is not None
     code = 0
@@ -141,7 +141,7 @@ def _show(options: Namespace) -> int:
             stream = _read(source)
             found = {"file": path, **outline(stream, _wanted(options))}
             if options.pages:
-                found["pages"] = list(page_runs(stream))
+                found["pages"] = list(runs(stream))
         if narrow:
             found["sections"] = [s for s in found["sections"] if "fields" in s]
             if not found["sections"]:

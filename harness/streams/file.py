@@ -35,8 +35,10 @@ class Source:
 
     def release(self, start: int, end: int) -> None:
         """Give back the memory of the bytes from `start` to `end`; they can be read again."""
-        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-        last = end // mmap.PAGESIZE * mmap.PAGESIZE
+        first = (
+            start // mmap.PAGESIZE * mmap.PAGESIZE
+        )  # outwards: records of a page and 8 bytes hold no whole page
+        last = min(-(-end // mmap.PAGESIZE) * mmap.PAGESIZE, len(self.data))
         if last > first:
             self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 

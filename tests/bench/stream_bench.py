@@ -70,6 +70,14 @@ def sparse_pages(pages: int) -> Iterator[PageRun]:
         yield zero_records(BLOCK, (first + 1) * PAGE, SPARSE - 1, PAGE, named=False)
 
 
+def fragmented_pages(pages: int) -> Iterator[PageRun]:
+    """Every second page is zero."""
+    source = random.Random(3)
+    for page in range(0, pages, 2):
+        yield page_records(BLOCK, page * PAGE, [source.randbytes(PAGE)], named=not page)
+        yield zero_records(BLOCK, (page + 1) * PAGE, 1, PAGE, named=False)
+
+
 # -- measuring ---------------------------------------------------------------------------------
 
 
@@ -128,7 +136,7 @@ def _jobs(files: list[Path], script: Path | None) -> list[Job]:
     jobs += [Job(name, (command, "stream", name, first)) for name in ("show", "check", "digest")]
     if len(files) > 1:
         jobs += [Job("cat, both", ("/bin/cat", *names), reads=2)]
-        jobs += [Job("diff", (command, "stream", "diff", *names), code=1, reads=2)]
+        jobs += [Job("diff", (command, "stream", "diff", *names), code=int(files[0] != files[1]), reads=2)]
     if script is not None:
         argv = (sys.executable, "-W", "ignore", str(script), "-f", first)
         jobs.append(Job("analyze-migration.py", argv))
@@ -151,12 +159,19 @@ def _table(jobs: list[Job], costs: dict[str, Cost]) -> Iterator[str]:
 
 def bench_streams(repeat: int, script: Path | None, scratch: Path) -> None:
     """Make the streams in `scratch`, measure and print; `script` is QEMU's, None to go without."""
-    one, other, sparse = (scratch / name for name in ("random", "random-other", "sparse"))
+    names = ("random", "random-other", "sparse", "fragmented")
+    one, other, sparse, fragmented = (scratch / name for name in names)
     half = (512 << 20) // PAGE
     write_stream(one, half, random_pages)
     write_stream(other, half, lambda pages: random_pages(pages, changed=half // 2))
     write_stream(sparse, (4 << 30) // PAGE, sparse_pages)
-    for title, files in (("512 MiB of random memory", [one, other]), ("4 GiB, sparse", [sparse])):
+    write_stream(fragmented, (1 << 30) // PAGE, fragmented_pages)
+    cases = (
+        ("512 MiB of random memory", [one, other]),
+        ("4 GiB, sparse", [sparse]),
+        ("1 GiB, every second page zero", [fragmented, fragmented]),
+    )
+    for title, files in cases:
         jobs = _jobs(files, script)
         print(f"stream: {title}, {files[0].stat().st_size:,} bytes", flush=True)
         print("\n".join(_table(jobs, measure(jobs, repeat, scratch))), flush=True)

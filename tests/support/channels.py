@@ -10,7 +10,7 @@ from migmatrix.vmstate.view.stream import flat, read_stream
 from migmatrix.vmstate.wire.channel import ChannelReader, PreemptReader
 from migmatrix.vmstate.wire.events import Command, Event
 from migmatrix.vmstate.wire.multifd import MultifdPacket, MultifdReader, Unpack, inflate
-from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.ramevents import PageMix, PageRun
 from migmatrix.vmstate.wire.reader import StreamReader
 from migmatrix.vmstate.wire.returnpath import RequestPages, ReturnMessage, ReturnPathReader
 from migmatrix.vmstate.wire.signal import Signal
@@ -103,7 +103,7 @@ def read_preempt(data: bytes, ram: RamState, found: Found) -> None:
     """A postcopy-preempt channel."""
     events = _whole(PreemptReader(ram), data)
     found.note(events, len(data))
-    found["urgent pages"] += sum(event.count for event in events if isinstance(event, PageRun))
+    found["urgent pages"] += sum(event.count for event in events if isinstance(event, PageRun | PageMix))
 
 
 def read_multifd(data: bytes, found: Found, zstd: Unpack) -> None:

@@ -13,17 +13,17 @@ from migmatrix.vmstate.view.accounting import account
 from migmatrix.vmstate.view.compare import diff
 from migmatrix.vmstate.view.decode import Node, decode, leaves
 from migmatrix.vmstate.view.digest import digest
-from migmatrix.vmstate.view.stream import flat, read_stream
+from migmatrix.vmstate.view.stream import page_runs, read_stream
 from migmatrix.vmstate.view.volatile import RULES
 from migmatrix.vmstate.wire.constants import RamFlag
 from migmatrix.vmstate.wire.events import Payload
-from migmatrix.vmstate.wire.ramevents import PageRun
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
     from migmatrix.vmstate.view.stream import Section, Stream
+    from migmatrix.vmstate.wire.ramevents import PageRun
 
 __all__ = ["Counts", "check_flips", "check_stream", "check_twice"]
 
@@ -149,9 +149,8 @@ def _bits(stream: Stream, chosen: random.Random) -> Iterator[tuple[str, int, int
 def _lasting_pages(stream: Stream) -> list[tuple[PageRun, int]]:
     """(run, index in it) of pages with content; of a page that a running guest wrote, the last that was sent."""
     last: dict[tuple[str, int], tuple[PageRun, int]] = {}
-    for event in flat(stream.events):
-        if isinstance(event, PageRun):
-            last.update({(event.block, offset): (event, i) for i, (offset, _) in enumerate(event.pages())})
+    for run in page_runs(stream):
+        last.update({(run.block, offset): (run, i) for i, (offset, _) in enumerate(run.pages())})
     return [(run, index) for run, index in last.values() if run.kind is RamFlag.PAGE]
 
 

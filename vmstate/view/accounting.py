@@ -7,12 +7,16 @@ encodes to exactly its bytes of the input, and the last one ends at the end of t
 
 from __future__ import annotations
 
+from typing import Final
+
 from migmatrix.vmstate.record import Record
 from migmatrix.vmstate.view.stream import Stream, flat
 from migmatrix.vmstate.wire.events import Event, Trailing, Undelimited
 from migmatrix.vmstate.wire.window import same
 
 __all__ = ["Accounting", "account"]
+
+_RELEASE: Final = 1 << 22  # bytes between two calls of `release`
 
 
 class Accounting(Record):
@@ -31,7 +35,7 @@ class Accounting(Record):
 
 def account(stream: Stream, data: bytes | memoryview) -> Accounting:
     """Check a stream that `read_stream(data, strict=False)` gave."""
-    view, at = memoryview(data), 0
+    view, at, kept = memoryview(data), 0, 0
     by_kind: dict[str, int] = {}
     problems = [] if stream.error is None else [str(stream.error)]
     for event in stream.events:
@@ -41,9 +45,12 @@ def account(stream: Stream, data: bytes | memoryview) -> Accounting:
             break
         name = type(event).__name__
         by_kind[name] = by_kind.get(name, 0) + length
-        if stream.release is not None:
-            stream.release(at, at + length)
         at += length
+        if stream.release is not None and at - kept >= _RELEASE:
+            stream.release(kept, at)
+            kept = at
+    if stream.release is not None:
+        stream.release(kept, at)
     problems.extend(_leftovers(stream, at, len(view)))
     return Accounting(len(view), len(stream.events), by_kind, tuple(problems))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.vmstate.view.stream import Section, Stream, flat
+from migmatrix.vmstate.view.stream import Section, Stream, page_runs
 from migmatrix.vmstate.wire.events import Command, Packaged, VmDescription
-from migmatrix.vmstate.wire.ramevents import PageRun, RamBlock
+from migmatrix.vmstate.wire.ramevents import RamBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.compare import Leaf
     from migmatrix.vmstate.view.ramimage import BlockImage
 
-__all__ = ["fields", "outline", "page_runs"]
+__all__ = ["fields", "outline", "runs"]
 
 
 def outline(stream: Stream, wanted: Callable[[Section], bool] | None = None) -> dict[str, Any]:
@@ -130,15 +130,13 @@ def _command(event: Command) -> dict[str, Any]:
     return found
 
 
-def page_runs(stream: Stream) -> Iterator[dict[str, Any]]:
+def runs(stream: Stream) -> Iterator[dict[str, Any]]:
     """Runs of pages in stream order: block, offset of the first page in bytes, how many, kind."""
-    for event in flat(stream.events):
-        if isinstance(event, PageRun):
-            kind = event.kind.name
-            yield {
-                "offset": event.offset,
-                "block": event.block,
-                "first": event.first,
-                "count": event.count,
-                "kind": kind.lower() if kind else "",
-            }
+    for run in page_runs(stream):
+        yield {
+            "offset": run.offset,
+            "block": run.block,
+            "first": run.first,
+            "count": run.count,
+            "kind": (run.kind.name or "").lower(),
+        }

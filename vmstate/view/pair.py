@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from migmatrix.vmstate.view.stream import Reading, Stream
 from migmatrix.vmstate.wire.ram import LookAhead
-from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.ramevents import PageMix, PageRun
 from migmatrix.vmstate.wire.window import words_of
 
 __all__ = ["PIECE", "Help", "Helper", "Mapped", "read_pair"]
@@ -83,7 +83,9 @@ def _read(first: _Side, second: _Side) -> None:
         behind.beside(ahead, ahead.shared_with(behind))
         behind.step()
         x, y = first.last, second.last
-        if isinstance(x, PageRun) and isinstance(y, PageRun) and (x.block, x.first) == (y.block, y.first):
+        if not isinstance(x, PageRun | PageMix) or not isinstance(y, PageRun | PageMix):
+            continue
+        if (x.block, x.first) == (y.block, y.first):
             shift = y.offset - x.offset
 
 

@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from migmatrix.vmstate.errors import StreamError
@@ -21,6 +21,7 @@ from migmatrix.vmstate.wire.constants import PAGE_SIZE, RamFlag
 from migmatrix.vmstate.wire.ramevents import (
     MappedData,
     MappedHeader,
+    PageMix,
     PageRun,
     RamBlock,
     RamCompressed,
@@ -84,6 +85,7 @@ class Slice(Record):
         return start, start + self.count * self.stride
 
 
+_Pages = PageRun | PageMix | RamXbzrle | RamCompressed
 _Entry = tuple[Slice, int] | _Layer | None
 Piece = Slice | tuple[int, bytes]
 
@@ -150,7 +152,7 @@ class BlockImage:
         self.used_length = 0
         self.page_size = PAGE_SIZE
         self.address: int | None = None
-        self.records: list[PageRun | RamXbzrle | RamCompressed] = []
+        self.records: list[_Pages] = []
         self.mapped: list[Slice] = []
         self.counts: dict[str, int] = {}
         self.release = release
@@ -161,19 +163,26 @@ class BlockImage:
 
     # -- pages in address order ----------------------------------------------------------------
 
-    def pieces(self) -> Iterator[Piece]:
-        """Content in address order: slices of whole runs, and (page, bytes) of single pages."""
+    def pieces(self, without: Container[int] = ()) -> Iterator[Piece]:
+        """Content in address order: slices of whole runs, and (page, bytes) of single pages.
+
+        Records whose `id` is in `without`, and which stand alone, are left out.
+        """
         for piece in sorted(self.mapped, key=lambda piece: piece.page):
             yield piece
             self.release(*piece.extent)
         for cluster in _clusters(self._spans()):
-            if len(cluster) == 1 and isinstance(cluster[0], PageRun):
-                if cluster[0].kind is RamFlag.PAGE:
-                    piece = _slice(cluster[0])
-                    yield piece
-                    self.release(*piece.extent)
-            else:
+            if len(cluster) > 1 or not isinstance(alone := cluster[0], PageRun | PageMix):
                 yield from self._painted(cluster)
+            elif id(alone) not in without:
+                yield from map(_slice, _with_content(alone))
+                self.release(alone.offset, alone.offset + len(alone.raw))
+
+    def mixes(self) -> dict[tuple[int, int, int, int], PageMix]:
+        """Mixes that share no page with another record, by first page, end, and number of pages of each kind."""
+        alone = (cluster[0] for cluster in _clusters(self._spans()) if len(cluster) == 1)
+        mixes = (record for record in alone if isinstance(record, PageMix))
+        return {(mix.first, mix.end, mix.count, mix.content): mix for mix in mixes}
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
         """(offset in the block in bytes, content) of every page with a byte other than zero, ascending."""
@@ -197,19 +206,13 @@ class BlockImage:
             hasher.update(body)
         return hasher.hexdigest()
 
-    def _spans(self) -> list[tuple[int, int, PageRun | RamXbzrle | RamCompressed]]:
-        spans = []
-        for record in self.records:
-            first = record.first if isinstance(record, PageRun) else record.address
-            count = record.count if isinstance(record, PageRun) else 1
-            page = first // self.page_size
-            spans.append((page, page + count, record))
-        return spans
+    def _spans(self) -> list[tuple[int, int, _Pages]]:
+        return [(*_span(record, self.page_size), record) for record in self.records]
 
-    def _painted(self, cluster: list[PageRun | RamXbzrle | RamCompressed]) -> Iterator[Piece]:
+    def _painted(self, cluster: list[_Pages]) -> Iterator[Piece]:
         """Pages of overlapping records, the latest on top."""
         entries: dict[int, _Entry] = {}
-        for record in cluster:
+        for record in _single(cluster):
             if isinstance(record, PageRun):
                 first = record.first // self.page_size
                 run = _slice(record) if record.kind is RamFlag.PAGE else None
@@ -220,6 +223,29 @@ class BlockImage:
                 entries[page] = _Layer(record, entries.get(page))
         for page in sorted(entries):
             yield page, _resolve(entries[page], self.page_size)
+
+
+def _span(record: _Pages, size: int) -> tuple[int, int]:
+    """Number of the first page, and of the page after the last one."""
+    if isinstance(record, PageRun):
+        return record.first // size, record.first // size + record.count
+    if isinstance(record, PageMix):
+        return record.first // size, record.end // size
+    return record.address // size, record.address // size + 1
+
+
+def _single(records: Iterable[_Pages]) -> Iterator[PageRun | RamXbzrle | RamCompressed]:
+    """The same records, with the runs of a mix in its place."""
+    for record in records:
+        if isinstance(record, PageMix):
+            yield from record.runs()
+        else:
+            yield record
+
+
+def _with_content(record: PageRun | PageMix) -> Iterator[PageRun]:
+    runs = record.runs() if isinstance(record, PageMix) else (record,)
+    return (run for run in runs if run.kind is RamFlag.PAGE)
 
 
 def _slice(run: PageRun) -> Slice:
@@ -275,6 +301,12 @@ class RamImage:
             block.page_size = event.page_size
             block.records.append(event)
             block.count("zero" if event.kind is RamFlag.ZERO else "page", event.count)
+        elif isinstance(event, PageMix):
+            block = self._block(event.block)
+            block.page_size = event.page_size
+            block.records.append(event)
+            block.count("page", event.content)
+            block.count("zero", event.count - event.content)
         elif isinstance(event, RamXbzrle | RamCompressed):
             block = self._block(event.block)
             block.records.append(event)
@@ -333,7 +365,8 @@ def differ(a: BlockImage, b: BlockImage) -> Difference:
 
 def _different(a: BlockImage, b: BlockImage) -> Iterator[int]:
     """Numbers of the pages that differ: a merge of both in address order."""
-    left, right, zero = a.pieces(), b.pieces(), bytes(a.page_size)
+    equal = frozenset(_equal_mixes(a, b))
+    left, right, zero = a.pieces(equal), b.pieces(equal), bytes(a.page_size)
     x, y = next(left, None), next(right, None)
     while x is not None or y is not None:
         if isinstance(x, Slice) and isinstance(y, Slice) and x.page == y.page:
@@ -347,6 +380,18 @@ def _different(a: BlockImage, b: BlockImage) -> Iterator[int]:
             yield page
         x = _after(x, 1, left) if px == page else x
         y = _after(y, 1, right) if py == page else y
+
+
+def _equal_mixes(a: BlockImage, b: BlockImage) -> Iterator[int]:
+    """The `id` of mixes that hold the same bytes on both sides: of a fragmented guest, nearly all."""
+    ours, theirs = a.mixes(), b.mixes()
+    for key in ours.keys() & theirs.keys():
+        x, y = ours[key], theirs[key]
+        if x.named is y.named and same(x.raw, y.raw):
+            yield id(x)
+            yield id(y)
+        for image, mix in ((a, x), (b, y)):
+            image.release(mix.offset, mix.offset + len(mix.raw))
 
 
 def _different_pages(x: Slice, y: Slice, count: int) -> Iterator[int]:

@@ -28,6 +28,7 @@ from migmatrix.vmstate.wire.events import (
     Trailing,
     Undelimited,
 )
+from migmatrix.vmstate.wire.ramevents import PageMix, PageRun
 from migmatrix.vmstate.wire.reader import Delimiter, Signal, StreamReader
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from migmatrix.vmstate.wire.ram import LookAhead
 
-__all__ = ["Reading", "Section", "Stream", "read_stream"]
+__all__ = ["Reading", "Section", "Stream", "flat", "page_runs", "read_stream"]
 
 _RELEASE: Final = 1 << 24  # bytes between two calls of `release`
 
@@ -121,6 +122,15 @@ def flat(events: tuple[Event, ...]) -> Iterator[Event]:
         if isinstance(event, Packaged):
             yield from event.events
         else:
+            yield event
+
+
+def page_runs(stream: Stream) -> Iterator[PageRun]:
+    """All runs of pages in stream order, those inside mixes and packages included."""
+    for event in flat(stream.events):
+        if isinstance(event, PageMix):
+            yield from event.runs()
+        elif isinstance(event, PageRun):
             yield event
 
 

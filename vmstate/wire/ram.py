@@ -5,8 +5,10 @@ Rules:
 1. A CONTINUE record belongs to the block of the last page record on this channel, in whichever section that
    was.
 2. A run holds only pages at ascending, adjacent offsets of one block, of one kind, with the same name rule.
-3. Offsets must lie in the block list, once one has come; unknown flags are an error, as in QEMU.
-4. Work is linear in the input: the reader compares whole batches of words to find a run, each word once.
+3. Short runs that follow each other in one block at ascending offsets are one `PageMix`, which ends where a long run
+   begins, and at each multiple of 4 MiB: so two streams of one guest are cut at the same pages.
+4. Offsets must lie in the block list, once one has come; unknown flags are an error, as in QEMU.
+5. Work is linear in the input: the reader compares whole batches of words to find a run, each word at most twice.
 
 The configuration section tells of x-ignore-shared and mapped-ram. A zero byte after a block list entry begins
 the page size of a huge block: no block name is empty, so that it cannot begin the next entry.
@@ -26,6 +28,7 @@ from migmatrix.vmstate.wire.events import Event
 from migmatrix.vmstate.wire.ramevents import (
     MappedData,
     MappedHeader,
+    PageMix,
     PageRun,
     RamBlock,
     RamCompressed,
@@ -50,6 +53,9 @@ _KIND: Final = {int(kind): kind for kind in (RamFlag.PAGE, RamFlag.ZERO)}
 _FOLLOWS: Final = {kind: int(kind | RamFlag.CONTINUE) for kind in (RamFlag.PAGE, RamFlag.ZERO)}
 _CONTINUE: Final = int(RamFlag.CONTINUE)
 _EOS: Final = int(RamFlag.EOS)
+_SHORT: Final = 16  # pages; a mix holds at least so many, and begins with a run of fewer
+_LONG: Final = 128  # pages of one kind side by side that end a mix
+_WORD: Final = struct.Struct(">Q").unpack_from
 
 
 @lru_cache(maxsize=64)
@@ -87,6 +93,48 @@ def _run_length(words: _Words, at: int, word: int, step: int, body: int, most: i
             break
         batch *= 4
     return done
+
+
+class _Mixed:
+    """Records of pages with the CONTINUE flag at ascending offsets, from `at` of `view` on: what `PageMix` holds."""
+
+    def __init__(self, view: memoryview, at: int, last: int, limit: int, size: int) -> None:
+        self._view, self._limit, self._size = view, limit, size
+        self.at, self.last, self.count, self.content = at, last, 0, 0
+
+    def read(self) -> None:
+        """Take records up to `limit`, a long run, or one of another kind."""
+        while True:
+            at, last, count, content = self.at, self.last, self.count, self.content
+            self._some()
+            taken, kept = self.count - count, self.content - content
+            if taken == _LONG and kept in (0, _LONG) and self.last - last == _LONG * self._size:
+                self.at, self.last, self.count, self.content = at, last, count, content
+                return
+            if taken < _LONG:
+                return
+
+    def _some(self) -> None:
+        """Take _LONG records at most. This loop decides what a fragmented guest costs."""
+        view, at, limit, mask = self._view, self.at, self._limit, self._size - 1
+        page, last, content, done, end = self._size + 8, self.last, 0, 0, len(view) - 9
+        whole = len(view) - page
+        content_follows, zero_follows = _FOLLOWS[RamFlag.PAGE], _FOLLOWS[RamFlag.ZERO]
+        while at <= end and done < _LONG:
+            (word,) = _WORD(view, at)
+            flags = word & mask
+            if not last < word < limit:
+                break
+            if flags == content_follows and at <= whole:
+                at += page
+                content += 1
+            elif flags == zero_follows and not view[at + 8]:
+                at += 9
+            else:
+                break
+            last = word | mask
+            done += 1
+        self.at, self.last, self.count, self.content = at, last, self.count + done, self.content + content
 
 
 class LookAhead:
@@ -209,9 +257,37 @@ class RamReader:
             # MAX_RUN cuts most long runs, so that another follows: begin with a batch as long as the last run
             count += _run_length(words, offset + lead + body, follow, size, body, most, max(4, self._last))
         self._last = count - 1
+        if count < _SHORT and known is None and not fill:
+            mix = self._mix(word, block, lead, count, kind)
+            if mix is not None:
+                yield mix
+                return
         raw = window.take(lead + body + (count - 1) * (8 + body))
         yield PageRun(
             block, address, count, kind, size, named, raw if known is None else known.raw, fill, offset
+        )
+
+    def _mix(self, word: int, block: str, lead: int, count: int, kind: RamFlag) -> PageMix | None:
+        """The mix that begins with a run of `count` pages of `kind`; None when it is too short for one."""
+        window, size = self._window, self._state.page_size
+        first, stretch = word & -size, MAX_RUN * size
+        end = self._state.lengths.get(block, 1 << 64) if self._state.lengths else 1 << 64
+        limit = min(end, first - first % stretch + stretch)
+        begun = first + count * size
+        if begun >= limit:
+            return None
+        length = lead + count * (size if kind is RamFlag.PAGE else 1) + (count - 1) * 8
+        view, start = window.held()
+        with view:
+            found = _Mixed(view, start + length, begun - 1, limit, size)
+            found.read()
+        if count + found.count < _SHORT:
+            return None
+        offset, content = window.offset, found.content + (count if kind is RamFlag.PAGE else 0)
+        raw = window.take(found.at - start)
+        last = found.last + 1
+        return PageMix(
+            block, first, last, count + found.count, content, size, not word & _CONTINUE, raw, offset
         )
 
     def _words(self, start: int, count: int, body: int) -> bytes:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of a RAM section. A run of like pages is one event, so that a gigabyte is a few dozen objects.
+"""Records of a RAM section.
+
+A run of like pages is one event, and so is a stretch of short runs: a gigabyte is a few hundred objects, however its
+pages are mixed.
 
 Each record starts with a word, page offset | flags (`constants.RamFlag`). `named` says that the (first)
 record carries the block's name; without it the record has the CONTINUE flag. Offsets and sizes are in bytes.
@@ -8,7 +11,7 @@ record carries the block's name; without it the record has the CONTINUE flag. Of
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from migmatrix.vmstate.record import Record, field
 from migmatrix.vmstate.wire.constants import RamFlag
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MappedData",
     "MappedHeader",
+    "PageMix",
     "PageRun",
     "RamBlock",
     "RamCompressed",
@@ -31,6 +35,9 @@ __all__ = [
     "page_records",
     "zero_records",
 ]
+
+_WORD: Final = struct.Struct(">Q")
+_CONTENT: Final = int(RamFlag.PAGE)
 
 
 class RamTotal(Record):
@@ -132,6 +139,60 @@ class PageRun(Record):
         for i in range(self.count):
             at = self.lead + i * self.stride
             yield self.first + i * self.page_size, view[at : at + size]
+
+
+class PageMix(Record):
+    """`count` pages of `block` at ascending offsets from `first` to below `end`, in short runs.
+
+    `content` of them have content, the others fill 0. `raw` holds the records in their wire form; all but the first
+    have the CONTINUE flag.
+    """
+
+    block: str
+    first: int
+    end: int
+    count: int
+    content: int
+    page_size: int
+    named: bool
+    raw: Buffer
+    offset: int = field(default=-1, compare=False)
+
+    @property
+    def lead(self) -> int:
+        """Bytes of `raw` before the body of the first page."""
+        return 8 + (1 + len(self.block) if self.named else 0)
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return bytes(self.raw)
+
+    def runs(self) -> Iterator[PageRun]:
+        """The same pages as runs of like ones at adjacent offsets."""
+        start, named, last = 0, self.named, -1
+        kind, first, count = RamFlag.PAGE, self.first, 0
+        for at, word in self._words():
+            page, this = word & -self.page_size, RamFlag.PAGE if word & _CONTENT else RamFlag.ZERO
+            if count and (this is not kind or page != last + self.page_size):
+                yield self._part(first, count, kind, start, at, named)
+                start, named, count = at, False, 0
+            if not count:
+                first, kind = page, this
+            last, count = page, count + 1
+        yield self._part(first, count, kind, start, len(self.raw), named)
+
+    def _words(self) -> Iterator[tuple[int, int]]:
+        """Where each record begins in `raw`, and its word."""
+        at, view, more = 0, memoryview(self.raw), self.lead - 8
+        while at < len(view):
+            (word,) = _WORD.unpack_from(view, at)
+            yield at, word
+            at += 8 + more + (self.page_size if word & _CONTENT else 1)
+            more = 0
+
+    def _part(self, first: int, count: int, kind: RamFlag, start: int, stop: int, named: bool) -> PageRun:
+        raw, offset = self.raw[start:stop], self.offset + start
+        return PageRun(self.block, first, count, kind, self.page_size, named, raw, 0, offset)
 
 
 class RamXbzrle(Record):

@@ -119,6 +119,10 @@ class Window:
             return bytes(self._whole[first : first + count])
         return bytes(self._joined[first : first + count])
 
+    def held(self) -> tuple[memoryview, int]:
+        """A view of all that is held, and where the next byte is in it; release it before the next `take` or `feed`."""
+        return memoryview(self._joined) if self._whole is None else self._whole[:], self._pos
+
     def words(self, start: int, count: int, body: int) -> bytes:
         """The words of `count` available records of 8 + `body` bytes from stream offset `start`.
 

@@ -13,10 +13,9 @@ from migmatrix.vmstate.view.accounting import account
 from migmatrix.vmstate.view.compare import diff, lookup, values
 from migmatrix.vmstate.view.decode import Node, decode, leaves
 from migmatrix.vmstate.view.digest import digest
-from migmatrix.vmstate.view.stream import Stream, flat, read_stream
+from migmatrix.vmstate.view.stream import Stream, page_runs, read_stream
 from migmatrix.vmstate.view.vmdesc import find_vmdesc
 from migmatrix.vmstate.view.volatile import mask
-from migmatrix.vmstate.wire.ramevents import PageRun
 
 Load = Callable[[str], bytes]
 
@@ -195,7 +194,7 @@ def test_lenient_reading_keeps_what_came_before_the_error(stream_bytes: Load) ->
 def test_a_page_that_is_sent_again_counts_as_it_was_sent_last(stream_bytes: Load) -> None:
     """As a guest's that ran while it was saved; a bit of what came before changes nothing, any other does."""
     once = stream_bytes("q35-7.2.22")
-    run = next(event for event in flat(read_stream(once).events) if isinstance(event, PageRun))
+    run = next(page_runs(read_stream(once)))
     first = slice(run.offset, run.offset + len(run.raw))
     earlier = bytearray(once[first])
     earlier[run.lead] ^= 1

@@ -14,7 +14,7 @@ from stream_data import load
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.learned import LearnedDelimiter
 from migmatrix.vmstate.view.stream import read_stream
-from migmatrix.vmstate.wire.ramevents import PageRun
+from migmatrix.vmstate.wire.ramevents import PageMix, PageRun
 from migmatrix.vmstate.wire.reader import StreamReader
 from migmatrix.vmstate.wire.signal import Signal
 
@@ -39,7 +39,7 @@ def read_pieces(data: bytes, cuts: list[int]) -> list[Event]:
 
 
 def without_runs(events: list[Event] | tuple[Event, ...]) -> list[tuple[str, int, bytes]]:
-    return [(type(e).__name__, e.offset, e.encode()) for e in events if not isinstance(e, PageRun)]
+    return [(type(e).__name__, e.offset, e.encode()) for e in events if not isinstance(e, PageRun | PageMix)]
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 65536])
