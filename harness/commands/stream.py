@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import Source, open_stream
+from migmatrix.harness.visible import visible
 from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
 if TYPE_CHECKING:
@@ -38,14 +39,18 @@ _WIDTH: Final = 100  # columns of the help; asking the terminal would import mor
 def main(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` begin with; its exit code. UserError for the user's mistakes."""
     if not arguments or arguments[0] in {"-h", "--help"}:
-        _say(_usage())
+        for line in _usage().splitlines():
+            _say(line)
         return ExitCode.OK if arguments else ExitCode.USAGE
     name, *rest = arguments
     if name not in _COMMANDS:
         raise UserError(f"there is no command 'stream {name}', only {', '.join(_COMMANDS)}")
     command, options = _COMMANDS[name]
     gc.disable()
-    code = command(_parser(name, command.__doc__, *options).parse_intermixed_args(rest))
+    try:
+        code = command(_parser(name, command.__doc__, *options).parse_intermixed_args(rest))
+    except UserError as error:
+        raise UserError(visible(str(error))) from error
     sys.stdout.flush()  # a reader that is gone is met here, not at the exit
     return code
 
@@ -115,12 +120,13 @@ def _read(source: Source) -> Stream:
 def _valid(stream: Stream, path: str) -> bool:
     """Whether the stream was read to its end; if not, a word on standard error."""
     if stream.error is not None:
-        sys.stderr.write(f"{path}: {stream.error}\n")
+        sys.stderr.write(visible(f"{path}: {stream.error}") + "\n")
     return stream.error is None
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    """The one door to standard output: nothing that a file holds can write to the terminal behind it."""
+    sys.stdout.write(visible(line) + "\n")
 
 
 def _matches(names: tuple[str, str], pattern: str) -> bool:
