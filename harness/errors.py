@@ -15,11 +15,13 @@ Everything else that escapes is a bug: one line, the traceback in a file, exit 7
 
 from __future__ import annotations
 
+import difflib
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "BuildError",
@@ -32,8 +34,12 @@ __all__ = [
     "StoreError",
     "UnusableBuild",
     "UserError",
+    "did_you_mean",
     "together",
 ]
+
+
+_MANY = 20  # known words that a message lists
 
 
 class ExitCode(IntEnum):
@@ -105,3 +111,22 @@ def together(mistakes: Sequence[UserError]) -> UserError:
     if not mistakes:
         raise ValueError("no mistake")
     return mistakes[0] if len(mistakes) == 1 else UserError("\n".join(map(str, mistakes)))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion to append to "unknown ...": the word that is near, else one with a part in common, else the known."""
+    words = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(word, words, n=1) or _related(word, words)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if not words:
+        return "none is known"
+    more = f" and {len(words) - _MANY} more" if len(words) > _MANY else ""
+    return f"known: {', '.join(words[:_MANY])}{more}"
+
+
+def _related(word: str, known: Sequence[str]) -> list[str]:
+    """The most alike of the words that share a part of three or more characters: ``usb-xhci`` for ``qemu-xhci``."""
+    parts = [part for part in re.split(r"[^a-zA-Z0-9]+", word) if len(part) > 2]  # noqa: PLR2004 - said above
+    sharing = [name for name in known if any(part in re.split(r"[^a-zA-Z0-9]+", name) for part in parts)]
+    return difflib.get_close_matches(word, sharing, n=1, cutoff=0.4)

@@ -12,7 +12,8 @@ An entry names cells (`selector`) and the `signature` of the failure, which is e
 4. `blocked`: `ok`, because refusing to migrate is a documented answer; where the policy says `regression` it
    is judged like `fail`.
 5. Exit code: 3 when anything is incomplete, even if regressions were seen, because the list of regressions may
-   be short; else 1 for `regression` and `wrong-failure`; else 0, also when cells are `fixed`.
+   be short; else 1 for `regression` and `wrong-failure` and a demand of the policy that is not met; else 3 when the
+   results answer nothing (`tested.py`), unless they are a shard's, which need not; else 0, also when cells are `fixed`.
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ from pydantic import TypeAdapter
 from migmatrix.harness.config.nodes import read_document
 from migmatrix.harness.config.records import validate
 from migmatrix.harness.config.schema import KnownIssueSpec
-from migmatrix.harness.errors import ConfigError, ExitCode, UserError
+from migmatrix.harness.config.selectors import selection_of
+from migmatrix.harness.errors import ConfigError, ExitCode
 from migmatrix.harness.model import CellResult, Outcome, Verdict
-from migmatrix.harness.select import CELL_KEYS, Selection, Term, glob_match
+from migmatrix.harness.select import glob_match
+from migmatrix.harness.tested import silence
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from migmatrix.harness.config.nodes import Document, Loc
     from migmatrix.harness.errors import Position
     from migmatrix.harness.judge import CellJudgement
     from migmatrix.harness.model import Cell
+    from migmatrix.harness.select import Selection
+    from migmatrix.harness.tested import Demand
 
 __all__ = ["KnownIssue", "apply", "exit_code", "load_known", "plain_result", "unmatched"]
 
@@ -85,7 +89,7 @@ def load_known(path: Path) -> tuple[KnownIssue, ...]:
             raise ConfigError(f"{spec.id!r} is also the id of line {known[spec.id].position.line}", position)
         known[spec.id] = KnownIssue(
             spec.id,
-            Selection(tuple(_terms(document, spec, index))),
+            selection_of(document, (index, "selector"), spec.selector),
             spec.signature,
             spec.reason,
             spec.link,
@@ -94,31 +98,6 @@ def load_known(path: Path) -> tuple[KnownIssue, ...]:
             position,
         )
     return tuple(known.values())
-
-
-def _terms(document: Document, spec: KnownIssueSpec, index: int) -> Iterable[Term]:
-    """The terms of a selector: one term, a list of terms, or a mapping from key to pattern or patterns."""
-    loc: Loc = (index, "selector")
-    if isinstance(spec.selector, str):
-        yield _term(document, loc, spec.selector)
-    elif isinstance(spec.selector, tuple):
-        for place, text in enumerate(spec.selector):
-            yield _term(document, (*loc, place), text)
-    else:
-        for key, pattern in spec.selector.items():
-            patterns = pattern if isinstance(pattern, str) else ",".join(pattern)
-            yield _term(document, (*loc, key), f"{key}={patterns}")
-
-
-def _term(document: Document, loc: Loc, text: str) -> Term:
-    try:
-        term = Term.parse(text)
-    except UserError as error:
-        raise ConfigError(str(error), document.key_position(loc)) from error
-    if term.key not in CELL_KEYS:
-        problem = f"a selector is about cells: {term.key!r} is not one of {', '.join(CELL_KEYS)}"
-        raise ConfigError(problem, document.key_position(loc))
-    return term
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +194,13 @@ def unmatched(known: Sequence[KnownIssue], results: Iterable[CellResult]) -> tup
     return tuple(left)
 
 
-def exit_code(results: Iterable[CellResult]) -> ExitCode:
-    """What the shell is told (rule 5)."""
+def exit_code(
+    results: Sequence[CellResult], demands: Sequence[Demand] = (), *, part: bool = False, shard: bool = False
+) -> ExitCode:
+    """What the shell is told (rule 5); `part`: only some cells of the matrix were asked for, `shard`: a share of them."""
     outcomes = {result.outcome for result in results}
     if Outcome.INCOMPLETE in outcomes:
         return ExitCode.INCOMPLETE
-    return ExitCode.REGRESSIONS if outcomes.intersection(_BAD) else ExitCode.OK
+    if outcomes.intersection(_BAD) or any(demand.unmet(results, part=part or shard) for demand in demands):
+        return ExitCode.REGRESSIONS
+    return ExitCode.INCOMPLETE if silence(results) and not shard else ExitCode.OK

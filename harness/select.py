@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import UserError, did_you_mean
+from migmatrix.harness.model import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,10 @@ _RESULT_TEXTS: dict[str, Callable[[CellResult], tuple[str, ...]]] = {
     "verdict": lambda result: (result.verdict.value,),
     "outcome": lambda result: (result.outcome.value,),
     "signature": lambda result: (result.signature or "",),
+}
+_RESULT_WORDS: dict[str, tuple[str, ...]] = {
+    "verdict": tuple(verdict.value for verdict in Verdict),
+    "outcome": tuple(outcome.value for outcome in Outcome),
 }
 CELL_KEYS = tuple(_CELL_TEXTS)
 RESULT_KEYS = tuple(_RESULT_TEXTS)
@@ -80,7 +85,12 @@ class Term:
                 f"unknown selection key {key!r}: known are {', '.join((*CELL_KEYS, *RESULT_KEYS))}"
             )
         alternatives = (pattern,) if key == "signature" else tuple(pattern.split(","))
-        return cls(key, tuple(a.strip() for a in alternatives if a.strip()))
+        term = cls(key, tuple(a.strip() for a in alternatives if a.strip()))
+        for alternative in term.patterns:
+            words = _RESULT_WORDS.get(key, ())
+            if words and not any(glob_match(word, alternative) for word in words):
+                raise UserError(f"unknown {key} {alternative!r}: {did_you_mean(alternative, words)}")
+        return term
 
     def selects(self, cell: Cell) -> bool:
         """Whether the term holds for a cell; a term on results holds for every cell."""
@@ -91,6 +101,13 @@ class Term:
         """Whether the term holds for a result."""
         texts = _RESULT_TEXTS.get(self.key)
         return self.selects(result.cell) if texts is None else self._any(texts(result))
+
+    def hint(self, cells: Iterable[Cell]) -> str:
+        """What may have been meant instead, by what the cells have; of a whole id nothing is near."""
+        if self.key == "cell":
+            return ""
+        known = dict.fromkeys(text for cell in cells for text in _CELL_TEXTS[self.key](cell))
+        return ": " + did_you_mean(self.patterns[0].strip("*?"), known)
 
     def _any(self, texts: tuple[str, ...]) -> bool:
         return any(glob_match(text, pattern) for text in texts for pattern in self.patterns)
@@ -120,11 +137,12 @@ class Selection:
         """Whether every term holds for a result."""
         return all(term.selects_result(result) for term in self.terms)
 
-    def unmatched(self, cells: Iterable[Cell]) -> tuple[Term, ...]:
-        """The terms that hold for none of `cells`, each taken alone."""
+    def refuse_lonely(self, cells: Sequence[Cell]) -> None:
+        """UserError for a term that holds for none of `cells`, taken alone."""
         left = list(self.terms)
         for cell in cells:
             left = [term for term in left if not term.selects(cell)]
             if not left:
-                break
-        return tuple(left)
+                return
+        for term in left if cells else ():
+            raise UserError(f"--select {term} matches no cell{term.hint(cells)}")

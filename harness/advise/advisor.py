@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.advise.search import RouteSearch
 from migmatrix.harness.advise.verdicts import Verdicts
-from migmatrix.harness.config.records import did_you_mean
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.explain.explain_run import load_all
 from migmatrix.harness.model import Cell
 from migmatrix.harness.run.definition import Origin

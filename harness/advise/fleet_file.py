@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from migmatrix.harness.config.nodes import read_document
-from migmatrix.harness.config.records import ConfigModel, Name, Text, did_you_mean, validate
-from migmatrix.harness.errors import ConfigError
+from migmatrix.harness.config.records import ConfigModel, Name, Text, validate
+from migmatrix.harness.errors import ConfigError, did_you_mean
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.select import glob_match
 

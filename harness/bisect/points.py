@@ -12,9 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.bisect.cells import OPEN
-from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.config.schema import split_path
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,8 +26,7 @@ from migmatrix.harness.builds.bundle import Bundles, Sources
 from migmatrix.harness.builds.emulator import EmulatorSpec
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.config.collisions import collisions
-from migmatrix.harness.config.records import did_you_mean
-from migmatrix.harness.errors import UnusableBuild, UserError
+from migmatrix.harness.errors import UnusableBuild, UserError, did_you_mean
 from migmatrix.harness.model import Guest, Mode, Profile
 from migmatrix.harness.run.opening import opened
 from migmatrix.harness.run.pipeline import prepare_builds

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from migmatrix.harness.commands.run import conclude
 from migmatrix.harness.select import Selection
 from migmatrix.harness.stored.merge import merge as merge_runs
 from migmatrix.harness.stored.reports import judge as judge_run
-from migmatrix.harness.stored.reports import open_run, rewrite_reports
+from migmatrix.harness.stored.reports import open_run, rewrite_reports, selected
 from migmatrix.harness.stored.show import list_cells, render_cell
 
 __all__ = ["judge", "merge", "report", "show"]
@@ -52,15 +51,11 @@ def judge(
 def report(run: RunArgument, select: SelectOption = None, as_json: JsonOption = False) -> None:
     """Write the reports of a run anew.
 
-    Print the summary of the run, or that of the selected cells.
+    Print the summary of the run and exit as it did; with --select, of the selected cells, and by them.
     """
     with open_run(run) as store:
         loaded = rewrite_reports(store)
-        if select:
-            chosen = Selection.parse(select)
-            results = [result for result in loaded.results if chosen.selects_result(result)]
-            loaded = replace(loaded, results=results, selection=(*loaded.selection, *select))
-        conclude(loaded, as_json=as_json)
+        conclude(selected(store, select) if select else loaded, as_json=as_json)
 
 
 def merge(

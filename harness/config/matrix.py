@@ -17,7 +17,7 @@ from migmatrix.harness.builds.providers import PROVIDERS
 from migmatrix.harness.builds.spec import BuildSpec, Form, forms
 from migmatrix.harness.config.collisions import collisions
 from migmatrix.harness.config.nodes import Document, Loc, read_document
-from migmatrix.harness.config.records import Name, did_you_mean, validate
+from migmatrix.harness.config.records import Name, validate
 from migmatrix.harness.config.schema import (
     Chains,
     Common,
@@ -27,9 +27,11 @@ from migmatrix.harness.config.schema import (
     ProfileSpec,
     split_path,
 )
-from migmatrix.harness.errors import ConfigError, Position, UserError, together
+from migmatrix.harness.config.selectors import selection_of
+from migmatrix.harness.errors import ConfigError, Position, UserError, did_you_mean, together
 from migmatrix.harness.model import Guest, Mode, Profile, Stage
 from migmatrix.harness.select import glob_match
+from migmatrix.harness.tested import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,11 +56,16 @@ _PROFILES = TypeAdapter(dict[Name, ProfileSpec])
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Deadlines in seconds per stage, repeats after a host failure, and what `blocked` counts as."""
+    """Deadlines in seconds per stage, repeats after a host failure, and what counts as what.
+
+    `unusable` is about profiles that no build starts; `must_pass` are demands on the results.
+    """
 
     deadlines: Mapping[Stage, float] = field(default_factory=lambda: MappingProxyType(dict(_DEADLINES)))
     retries: int = 2
     blocked: Literal["ok", "regression"] = "ok"
+    unusable: Literal["error", "skip"] = "error"
+    must_pass: tuple[Demand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +284,15 @@ class _Loader:
     def _policy(self) -> Policy:
         spec = self._spec.policy
         deadlines = {**_DEADLINES, **spec.deadline}
-        return Policy(MappingProxyType(deadlines), spec.retries, spec.blocked)
+        return Policy(
+            MappingProxyType(deadlines), spec.retries, spec.blocked, spec.unusable, tuple(self._demands())
+        )
+
+    def _demands(self) -> Iterable[Demand]:
+        for index, spec in enumerate(self._spec.policy.must_pass):
+            loc = ("policy", "must_pass", index, "select")
+            terms = selection_of(self._document, loc, spec.select).terms
+            yield Demand(tuple(map(str, terms)), spec.percent)
 
 
 def _mode(spec: ModeSpec) -> Mode:

@@ -8,7 +8,6 @@ mistakes the first in the file is reported. Pydantic's own errors do not leave t
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -24,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from migmatrix.harness.config.nodes import Document, Loc, describe_plain
-from migmatrix.harness.errors import ConfigError, Position
+from migmatrix.harness.errors import ConfigError, Position, did_you_mean
 
 __all__ = [
     "ConfigModel",
@@ -34,7 +33,6 @@ __all__ = [
     "Name",
     "Seconds",
     "Text",
-    "did_you_mean",
     "mistake",
     "validate",
 ]
@@ -50,14 +48,6 @@ Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0)]
 Seconds = Annotated[float, Strict(), Field(gt=0, le=86_400, allow_inf_nan=False)]
 Date = Annotated[dt.date, Strict()]
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """A suggestion to append to "unknown ...", or the known words when none is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "known: " + ", ".join(known) if known else "none is known"
 
 
 def mistake(message: str, *loc: str | int) -> PydanticCustomError:

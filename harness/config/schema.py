@@ -42,6 +42,7 @@ __all__ = [
     "MatrixFile",
     "ModeSpec",
     "ProfileSpec",
+    "SelectorSpec",
 ]
 
 _Sized = TypeVar("_Sized", bound=Sized)
@@ -275,12 +276,37 @@ def _named_guest(value: Any) -> Any:
     return value
 
 
+Patterns = Annotated[
+    Annotated[Text, Tag("word")] | Annotated[Text, Tag("mapping")] | Annotated[Args, NotEmpty, Tag("list")],
+    Discriminator(_kind),
+]
+SelectorSpec = str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]]
+Selector = Annotated[
+    Annotated[Text, Tag("word")]
+    | Annotated[tuple[Text, ...], NotEmpty, Tag("list")]
+    | Annotated[Mapping[Text, Patterns], NotEmpty, Tag("mapping")],
+    Discriminator(_kind),
+]
+
+
+class MustPass(ConfigModel):
+    """Cells of which at least `percent` must pass."""
+
+    select: Selector
+    percent: Annotated[Count, Field(ge=1, le=100)] = 100
+
+
 class PolicySpec(ConfigModel):
-    """Seconds per stage, how often a leg is repeated after a host failure, and what `blocked` counts as."""
+    """Seconds per stage, how often a leg is repeated after a host failure, and what counts as what.
+
+    `unusable` is about profiles that no build starts; `must_pass` are demands on the results.
+    """
 
     deadline: Mapping[Stage, Seconds] = Field(default_factory=dict)
     retries: Annotated[Count, Field(le=20)] = 2
     blocked: Literal["ok", "regression"] = "ok"
+    unusable: Literal["error", "skip"] = "error"
+    must_pass: tuple[MustPass, ...] = ()
 
 
 class Defaults(ConfigModel):
@@ -308,22 +334,11 @@ class MatrixFile(ConfigModel):
     policy: PolicySpec = PolicySpec()
 
 
-Patterns = Annotated[
-    Annotated[Text, Tag("word")] | Annotated[Text, Tag("mapping")] | Annotated[Args, NotEmpty, Tag("list")],
-    Discriminator(_kind),
-]
-
-
 class KnownIssueSpec(ConfigModel):
     """One entry of the known-issues file."""
 
     id: Name
-    selector: Annotated[
-        Annotated[Text, Tag("word")]
-        | Annotated[tuple[Text, ...], NotEmpty, Tag("list")]
-        | Annotated[Mapping[Text, Patterns], NotEmpty, Tag("mapping")],
-        Discriminator(_kind),
-    ]
+    selector: Selector
     signature: Text
     reason: Text
     link: Text

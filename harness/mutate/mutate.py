@@ -7,10 +7,9 @@ Finished legs stay in the leg store, so the same call continues after an interru
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.mutate.knock import knock_out
 from migmatrix.harness.mutate.records import Scorecard, with_hints
 from migmatrix.harness.mutate.survey import survey
@@ -59,14 +58,16 @@ async def mutate(
     """Knock out every selected entry; the cost is logged before anything is run."""
     origin = _narrowed(Origin.of_matrix(prepared.matrix, prepared.builds), prepared)
     starts = _starts(prepared, origin)
+    entries = _Entries(options.entries)
     async with open_trials(origin, options.store, options.jobs, _nothing) as runner:
         found = await survey(
             runner,
             {m: tuple(s.items()) for m, s in starts.items()},
             options.tables,
             options.profiles,
-            partial(_selected, globs=options.entries),
+            entries.wants,
         )
+        entries.refuse_lonely()
         for machine in (m for m in starts if not table_line(m)):
             log(f"{machine}: {NO_TABLES}: no entry of it is knocked out")
         chosen = found.knockouts[: options.limit] if options.limit else found.knockouts
@@ -90,8 +91,24 @@ def _nothing(_: str) -> None:
     """Single trials are not told."""
 
 
-def _selected(row: Row, globs: Sequence[str]) -> bool:
-    return any(glob_match(f"{row.device}.{row.name}", glob) for glob in globs)
+class _Entries:
+    """Which entries are meant by globs of ``device.property``, and what was met on the way."""
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        self._globs = globs
+        self._met: dict[str, None] = {}
+
+    def wants(self, row: Row) -> bool:
+        name = f"{row.device}.{row.name}"
+        self._met[name] = None
+        return any(glob_match(name, glob) for glob in self._globs)
+
+    def refuse_lonely(self) -> None:
+        """UserError for a glob that no entry matched."""
+        for glob in self._globs:
+            if glob != "*" and not any(glob_match(name, glob) for name in self._met):
+                hint = did_you_mean(glob.strip("*?"), self._met)
+                raise UserError(f"--entry {glob!r} matches no entry: {hint}")
 
 
 def _narrowed(origin: Origin, prepared: Prepared) -> Origin:

@@ -16,9 +16,8 @@ from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.config.schema import split_path
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
 from migmatrix.harness.plan.keys import build_digest
@@ -184,10 +183,8 @@ def _narrow(
     sampled = [cell for cell, drawn in axes.cells() if not drawn or chosen is None or cell in chosen]
     selected = [cell for cell in sampled if selection.selects(cell)]
     if sampled and not selected:
-        lonely = selection.unmatched(sampled)
-        raise UserError(
-            f"--select {lonely[0]} matches no cell" if lonely else "no cell matches all of --select"
-        )
+        selection.refuse_lonely(sampled)
+        raise UserError("no cell matches all of --select")
     cells = selected if shard is None else _cut(selected, *_checked_shard(*shard))
     if chosen is not None:
         total = sum(1 for _ in axes.cells())

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.errors import ExitCode
 from migmatrix.harness.model import Cause, Cell, CellResult, LegEvidence, Outcome, Profile, Verdict
-from migmatrix.harness.report.text import plural
+from migmatrix.harness.report.answer import Answer, Ship, answer_of
+from migmatrix.harness.tested import Untested, untested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,23 +159,6 @@ def ci_status(result: CellResult) -> CiStatus:
     return _CI_BY_OUTCOME.get(result.outcome, CiStatus.SKIPPED if refused else CiStatus.PASSED)
 
 
-class Ship(StrEnum):
-    """The answer a release manager reads first."""
-
-    YES = "ship"
-    NO = "do not ship"
-    UNKNOWN = "no answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`ship`, the sentence that supports it, and what limits it (empty when nothing does)."""
-
-    ship: Ship
-    sentence: str
-    limits: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Group:
     """Cells with one signature: one problem.
@@ -210,7 +193,8 @@ class RunReport:
     """One run, ready to be rendered.
 
     `started` and `finished` are aware datetimes. `seed` is None when none was given on the command
-    line. `selection` holds the `--select` terms. `command` repeats the run; `run_dir` names it for
+    line. `selection` holds the `--select` terms, `paths` those of `--path`. `unmet` are demands of the policy that are not
+    met, in words, `missing_shards` those that a merge lacks (I/N). `command` repeats the run; `run_dir` names it for
     `migmatrix show`. `evidence` returns the legs of a cell in the order of its path, or nothing
     when they are no longer stored; it is called for few cells only. `explanations` are by signature.
     `numbers` are those of the plan, by cell id, as far as they are known.
@@ -233,6 +217,9 @@ class RunReport:
     seed: int | None = None
     shard: str = ""
     selection: Sequence[str] = ()
+    paths: Sequence[str] = ()
+    unmet: Sequence[str] = ()
+    missing_shards: Sequence[str] = ()
     profiles: Sequence[Profile] = ()
     dropped: Sequence[Dropped] = ()
     known_issues: Sequence[KnownIssueNote] = ()
@@ -276,32 +263,23 @@ class RunReport:
         chosen = [r for r in self.results if section_of(r) is section]
         return group(chosen, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles)
 
+    @property
+    def part(self) -> bool:
+        """Whether only some cells of the matrix were asked for."""
+        return bool(self.shard or self.selection or self.paths)
+
+    @property
+    def problems(self) -> int:
+        """How many problems there are."""
+        return len(self.groups(Section.PROBLEM))
+
+    def untested(self) -> list[Untested]:
+        """What was not tested, by reason, most cells first."""
+        return untested(self.results)
+
     def answer(self) -> Answer:
-        """The first line of every report; it follows the exit code."""
-        return Answer(*self._ship(), self._limits())
-
-    def _ship(self) -> tuple[Ship, str]:
-        outcomes = self.outcomes()
-        broken = outcomes[Outcome.REGRESSION] + outcomes[Outcome.WRONG_FAILURE]
-        judged = plural(len(self.results), "cell")
-        if broken or self.exit_code == ExitCode.REGRESSIONS:
-            problems = plural(len(self.groups(Section.PROBLEM)), "problem")
-            return Ship.NO, f"{broken:,} of {judged} went wrong unexpectedly, in {problems}"
-        if self.exit_code != ExitCode.OK or self.interrupted or not self.results:
-            return Ship.UNKNOWN, f"nothing unexpected in {judged}, but the run is not complete"
-        return Ship.YES, f"nothing unexpected in {judged}"
-
-    def _limits(self) -> tuple[str, ...]:
-        incomplete = self.outcomes()[Outcome.INCOMPLETE]
-        missing = self.cells_planned - len(self.results)
-        limits = [
-            ("interrupted", self.interrupted),
-            (f"{plural(incomplete, 'cell')} without a verdict: the host or the engine failed", incomplete),
-            (f"{plural(missing, 'cell')} of the plan not run", missing > 0),
-            (f"only shard {self.shard}", self.shard),
-            (f"only the cells selected by {' '.join(self.selection)}", self.selection),
-        ]
-        return tuple(text for text, applies in limits if applies)
+        """The first line of every report."""
+        return answer_of(self)
 
 
 def numbered(cell: Cell, number: int | None) -> str:

@@ -84,6 +84,7 @@ def render_html(report: RunReport) -> str:
         answer=report.answer(),
         explanations=report.explanations,
         sections=[(s.value, _TITLES[s], report.groups(s)) for s in Section],
+        untested=report.untested(),
         chains=_chains(report),
         bar=list(_bar(report)),
         most=_GROUPS,

@@ -58,7 +58,12 @@ def _run(report: RunReport) -> dict[str, Any]:
     return {
         "title": report.title,
         "matrix": {"name": report.matrix, "file": report.matrix_file},
-        "answer": {"ship": answer.ship, "sentence": answer.sentence, "limits": answer.limits},
+        "answer": {
+            "ship": answer.ship,
+            "headline": answer.headline,
+            "sentence": answer.sentence,
+            "limits": answer.limits,
+        },
         "exit_code": int(report.exit_code),
         "interrupted": report.interrupted,
         "started": report.started.isoformat(),
@@ -68,6 +73,9 @@ def _run(report: RunReport) -> dict[str, Any]:
         "seed": report.seed,
         "shard": report.shard,
         "selection": list(report.selection),
+        "paths": list(report.paths),
+        "missing_shards": list(report.missing_shards),
+        "unmet": list(report.unmet),
         "harness_version": report.harness_version,
         "host": {
             "kernel": host.kernel,
@@ -96,6 +104,17 @@ def _findings(report: RunReport) -> dict[str, Any]:
             section.value: [_group(g, report.explanation(g)) for g in report.groups(section)]
             for section in Section
         },
+        "untested": [
+            {
+                "verdict": one.verdict,
+                "reason": one.reason,
+                "cells": one.cells,
+                "machines": one.machines,
+                "profiles": one.profiles,
+                "example": one.example,
+            }
+            for one in report.untested()
+        ],
         "chains": [_chain(f) for f in chain_findings(report.results)],
         "dropped": [{"what": d.what, "reason": d.reason, "count": d.count} for d in report.dropped],
         "known_issues": [

@@ -12,7 +12,7 @@ import io
 
 from junitparser import Element, Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from migmatrix.harness.model import CellResult, Outcome
+from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.report.data import CiStatus, RunReport, ci_status, natural
 from migmatrix.harness.report.text import clip, visible
 
@@ -86,7 +86,7 @@ def _element(result: CellResult) -> Failure | Error | Skipped | None:
 
 def _message(result: CellResult) -> str:
     cause = result.cause
-    if cause is None:
+    if cause is None or result.verdict is Verdict.UNSUPPORTED:  # its reason names the build
         return result.reason or result.verdict.value
     where = " ".join(part for part in (cause.kind, cause.device, cause.field) if part)
     return f"{where}: {cause.message}" if cause.message else where or result.verdict.value

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.report.chains import chain_findings
-from migmatrix.harness.report.data import Group, RunReport, Section, Ship
+from migmatrix.harness.report.data import Group, RunReport, Section
 from migmatrix.harness.report.terminal import describe_cause
 from migmatrix.harness.report.text import duration, one_line, plural
 
@@ -23,9 +24,10 @@ __all__ = ["render_markdown"]
 
 _GROUPS = 20
 _ROWS = 10
+_NAMES = 5
 _SPAN = 300
 _COMMAND = 1000  # a command that was clipped would not run; longer ones are not made
-_MARKS = {Ship.YES: "✅ Ship", Ship.NO: "❌ Do not ship", Ship.UNKNOWN: "⚠️ No answer"}
+_MARKS = {Ship.YES: "✅", Ship.NO: "❌", Ship.UNKNOWN: "⚠️", Ship.CLEAN: "✅"}
 _TITLES = {
     Section.PROBLEM: "Problems",
     Section.INFRASTRUCTURE: "Host and engine failures",
@@ -57,7 +59,8 @@ def table_code(text: str) -> str:
 
 def _lines(report: RunReport) -> Iterator[str]:
     answer = report.answer()
-    yield f"## {_MARKS[answer.ship]}: {code(report.title)}"
+    headline = answer.headline[0].upper() + answer.headline[1:]
+    yield f"## {_MARKS[answer.ship]} {headline}: {code(report.title)}"
     yield ""
     yield f"{answer.sentence[0].upper()}{answer.sentence[1:]}."
     yield from (f"- but: {code(limit)}" for limit in answer.limits)
@@ -65,6 +68,7 @@ def _lines(report: RunReport) -> Iterator[str]:
     yield from _counts(report)
     for section, title in _TITLES.items():
         yield from _section(report, title, report.groups(section))
+    yield from _untested(report)
     yield from _chains(report)
     yield from _notes(report)
     yield from _about(report)
@@ -120,6 +124,22 @@ def _explanations(report: RunReport, groups: list[Group]) -> Iterator[str]:
     yield "Explained:"
     yield ""
     yield from (f"- {code(found.key)}: {code(note.summary, _COMMAND)}" for found, note in explained)
+    yield ""
+
+
+def _untested(report: RunReport) -> Iterator[str]:
+    found = report.untested()
+    if not found:
+        return
+    yield "### Not tested"
+    yield ""
+    yield "| cells | verdict | why | profiles |"
+    yield "|---:|---|---|---|"
+    for one in found[:_GROUPS]:
+        profiles = ", ".join(one.profiles[:_NAMES]) + (", ..." if len(one.profiles) > _NAMES else "")
+        yield f"| {one.cells:,} | {one.verdict} | {table_code(one.reason)} | {table_code(profiles)} |"
+    if len(found) > _GROUPS:
+        yield f"| | | and {len(found) - _GROUPS:,} more | |"
     yield ""
 
 

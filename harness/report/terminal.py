@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from migmatrix.harness.model import Cause, Outcome
+from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.report.chains import ChainKind, chain_findings
-from migmatrix.harness.report.data import Group, RunReport, Section, Ship
+from migmatrix.harness.report.data import Group, RunReport, Section
 from migmatrix.harness.report.text import duration, one_line, plural, visible
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ _GROUPS = 10  # more than that is no first screen; the rest is in report.html
 _NAMES = 3
 _DROPPED = 3
 _MESSAGE = 240
-_STYLES = {Ship.YES: "bold green", Ship.NO: "bold red", Ship.UNKNOWN: "bold yellow"}
+_UNTESTED = 5
+_STYLES = {
+    Ship.YES: "bold green",
+    Ship.NO: "bold red",
+    Ship.UNKNOWN: "bold yellow",
+    Ship.CLEAN: "bold green",
+}
 _SECTIONS = (
     (Section.PROBLEM, "problems, largest first", "red"),
     (Section.INFRASTRUCTURE, "host and engine failures (not the product's)", "yellow"),
@@ -48,13 +55,14 @@ def _lines(report: RunReport) -> Iterator[Text]:
     yield from _counts(report)
     for section, title, style in _SECTIONS:
         yield from _section(report, report.groups(section), title, style)
+    yield from _untested(report)
     yield from _chains(report)
     yield from _notes(report)
 
 
 def _answer(report: RunReport) -> Iterator[Text]:
     answer = report.answer()
-    yield Text.assemble((answer.ship, _STYLES[answer.ship]), f": {answer.sentence}")
+    yield Text.assemble((answer.headline, _STYLES[answer.ship]), f": {answer.sentence}")
     for limit in answer.limits:
         yield Text.assemble(("  but: ", "yellow"), visible(limit))
 
@@ -110,7 +118,21 @@ def spread(found: Group) -> str:
 def _few(names: tuple[str, ...], word: str) -> str:
     shown = ", ".join(names[:_NAMES])
     rest = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return f"{plural(len(names), word)} ({shown}{rest})"
+    return visible(f"{plural(len(names), word)} ({shown}{rest})")
+
+
+def _untested(report: RunReport) -> Iterator[Text]:
+    found = report.untested()
+    if found:
+        yield Text()
+        yield Text("not tested", "bold")
+    for one in found[:_UNTESTED]:
+        what = f"{plural(one.cells, 'cell')} {one.verdict}"
+        yield Text(f"     {what}: {one_line(one.reason, _MESSAGE)}; {_few(one.profiles, 'profile')}")
+    if len(found) > _UNTESTED:
+        rest = sum(one.cells for one in found[_UNTESTED:])
+        more = plural(len(found) - _UNTESTED, "more reason")
+        yield Text(f"     {plural(rest, 'cell')} for {more}, in report.html")
 
 
 def _chains(report: RunReport) -> Iterator[Text]:

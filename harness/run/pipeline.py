@@ -23,10 +23,9 @@ from stamina.instrumentation import set_on_retry_hooks
 from migmatrix.harness import __version__
 from migmatrix.harness.builds import lookup, prepare, provider_of
 from migmatrix.harness.config import load_matrix
-from migmatrix.harness.config.records import did_you_mean
 from migmatrix.harness.engines.workspace import abandoned
-from migmatrix.harness.errors import EngineError, ExitCode, UnusableBuild, UserError
-from migmatrix.harness.known import KnownIssue, apply, exit_code, load_known
+from migmatrix.harness.errors import EngineError, ExitCode, UnusableBuild, UserError, did_you_mean, together
+from migmatrix.harness.known import KnownIssue, apply, load_known
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
 from migmatrix.harness.report import BuildRow, Progress
@@ -34,7 +33,7 @@ from migmatrix.harness.run.definition import definition
 from migmatrix.harness.run.opening import JOBS, opened, silent, store_directory
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.store import LegStore, RunStore
-from migmatrix.harness.stored.reports import known_notes, rewrite_reports
+from migmatrix.harness.stored.reports import closing_code, known_notes, rewrite_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -193,8 +192,8 @@ def execute(
     when a profile starts nowhere, or when the run directory holds something else.
     """
     plan = prepared.plan
-    if not plan.cells:
-        raise UserError("the plan has no cells")
+    if not plan.cells and options.shard is None:
+        raise UserError(f"the plan has no cells{_left_out(plan)}")
     set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
     progress = progress or Progress(Console(quiet=True))
     session = _Session(prepared, options, known_of(prepared.matrix), progress, log)
@@ -202,6 +201,14 @@ def execute(
     with progress, ExitStack() as stack:
         asyncio.run(session.run(stack))
         return session.conclude(LegStore(options.store, log))
+
+
+def _left_out(plan: Plan) -> str:
+    """Why, where one reason stands for what was left out most."""
+    if not plan.dropped:
+        return ""
+    most = max(plan.dropped, key=lambda dropped: dropped.cells)
+    return f": {most.cells:,} of {plan.dropped_cells:,} were left out because {most.what}: {most.reason}"
 
 
 def known_of(matrix: Matrix) -> Sequence[KnownIssue]:
@@ -221,8 +228,11 @@ def with_outcome(judgement: CellJudgement, known: Sequence[KnownIssue], matrix: 
 
 
 def default_directory(prepared: Prepared, options: RunOptions) -> Path:
-    """`runs/<matrix>-<plan>`: the same arguments lead to the same place."""
-    return Path("runs") / f"{options.file.stem}-{prepared.plan.digest[:8]}"
+    """`runs/<matrix>-<plan>`: the same arguments lead to the same place; all plans without a cell have one digest."""
+    name = f"{options.file.stem}-{prepared.plan.digest[:8]}"
+    if options.shard is not None and not prepared.plan.cells:
+        name += f"-{options.shard[0]}-of-{options.shard[1]}"
+    return Path("runs") / name
 
 
 @dataclass
@@ -281,11 +291,17 @@ class _Session:
                 await runner.close()
                 self.engine = where.engine.describe()
 
-    def _refuse(self, unusable: Mapping[str, str]) -> None:
-        for profile, why in unusable.items():
-            raise self.prepared.matrix.mistake(
-                f"no build accepts profile {profile!r}: {why}", "profiles", profile
-            )
+    def _refuse(self, unusable: Mapping[str, Mapping[str, str]]) -> None:
+        """Tell all profiles that start nowhere, each build with its reason, unless the policy skips them."""
+        matrix = self.prepared.matrix
+        mistakes = [
+            matrix.mistake(f"no build accepts profile {profile!r}: {_reasons(said)}", "profiles", profile)
+            for profile, said in unusable.items()
+        ]
+        if mistakes and matrix.policy.unusable == "error":
+            raise together(mistakes)
+        for mistake in mistakes:
+            self.log(f"skipped: {mistake}")
 
     def _begin(self, stack: ExitStack) -> None:
         plan = self.prepared.plan
@@ -333,9 +349,13 @@ class _Session:
             "seed": options.seed,
             "shard": "/".join(map(str, options.shard)) if options.shard else "",
             "selection": list(options.select),
+            "paths": list(options.paths),
             "profiles": [asdict(p) for p in matrix.profiles],
             "dropped": [asdict(d) for d in plan.dropped],
-            "policy": {"blocked": matrix.policy.blocked},
+            "policy": {
+                "blocked": matrix.policy.blocked,
+                "must_pass": [demand.to_json() for demand in matrix.policy.must_pass],
+            },
             "known_issues_file": str(matrix.known_issues) if matrix.known_issues else "",
             "definition": definition(matrix, engine_specs(matrix, options.engine)),
             "builds": [asdict(_row(b)) for b in self.prepared.builds.values()],
@@ -345,7 +365,7 @@ class _Session:
     def closing_facts(self) -> dict[str, Any]:
         """What is known after the last cell."""
         results = list(self.store.results())
-        code = ExitCode.INTERRUPTED if self.interrupted else exit_code(results)
+        code = ExitCode.INTERRUPTED if self.interrupted else closing_code(self.facts(), results)
         return {
             "finished": datetime.now(UTC).isoformat(),
             "interrupted": self.interrupted,
@@ -354,6 +374,14 @@ class _Session:
             "engine": self.engine,
             "known_issues": [asdict(note) for note in known_notes(self.known, results)],
         }
+
+
+def _reasons(said: Mapping[str, str]) -> str:
+    """``qemu-7.2: -no-hpet: invalid option; qemu-10.0: ...``; builds that say the same stand together."""
+    builds: dict[str, list[str]] = {}
+    for build, reason in said.items():
+        builds.setdefault(reason, []).append(build)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in builds.items())
 
 
 def _row(build: PreparedBuild) -> BuildRow:

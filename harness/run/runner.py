@@ -102,23 +102,23 @@ class Runner:
             self._told.add(evidence.key)
             self._on_leg(evidence, reused)
 
-    async def unusable_profiles(self) -> dict[str, str]:
-        """Profiles that no build can start on any of their machines, each with what an emulator said."""
-        probes: dict[str, list[str]] = {}
-        for (_, profile, _), key in self._plan.probes.items():
-            probes.setdefault(profile, []).append(key)
-        tried = await asyncio.gather(*(self._start_somewhere(keys) for keys in probes.values()))
-        return {profile: why for profile, why in zip(probes, tried, strict=True) if why}
+    async def unusable_profiles(self) -> dict[str, dict[str, str]]:
+        """Profiles that no build can start on any of their machines: what the emulator of each build said."""
+        probes: dict[str, list[tuple[str, str]]] = {}
+        for (_, profile, build), key in self._plan.probes.items():
+            probes.setdefault(profile, []).append((build, key))
+        tried = await asyncio.gather(*(self._start_somewhere(probe) for probe in probes.values()))
+        return {profile: said for profile, said in zip(probes, tried, strict=True) if said}
 
-    async def _start_somewhere(self, keys: Sequence[str]) -> str:
-        """Try probes until one starts; what the last one said when none does."""
-        said = ""
-        for key in keys:
+    async def _start_somewhere(self, probes: Sequence[tuple[str, str]]) -> dict[str, str]:
+        """Try probes until one starts; what each build said first when none does."""
+        said: dict[str, str] = {}
+        for build, key in probes:
             probe = await self._leg(key)
             if not probe.failed_at(Stage.START):
-                return ""
+                return {}
             cause = judge_leg(probe).cause
-            said = cause.message if cause else ""
+            said.setdefault(build, cause.message if cause else "it did not start")
         return said
 
     async def run(self) -> AsyncIterator[Judged]:

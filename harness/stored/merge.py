@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.errors import ExitCode, UserError
-from migmatrix.harness.known import exit_code
 from migmatrix.harness.store import RunStore
+from migmatrix.harness.stored.reports import closing_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merge"]
 
-_SAME: Final = ("version", "definition", "selection", "seed", "policy")
+_SAME: Final = ("version", "definition", "selection", "paths", "seed", "policy")
 _ELSEWHERE: Final = "--shard"  # what the planner names the cells of other shards by
 # States of a known issue; the whole has the first of these that any shard saw.
 _STATES: Final = ("expired", "active", "unmatched")
@@ -46,7 +46,8 @@ def merge(directories: Sequence[Path], out: Path) -> None:
             for name in _FILES:
                 if (shard.directory / name).is_dir():
                     shutil.copytree(shard.directory / name, out / name, dirs_exist_ok=True)
-        whole.set_meta(_facts(metas) | _closing(metas, whole))
+        facts = _facts(metas)
+        whole.set_meta(facts | _closing(metas, facts, whole))
 
 
 def _refuse_strangers(directories: Sequence[Path], metas: Sequence[Mapping[str, Any]]) -> None:
@@ -73,7 +74,7 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         (row["id"], row["digest"]) for row in other["builds"]
     ]:
         return "builds"
-    return next((key for key in _SAME if one[key] != other[key]), None)
+    return next((key for key in _SAME if one.get(key) != other.get(key)), None)
 
 
 def _count(shard: str) -> int:
@@ -90,15 +91,22 @@ def _facts(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "started": min(meta["started"] for meta in metas),
         "cells_planned": first["cells_planned"] + elsewhere,
         "shard": "",
+        "missing_shards": _missing(metas),
         "dropped": [row for row in first["dropped"] if row["what"] != _ELSEWHERE],
     }
 
 
-def _closing(metas: Sequence[Mapping[str, Any]], whole: RunStore) -> dict[str, Any]:
+def _missing(metas: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The shards that are not there, ``I/N``."""
+    count, there = _count(metas[0]["shard"]), {meta["shard"] for meta in metas}
+    return [name for index in range(1, count + 1) if (name := f"{index}/{count}") not in there]
+
+
+def _closing(metas: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], whole: RunStore) -> dict[str, Any]:
     """Facts that a run knows after its last cell; the whole is finished when every shard is."""
     interrupted = any(meta.get("interrupted") for meta in metas)
-    complete = len(metas) == _count(metas[0]["shard"]) and all("finished" in meta for meta in metas)
-    code = exit_code(list(whole.results())) if complete else ExitCode.INCOMPLETE
+    complete = not facts["missing_shards"] and all("finished" in meta for meta in metas)
+    code = closing_code(facts, list(whole.results())) if complete else ExitCode.INCOMPLETE
     legs: Counter[str] = Counter()
     for meta in metas:
         legs.update(meta.get("hops", {}))

@@ -8,7 +8,7 @@ with open_run(directory) as run:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,9 @@ from migmatrix.harness.report import (
     RunReport,
     write_reports,
 )
+from migmatrix.harness.select import Selection
 from migmatrix.harness.store import RunStore
+from migmatrix.harness.tested import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import CellResult, LegEvidence
 
 __all__ = [
+    "closing_code",
     "evidence_of",
     "judge",
     "judge_again",
@@ -44,6 +47,7 @@ __all__ = [
     "open_run",
     "results",
     "rewrite_reports",
+    "selected",
 ]
 
 
@@ -63,13 +67,14 @@ def load_report(run: RunStore) -> RunReport:
     meta = run.meta()
     legs = meta.get("hops", {"executed": 0, "reused": 0})
     started = datetime.fromisoformat(meta["started"])
+    found = list(run.results())
     return RunReport(
         matrix=meta["matrix"],
         matrix_file=meta["matrix_file"],
         title=f"Migration matrix {meta['matrix']}",
         started=started,
         finished=datetime.fromisoformat(meta["finished"]) if "finished" in meta else started,
-        results=list(run.results()),
+        results=found,
         cells_planned=meta["cells_planned"],
         builds=[BuildRow(**row) for row in meta["builds"]],
         host=_host(meta),
@@ -81,6 +86,9 @@ def load_report(run: RunStore) -> RunReport:
         seed=meta["seed"],
         shard=meta["shard"],
         selection=meta["selection"],
+        paths=meta.get("paths", ()),
+        unmet=_unmet(meta, found),
+        missing_shards=meta.get("missing_shards", ()),
         profiles=[_profile(row) for row in meta["profiles"]],
         dropped=[Dropped(row["what"], row["reason"], row["cells"]) for row in meta["dropped"]],
         known_issues=[KnownIssueNote(**row) for row in meta.get("known_issues", ())],
@@ -96,6 +104,23 @@ def rewrite_reports(run: RunStore) -> RunReport:
     report = load_report(run)
     write_reports(report, run.directory)
     return report
+
+
+def selected(run: RunStore, terms: Sequence[str]) -> RunReport:
+    """The record of some cells of a run, as if no others had been asked for; UserError for a term without a result."""
+    whole, meta = load_report(run), run.meta()
+    selection = Selection.parse(terms)
+    selection.refuse_lonely([result.cell for result in whole.results])
+    found = [result for result in whole.results if selection.selects_result(result)]
+    meta = {**meta, "selection": [*meta["selection"], *terms]}
+    return replace(
+        whole,
+        results=found,
+        cells_planned=len(found) if "finished" in meta else whole.cells_planned,
+        selection=meta["selection"],
+        unmet=_unmet(meta, found),
+        exit_code=_exit_code(meta, found),
+    )
 
 
 def evidence_of(run: RunStore, result: CellResult) -> Sequence[LegEvidence]:
@@ -151,14 +176,38 @@ def judge_again(run: RunStore, known_issues: Path | None) -> list[tuple[CellResu
     notes = [asdict(note) for note in known_notes(known, after)]
     run.set_meta({"known_issues": notes, "exit_code": int(_exit_code(meta, after))})
     changed = [(before[result.cell], result) for result in after]
-    return [(old, new) for old, new in changed if old.to_json() != new.to_json()]
+    return [(old, new) for old, new in changed if _said(old) != _said(new)]
+
+
+def _said(result: CellResult) -> tuple[object, ...]:
+    """What a change of is worth telling: not the seconds, which a shard may have measured another time."""
+    return result.outcome, result.verdict, result.signature
 
 
 def _exit_code(meta: Mapping[str, Any], results: Sequence[CellResult]) -> ExitCode:
     """A run that was cut short stays so, however its cells are judged."""
     if meta.get("interrupted"):
         return ExitCode.INTERRUPTED
-    return exit_code(results) if "finished" in meta else ExitCode.INCOMPLETE
+    complete = "finished" in meta and not meta.get("missing_shards")
+    return closing_code(meta, results) if complete else ExitCode.INCOMPLETE
+
+
+def closing_code(meta: Mapping[str, Any], results: Sequence[CellResult]) -> ExitCode:
+    """The exit code of a run that came to its end, by the policy that it keeps."""
+    return exit_code(results, _demands(meta), part=_part(meta), shard=bool(meta["shard"]))
+
+
+def _part(meta: Mapping[str, Any]) -> bool:
+    return bool(meta["shard"] or meta["selection"] or meta.get("paths"))
+
+
+def _demands(meta: Mapping[str, Any]) -> list[Demand]:
+    """What the policy of the run demands; runs of before have none."""
+    return [Demand.from_json(row) for row in meta["policy"].get("must_pass", ())]
+
+
+def _unmet(meta: Mapping[str, Any], results: Sequence[CellResult]) -> list[str]:
+    return [said for demand in _demands(meta) if (said := demand.unmet(results, part=_part(meta)))]
 
 
 def known_notes(known: Sequence[KnownIssue], results: Sequence[CellResult]) -> list[KnownIssueNote]:

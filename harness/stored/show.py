@@ -50,10 +50,13 @@ def _by_number(run: RunStore, wanted: str) -> str | None:
 
 
 def list_cells(run: RunStore, selection: Selection, *, as_json: bool) -> Iterator[str]:
-    """A line for each selected cell: as in results.jsonl, or verdict, outcome, cell and signature."""
-    for result in run.results():
-        if not selection.selects_result(result):
-            continue
+    """A line for each selected cell: as in results.jsonl, or verdict, outcome, cell and signature.
+
+    UserError for a term that holds for no cell.
+    """
+    results = list(run.results())
+    selection.refuse_lonely([result.cell for result in results])
+    for result in filter(selection.selects_result, results):
         if as_json:
             yield json.dumps(result.to_json())
         else:

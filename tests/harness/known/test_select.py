@@ -85,9 +85,32 @@ def test_mistake(term: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_terms_that_match_nothing() -> None:
-    selection = Selection.parse(["machine=pc-q35-*", "profile=nix", "path=x>*"])
-    assert [str(term) for term in selection.unmatched([CELL])] == ["profile=nix", "path=x>*"]
+@pytest.mark.parametrize(
+    ("term", "hint"),
+    [
+        ("profile=nix*", ": did you mean 'nic'?"),
+        ("path=x>*", ": known: "),
+        ("machine=pc-q35-7.2.1", ": did you mean 'pc-q35-7.2'?"),
+        ("cell=nothing", ""),
+    ],
+)
+def test_terms_that_match_nothing_are_refused_with_what_was_meant(term: str, hint: str) -> None:
+    cell = Cell("pc-q35-7.2", "nic", ("A", "B"))
+    with pytest.raises(UserError) as mistake:
+        Selection.parse(["mode=snap*", term]).refuse_lonely([cell])
+    assert str(mistake.value).startswith(f"--select {term} matches no cell{hint}")
+
+
+def test_terms_that_match_something_are_not_refused() -> None:
+    Selection.parse(["machine=pc-q35-*", "verdict=fail"]).refuse_lonely([CELL])
+
+
+def test_words_of_a_verdict_are_known() -> None:
+    with pytest.raises(UserError, match="unknown verdict 'passs': did you mean 'pass'"):
+        Selection.parse(["verdict=passs"])
+    with pytest.raises(UserError, match="unknown outcome 'knwon': did you mean 'known'"):
+        Selection.parse(["outcome=ok,knwon"])
+    assert Selection.parse(["outcome=wrong*"]).on_results
 
 
 @given(st.text())

@@ -216,7 +216,7 @@ def test_selection_counts_what_it_leaves_out() -> None:
 
 
 MISTAKES = [
-    ({}, {"select": ["profile=nix"]}, "--select profile=nix matches no cell"),
+    ({}, {"select": ["profile=nix"]}, "--select profile=nix matches no cell: did you mean 'nic'?"),
     (
         {},
         {"select": ["profile=nic", "cell=*/disk/*"]},

@@ -108,8 +108,10 @@ def test_natural_order() -> None:
 )
 def test_answer(small: RunReport, outcome: Outcome, exit_code: int, ship: str) -> None:
     result = replace(failed(Cell("m", "p", ("A", "B"))), outcome=outcome)
-    report = replace(small, results=[result], cells_planned=1, exit_code=exit_code)
+    results = [result, passed(Cell("m", "p", ("B", "A")))]
+    report = replace(small, results=results, cells_planned=2, exit_code=exit_code)
     assert report.answer().ship == ship
+    assert report.answer().headline == ship
 
 
 @pytest.mark.parametrize(
