@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`visible(text)`: what a stream, a file name or a build says, fit for a terminal and for one line.
+r"""`visible(text)`: what a stream, a file name or a build says, fit for a terminal and for one line.
 
 Such text may hold escape sequences, line ends, C1 controls and marks that turn the direction of writing. Whatever does
-not print comes out as Python would write it in a string: ``\\x1b``, ``\\u202e``.
+not print comes out as Python would write it in a string: ``\x1b``, ``\u202e``.
 """
 
 from __future__ import annotations

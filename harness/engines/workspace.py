@@ -24,7 +24,7 @@ from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.errors import StoreError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from types import TracebackType
     from typing import Self
 
@@ -118,7 +118,7 @@ def remove(root: Path) -> None:
         base.close()
 
 
-def abandoned() -> Iterator[Path]:
+def abandoned() -> Generator[Path, None, None]:
     """Workspaces of runs that are dead, all locked until the caller is through."""
     dead = _dead()
     try:

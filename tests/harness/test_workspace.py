@@ -14,6 +14,7 @@ import pytest
 from migmatrix.harness.engines.workspace import Workspace, _base_lock, abandoned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.synchronize import Event
 
 _ROUNDS = 150
@@ -21,11 +22,11 @@ _PATIENCE = 60.0
 
 
 @pytest.fixture(autouse=True)
-def own_base(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def own_base(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A temporary directory of the test's own, so that no other run's workspace is looked at."""
-    root = tempfile.TemporaryDirectory(prefix="mm-", dir="/tmp")
-    request.addfinalizer(root.cleanup)
-    monkeypatch.setattr(tempfile, "tempdir", root.name)
+    with tempfile.TemporaryDirectory(prefix="mm-", dir="/tmp") as root:
+        monkeypatch.setattr(tempfile, "tempdir", root)
+        yield
 
 
 def sweep(done: Event) -> None:
