@@ -216,7 +216,8 @@ class _Loader:
         specs = validate(_PROFILES, document)
         for index, glob in enumerate(self._spec.profiles.use):
             if not any(glob_match(name, glob) for name in specs):
-                raise self._error(f"{glob!r} matches no profile", "profiles", "use", index)
+                hint = did_you_mean(glob.strip("*?"), specs)
+                raise self._error(f"{glob!r} matches no profile: {hint}", "profiles", "use", index)
         for name, spec in specs.items():
             if any(glob_match(name, glob) for glob in self._spec.profiles.use):
                 self._where["profiles", name] = document.key_position((name,))

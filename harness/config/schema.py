@@ -271,7 +271,10 @@ def _named_guest(value: Any) -> Any:
         value = {"name": value}
     if isinstance(value, dict) and "kind" not in value and "name" in value:
         if value["name"] not in ("paused", "firmware"):
-            raise mistake(f"unknown guest {value['name']!r}: write paused, firmware, or a kind", "name")
+            raise mistake(
+                f"unknown guest {value['name']!r}: write paused or firmware, or give it a kind, which is one of these",
+                "name",
+            )
         return {**value, "kind": value["name"]}
     return value
 

@@ -13,6 +13,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.config.matrix import PathRule
+from migmatrix.harness.errors import did_you_mean, together
 from migmatrix.harness.model import Role
 from migmatrix.harness.releases import machine_parts, type_key
 from migmatrix.harness.select import glob_match
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
+    from migmatrix.harness.errors import UserError
     from migmatrix.harness.model import Mode, Profile
 
 __all__ = [
@@ -70,9 +72,15 @@ def _named(
     if any(machine.name == rule.name for machine in types):
         return (rule.name,)
     if any(machine.alias == rule.name for machine in types):
-        problem = f"{rule.name!r} means another machine in each build: name a versioned type"
+        meant = sorted({m.name for m in types if m.alias == rule.name}, key=type_key)
+        family, _ = machine_parts(meant[-1])
+        problem = (
+            f"{rule.name!r} means another machine in each build: name a versioned type,"
+            f" for example {meant[-1]} or {{common: {family}}}"
+        )
     else:
-        problem = f"machine {rule.name!r} is known to no build"
+        hint = did_you_mean(rule.name, [machine.name for machine in types])
+        problem = f"machine {rule.name!r} is known to no build: {hint}"
     raise matrix.mistake(problem, "machines", index)
 
 
@@ -165,24 +173,40 @@ def _missing(builds: Mapping[str, PreparedBuild], wanted: tuple[str, ...]) -> di
 
 
 def check_known(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> None:
-    """ConfigError for a capability or a `-device` name that no build knows: it can only be a typo."""
-    capabilities = {name for build in builds.values() for name in build.facts.capabilities}
+    """ConfigError for a capability or a `-device` name that no build knows: it can only be a typo; all at once."""
+    mistakes = list(_unknown_capabilities(matrix, builds))
+    if matrix.policy.unusable == "error":
+        mistakes += _unknown_devices(matrix, builds)
+    if mistakes:
+        raise together(mistakes)
+
+
+def _unknown_capabilities(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> Iterator[UserError]:
+    known = sorted({name for build in builds.values() for name in build.facts.capabilities})
     for mode in matrix.modes:
-        for name in (name for role in Role for name in mode.side(role).capabilities):
-            if name not in capabilities:
-                raise matrix.mistake(f"capability {name!r} is known to no build", "modes", mode.name)
-    devices = {name for build in builds.values() for name in build.facts.devices}
+        for name in dict.fromkeys(name for role in Role for name in mode.side(role).capabilities):
+            if name not in known:
+                problem = f"capability {name!r} is known to no build: {did_you_mean(name, known)}"
+                yield matrix.mistake(problem, "modes", mode.name)
+
+
+def _unknown_devices(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> Iterator[UserError]:
+    """Each at the place of the word."""
+    known = sorted({name for build in builds.values() for name in build.facts.devices})
     for profile in matrix.profiles:
-        for name in _device_names(profile):
-            if name not in devices:
+        for index, name in _device_names(profile):
+            if name not in known:
                 problem = f"no build accepts profile {profile.name!r}: device {name!r} is known to none"
-                raise matrix.mistake(problem, "profiles", profile.name)
+                word = ("profiles", profile.name, index)
+                place = word if word in matrix.where else word[:2]
+                yield matrix.mistake(f"{problem}: {did_you_mean(name, known)}", *place)
 
 
-def _device_names(profile: Profile) -> Iterator[str]:
-    for option, value in zip(profile.args, profile.args[1:], strict=False):
+def _device_names(profile: Profile) -> Iterator[tuple[int, str]]:
+    """The place among the arguments and the name of each device."""
+    for index, (option, value) in enumerate(zip(profile.args, profile.args[1:], strict=False)):
         if option in ("-device", "--device") and not value.startswith("{"):
-            yield value.split(",", 1)[0].removeprefix("driver=")
+            yield index + 1, value.split(",", 1)[0].removeprefix("driver=")
 
 
 def applies(rule: PathRule, machine: str, profile: Profile) -> bool:

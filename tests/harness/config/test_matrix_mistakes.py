@@ -127,7 +127,7 @@ MISTAKES = {
     ),
     "unknown guest": (
         ("paths:", "guests: [windows]\npaths:"),
-        "8:10: unknown guest 'windows': write paused, firmware, or a kind",
+        "8:10: unknown guest 'windows': write paused or firmware, or give it a kind, which is one of these",
     ),
     "guest time": (
         ("paths:", "guests: [{name: firmware, seconds: soon}]\npaths:"),
@@ -198,7 +198,7 @@ def test_profile_in_both_places_and_glob_without_a_profile(tmp_path: Path) -> No
     path.write_text(GOOD.replace("  define", "  file: profiles.yaml\n  define"))
     assert mistake_of(path) == "8:12: profile 'nic' is also in 'profiles.yaml'"
     path.write_text(GOOD.replace("  define", "  file: profiles.yaml\n  use: [nic, e1*]\n  define"))
-    assert mistake_of(path) == "8:14: 'e1*' matches no profile"
+    assert mistake_of(path) == "8:14: 'e1*' matches no profile: known: nic"
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:

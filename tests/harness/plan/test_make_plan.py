@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from synthetic import big_plan, builds_of, matrix_of, prepared
 
 from migmatrix.harness.builds.facts import MachineType, PreparedBuild
-from migmatrix.harness.config import ChainRule, MachineRule, PathRule
+from migmatrix.harness.config import ChainRule, MachineRule, PathRule, Policy
 from migmatrix.harness.errors import ConfigError, Position, UserError
 from migmatrix.harness.model import Cell, Guest, Mode, Profile
 from migmatrix.harness.plan import Dropped, Plan, from_json, make_plan, parse_shard, render_plan, to_json
@@ -233,12 +233,15 @@ MISTAKES = [
     (
         {"machines": (MachineRule(name="pc-q35-9.9"),)},
         {},
-        "m.yaml:1:2: machine 'pc-q35-9.9' is known to no build",
+        "m.yaml:1:2: machine 'pc-q35-9.9' is known to no build: did you mean 'pc-q35-9.2'?",
     ),
     (
         {"machines": (MachineRule(name="q35"),)},
         {},
-        "m.yaml:1:2: 'q35' means another machine in each build: name a versioned type",
+        (
+            "m.yaml:1:2: 'q35' means another machine in each build: name a versioned type,"
+            " for example pc-q35-10.0 or {common: pc-q35}"
+        ),
     ),
     (
         {"machines": (MachineRule(common="pc-q36"),)},
@@ -253,14 +256,30 @@ MISTAKES = [
     (
         {"profiles": (Profile("nic", ("-device", "e1001,id=n")),)},
         {},
-        "m.yaml:3:4: no build accepts profile 'nic': device 'e1001' is known to none",
+        "m.yaml:3:4: no build accepts profile 'nic': device 'e1001' is known to none: did you mean 'e1000e'?",
     ),
     (
         {"modes": (Mode("snapshot", capabilities=("multi-fd",)),)},
         {},
-        "m.yaml:5:6: capability 'multi-fd' is known to no build",
+        "m.yaml:5:6: capability 'multi-fd' is known to no build: did you mean 'multifd'?",
     ),
 ]
+
+
+def test_a_device_s_typo_is_told_at_the_word_and_all_of_them_at_once() -> None:
+    profiles = Profile("nic", ("-device", "e1001")), Profile("two", ("-nodefaults", "-device", "e1002,id=n"))
+    where: dict[tuple[str | int, ...], Position] = {
+        ("profiles", "nic"): Position("m.yaml", 3, 4),
+        ("profiles", "nic", 1): Position("m.yaml", 3, 20),
+        ("profiles", "two"): Position("m.yaml", 4, 4),
+        ("profiles", "two", 2): Position("m.yaml", 4, 32),
+    }
+    with pytest.raises(UserError) as caught:
+        make_plan(matrix_of(THREE, where=where, profiles=profiles), THREE)
+    told = str(caught.value).splitlines()
+    assert [line.partition(": ")[0] for line in told] == ["m.yaml:3:20", "m.yaml:4:32"]
+    skipping = matrix_of(THREE, where=where, profiles=profiles, policy=Policy(unusable="skip"))
+    assert make_plan(skipping, THREE).cells
 
 
 @pytest.mark.parametrize(("changes", "options", "message"), MISTAKES, ids=[m[2] for m in MISTAKES])
