@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from migmatrix.vmstate.check.cpu import CPU_SUBSECTIONS
 from migmatrix.vmstate.check.layout import leaves
 from migmatrix.vmstate.check.pcimask import first_difference
 from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
@@ -52,6 +53,7 @@ _FIXED: Final = frozenset(
 )  # types with one size on the wire
 
 
+_POINTERS: Final = ("nullptr", "ptr-marker")
 _ALIGNED: Final = 256  # fields between like ones; a longer stretch counts as one change
 _Key = tuple[str, int]  # name and size of a field
 
@@ -205,10 +207,10 @@ class _Comparison:
         """A run of fields without an equal: the value that the device would refuse first, else the layout."""
         if len(ours) == len(theirs) == 1 and ours[0].path == theirs[0].path:
             found = list(self._value(ours[0], theirs[0]))
-            if found:
+            if found or _in_use(ours[0].node, theirs[0].node):
                 yield from found
                 return
-        refusal = self._layout(ours, theirs)
+        refusal = self._layout(*_without_null(ours, theirs))
         if refusal is not None:
             yield refusal
 
@@ -275,6 +277,8 @@ class _Comparison:
 
     def _subsection(self, node: Node, local: Node | None) -> Iterator[Refusal]:
         schemas = [sub for known in self._known for sub in known.walk() if sub.name == node.name]
+        if local is None and not schemas and self._start.idstr == "cpu" and node.name in CPU_SUBSECTIONS:
+            return
         if local is None and not schemas:
             message = f"there is no subsection {node.name!r} here"
             known = bool(self._known)
@@ -296,6 +300,29 @@ class _Comparison:
             return None
         message = f"version {version} of {node.name!r} is sent, {least} to {max(versions)} are read"
         return self._refusal(RefusalKind.VERSION, message, node.name, node)
+
+
+def _in_use(sent: Node, here: Node) -> bool:
+    """Whether a virtio device sends more because its guest drives it: for no more queues than there are here."""
+    if sent.kind != "virtio" or not isinstance(sent.value, bytes) or not isinstance(here.value, bytes):
+        return False
+    ours, theirs = read_virtio_pci(sent.value), read_virtio_pci(here.value)
+    return ours is not None and theirs is not None and len(ours.sizes) <= len(theirs.sizes)
+
+
+def _without_null(ours: list[_Item], theirs: list[_Item]) -> tuple[list[_Item], list[_Item]]:
+    """Both runs without what is a null pointer on one side: it has no layout there that could differ."""
+    nulls = [item.path for item in (*ours, *theirs) if item.node.kind in _POINTERS]
+    concerned = [path for path in nulls if _is_null(path, ours) != _is_null(path, theirs)]
+
+    def rest(items: list[_Item]) -> list[_Item]:
+        return [item for item in items if not any(item.is_in(path) for path in concerned)]
+
+    return rest(ours), rest(theirs)
+
+
+def _is_null(path: str, items: list[_Item]) -> bool:
+    return any(item.path == path and item.node.kind in _POINTERS for item in items)
 
 
 def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int, int]]:
