@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration import Migration
+    from migmatrix.emulator.options.machineprops import MachineProps
     from migmatrix.emulator.options.records import DeviceOption, Options
     from migmatrix.emulator.release import CompatEntry, MachineType, Release
 
@@ -45,6 +46,7 @@ class Machine:
         self.release = release
         self.type = type_
         self.options = options
+        self.props = _properties(release, type_, options)
         self.smp = _topology(release, type_, options.smp)
         self.bql = threading.RLock()
         self.clock = Clock()
@@ -304,6 +306,15 @@ def _cpu_globals(cpu: str) -> Iterator[tuple[str, str, str]]:
         if name[:1] in ("+", "-"):
             name, value = name[1:], "on" if name[0] == "+" else "off"
         yield f"{model}-x86_64-cpu", name, value or "on"
+
+
+def _properties(release: Release, type_: MachineType, options: Options) -> MachineProps | None:
+    """What `-machine` says beside type and accelerator, None for nothing; FatalError."""
+    if not options.machine_props:
+        return None
+    from migmatrix.emulator.options.machineprops import read_machine_props  # noqa: PLC0415 - few starts have some
+
+    return read_machine_props(options.machine_props, type_.name, release.name)
 
 
 def _topology(release: Release, type_: MachineType, given: Smp) -> Smp:

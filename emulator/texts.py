@@ -28,6 +28,10 @@ _ENUM: Final = (
 _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "enum": _ENUM,
     "property-enum": _ENUM,
+    "memory-backend-size": (
+        ("", "Size specified by -m option must match size of explicitly specified 'memory-backend' property"),
+        ("6.0", "Machine memory size does not match the size of the memory backend"),
+    ),
     "property-bool": (("", "Parameter '{name}' expects 'on' or 'off'"),),
     "property-bool-json": (("", "Invalid parameter type for '{name}', expected: boolean"),),
     "property-number": (("", "Parameter '{name}' expects {type}"),),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["complete", "cpu_type", "populate"]
 
+_LINES = ("serial", "parallel")  # ports that `-serial` and `-parallel` ask for
+
 
 def populate(machine: Machine) -> None:
     """RAM blocks and devices of the board; FatalError."""
@@ -32,8 +34,9 @@ def populate(machine: Machine) -> None:
 def complete(machine: Machine) -> None:
     """Make the RAM blocks that firmware reads; their size depends on the finished machine."""
     board = machine.release.boards[machine.type.board]
-    _blocks(machine, board["firmware"])
-    sizes = tuple(entry.get("told", entry["size"]) for entry in board["firmware"])
+    tables = [entry for entry in board["firmware"] if _switched_on(machine, entry)]
+    _blocks(machine, tables)
+    sizes = tuple(entry.get("told", entry["size"]) for entry in tables)
     for device in machine.devices:
         device.machine_done(sizes)
     _devices(machine, board.get("last", []))
@@ -41,14 +44,36 @@ def complete(machine: Machine) -> None:
 
 def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
     for entry in entries:
-        size = machine.options.memory_bytes if entry["size"] == "memory" else entry["size"]
+        name, size = entry["name"], entry["size"]
+        if size == "memory":
+            name, size = _main_memory(machine, name)
         if size:
-            machine.add_ram(entry["name"], size, max_size=entry.get("max"))
+            machine.add_ram(name, size, max_size=entry.get("max"))
+
+
+def _main_memory(machine: Machine, name: str) -> tuple[str, int]:
+    """Name and size of the guest's memory: a backend of the user's gives its block another name."""
+    size = machine.options.memory_bytes
+    if machine.props is None or not machine.props.memory_backend:
+        return name, size
+    from migmatrix.emulator.boards.backends import memory_backend  # noqa: PLC0415 - few starts have one
+
+    return memory_backend(machine, machine.props.memory_backend, size), size
+
+
+def _switched_on(machine: Machine, entry: dict[str, Any]) -> bool:
+    """Whether no property of the machine leaves this part out."""
+    off = machine.props.off if machine.props is not None else ()
+    return not off or not any(name in off for name in entry.get("switch", ()))
 
 
 def _wanted(machine: Machine, entry: dict[str, Any]) -> bool:
     """Optional parts are there without `-nodefaults`; the network also not when the user says something of networks."""
+    if not _switched_on(machine, entry):
+        return False
     part = entry.get("part", "")
+    if part in _LINES and getattr(machine.options, part):
+        return True  # as many as were given, see `_count`
     return not part or (_default_network(machine) if part == "net" else not machine.options.nodefaults)
 
 
@@ -58,8 +83,10 @@ def _default_network(machine: Machine) -> bool:
 
 
 def _count(machine: Machine, entry: dict[str, Any]) -> int:
-    """The number of devices that an entry makes: fixed, one for each processor, or one for each user network."""
+    """The number of devices that an entry makes: fixed, one for each processor, user network, or `-serial`."""
     count = entry.get("count", 1)
+    if entry.get("part") in _LINES and (given := getattr(machine.options, entry["part"])):
+        return sum(map(bool, given))
     if count == "cpus":
         return machine.smp.cpus
     if count == "networks":

@@ -129,11 +129,13 @@ class Migration:
         """How streams of this release and machine type are framed."""
         traits = self.traits
         properties = self.object.props
+        said = self.machine.props
         return Framing(
             style=style_of(traits.release),
             configuration=properties["send-configuration"],
             footers=properties["send-section-footer"],
             switchover_start=properties.get("send-switchover-start", False),
+            description=said is None or not said.suppress_vmdesc,
             describes_configuration=traits.described_configuration,
             spaced=traits.spaced_description,
         )

@@ -76,7 +76,8 @@ class StateReader:
         finally:
             for device in devices:
                 device.load_cleanup()
-        self._skip_description()
+        if self._framing.description:  # a machine that sends none does not read one either
+            self._skip_description()
 
     def _header(self) -> None:
         magic, version = self._number(4), self._number(4)

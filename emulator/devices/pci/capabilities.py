@@ -104,14 +104,14 @@ def express(
     return at
 
 
-def slot(space: ConfigSpace, at: int, number: int, *, presence_checked: bool) -> None:
-    """The slot of a port whose express capability is at `at`.
+def slot(space: ConfigSpace, at: int, number: int, *, presence_checked: bool, hotplug: bool = True) -> None:
+    """The slot of a port whose express capability is at `at`; `hotplug`: devices may come and go.
 
     `presence_checked`: loading compares the bit that says whether something is plugged, although the guest
     may have cleared it; QEMU did so until 8.0.
     """
     space.write(at + 2, 2, space.read(at + 2, 2) | 0x100)
-    space.write(at + 0x14, 4, number << 19 | 0x2007B)
+    space.write(at + 0x14, 4, number << 19 | (0x2007B if hotplug else 0x2001B))
     space.write(at + 0x18, 2, 0x01C0)
     space.writable(at + 0x18, 2, 0x17FF)
     space.clearable(at + 0x1A, 2, 0x0019)

@@ -82,7 +82,13 @@ class PCIEPort(PCIDevice):
             forwards=True,
             tags=self.trait("x-pcie-ext-tag"),
         )
-        caps.slot(space, at, self.props["slot"], presence_checked=self.trait("presence-checked"))
+        caps.slot(
+            space,
+            at,
+            self.props["slot"],
+            presence_checked=self.trait("presence-checked"),
+            hotplug=self.props.get("hotplug", True),
+        )
         self.slot_status = at + 0x1A
         caps.error_reporting(space, 0x100, root=True, masks=self.trait("x-pcie-err-unc-mask"))
 
