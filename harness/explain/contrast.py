@@ -142,8 +142,8 @@ def _known(stored: Stored, cell: Cell) -> bool:
 
 
 def _steps(trial: Trial, cell: Cell) -> tuple[Step, ...]:
-    settings = {step.build: step.settings for step in trial.path}
-    return tuple(Step(build, settings.get(build, ())) for build in cell.path)
+    known = {step.build: step for step in trial.path}
+    return tuple(known.get(build, Step(build)) for build in cell.path)
 
 
 def _neighbours(stored: Stored, cell: Cell) -> Iterator[_Wanted]:

@@ -14,6 +14,7 @@ from migmatrix.harness.explain.candidates import candidates
 from migmatrix.harness.explain.records import Cure, Near
 from migmatrix.harness.explain.reduce import same_failure
 from migmatrix.harness.explain.search import with_settings
+from migmatrix.harness.explain.tableline import line_type
 from migmatrix.harness.trials.records import Side, Step
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ async def _cure(
                 better.instead_of,
                 broken=setting,
                 healthy=replace(setting, value=candidate.now),
-                owner=here.owner(setting.type, setting.name),
+                owner=line_type(here, setting),
             )
     return None
 

@@ -15,13 +15,14 @@ from migmatrix.harness.explain.candidates import candidates
 from migmatrix.harness.explain.carried import carried
 from migmatrix.harness.explain.contrast import contrast
 from migmatrix.harness.explain.cure import find_cures
-from migmatrix.harness.explain.fix import Findings, make_fix
+from migmatrix.harness.explain.fix import Findings, make_fix, told_fix
 from migmatrix.harness.explain.records import Explanation, Fix, Reproducer
 from migmatrix.harness.explain.reduce import reduce
 from migmatrix.harness.explain.rescue import find_rescues
 from migmatrix.harness.explain.row import verified
 from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import PURPOSE, find_remedies
+from migmatrix.harness.explain.told import alike, told
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.qom import MachineView
@@ -59,6 +60,15 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
     where = await _where(runner, attempt)
     saving = attempt.result.stage is Stage.SAVE
     neighbours = await contrast(runner, stored, result.cell, reduced.trial, saving=saving)
+    if (fix := await _told_otherwise(runner, reduced.trial)) is not None:
+        return replace(
+            _explanation(runner, case, reduced.record, reproduced=True),
+            where=where,
+            neighbours=neighbours,
+            told=told(reduced.trial),
+            fix=fix,
+            commands=tuple(_commands(runner, attempt)),
+        )
     views = await _views(runner, attempt)
     found = candidates(*views, cause, where, reduced.trial.machine)
     remedies = await find_remedies(runner, reduced.trial, found, case.budget.singles)
@@ -77,9 +87,20 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
         base_types=_base_types(views, checked, cures),
         tried=_tried(runner),
         stage=str(attempt.result.stage or ""),
+        told=told(reduced.trial),
         unseen=views[0].problem or views[1].problem,
     )
     return _explained(runner, case, reduced, findings, len(found))
+
+
+async def _told_otherwise(runner: TrialRunner, trial: Trial) -> Fix | None:
+    """The answer, if what the two sides are told otherwise is all that is wrong: told alike, they pass."""
+    differences = told(trial)
+    route = [step.build for step in trial.path]
+    for side in (Side.SOURCE, Side.DESTINATION) if differences else ():
+        if (await runner.one(f"told as the {side}", alike(trial, side))).passed:
+            return told_fix(differences, route, side)
+    return None
 
 
 async def _like(
@@ -98,6 +119,7 @@ async def _like(
         remedies=tuple(checked),
         cures=known.cures,
         rescues=known.rescues,
+        told=known.told,
         fix=replace(known.fix, caveats=(*known.fix.caveats, more)),
         commands=tuple(_commands(runner, reduced.attempt)),
     )
@@ -122,6 +144,7 @@ def _explained(
         remedies=tuple(findings.remedies),
         cures=tuple(findings.cures),
         rescues=tuple(findings.rescues),
+        told=findings.told,
         fix=make_fix(findings),
         commands=tuple(_commands(runner, reduced.attempt)),
     )

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.records import ABSENT, VERSION, Fix, Near
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from migmatrix.harness.builds import PreparedBuild
-    from migmatrix.harness.explain.records import Cure, Difference, Neighbour, Remedy, Rescue
+    from migmatrix.harness.explain.records import Cure, Difference, Neighbour, Remedy, Rescue, Told
     from migmatrix.harness.explain.tableline import TableLine
     from migmatrix.harness.model import Cause, Cell
 
-__all__ = ["Findings", "make_fix"]
+__all__ = ["Findings", "make_fix", "told_fix"]
 
 _SENTENCES = {
     "not migratable": "{device} is declared not migratable in {side}",
@@ -56,6 +56,7 @@ class Findings:
     base_types: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # types of settings and their base types
+    told: tuple[Told, ...] = ()  # what the two sides are told otherwise
     unseen: str = ""  # why the properties of a side could not be read
 
     def release(self, build: str) -> tuple[int, ...]:
@@ -67,8 +68,40 @@ class Findings:
         return self.builds[build].facts.version
 
 
+def told_fix(told: Sequence[Told], route: Sequence[str], like: Side) -> Fix:
+    """What to do about sides that are told different things: tell both what `like` is told."""
+    texts_ = "; ".join(one.text for one in told)
+    side, build, other = like.value, route[0], route[-1]
+    if like is Side.DESTINATION:
+        build, other = other, build
+    given = " ".join(
+        one.source if like is Side.SOURCE else one.destination for one in told if one.what == "arguments"
+    )
+    arguments = f"start {other} as {build}: with {given or 'none of these arguments'}"
+    set_ = "set the mode's capabilities and parameters alike on both sides"
+    kinds = {one.what == "arguments" for one in told}
+    todo = "; ".join(what for kind, what in ((True, arguments), (False, set_)) if kind in kinds)
+    return Fix(
+        repairable=False,
+        reason="told differently",
+        summary=f"the two sides are told different things, source against destination: {texts_};"
+        f" with what the {side} is told on both sides it passes, so no version is to blame",
+        stuck_guest=todo if like is Side.SOURCE else "",
+        new_guests=todo if like is Side.DESTINATION else "",
+    )
+
+
 def make_fix(found: Findings) -> Fix:
-    """The fix, or the reason why there is none by a property."""
+    """The fix, or the reason why there is none by a property; no table line for sides that are told otherwise."""
+    fix = _fix(found)
+    return (
+        replace(fix, compat="none: the two sides are told different things")
+        if found.told and fix.compat
+        else fix
+    )
+
+
+def _fix(found: Findings) -> Fix:
     if not found.remedies:
         return Fix(
             repairable=False,

@@ -20,6 +20,7 @@ __all__ = [
     "Reproducer",
     "Rescue",
     "RowCheck",
+    "Told",
 ]
 
 FORMAT = 2
@@ -32,7 +33,7 @@ class Reproducer:
     """The smallest trial found with the same signature; `removed` is what it does not need.
 
     `started_on` is the build whose saved state is to blame (published as `born_on`); `note` says how the other builds
-    of the path matter.
+    of the path matter. `build_arguments` has the arguments of each build of the path, empty when none has any.
     """
 
     machine: str
@@ -43,6 +44,26 @@ class Reproducer:
     removed: tuple[str, ...] = ()
     started_on: str = ""
     note: str = ""
+    build_arguments: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the two sides were told otherwise: `what` is ``arguments``, ``capability`` or ``parameter``.
+
+    `source` and `destination` are the words or the value; empty where a side is not told anything.
+    """
+
+    what: str
+    name: str
+    source: str
+    destination: str
+
+    @property
+    def text(self) -> str:
+        """``-smp 4 against -smp 2``; of a mode's setting with its name first."""
+        sides = f"{self.source or 'nothing'} against {self.destination or 'nothing'}"
+        return sides if self.what == "arguments" else f"{self.what} {self.name}: {sides}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +221,7 @@ class Explanation:
     journal: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     machines: str = ""  # on which machines of the run it is the same; empty when the run has no other
+    told: tuple[Told, ...] = ()  # what the sides are told otherwise, of that which the failure needs
     static: str = ""  # what tables and -dump-vmstate say without a migration; empty for what is blocked
 
     def to_json(self) -> dict[str, Any]:
@@ -217,7 +239,10 @@ def from_json(data: dict[str, Any]) -> Explanation:
         raise ValueError(f"an explanation of format {data['format']!r}, not {FORMAT}")
     values = {key: value for key, value in data.items() if key not in ("format", "text")}
     reproducer = dict(data["reproducer"])
-    values["reproducer"] = Reproducer(**_tuples({"started_on": reproducer.pop("born_on"), **reproducer}))
+    own = tuple(map(tuple, reproducer.pop("build_arguments", ())))
+    given = {"started_on": reproducer.pop("born_on"), **reproducer}
+    values["reproducer"] = Reproducer(**_tuples(given), build_arguments=own)
+    values["told"] = tuple(Told(**row) for row in data.get("told", ()))
     values["where"] = tuple(Difference(**row) for row in data["where"])
     values["neighbours"] = tuple(_neighbour(row) for row in data["neighbours"])
     values["remedies"] = tuple(_remedy(row) for row in data["remedies"])

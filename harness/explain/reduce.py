@@ -23,12 +23,14 @@ from migmatrix.harness.explain.options import (
     without_part,
 )
 from migmatrix.harness.explain.records import Reproducer
+from migmatrix.harness.explain.told import droppable, shorter_pairs, spelt_out, without
 from migmatrix.harness.model import Guest, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from migmatrix.harness.explain.options import Group
+    from migmatrix.harness.explain.told import Unit
     from migmatrix.harness.trials.records import Attempt, Step, Trial
     from migmatrix.harness.trials.runner import TrialRunner
 
@@ -61,6 +63,7 @@ async def reduce(runner: TrialRunner, first: Attempt) -> Reduced:
     reducer = _Reducer(runner, first)
     await reducer.mode_and_guest()
     await reducer.path()
+    await reducer.own_arguments()
     await reducer.groups()
     if await reducer.options():
         await reducer.groups()  # what only a removed option needed
@@ -98,6 +101,26 @@ class _Reducer:
         for steps in _shorter(trial.path, self.best.result.hop or len(trial.path) - 1):
             if await self._try("path", replace(trial, path=steps)):
                 return
+
+    async def own_arguments(self) -> None:
+        """What the builds and the sides of the mode are told, without all that the failure does not need (`told`)."""
+        whole = spelt_out(self.best.trial, self._runner.builds)
+        units = droppable(whole)
+
+        async def holds(chosen: tuple[Unit, ...]) -> bool:
+            gone = [unit for unit in units if unit not in chosen]
+            return await self._try("build arguments", without(whole, gone))
+
+        await minimise(units, holds)
+        self.best = replace(self.best, trial=spelt_out(self.best.trial, self._runner.builds))
+        while await self._one_shorter():
+            pass
+
+    async def _one_shorter(self) -> bool:
+        for trial in shorter_pairs(self.best.trial):
+            if await self._try("build arguments", trial):
+                return True
+        return False
 
     async def groups(self) -> None:
         """First only what the failing device needs, which is nearly always right; then without each other group."""
@@ -150,8 +173,15 @@ class _Reducer:
             guest=trial.guest.name,
             removed=tuple(_removed(first.arguments, trial.arguments)),
             started_on=builds[0],
+            build_arguments=own_arguments(trial),
             note=_note(tuple(step.build for step in first.path), builds, self._first.result.hop or 1),
         )
+
+
+def own_arguments(trial: Trial) -> tuple[tuple[str, ...], ...]:
+    """The builds' arguments as a reproducer has them: a row per step, empty when no build of the path has any."""
+    rows = tuple(step.args or () for step in trial.path)
+    return rows if any(rows) else ()
 
 
 def same_failure(attempt: Attempt, first: Attempt) -> bool:

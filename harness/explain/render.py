@@ -60,6 +60,8 @@ def _reproducer(found: Explanation) -> Iterator[str]:
     smallest = found.reproducer
     yield _row("reproducer", f"{smallest.machine} {'>'.join(smallest.path)} {smallest.mode} {smallest.guest}")
     yield _row("", shlex.join(smallest.arguments) or "no arguments")
+    for build, words in zip(smallest.path, smallest.build_arguments, strict=False):
+        yield _row("", f"{build}: {shlex.join(words) or 'no arguments of its own'}")
     if smallest.note:
         yield _row("path", smallest.note)
     if smallest.removed:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.records import RowCheck
+from migmatrix.harness.explain.reduce import own_arguments
 from migmatrix.harness.explain.search import with_settings
+from migmatrix.harness.explain.tableline import line_type
 from migmatrix.harness.explain.verify import verify
 from migmatrix.harness.trials.records import Side, Step
 
@@ -64,7 +66,7 @@ class Case:
         for found in self.earlier:
             small = found.reproducer
             if self._another(found) and _key(reduced) == (
-                small.machine, small.arguments, small.path, small.mode, small.guest,
+                small.machine, small.arguments, small.path, small.mode, small.guest, small.build_arguments,
             ):  # fmt: skip
                 return found
         return None
@@ -82,17 +84,19 @@ class Case:
         return tuple(path for path in dict.fromkeys(pairs) if path != tuple(route))[:_OTHER_PAIRS]
 
 
-def _key(trial: Trial) -> tuple[str, tuple[str, ...], tuple[str, ...], str, str]:
+def _key(trial: Trial) -> tuple[object, ...]:
     """A trial as a `Reproducer` names it."""
     path = tuple(step.text for step in trial.path)
-    return trial.machine, trial.arguments, path, trial.mode.name, trial.guest.name
+    own = own_arguments(trial)
+    return trial.machine, trial.arguments, path, trial.mode.name, trial.guest.name, own
 
 
 async def verified(runner: TrialRunner, stored: Stored, case: Case, reduced: Trial, remedy: Remedy) -> Remedy:
     """The remedy with its row, its scope, and the base types that its properties come from."""
     route = [step.build for step in reduced.path]
     machines, scope = _machines(stored, case, route)
-    trial = replace(case.whole, path=reduced.path)
+    # The profile and the builds' arguments are the run's.
+    trial = replace(case.whole, path=tuple(replace(step, args=None) for step in reduced.path))
 
     def before(machine: str, path: tuple[str, ...]) -> CellResult | None:
         return stored.results.get(replace(case.cell, machine=machine, path=path))
@@ -107,7 +111,7 @@ async def verified(runner: TrialRunner, stored: Stored, case: Case, reduced: Tri
     ]
     step = reduced.path[-1 if remedy.side is Side.DESTINATION else 0]
     view = await runner.view(step, reduced.machine, reduced.arguments)
-    owners = tuple(view.owner(setting.type, setting.name) for setting in remedy.settings)
+    owners = tuple(line_type(view, setting) for setting in remedy.settings)
     return replace(checked, rows=(*checked.rows, *rows), owners=owners, scope=scope)
 
 
@@ -133,5 +137,5 @@ def _others(case: Case, route: Sequence[str]) -> Iterator[Trial]:
 def _chain(case: Case, reduced: Trial) -> Iterator[Trial]:
     """The path up to its failing build, when a shorter one was found."""
     path = case.whole.path[: (case.result.hop or 1) + 1]
-    if path != reduced.path:
+    if [step.build for step in path] != [step.build for step in reduced.path]:
         yield replace(case.whole, path=path)

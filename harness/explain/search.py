@@ -16,7 +16,7 @@ from migmatrix.harness.explain.candidates import compatible
 from migmatrix.harness.explain.ddmin import minimise
 from migmatrix.harness.explain.records import Remedy
 from migmatrix.harness.model import Verdict
-from migmatrix.harness.trials.records import Side, Step
+from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,7 +142,7 @@ def with_settings(trial: Trial, side: Side, settings: Iterable[Setting]) -> Tria
     chosen = tuple(settings)
     last = len(trial.path) - 1
     steps = tuple(
-        Step(step.build, (*step.settings, *chosen)) if _meant(side, at, last) else step
+        replace(step, settings=(*step.settings, *chosen)) if _meant(side, at, last) else step
         for at, step in enumerate(trial.path)
     )
     return replace(trial, path=steps)

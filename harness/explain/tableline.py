@@ -4,7 +4,8 @@
 1. A table line belongs into the newer of the two builds, for machine types up to the older one's release. It is named
    only if the remedy is a difference of values, a switch or a table, if it breaks nothing that passed, and if the two
    builds are of different release lines: tables know releases, not point releases.
-2. It names the base type that the property comes from, as QEMU's own lines do.
+2. It names the base type that the property comes from, as QEMU's own lines do. That holds for switches: any other
+   value (a file's name, a size, a number) belongs to its device type, or to the base type of its variants alone.
 3. If a line of ``compat/`` applies to the machine type and sets another value, no line is named: then the other side is
    not as its release is, perhaps because of its own arguments.
 4. The table is the one in which ``compat/`` has this line, else that of the older build's release.
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.compat.lookup import known_entry, table_entries
-from migmatrix.harness.compat.values import same
+from migmatrix.harness.compat.values import normal, same
 from migmatrix.harness.releases import hw_compat_name, line, version_key
 from migmatrix.harness.trials.records import Side
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explain.records import Cure, Remedy
+    from migmatrix.harness.trials.qom import MachineView
     from migmatrix.harness.trials.records import Setting
 
-__all__ = ["TableLine", "of_cure", "of_remedies", "release_of"]
+__all__ = ["TableLine", "line_type", "of_cure", "of_remedies", "release_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class TableLine:
 
     text: str
     devices: frozenset[str] = frozenset()
+
+
+def line_type(view: MachineView, setting: Setting) -> str:
+    """The type that a line for a setting names (rule 2)."""
+    owner = view.owner(setting.type, setting.name)
+    is_switch = normal(setting.value) in ("on", "off", "auto")
+    variants = owner.endswith("-base") and setting.type.startswith(owner.removesuffix("-base"))
+    return owner if is_switch or variants else setting.type
 
 
 def _none(reason: str) -> TableLine:

@@ -7,6 +7,7 @@ drops cells with a reason.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import permutations, product
@@ -174,7 +175,7 @@ def _missing(builds: Mapping[str, PreparedBuild], wanted: tuple[str, ...]) -> di
 
 def check_known(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> None:
     """ConfigError for a capability or a `-device` name that no build knows: it can only be a typo; all at once."""
-    mistakes = list(_unknown_capabilities(matrix, builds))
+    mistakes = [*_unknown_capabilities(matrix, builds), *_unknown_credentials(matrix, builds)]
     if matrix.policy.unusable == "error":
         mistakes += _unknown_devices(matrix, builds)
     if mistakes:
@@ -200,6 +201,19 @@ def _unknown_devices(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> Ite
                 word = ("profiles", profile.name, index)
                 place = word if word in matrix.where else word[:2]
                 yield matrix.mistake(f"{problem}: {did_you_mean(name, known)}", *place)
+
+
+def _unknown_credentials(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> Iterator[UserError]:
+    """TLS credentials of a mode that no argument of any cell names, so that no object has that id."""
+    lists = (matrix.default_args, *(p.args for p in matrix.profiles), *(b.args for b in builds.values()))
+    words = {word for args in lists for arg in args for word in re.findall(r"[\w.-]+", arg)}
+    if "-readconfig" in words:
+        return
+    for mode in matrix.modes:
+        for name in dict.fromkeys(mode.side(role).parameters.get("tls-creds") for role in Role):
+            if name and name not in words:
+                problem = f"mode {mode.name!r} names the TLS object {name!r}, which no argument makes (-object ...,id={name})"
+                yield matrix.mistake(problem, "modes", mode.name)
 
 
 def _device_names(profile: Profile) -> Iterator[tuple[int, str]]:

@@ -48,10 +48,11 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One build of a path, and what is set on it."""
+    """One build of a path, and what is set on it; `args` replace the build's own arguments, None leaves them."""
 
     build: str
     settings: tuple[Setting, ...] = ()
+    args: tuple[str, ...] | None = None
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -127,7 +127,7 @@ class TrialRunner:
 
     async def view(self, step: Step, machine: str, arguments: tuple[str, ...]) -> MachineView:
         """The objects of a machine that was started and does not run, with their properties."""
-        build = _variant(self.builds[step.build], step.arguments)
+        build = _variant(self.builds[step.build], step)
         key = build.id, machine, arguments
         if key not in self._views:
             self.emulators += 1
@@ -145,11 +145,13 @@ def _line(attempt: Attempt) -> str:
     )
 
 
-def _variant(build: PreparedBuild, arguments: tuple[str, ...]) -> PreparedBuild:
-    """The build with more arguments, under a name of its own."""
-    if not arguments:
+def _variant(build: PreparedBuild, step: Step) -> PreparedBuild:
+    """The build with a step's arguments, under a name of its own where they are not the build's."""
+    args = (*(build.args if step.args is None else step.args), *step.arguments)
+    if args == build.args:
         return build
-    return replace(build, id=f"{build.id}+{_short(arguments)}", args=(*build.args, *arguments))
+    told = step.arguments if step.args in (None, build.args) else ("", *args)
+    return replace(build, id=f"{build.id}+{_short(told)}", args=args)
 
 
 def _short(words: Iterable[str]) -> str:
@@ -167,7 +169,7 @@ class _Planned:
         legs: dict[str, Leg] = {}
         cells: dict[Cell, tuple[str, ...]] = {}
         for trial in trials:
-            path = [_variant(builds[step.build], step.arguments) for step in trial.path]
+            path = [_variant(builds[step.build], step) for step in trial.path]
             variants.update((build.id, build) for build in path)
             ids = tuple(build.id for build in path)
             profile = f"arguments-{_short(trial.arguments)}"

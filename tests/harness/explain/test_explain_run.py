@@ -46,7 +46,9 @@ def test_a_failing_cell_is_reduced_and_compared_with_its_neighbours(lab: Lab) ->
     assert near["source to itself"] == near["destination to itself"] == "pass"
     assert near["reverse direction"] == "fail"
     assert not found["fix"]["repairable"]
-    assert "could not be read (qmp-error The command qom-list has not been found)" in found["fix"]["summary"]
+    assert "-fake state=a against -fake state=b" in found["fix"]["summary"]
+    assert (found["fix"]["reason"], found["fix"]["compat"]) == ("told differently", "")
+    assert found["reproducer"]["build_arguments"] == [["-fake", "state=a"], ["-fake", "state=b"]]
 
 
 def test_a_chain_is_reduced_to_the_build_whose_state_is_to_blame(lab: Lab) -> None:
@@ -108,5 +110,5 @@ def test_a_run_is_enough_its_matrix_may_be_gone(lab: Lab) -> None:
 def test_run_explains_its_failures_when_asked(lab: Lab) -> None:
     done = lab.run(two_states(lab), "--explain")
     assert done.returncode == 1
-    assert "not repairable by a property" in done.stdout
+    assert "the two sides are told different things" in done.stdout
     assert list((lab.root / "out" / "explain").glob("*.json"))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the two sides of a migration are told otherwise, and trials that tell them the same; nothing is run."""
+
+from __future__ import annotations
+
+import pytest
+
+from migmatrix.harness.explain.fix import told_fix
+from migmatrix.harness.explain.tableline import line_type
+from migmatrix.harness.explain.told import alike, differing_units, shorter_pairs, told, without
+from migmatrix.harness.model import Guest, Mode
+from migmatrix.harness.trials.qom import MachineView
+from migmatrix.harness.trials.records import Setting, Side, Step, Trial
+
+SNAPSHOT = Mode("snapshot")
+
+
+def trial(source: str, destination: str, mode: Mode = SNAPSHOT) -> Trial:
+    steps = (Step("old", args=tuple(source.split())), Step("new", args=tuple(destination.split())))
+    return Trial("pc-q35-7.2", ("-nodefaults",), steps, mode, Guest("paused", "paused"))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "texts"),
+    [
+        ("-smp 4", "-smp 2", ["-smp 4 against -smp 2"]),
+        ("-device virtio-rng-pci", "", ["-device virtio-rng-pci against nothing"]),
+        ("-m 64 -cpu max", "-cpu max -m 64", []),
+        ("-device a,x=1 -device b", "-device b -device a,x=2", ["-device a,x=1 against -device a,x=2"]),
+        (
+            "-global a.x=1 -global a.y=1",
+            "-global a.y=2 -global a.x=1",
+            ["-global a.y=1 against -global a.y=2"],
+        ),
+        (
+            "-object m,id=m0,size=1 -object m,id=m1",
+            "-object m,id=m1",
+            ["-object m,id=m0,size=1 against nothing"],
+        ),
+    ],
+)
+def test_arguments_are_compared_by_what_they_are_about(
+    source: str, destination: str, texts: list[str]
+) -> None:
+    assert [one.text for one in told(trial(source, destination))] == texts
+
+
+def test_settings_of_the_modes_sides_are_compared() -> None:
+    mode = Mode(
+        "m", "tcp", ("multifd",), (("x", 1),), ("postcopy-ram",), (("channels", 4),), (), (("channels", 2), ("x", 1)),
+    )  # fmt: skip
+    one = trial("", "", mode)
+    assert [t.text for t in told(one)] == [
+        "capability postcopy-ram: on against nothing",
+        "parameter channels: 4 against 2",
+    ]
+    assert not told(without(one, differing_units(one)))
+    for side in (Side.SOURCE, Side.DESTINATION):
+        assert not told(alike(one, side))
+
+
+def test_both_builds_are_told_what_one_side_is() -> None:
+    one = trial("-smp 4", "-smp 2")
+    assert {step.args for step in alike(one, Side.SOURCE).path} == {("-smp", "4")}
+    assert {step.args for step in alike(one, Side.DESTINATION).path} == {("-smp", "2")}
+
+
+def test_an_option_is_left_out_on_both_builds() -> None:
+    (shorter,) = shorter_pairs(trial("-device a,id=i,x=1", "-device a,id=i,x=2"))
+    assert [step.args for step in shorter.path] == [("-device", "a,id=i")] * 2
+
+
+def test_the_answer_names_the_difference_and_no_table_line() -> None:
+    fix = told_fix(told(trial("-smp 4", "-smp 2")), ("old", "new"), Side.SOURCE)
+    assert "-smp 4 against -smp 2" in fix.summary
+    assert fix.stuck_guest == "start new as old: with -smp 4"
+    assert (fix.repairable, fix.compat) == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "type_"),
+    [
+        (Setting("virtio-net-pci", "romfile", "pxe-virtio.rom"), "virtio-net-pci"),
+        (Setting("virtio-net-pci", "romsize", "262144"), "virtio-net-pci"),
+        (Setting("virtio-net-pci", "x-mask", "off"), "pci-device"),
+        (Setting("virtio-net-pci", "vectors", "3"), "virtio-net-pci-base"),
+    ],
+)
+def test_only_switches_are_raised_to_the_type_that_declares_them(setting: Setting, type_: str) -> None:
+    view = MachineView(
+        parents={
+            "virtio-net-pci": "virtio-net-pci-base",
+            "virtio-net-pci-base": "pci-device",
+            "pci-device": "device",
+        },
+        inherited={
+            "virtio-net-pci-base": frozenset({"vectors", "romfile", "romsize", "x-mask"}),
+            "pci-device": frozenset({"romfile", "romsize", "x-mask"}),
+        },
+    )
+    assert line_type(view, setting) == type_
