@@ -2,10 +2,12 @@
 """A pytest plugin: `pytest --matrix FILE` collects one item per cell of a matrix.
 
     pytest --matrix matrices/debian.yaml -n 2 --dist worksteal -k virtio
+    pytest --matrix matrices/debian.yaml 'matrices/debian.yaml::pc-q35-7.2/virtio/A>B/snapshot/paused'
 
 Workers share legs through the store. `fail` fails with its cause, `unsupported` and `blocked` are skipped with the
 reason, a known issue is an expected failure, a host failure is an error of the harness. The cell of a killed worker is
-run again, once: what happened to the worker says nothing about the cell.
+run again, once: what happened to the worker says nothing about the cell. At the end stand the problems, and a session
+whose cells answer nothing is not green, however `-k`, `--lf` or a node id chose them.
 """
 
 from __future__ import annotations
@@ -17,9 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest._code.code import (
+    ReprEntry,
+    ReprExceptionInfo,
+    ReprFileLocation,
+    ReprTraceback,
+)  # xdist sends no other
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from migmatrix.harness.model import Cell, CellResult, LegEvidence
     from migmatrix.harness.run.pipeline import Prepared, RunOptions
@@ -27,15 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CellFailure", "MatrixFile", "MatrixItem"]
 
+_MESSAGE = 240
 _RUNS = pytest.StashKey["_MatrixRun"]()
 _CRASHED = pytest.StashKey[set[str]]()
 
 
-class CellFailure(Exception):
-    """A cell did not do what was expected; carries its result and evidence."""
+class CellFailure(AssertionError):
+    """A cell did not do what was expected; carries its result and evidence, and says signature and message.
+
+    It is an AssertionError because reporters tell failures of the product from broken tests by that.
+    """
 
     def __init__(self, judged: Judged, result: CellResult) -> None:
-        super().__init__(result.cell.id)
+        parts = (result.signature, result.cause.message if result.cause else result.reason)
+        super().__init__(": ".join(part for part in parts if part) or result.verdict.value)
         self.judged, self.result = judged, result
 
 
@@ -45,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--matrix", metavar="FILE", help="collect the cells of this matrix file")
     group.addoption("--matrix-select", metavar="KEY=GLOB", action="append", default=[], help="as --select")
     group.addoption("--matrix-store", metavar="DIR", help="leg store; default as for `migmatrix run`")
+    group.addoption("--matrix-path", metavar="A>B>C", action="append", default=[], help="as --path")
+    group.addoption("--matrix-engine", choices=("docker", "process"), help="as --engine")
+    group.addoption(
+        "--matrix-known-issues", metavar="FILE", help="known-issues file; default the matrix's own"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,9 +74,24 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"no file {matrix!r}")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [matrix]
-    elif matrix not in config.args:
+    elif not any(_leads_to(config, argument, Path(matrix).resolve()) for argument in config.args):
         config.args.append(matrix)
     config.stash[_CRASHED] = set()
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Conclusion(matrix), "migmatrix-conclusion")
+
+
+def _leads_to(config: pytest.Config, argument: str, matrix: Path) -> bool:
+    """Whether an argument is the matrix, a cell of it, or a directory that holds it."""
+    base = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
+    return base == matrix or base in matrix.parents
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Plan, also where workers will run the cells: a mistake in the matrix ends the session before they start."""
+    if session.config.getoption("matrix") is not None:
+        _run_of(session.config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> MatrixFile | None:
@@ -69,12 +102,64 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> MatrixFile
     return MatrixFile.from_parent(parent, path=file_path)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the result into the report, which brings it from a worker to the session."""
+    report = yield
+    if call.when == "call" and isinstance(item, MatrixItem) and item.result is not None:
+        vars(report)["migmatrix_result"] = item.result.to_json()
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End emulators and containers."""
     run = session.config.stash.get(_RUNS, None)
     if run is not None:
         run.close()
+
+
+class _Conclusion:
+    """What the cells of a session say together; registered in the process that reports, not in workers."""
+
+    def __init__(self, matrix: str) -> None:
+        self._matrix = matrix
+        self._results: list[CellResult] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the result of a cell."""
+        from migmatrix.harness.model import CellResult  # noqa: PLC0415
+
+        if (data := vars(report).get("migmatrix_result")) is not None:
+            self._results.append(CellResult.from_json(data))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Let no session be green whose cells answer nothing: its status is pytest's of a session without tests."""
+        if session.exitstatus == pytest.ExitCode.OK and self._silence():
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the problems, a few lines each, and why the cells answer nothing, if so."""
+        from migmatrix.harness.report.data import Section, group, section_of  # noqa: PLC0415
+        from migmatrix.harness.report.terminal import group_lines  # noqa: PLC0415
+        from migmatrix.harness.report.text import plural  # noqa: PLC0415
+
+        bad = [result for result in self._results if section_of(result) is Section.PROBLEM]
+        problems = group(bad, matrix_file=self._matrix)
+        if problems:
+            terminalreporter.section(plural(len(problems), "problem"))
+        for number, problem in enumerate(problems, 1):
+            for line in group_lines(number, problem, problem.smallest.cell.id):
+                terminalreporter.line(line.plain)
+        if said := self._silence():
+            terminalreporter.line(f"no answer: {said}", yellow=True)
+
+    def _silence(self) -> str:
+        from migmatrix.harness.tested import silence  # noqa: PLC0415
+
+        return silence(self._results) if self._results else ""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -92,12 +177,13 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
 class _MatrixRun:
     """Everything that runs cells in this process, opened when the first one runs."""
 
-    def __init__(self, prepared: Prepared, options: RunOptions) -> None:
+    def __init__(self, prepared: Prepared, options: RunOptions, known: Path | None) -> None:
+        from migmatrix.harness.known import load_known  # noqa: PLC0415
         from migmatrix.harness.run.pipeline import known_of  # noqa: PLC0415
 
         self.prepared = prepared
         self.matrix = prepared.matrix
-        self.known = known_of(self.matrix)
+        self.known = load_known(known) if known else known_of(self.matrix)
         self._options = options
         self._stack = ExitStack()
         self._runner: Runner | None = None
@@ -137,7 +223,7 @@ class _MatrixRun:
 
 
 def _run_of(config: pytest.Config) -> _MatrixRun:
-    from migmatrix.harness.errors import MigmatrixError  # noqa: PLC0415
+    from migmatrix.harness.errors import ExitCode, InfrastructureError, UserError  # noqa: PLC0415
     from migmatrix.harness.run.opening import store_directory  # noqa: PLC0415
     from migmatrix.harness.run.pipeline import RunOptions, prepare_plan  # noqa: PLC0415
 
@@ -146,11 +232,16 @@ def _run_of(config: pytest.Config) -> _MatrixRun:
             file=Path(config.getoption("matrix")),
             store=store_directory(config.getoption("matrix_store")),
             select=tuple(config.getoption("matrix_select")),
+            paths=tuple(config.getoption("matrix_path")),
+            engine=config.getoption("matrix_engine"),
         )
+        known = config.getoption("matrix_known_issues")
         try:
-            config.stash[_RUNS] = _MatrixRun(prepare_plan(options, print), options)
-        except MigmatrixError as err:
+            config.stash[_RUNS] = _MatrixRun(prepare_plan(options, print), options, known and Path(known))
+        except UserError as err:
             raise pytest.UsageError(str(err)) from err
+        except InfrastructureError as err:
+            pytest.exit(str(err), ExitCode.INCOMPLETE)
     return config.stash[_RUNS]
 
 
@@ -169,6 +260,7 @@ class MatrixItem(pytest.Item):
     def __init__(self, *, cell: Cell, **rest: Any) -> None:
         super().__init__(**rest)
         self.cell = cell
+        self.result: CellResult | None = None
 
     def runtest(self) -> None:
         """Run the cell and tell pytest its CI status."""
@@ -176,6 +268,7 @@ class MatrixItem(pytest.Item):
         from migmatrix.harness.report.data import CiStatus, ci_status  # noqa: PLC0415
 
         judged, result = _run_of(self.config).judge(self.cell)
+        self.result = result
         self.user_properties.append(("verdict", str(result.verdict)))
         self.user_properties.append(("signature", result.signature or ""))
         match ci_status(result):
@@ -191,7 +284,9 @@ class MatrixItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """The cause, the evidence and the command that repeats the cell, instead of a traceback."""
         if isinstance(excinfo.value, CellFailure):
-            return "\n".join(_failure(excinfo.value, Path(self.config.getoption("matrix"))))
+            lines = tuple(_failure(excinfo.value, Path(self.config.getoption("matrix"))))
+            text = ReprTraceback((ReprEntry(lines, None, None, None, "value"),), None, "value")
+            return ReprExceptionInfo(text, ReprFileLocation(str(self.path), 0, lines[0]))
         return super().repr_failure(excinfo, *args, **kwargs)
 
     def reportinfo(self) -> tuple[Path, None, str]:
@@ -201,8 +296,10 @@ class MatrixItem(pytest.Item):
 
 def _failure(failure: CellFailure, matrix: Path) -> Iterator[str]:
     from migmatrix.harness.report.data import repeat_command  # noqa: PLC0415
+    from migmatrix.harness.report.text import one_line  # noqa: PLC0415
     from migmatrix.harness.stored.show import render_leg, render_verdict  # noqa: PLC0415
 
+    yield one_line(str(failure), _MESSAGE)
     yield from render_verdict(failure.result)
     yield f"repeat    {repeat_command(failure.result.cell, str(matrix))}"
     legs: list[LegEvidence] = [leg for leg in failure.judged.basis.legs if leg is not None]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["describe_cause", "render_terminal", "spread"]
+__all__ = ["describe_cause", "group_lines", "render_terminal", "spread"]
 
 _GROUPS = 10  # more than that is no first screen; the rest is in report.html
 _NAMES = 3
@@ -82,18 +82,19 @@ def _section(report: RunReport, groups: list[Group], title: str, style: str) -> 
     yield Text()
     yield Text(title, "bold")
     for number, found in enumerate(groups[:_GROUPS], start=1):
-        yield from _group(report, number, found, style)
+        yield from group_lines(number, found, report.named(found.smallest.cell), style)
     if len(groups) > _GROUPS:
         yield Text(f"  and {len(groups) - _GROUPS:,} more, in report.html")
 
 
-def _group(report: RunReport, number: int, found: Group, style: str) -> Iterator[Text]:
+def group_lines(number: int, found: Group, smallest: str, style: str = "") -> Iterator[Text]:
+    """A problem in few lines; `smallest` is the name of its smallest cell."""
     title = describe_cause(found.cause) or visible(found.key)
     yield Text.assemble(f"{number:>3}. ", (plural(found.cells, "cell"), style), f"  {title}")
     if found.cause is not None and found.cause.message:
         yield Text(f"     {one_line(found.cause.message, _MESSAGE)}", "dim")
     yield Text(f"     {spread(found)}")
-    yield Text(f"     smallest: {visible(report.named(found.smallest.cell))}")
+    yield Text(f"     smallest: {visible(smallest)}")
     yield Text(f"     repeat:   {visible(found.command)}")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -105,3 +106,99 @@ def test_the_store_is_the_one_that_the_environment_names(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout
     assert list((lab.root / "shared" / "hops").glob("*/*/evidence.json"))
     assert not (lab.root / "cache").exists()
+
+
+def aer(lab: Lab) -> None:
+    """A matrix in which old refuses what aer sends, and nothing else goes wrong."""
+    lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}), paths={"pairs": "all"})
+
+
+def test_the_id_of_a_failed_cell_selects_that_cell(lab: Lab) -> None:
+    aer(lab)
+    first = lab.call(argv(lab, "-k", "nic"))
+    failed = next(line.split(" ")[1] for line in first.stdout.splitlines() if line.startswith("FAILED "))
+
+    from_here = lab.call(argv(lab, failed))
+    with_directory = lab.call(argv(lab, ".", "-k", "nic"))
+    with_workers = lab.call(argv(lab, "-n", "2", failed))
+
+    assert failed == "lab.yaml::pc-q35-7.2/nic/old>aer/snapshot/paused"
+    assert outcomes(from_here) == outcomes(with_workers) == "1 failed"
+    assert outcomes(with_directory) == "2 failed, 2 passed, 4 deselected"
+
+
+def test_reasons_and_problems_are_told_in_short(lab: Lab) -> None:
+    aer(lab)
+    lab.environment = {"COLUMNS": "240"}
+
+    for workers in ([], ["-n", "2"]):
+        done = lab.call(argv(lab, "--junitxml", "junit.xml", *workers))
+
+        lines = done.stdout.splitlines()
+        failed = [line for line in lines if line.startswith("FAILED ")]
+        assert len(failed) == 4
+        assert all(" - pci-config e1000e 0x10a: " in line for line in failed), failed
+        assert any("= 1 problem =" in line for line in lines)
+        assert "  1. 4 cells  pci-config · 0000:00:02.0/e1000e · 0x10a" in lines
+        assert '<failure message="pci-config e1000e 0x10a: ' in (lab.root / "junit.xml").read_text()
+
+
+def test_a_failed_cell_is_an_assertion_that_failed() -> None:
+    from migmatrix.harness.pytest_plugin import CellFailure
+
+    assert issubclass(CellFailure, AssertionError)  # Allure: "failed", anything else is "broken"
+
+
+def test_a_session_is_not_green_when_its_cells_answer_nothing(lab: Lab) -> None:
+    lab.matrix(
+        profiles={"define": {"plain": {"args": []}, "gone": {"args": ["-device", "picky"]}}},
+        paths={"pairs": ["old>new"]},
+    )
+
+    for narrowed in (["-k", "gone"], ["--matrix-select", "profile=gone"], ["-k", "gone", "-n", "2"]):
+        done = lab.call(argv(lab, *narrowed))
+
+        assert done.returncode == 5, done.stdout
+        assert "no answer: nothing migrated: 1 of 1 cell unsupported" in done.stdout
+
+    assert lab.call(argv(lab)).returncode == 0
+    assert lab.call(argv(lab, "-k", "gone", "--collect-only")).returncode == 0
+
+
+def test_a_mistake_in_the_matrix_is_one_line(lab: Lab) -> None:
+    path = lab.matrix()
+    path.write_text(path.read_text().replace('"old"', '"o ld"', 1))
+    (lab.root / "known.yaml").write_text("[{}]")
+
+    for extra in ([], ["-n", "1"], ["--collect-only"]):
+        done = lab.call(argv(lab, *extra))
+        assert done.returncode == 4, done.stdout
+        assert "ERROR: " in done.stderr
+        assert "lab.yaml:" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "pytest_plugin.py" not in done.stdout + done.stderr
+
+    lab.matrix()
+    for wrong in (["select", "profile=nix"], ["path", "old>nwe"], ["known-issues", "known.yaml"]):
+        done = lab.call(argv(lab, f"--matrix-{wrong[0]}", wrong[1]))
+        assert done.returncode == 4, done.stdout
+
+
+def test_paths_and_known_issues_are_taken_from_options(lab: Lab) -> None:
+    aer(lab)
+    entry = {
+        "id": "aer",
+        "selector": "profile=nic",
+        "signature": "pci-config *",
+        "reason": "known",
+        "link": "https://example.org/1",
+        "owner": "me",
+        "expires": "2999-01-01",
+    }
+    (lab.root / "known.yaml").write_text(json.dumps([entry]).replace('"2999-01-01"', "2999-01-01"))
+    options = ["--matrix-path", "aer>old", "--matrix-path", "old>old", "--matrix-known-issues", "known.yaml"]
+
+    done = lab.call(argv(lab, "-k", "nic", *options, "--matrix-engine", "process"))
+
+    assert done.returncode == 0, done.stdout
+    assert outcomes(done) == "1 passed, 2 deselected, 1 xfailed"
