@@ -17,7 +17,7 @@ from migmatrix.vmstate.check.cpu import CPU_SUBSECTIONS
 from migmatrix.vmstate.check.layout import leaves
 from migmatrix.vmstate.check.pcimask import first_difference
 from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
-from migmatrix.vmstate.check.virtio import read_virtio_pci
+from migmatrix.vmstate.check.virtio import adds_by_use, read_virtio_pci
 from migmatrix.vmstate.device.lifetime import release_key
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.record import replace
@@ -207,12 +207,18 @@ class _Comparison:
         """A run of fields without an equal: the value that the device would refuse first, else the layout."""
         if len(ours) == len(theirs) == 1 and ours[0].path == theirs[0].path:
             found = list(self._value(ours[0], theirs[0]))
-            if found or _in_use(ours[0].node, theirs[0].node):
+            if found or self._in_use(ours[0].node, theirs[0].node):
                 yield from found
                 return
         refusal = self._layout(*_without_null(ours, theirs))
         if refusal is not None:
             yield refusal
+
+    def _in_use(self, sent: Node, here: Node) -> bool:
+        """Whether a virtio device sends more or less only because its guest drives it."""
+        if sent.kind != "virtio" or not isinstance(sent.value, bytes) or not isinstance(here.value, bytes):
+            return False
+        return adds_by_use(sent.value, here.value, net=self._start.idstr.endswith("virtio-net"))
 
     def _layout(self, ours: list[_Item], theirs: list[_Item]) -> Refusal | None:
         """A run of fields without an equal: a refusal unless it has as many bytes on both sides."""
@@ -300,14 +306,6 @@ class _Comparison:
             return None
         message = f"version {version} of {node.name!r} is sent, {least} to {max(versions)} are read"
         return self._refusal(RefusalKind.VERSION, message, node.name, node)
-
-
-def _in_use(sent: Node, here: Node) -> bool:
-    """Whether a virtio device sends more because its guest drives it: for no more queues than there are here."""
-    if sent.kind != "virtio" or not isinstance(sent.value, bytes) or not isinstance(here.value, bytes):
-        return False
-    ours, theirs = read_virtio_pci(sent.value), read_virtio_pci(here.value)
-    return ours is not None and theirs is not None and len(ours.sizes) <= len(theirs.sizes)
 
 
 def _without_null(ours: list[_Item], theirs: list[_Item]) -> tuple[list[_Item], list[_Item]]:

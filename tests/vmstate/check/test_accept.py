@@ -348,11 +348,11 @@ def test_config_space_is_compared_where_loaders_do(changed: dict[str, int], fiel
     assert all(r.kind is RefusalKind.CONFIG_SPACE for r in found)
 
 
-def virtio(sizes: list[int], **changed: int) -> Device:
+def virtio(sizes: list[int], rest: bytes = b"device", **changed: int) -> Device:
     """The opaque field of a virtio PCI device without MSI-X."""
     queues = b"".join(size.to_bytes(4, "big") + bytes(10) for size in sizes)
     common = bytes(4) + bytes(4) + (2).to_bytes(4, "big") + b"cc" + len(sizes).to_bytes(4, "big") + queues
-    raw = (2).to_bytes(4, "big") + config(**changed) + bytes(16) + common + b"device"
+    raw = (2).to_bytes(4, "big") + config(**changed) + bytes(16) + common + rest
     info = Info("virtio", PCI_CONFIG.get, PCI_CONFIG.put)
     return Device("net", VMState("net", (custom("virtio", info, len(raw)),)), {"virtio": raw})
 
@@ -381,6 +381,14 @@ def test_the_config_space_inside_a_virtio_field() -> None:
     assert kinds(stream(virtio([8], r53=1)), local(virtio([8]), release="10.0")) == [
         ("config-space", "net", "0x53")
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("virtio/started", []), ("virtio/128bit_features", [("layout", "net", "virtio")])]
+)
+def test_a_virtio_device_in_use_sends_subsections_in_its_field(name: str, expected: list[object]) -> None:
+    used = b"device\x05" + bytes([len(name)]) + name.encode() + bytes(5)
+    assert kinds(stream(virtio([8], used)), local(virtio([8]), release="11.1")) == expected
 
 
 # -- the answer --------------------------------------------------------------------------------

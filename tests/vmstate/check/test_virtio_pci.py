@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from migmatrix.vmstate.check.virtio import VirtioPci, read_virtio_pci
+from migmatrix.vmstate.check.virtio import VirtioPci, adds_by_use, read_virtio_pci
 
 
 def config(*, msix: int = 0, express: bool = False) -> bytes:
@@ -49,8 +49,9 @@ FORMS = [
 def test_each_form(space: bytes, msix: int, version: int) -> None:
     raw = field(space, [256, 64], version=version, msix=msix)
     features = raw.index((0x30).to_bytes(4) + (3).to_bytes(4) + b"cfg")
-    assert read_virtio_pci(raw) == VirtioPci(space, 0x30, features, (256, 64))
-    assert read_virtio_pci(raw + b"the device's own") == VirtioPci(space, 0x30, features, (256, 64))
+    assert read_virtio_pci(raw) == VirtioPci(space, 0x30, features, (256, 64), b"")
+    own = b"the device's own"
+    assert read_virtio_pci(raw + own) == VirtioPci(space, 0x30, features, (256, 64), own)
 
 
 @pytest.mark.parametrize(("space", "msix", "version"), FORMS)
@@ -64,3 +65,58 @@ def test_every_proper_prefix_is_of_another_form(space: bytes, msix: int, version
 )
 def test_bytes_of_another_form(raw: bytes) -> None:
     assert read_virtio_pci(raw) is None
+
+
+# -- what a guest in use adds ------------------------------------------------------------------
+
+
+def sub(name: str, data: bytes = b"\1") -> bytes:
+    return b"\5" + bytes([len(name)]) + name.encode() + (1).to_bytes(4) + data
+
+
+def addresses(count: int) -> bytes:
+    """The own part of a network device: the count of its filtered addresses, these, and what follows."""
+    return b"\x52\x54" + bytes(16) + count.to_bytes(4) + bytes(6 * count) + bytes(40)
+
+
+STARTED = sub("virtio/started")
+RINGS = sub("virtio/ringsize", bytes(4096))
+NEWER = sub("virtio/128bit_features", bytes(8))  # of 11.1, which refuses nothing that older ones send
+
+
+@pytest.mark.parametrize("beginning", [field(config(msix=3), [256], msix=3), b""], ids=["PCI", "MMIO"])
+@pytest.mark.parametrize(
+    ("sent", "here", "expected"),
+    [
+        (STARTED, b"", True),  # what 5.2, 7.2, 10.0 and 11.1 send after SeaBIOS used the disk, and load
+        (RINGS + sub("virtio/disabled"), b"", True),
+        (b"", STARTED, True),
+        (b"own" + STARTED, b"own", True),
+        (b"more" + STARTED, b"own", False),
+        (NEWER, b"", False),  # 10.0 does not know it
+        (NEWER + STARTED, NEWER, True),
+        (sub("virtio-net-device/rss") + STARTED, b"", False),
+    ],
+)
+def test_subsections_that_every_build_knows_are_no_difference(
+    beginning: bytes, sent: bytes, here: bytes, *, expected: bool
+) -> None:
+    assert adds_by_use(beginning + sent, beginning + here, net=False) is expected
+
+
+def test_addresses_that_a_guest_filters_are_no_difference() -> None:
+    start = field(config(), [256])
+    sent, here = start + addresses(3) + STARTED, start + addresses(0)
+    assert adds_by_use(sent, here, net=True)
+    assert not adds_by_use(sent, here, net=False)
+    assert not adds_by_use(start + addresses(3) + b"more" + STARTED, here, net=True)
+
+
+def test_more_queues_than_here_are_a_difference() -> None:
+    more, fewer = field(config(), [256, 64]), field(config(), [256])
+    assert not adds_by_use(more + STARTED, fewer, net=False)
+    assert adds_by_use(fewer + STARTED, more, net=False)
+
+
+def test_another_bus_is_a_difference() -> None:
+    assert not adds_by_use(field(config(), [256]) + STARTED, STARTED, net=False)
