@@ -10,7 +10,20 @@ EmulatorError
 
 from __future__ import annotations
 
-__all__ = ["DeviceError", "EmulatorError", "FatalError", "PropertyError", "QmpError"]
+import sys
+
+__all__ = ["DeviceError", "EmulatorError", "FatalError", "PropertyError", "QmpError", "bug"]
+
+
+def bug(error: Exception) -> str:
+    """Print the traceback of an exception that nobody foresaw, once; the text for whoever has to be told."""
+    import traceback  # noqa: PLC0415 - only a bug needs it
+
+    if not getattr(error, "_was_told", False):
+        error._was_told = True  # type: ignore[attr-defined]  # noqa: SLF001 - a mark of our own
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 class EmulatorError(Exception):

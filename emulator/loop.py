@@ -3,7 +3,9 @@
 
 1. QMP, chardevs and guest programs run on this loop's thread only.
 2. Other threads, the signal thread included, reach it by `call` only.
-3. `stop` ends `run` after the current callback; calls made before it still run.
+3. What a callback raises is printed, and the loop goes on; a descriptor whose callback raises twice in a row is
+   watched no more, as it might be ready for ever.
+4. `stop` ends `run` after the current callback; calls made before it still run.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import os
 import select
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from migmatrix.emulator.clock import Clock
+from migmatrix.emulator.errors import bug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +45,7 @@ class Loop:
         self.watch(self._wake, READ, self._drain)
         self._later: list[tuple[float, Callable[[], object]]] = []  # host seconds
         self._stopped = False
+        self._raised: set[int] = set()  # descriptors whose last callback raised
 
     def later(self, seconds: float, callback: Callable[[], object]) -> None:
         """Call `callback` once, `seconds` of the host's time from now; from the loop's thread."""
@@ -84,10 +89,20 @@ class Loop:
             callback = self._watched.get(fd)  # an earlier callback may have closed it
             if callback is not None:
                 # An error, or the end of a connection, shows when one reads or writes, whichever was asked for.
-                callback(events if not events & ~(READ | WRITE) else events | READ | WRITE)
+                self._serve(
+                    fd, partial(callback, events if not events & ~(READ | WRITE) else events | READ | WRITE)
+                )
         self._do_calls()
         self._do_later()
-        self.clock.fire()
+        _guarded(self.clock.fire)
+
+    def _serve(self, fd: int, callback: Callable[[], object]) -> None:
+        if _guarded(callback):
+            self._raised.discard(fd)
+        elif fd in self._raised:
+            self.forget(fd)
+        else:
+            self._raised.add(fd)
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -108,8 +123,18 @@ class Loop:
         due = [callback for at, callback in self._later if at <= now]
         self._later = [entry for entry in self._later if entry[0] > now]
         for callback in due:
-            callback()
+            _guarded(callback)
 
     def _do_calls(self) -> None:
         while self._calls:
-            self._calls.popleft()()
+            _guarded(self._calls.popleft())
+
+
+def _guarded(callback: Callable[[], object]) -> bool:
+    """Call it; False when it raised, which is printed."""
+    try:
+        callback()
+    except Exception as error:  # noqa: BLE001 - the last resort
+        bug(error)
+        return False
+    return True

@@ -4,7 +4,8 @@
 1. A connection that ends before its first byte does not count: wait for the next one.
 2. Hold the machine's lock while loading, and release it while waiting for bytes.
 3. The guest resumes (RESUME) before `completed`.
-4. A refused stream ends the process with QEMU's message, unless `migrate-incoming` said ``exit-on-error: false``.
+4. Whatever else is raised, by a device's hook or here, refuses the stream (`bug` prints what nobody foresaw).
+5. A refused stream ends the process with QEMU's message, unless `migrate-incoming` said ``exit-on-error: false``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import Wake
-from migmatrix.emulator.migration.faults import LoadError
+from migmatrix.emulator.migration.faults import LoadError, LoadFault
 from migmatrix.emulator.migration.messages import explain
 from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.states import Event
@@ -51,6 +53,13 @@ class Incoming:
         return self._arrival.describe()
 
     def _run(self) -> None:
+        try:
+            self._wait()
+        except Exception as error:  # noqa: BLE001 - the last resort: rule 4
+            with self._machine.bql:
+                self._refuse(explain(LoadError(LoadFault(bug(error))), self._migration.traits))
+
+    def _wait(self) -> None:
         while (channel := self._arrival.accept(self._wake)) is not None:
             with self._machine.bql:
                 source = Input(channel, self._machine.bql)
@@ -64,14 +73,19 @@ class Incoming:
         replies = ReplyPath(channel)
         self._migration.progress.fire(Event.ACTIVATE)
         try:
-            self._migration.reader(source, replies).load()
-        except LoadError as error:
-            replies.shut(failed=True)
-            self._refuse(explain(error, self._migration.traits))
-        else:
+            try:
+                self._migration.reader(source, replies).load()
+            except LoadError as error:
+                replies.shut(failed=True)
+                self._refuse(explain(error, self._migration.traits))
+                return
+            except Exception:
+                replies.shut(failed=True)
+                raise
             replies.shut(failed=False)
             self._go_on()
-        channel.close()
+        finally:
+            channel.close()
 
     def _go_on(self) -> None:
         state = self._migration.global_state

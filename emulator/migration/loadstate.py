@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
@@ -74,8 +75,9 @@ class StateReader:
                 device.load_setup()
             self.sections(self._source)
         finally:
-            for device in devices:
-                device.load_cleanup()
+            with ExitStack() as cleanups:  # each is called, whatever another raises
+                for device in reversed(devices):
+                    cleanups.callback(device.load_cleanup)
         if self._framing.description:  # a machine that sends none does not read one either
             self._skip_description()
 

@@ -4,16 +4,19 @@
 1. The guest keeps its run state until `_switch`. Every end after that other than `completed` restores it: a guest
    that ran runs again.
 2. Hold the machine's lock for changes of state and for device sections, never while waiting for the other side.
-3. A cancel interrupts the channel and every wait; the exception that the thread then gets is not an error.
-4. `completed` means that all bytes are with the other side, and, with a return path, that it loaded them.
+3. Whatever is raised, by a device's hook or here, ends the migration as `failed` (`bug` prints what nobody foresaw).
+4. A cancel interrupts the channel and every wait; the exception that the thread then gets is not an error.
+5. `completed` means that all bytes are with the other side, and, with a return path, that it loaded them.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import ChannelError, Wake
 from migmatrix.emulator.migration.pace import Pace
 from migmatrix.emulator.migration.returnpath import ReturnPath
@@ -25,6 +28,8 @@ from migmatrix.vmstate.wire.commands import ping
 from migmatrix.vmstate.wire.constants import CommandCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
@@ -41,6 +46,15 @@ class _Cancelled(Exception):
 
 class _Failed(Exception):
     """The destination failed, and said so."""
+
+
+@contextmanager
+def _last_resort() -> Iterator[None]:
+    """Print what nobody foresaw, and go on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the last resort
+        bug(error)
 
 
 class Outgoing:
@@ -124,13 +138,21 @@ class Outgoing:
             self._finish()
         except (_Cancelled, _Failed, ChannelError, VMStateError) as error:
             self._end(self._words(error))
+        except Exception as error:  # noqa: BLE001 - the last resort: rule 3
+            self._end(bug(error))
         finally:
+            self._clean_up(writer)
+
+    def _clean_up(self, writer: StateWriter | None) -> None:
+        """Whatever happened: each of these steps is done, even if one before it raises."""
+        with self._machine.bql, _last_resort():
             if writer is not None:
                 writer.cleanup()
-            self._total = time.monotonic()
+        self._total = time.monotonic()
+        with _last_resort():
             self._close()
-            with self._machine.bql:
-                self._settle()
+        with self._machine.bql:
+            self._settle()
 
     def _connect(self) -> Output:
         if self._channel is None:

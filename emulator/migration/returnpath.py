@@ -11,6 +11,7 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Final
 
+from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.streams import Input
 from migmatrix.vmstate.wire.constants import ReturnCode
@@ -78,8 +79,11 @@ class ReturnPath:
         self._thread.start()
 
     def _run(self) -> None:
-        while self._message():
-            pass
+        try:
+            while self._message():
+                pass
+        except Exception as error:  # noqa: BLE001 - the last resort: the source must not wait for ever
+            self.error = bug(error)
         with self._change:
             self._change.notify_all()
 

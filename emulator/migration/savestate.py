@@ -139,8 +139,14 @@ class StateWriter:
 
     def cleanup(self) -> None:
         """Whatever happened: iterative devices stop logging."""
+        raised: list[Exception] = []
         for _, device in self._iterative():
-            device.save_cleanup()
+            try:
+                device.save_cleanup()
+            except Exception as error:  # noqa: BLE001 - the others must stop, too
+                raised.append(error)
+        for first in raised:
+            raise first
 
     # -- framing ---------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ begins with ``Error: ``, and an unknown command gives QEMU's line for one. Texts
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
-from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.errors import QmpError, bug
 from migmatrix.emulator.qmp.monitor import Monitor
 from migmatrix.emulator.qmp.table import Call
 from migmatrix.emulator.texts import text
@@ -26,9 +27,24 @@ __all__ = ["HumanSession", "run"]
 
 def run(call: Call, line: str) -> str:
     """Execute one line of input and return what the monitor prints."""
-    words = line.split()
+    words = _words(line)
     if not words:
         return ""
+    try:
+        return _run(call, line, words)
+    except QmpError as err:
+        return _print([f"Error: {err.desc}"])
+    except Exception as err:  # noqa: BLE001 - the last resort: the monitor goes on
+        return _print([f"Error: {bug(err)}"])
+
+
+def _words(line: str) -> list[str]:
+    """Words between blanks; one in quotes may hold blanks, and a backslash takes what follows as it is."""
+    found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
+    return [plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in found]
+
+
+def _run(call: Call, line: str, words: list[str]) -> str:
     table: dict[str, _Entry] = _COMMANDS
     name, rest = words[0], words[1:]
     if name == "info" and rest:
@@ -50,10 +66,7 @@ def run(call: Call, line: str) -> str:
         return _print(
             [f"{full}: extraneous characters at the end of line", f'Try "help {shown}" for more information']
         )
-    try:
-        return _print(command(call, *rest))
-    except QmpError as err:
-        return _print([f"Error: {err.desc}"])
+    return _print(command(call, *rest))
 
 
 def _full_name(name: str, release: str) -> str:
@@ -157,9 +170,53 @@ def _device_del(call: Call, name: str) -> list[str]:
     return []
 
 
-def _migrate(call: Call, uri: str) -> list[str]:
-    _execute(call, "migrate", uri=uri)
+def _migrate(call: Call, *words: str) -> list[str]:
+    flags = {letter for word in words if word.startswith("-") for letter in word[1:]}
+    uri = next((word for word in words if not word.startswith("-")), "")
+    if unknown := "".join(sorted(flags - set("dbir"))):
+        raise QmpError("GenericError", f"unsupported option -{unknown[0]}")
+    _execute(call, "migrate", uri=uri, blk="b" in flags, inc="i" in flags, resume="r" in flags)
     return []
+
+
+def _set_capability(call: Call, name: str, state: str) -> list[str]:
+    if state not in ("on", "off"):
+        raise QmpError("GenericError", "Parameter 'state' expects 'on' or 'off'")
+    _execute(call, "migrate-set-capabilities", capabilities=[{"capability": name, "state": state == "on"}])
+    return []
+
+
+def _set_parameter(call: Call, name: str, value: str) -> list[str]:
+    if name not in call.machine.migration.parameters:
+        raise QmpError("GenericError", text(call.release, "enum", name="parameter", value=name))
+    default = call.machine.migration.parameters[name]
+    _execute(call, "migrate-set-parameters", **{name: _typed(name, value, default)})
+    return []
+
+
+def _typed(name: str, value: str, default: Any) -> Any:
+    """A parameter's value from text: bandwidths are in MiB unless they have a suffix."""
+    if isinstance(default, bool):
+        if value not in ("on", "off"):
+            raise QmpError("GenericError", f"Parameter '{name}' expects 'on' or 'off'")
+        return value == "on"
+    if not isinstance(default, int):
+        return value
+    found = re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)([bkmgt]?)", value, re.IGNORECASE)
+    if found is None or (found[2] and not name.endswith(("bandwidth", "size"))):
+        raise QmpError("GenericError", f"Unable to parse '{value}' as an integer")
+    suffix = found[2].lower() or ("m" if name.endswith("bandwidth") else "b")
+    return int(found[1], 0) << 10 * "bkmgt".index(suffix)
+
+
+def _with(command: str, argument: str) -> Callable[..., list[str]]:
+    """A command that is a QMP command with one argument and prints nothing."""
+
+    def run_it(call: Call, value: str) -> list[str]:
+        _execute(call, command, **{argument: value})
+        return []
+
+    return run_it
 
 
 def _help(_: Call, __: str = "") -> list[str]:
@@ -180,7 +237,14 @@ _COMMANDS: Final[dict[str, _Entry]] = {
     "system_reset": (_plain("system_reset"), 0, 0),
     "system_powerdown": (_plain("system_powerdown"), 0, 0),
     "device_del": (_device_del, 1, 1),
-    "migrate": (_migrate, 1, 1),
+    "migrate": (_migrate, 1, 5),
+    "migrate_set_capability": (_set_capability, 2, 2),
+    "migrate_set_parameter": (_set_parameter, 2, 2),
+    "migrate_incoming": (_with("migrate-incoming", "uri"), 1, 1),
+    "migrate_continue": (_with("migrate-continue", "state"), 1, 1),
+    "migrate_recover": (_with("migrate-recover", "uri"), 1, 1),
+    "migrate_pause": (_plain("migrate-pause"), 0, 0),
+    "migrate_start_postcopy": (_plain("migrate-start-postcopy"), 0, 0),
     "migrate_cancel": (_plain("migrate_cancel"), 0, 0),
     "help": (_help, 0, 1),
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.errors import QmpError, bug
 from migmatrix.emulator.qmp.input import Input
 from migmatrix.emulator.qmp.monitor import Monitor
 from migmatrix.emulator.qmp.states import Cause, Dialogue, Effect
@@ -103,8 +103,9 @@ class Session(Monitor):
         has_id = isinstance(request, dict) and "id" in request
         try:
             value = self._execute(request)
-        except QmpError as err:
-            error = {"error": {"class": err.class_, "desc": err.desc}}
+        except Exception as err:  # noqa: BLE001 - the last resort: a client gets an answer, whatever a command raises
+            known = err if isinstance(err, QmpError) else generic(bug(err))
+            error = {"error": {"class": known.class_, "desc": known.desc}}
             return {"id": request["id"], **error} if has_id else error
         return {"return": value, "id": request["id"]} if has_id else {"return": value}
 
