@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Machine", "build_machine"]
 
 _RUNNING: Final = "running"
+_COLD: Final = ("ISA", "IDE", "i2c-bus")  # kinds of buses whose devices are there from the start
 _NOT_GIVEN: Final = Smp()
 _ONE_CPU: Final = Smp(1, 1, 1, 1, 1, 1, 1)
 
@@ -75,6 +76,12 @@ class Machine:
 
             self._migration = Migration(self)
         return self._migration
+
+    @property
+    def migrating(self) -> bool:
+        """Whether the guest is being sent."""
+        found = self._migration
+        return found is not None and found.outgoing is not None and found.progress.running
 
     # --- run state ----------------------------------------------------------------------------------------------
 
@@ -177,22 +184,31 @@ class Machine:
         bus: str | Bus = "",
         addr: str = "",
         form: Form = Form.TEXT,
+        *,
+        hotplug: bool = False,
     ) -> Device:
         """Make, set, plug and realize a device; DeviceError. `bus` is a bus or a name, "" for the first that fits."""
         device = self.new(type_name, id)
         for name, value in props:
             device.set(name, value, form)
             device.explicit.add(name)
-        self.attach(device, bus, addr)
+        self.attach(device, bus, addr, hotplug=hotplug)
         return self.realize(device)
 
-    def attach(self, device: Device, bus: str | Bus = "", addr: str = "") -> None:
+    def attach(self, device: Device, bus: str | Bus = "", addr: str = "", *, hotplug: bool = False) -> None:
         """Plug a device made by `new` into its bus, or make it a root when its type needs none; DeviceError."""
         chosen = self._bus_for(device, bus)
         if chosen is not None:
+            if hotplug:
+                self.check_hotplug(chosen)
             chosen.plug(device, addr)
         if chosen is None or chosen.parent is None:
             self.devices.append(device)
+
+    def check_hotplug(self, bus: Bus) -> None:
+        """DeviceError when devices of this bus neither come nor go while the machine exists."""
+        if bus.type in _COLD or bus.name == "pcie.0":
+            raise DeviceError(f"Bus '{bus.name}' does not support hotplugging")
 
     def realize(self, device: Device) -> Device:
         """Realize an attached device; remove it again if that fails. DeviceError."""
@@ -220,7 +236,9 @@ class Machine:
         if option.id and self.find(option.id) is not None:
             raise DeviceError(f"Duplicate device ID '{option.id}'")
         used = form or Form.of_device_option(self.release.name)
-        return self.create(option.driver, option.props, option.id, option.bus, option.addr, used)
+        return self.create(
+            option.driver, option.props, option.id, option.bus, option.addr, used, hotplug=self.ready
+        )
 
     def _check_creatable(self, name: str, cls: type[Device]) -> None:
         if cls.abstract:

@@ -67,18 +67,30 @@ def _file(text: str) -> Address:
         return Address("file", path)
     factor = {"K": 10, "M": 20, "G": 30}.get(offset[-1:].upper(), 0)
     number = offset[:-1] if factor else offset
-    if not number.isdigit():
+    if number[:1] == "-" and number[1:].isdigit():
+        raise _error(f"file URI has bad offset {offset}: Numerical result out of range")
+    is_hex = number[:2].lower() == "0x"
+    try:
+        value = int(number, 16 if is_hex else 10) if number.isalnum() else -1
+    except ValueError:
+        value = -1
+    if value < 0 or (is_hex and factor):
         raise _error(f"file URI has bad offset {offset}: Invalid argument")
-    return Address("file", path, offset=int(number) << factor)
+    return Address("file", path, offset=value << factor)
 
 
 def from_channels(channels: Sequence[Any]) -> Address:
     """The address of the main channel of a `channels` list; QmpError."""
-    if len(channels) != 1 or channels[0].get("channel-type") != "main":
-        raise _error("Channel list must have one main channel")
-    addr = channels[0]["addr"]
+    for kind in ("main", "cpr"):
+        if sum(channel["channel-type"] == kind for channel in channels) > 1:
+            raise _error(f"Channel list has more than one {kind} entry")
+    addr = next((channel["addr"] for channel in channels if channel["channel-type"] == "main"), None)
+    if addr is None:
+        raise _error("Channel list has no main entry")
     transport = addr.get("transport")
     if transport == "exec":
+        if not addr["args"]:  # QEMU crashes
+            raise _error("Parameter 'channels[0].addr.args' is missing")
         return Address("exec", " ".join(addr["args"]), command=tuple(addr["args"]))
     if transport == "file":
         return Address("file", addr["filename"], offset=addr.get("offset", 0))

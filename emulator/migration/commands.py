@@ -68,6 +68,7 @@ class CommandHandler:
         self._say = say
         self._acks = acks
         self._advised = False
+        self._in_package = False
 
     def handle(self, source: Input, nested: Callable[[Input], None]) -> None:
         """Read one command after its type byte and do it; LoadFault. `nested` loads what a package holds."""
@@ -138,11 +139,19 @@ class CommandHandler:
 
     def _packaged(self, command: _Command) -> None:
         length = int.from_bytes(command.data)
-        package = command.source.take(min(length, MAX_PACKAGED))
+        if length > MAX_PACKAGED:
+            raise LoadFault(f"Unreasonably large packaged state: {length}", errno=errno.EPERM)
+        if self._in_package:  # QEMU looks for its bytes outside, where they are not
+            raise LoadFault(f"CMD_PACKAGED: Buffer receive fail ret=0 length={length}", errno=errno.EAGAIN)
+        package = command.source.take(length)
         if len(package) < length:
             text = f"CMD_PACKAGED: Buffer receive fail ret={len(package)} length={length}"
             raise LoadFault(text, errno=errno.EAGAIN)
-        command.nested(Input(BytesChannel(package)))
+        self._in_package = True
+        try:
+            command.nested(Input(BytesChannel(package)))
+        finally:
+            self._in_package = False
 
     def _colo(self, _: _Command) -> None:
         if self._traits.colo_is_gone:

@@ -107,10 +107,28 @@ def _both(old: str, new: str) -> Callable[[VMStateError], _Parts]:
 
 
 def _equal(error: VMStateError) -> _Parts:
-    text = f"{error.facts['local']:x} != {error.facts['incoming']:x}"
+    local, incoming = (error.facts[side] & _word_of(error.facts[side]) for side in ("local", "incoming"))
+    text = f"{local:x} != {incoming:x}"
     hint = error.facts.get("hint")
     old = f"{text}\n{hint}" if hint else text
     return _Parts((), old, f"{text}: {hint}" if hint else text, error.errno)
+
+
+def _word_of(number: int) -> int:
+    """A mask: QEMU prints a negative number as the 32 bits that it is."""
+    return 0xFFFFFFFF if number < 0 else -1
+
+
+def _subsection(error: VMStateError) -> _Parts:
+    name = error.facts["name"].partition("\0")[0]  # a C string to QEMU
+    new = f"VM subsection '{name}' in '{error.facts['parent']}' does not exist"
+    return _Parts((), "", new, error.errno)
+
+
+def _section_too_new(error: VMStateError) -> _Parts:
+    incoming = (error.facts["incoming"] ^ 1 << 31) - (1 << 31)  # signed, as QEMU prints it
+    text = f"unsupported version {incoming} for '{error.facts['idstr']}' v{error.facts['local']}"
+    return _Parts((), f"savevm: {text}", text, error.errno)
 
 
 def _truncated(error: VMStateError) -> _Parts:
@@ -151,16 +169,13 @@ def _element(frame: Frame) -> str:
 # Not a table of `emulator.texts`: an entry makes both shapes, and a text may need the chain of causes.
 _MAKERS: Final[dict[Kind, Callable[[VMStateError], _Parts]]] = {
     Kind.TRUNCATED: _truncated,
-    Kind.SECTION_TOO_NEW: _both(
-        "savevm: unsupported version {incoming} for '{idstr}' v{local}",
-        "unsupported version {incoming} for '{idstr}' v{local}",
-    ),
+    Kind.SECTION_TOO_NEW: _section_too_new,
     Kind.TOO_NEW: _same("{name}: incoming version_id {incoming} is too new for local version_id {local}"),
     Kind.TOO_OLD: _both(
         "{name}: incoming version_id {incoming} is too old for local minimum version_id  {local}",
         "{name}: incoming version_id {incoming} is too old for local minimum version_id {local}",
     ),
-    Kind.UNKNOWN_SUBSECTION: _both("", "VM subsection '{name}' in '{parent}' does not exist"),
+    Kind.UNKNOWN_SUBSECTION: _subsection,
     Kind.EQUAL: _equal,
     Kind.NOT_LE: _same("Invalid value {incoming} expecting positive value <= {local}"),
     Kind.VALIDATE: _both(

@@ -99,12 +99,14 @@ def _descriptor(address: Address, fds: Callable[[str], int | None]) -> Channel:
 
 
 def _file(address: Address, *, writing: bool) -> Channel:
-    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC if writing else os.O_RDONLY
+    flags = os.O_CREAT | os.O_WRONLY if writing else os.O_RDONLY
     try:
         fd = os.open(address.target, flags | os.O_CLOEXEC, 0o660)
     except OSError as error:
         verb = "create" if writing else "open"
         raise _error(f"Could not {verb} '{address.target}': {error.strerror}") from error
+    if writing and stat.S_ISREG(os.fstat(fd).st_mode):
+        os.ftruncate(fd, address.offset)  # what is before belongs to somebody else
     if address.offset:
         os.lseek(fd, address.offset, os.SEEK_SET)
     return Channel(fd, "file")

@@ -7,7 +7,10 @@ Source: Virtio 1.2 chapter 2.7; which of it is sent, and in which form, is QEMU'
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from migmatrix.emulator.memory import RamBlock
 
 __all__ = ["MAX_QUEUES", "MAX_QUEUE_SIZE", "NO_VECTOR", "Ring"]
 
@@ -15,6 +18,7 @@ MAX_QUEUE_SIZE: Final = 1024
 MAX_QUEUES: Final = 1024  # as many as a transport has room for, whatever the device uses
 NO_VECTOR: Final = 0xFFFF
 
+_LOW: Final = 0x80000000  # memory below has its offset as its address, on every board
 _MODERN: Final = struct.Struct(">HxB6I")  # size, enabled, three addresses as (low, high)
 
 
@@ -38,6 +42,16 @@ class Ring:
         self.avail = address + 16 * self.size
         self.used = (self.avail + 6 + 2 * self.size + 0xFFF) & ~0xFFF
         self.vector, self.enabled = vector, True
+
+    def indices(self, memory: RamBlock | None) -> tuple[int, int] | None:
+        """The guest's and the device's index in memory; None where the ring is not in the first part of it."""
+        avail = self.avail or self.desc + 16 * self.size
+        used = self.used or (avail + 6 + 2 * self.size + 0xFFF) & ~0xFFF
+        end = min(memory.used_length, _LOW) if memory is not None else 0
+        if memory is None or max(avail, used) + 4 > end:
+            return None
+        head, tail = (int.from_bytes(memory.data[at + 2 : at + 4], "little") for at in (avail, used))
+        return head, tail
 
     def modern(self) -> bytes:
         """The 28 bytes that the PCI transport sends of a queue's modern registers; zeros while it is not set up."""

@@ -180,7 +180,26 @@ def _get(reading: Reading, _old: Any, slot: Slot) -> Any:
     device.broken = device.started = device.disabled = False  # what a stream without their subsections means
     reading.load(device.resolved(COMMON), _Tables(device), COMMON.version_id)
     _check_features(device)
+    _check_rings(reading, device)
     return device
+
+
+def _check_rings(reading: Reading, device: VirtIODevice) -> None:
+    """Compare the indices with those in guest memory, which is there already; the texts are QEMU's."""
+    if device.guest_features >> _PACKED & 1:
+        return
+    for number, ring in enumerate(device.rings):
+        found = ring.indices(device.machine.ram_blocks.get("pc.ram"))
+        if not ring.desc or found is None:
+            continue
+        head, used = found
+        size, last = f"VQ {number} size 0x{ring.size:x}", ring.last_avail
+        if (ahead := (head - last) & 0xFFFF) > ring.size:
+            device.broken = bool(device.guest_features >> _VERSION_1 & 1)
+            text = f"Guest index 0x{head:x} inconsistent with Host index 0x{last:x}: delta 0x{ahead:x}"
+            device.machine.migration.say(f"{size} {text}")
+        if (last - used) & 0xFFFF > ring.size:
+            raise _refused(reading, f"{size} < last_avail_idx 0x{last:x} - used_idx 0x{used:x}")
 
 
 def _get_rings(reading: Reading, device: VirtIODevice) -> None:

@@ -29,8 +29,45 @@ __all__: list[str] = []
 
 _CAPABILITY = Struct("MigrationCapabilityStatus", Member("capability", STR), Member("state", BOOL))
 _TRANSPORT = Enum("MigrationAddressType", "socket", "exec", "rdma", "file")
+_INET = (
+    Member("host", STR), Member("port", STR), Member("numeric", BOOL, optional=True), Member("to", unsigned(16), optional=True),
+    Member("ipv4", BOOL, optional=True), Member("ipv6", BOOL, optional=True), Member("keep-alive", BOOL, optional=True),
+    Member("mptcp", BOOL, optional=True),
+)  # fmt: skip
+_SOCKETS = {
+    "inet": _INET,
+    "unix": (
+        Member("path", STR),
+        Member("abstract", BOOL, optional=True),
+        Member("tight", BOOL, optional=True),
+    ),
+    "vsock": (Member("cid", STR), Member("port", STR)),
+    "fd": (Member("str", STR),),
+}
+_TRANSPORTS = {
+    "exec": (Member("args", Array(STR)),),
+    "file": (Member("filename", STR), Member("offset", unsigned(64))),
+    "rdma": _INET,
+    "socket": (Member("type", Enum("SocketAddressType", *_SOCKETS)),),
+}
+
+
+class _Address(Struct):
+    """An address: which members it has depends on `transport`, and of a socket on `type`."""
+
+    def check(self, value: Any, path: str, release: str) -> None:
+        """See `Struct`: the choices first, then what they choose."""
+        super().check(value, path, release)
+        chosen = _TRANSPORTS[value["transport"]]
+        Struct(self.name, *self.members, *chosen, open_=value["transport"] == "socket").check(
+            value, path, release
+        )
+        if value["transport"] == "socket":
+            Struct(self.name, *self.members, *chosen, *_SOCKETS[value["type"]]).check(value, path, release)
+
+
 _CHANNEL = Struct("MigrationChannel", Member("channel-type", Enum("MigrationChannelType", "main", "cpr")),
-                  Member("addr", Struct("MigrationAddress", Member("transport", _TRANSPORT), open_=True)))  # fmt: skip
+                  Member("addr", _Address("MigrationAddress", Member("transport", _TRANSPORT), open_=True)))  # fmt: skip
 _STATUSES = (
     "none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused", "postcopy-recover",
     "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug",
@@ -49,7 +86,7 @@ def _taker(call: Call) -> Callable[[str], int | None]:
 
 def _target(arguments: Arguments) -> Any:
     """The URI or the list of channels."""
-    if ("uri" in arguments) == ("channels" in arguments):
+    if ("uri" in arguments) == bool(arguments.get("channels")):  # an empty list is none
         raise generic("need either 'uri' or 'channels' argument")
     return arguments["uri"] if "uri" in arguments else arguments["channels"]
 

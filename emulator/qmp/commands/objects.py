@@ -192,6 +192,8 @@ def device_add(call: Call, arguments: Arguments) -> Any:
         raise generic("Parameter 'driver' is missing")
     name, bus, addr = given.pop("id", ""), given.pop("bus", ""), str(given.pop("addr", ""))
     form = Form.JSON if typed else Form.of_device_option(call.release)
+    if call.machine.migrating:
+        raise generic("device_add not allowed while migrating")
     try:
         call.machine.add(DeviceOption(driver, name, bus, addr, tuple(given.items())), form)
     except DeviceError as err:
@@ -206,8 +208,15 @@ def device_del(call: Call, arguments: Arguments) -> Any:
     device = call.machine.find(name)
     if device is None:
         raise _not_found(name)
+    if device.parent_bus is not None:
+        try:
+            call.machine.check_hotplug(device.parent_bus)
+        except DeviceError as err:
+            raise generic(str(err)) from err
     if not device.hotpluggable:
         raise generic(f"Device '{device.type_name}' does not support hotplugging")
+    if call.machine.migrating:
+        raise generic("device_del not allowed while migrating")
     path, known = device.qom_path, device.id
     call.machine.remove(device)
     call.server.emit("DEVICE_DELETED", {**({"device": known} if known else {}), "path": path})
