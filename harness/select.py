@@ -46,6 +46,7 @@ _RESULT_WORDS: dict[str, tuple[str, ...]] = {
 }
 CELL_KEYS = tuple(_CELL_TEXTS)
 RESULT_KEYS = tuple(_RESULT_TEXTS)
+ALL_KEYS = (*CELL_KEYS, *RESULT_KEYS)
 
 
 @lru_cache(maxsize=4096)
@@ -70,20 +71,18 @@ class Term:
         return f"{self.key}={','.join(self.patterns)}"
 
     @classmethod
-    def parse(cls, text: str) -> Term:
-        """UserError when `text` is not a term or its key is unknown."""
+    def parse(cls, text: str, keys: Sequence[str] = ALL_KEYS) -> Term:
+        """UserError when `text` is not a term or its key is unknown; the message lists `keys`."""
         key, equals, pattern = text.partition("=")
         if not equals or not pattern.strip(", "):
             raise UserError(f"{text!r} is not a selection: write key=pattern")
-        return cls.make(key.strip(), pattern.strip())
+        return cls.make(key.strip(), pattern.strip(), keys)
 
     @classmethod
-    def make(cls, key: str, pattern: str) -> Term:
+    def make(cls, key: str, pattern: str, keys: Sequence[str] = ALL_KEYS) -> Term:
         """The term of a key and its pattern, commas not yet split; UserError for an unknown key."""
-        if key not in (*CELL_KEYS, *RESULT_KEYS):
-            raise UserError(
-                f"unknown selection key {key!r}: known are {', '.join((*CELL_KEYS, *RESULT_KEYS))}"
-            )
+        if key not in ALL_KEYS:
+            raise UserError(f"unknown selection key {key!r}: known are {', '.join(keys)}")
         alternatives = (pattern,) if key == "signature" else tuple(pattern.split(","))
         term = cls(key, tuple(a.strip() for a in alternatives if a.strip()))
         for alternative in term.patterns:
@@ -120,9 +119,9 @@ class Selection:
     terms: tuple[Term, ...] = ()
 
     @classmethod
-    def parse(cls, texts: Sequence[str]) -> Selection:
+    def parse(cls, texts: Sequence[str], keys: Sequence[str] = ALL_KEYS) -> Selection:
         """The selection of some `--select` options; UserError as in `Term.parse`."""
-        return cls(tuple(map(Term.parse, texts)))
+        return cls(tuple(Term.parse(text, keys) for text in texts))
 
     @property
     def on_results(self) -> tuple[Term, ...]:

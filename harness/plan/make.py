@@ -23,7 +23,7 @@ from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, m
 from migmatrix.harness.plan.keys import build_digest
 from migmatrix.harness.plan.legs import Legs
 from migmatrix.harness.plan.records import Dropped, Plan
-from migmatrix.harness.select import Selection, glob_match
+from migmatrix.harness.select import CELL_KEYS, Selection, glob_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ def make_plan(
     UserError for a mistake in any of these or in the matrix; a ConfigError where a position is known.
     """
     check_known(matrix, builds)
-    selection = Selection.parse(select)
+    selection = Selection.parse(select, CELL_KEYS)
     if selection.on_results:
         raise UserError(f"{str(selection.on_results[0])!r} needs results: a plan has none")
     seed = _seed(matrix, seed)

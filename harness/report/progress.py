@@ -21,7 +21,7 @@ from migmatrix.harness.report.terminal import describe_cause
 from migmatrix.harness.report.text import duration, one_line, plural, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from rich.console import Console
@@ -82,6 +82,11 @@ class Progress:
             if self._live:
                 self._live.start()
             self._show()
+
+    def legs_spared(self, count: int) -> None:
+        """Expect `count` legs less: no cell waits for them any more."""
+        with self._lock:
+            self._total_legs -= count
 
     def leg_done(self, *, reused: bool = False) -> None:
         """Count a leg that was executed or whose stored result was used again."""
@@ -146,6 +151,7 @@ class Progress:
             self._print(self._line())
 
     def _line(self) -> Text:
+        """On a terminal as much as fits, the rate and the time so far left out first: a line that wraps leaves litter."""
         elapsed = 0.0 if self._began is None else self._shown - self._began
         parts = [
             f"{self._cells:,} of {plural(self._total_cells, 'cell')} done",
@@ -154,7 +160,15 @@ class Progress:
             f"{duration(elapsed)} so far",
             self._remaining(elapsed),
         ]
-        line = Text(", ".join(p for p in parts if p))
+        line = self._joined(parts)
+        for spare in (2, 3, 1) if self._live else ():
+            if line.cell_len >= self._console.width:
+                parts[spare] = ""
+                line = self._joined(parts)
+        return line
+
+    def _joined(self, parts: Sequence[str]) -> Text:
+        line = Text(", ".join(p for p in parts if p), no_wrap=True, overflow="ellipsis")
         for section, count in sorted(self._bad.items()):
             label, style = _LOUD[section]
             line.append(f", {count:,} {label}", style)

@@ -74,6 +74,8 @@ def _counts(report: RunReport) -> Iterator[Text]:
     yield Text.assemble("  outcome  ", Text(", ").join(Text(*pair) for pair in outcomes))
     legs = report.legs
     yield Text(f"  legs     {legs.executed:,} run, {legs.reused:,} reused, {duration(report.seconds)}")
+    if report.run_dir:
+        yield Text(f"  report   {visible(report.run_dir)}/report.html")
 
 
 def _section(report: RunReport, groups: list[Group], title: str, style: str) -> Iterator[Text]:

@@ -30,6 +30,7 @@ from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
 from migmatrix.harness.report import BuildRow, Progress
 from migmatrix.harness.run.definition import definition
+from migmatrix.harness.run.expected import Expected
 from migmatrix.harness.run.opening import JOBS, opened, silent, store_directory
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.store import LegStore, RunStore
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.config import Matrix
     from migmatrix.harness.config.matrix import EngineName
     from migmatrix.harness.judge import CellJudgement
-    from migmatrix.harness.model import Cell, CellResult
+    from migmatrix.harness.model import Cell, CellResult, LegEvidence
     from migmatrix.harness.plan import Plan
     from migmatrix.harness.report import RunReport
     from migmatrix.harness.run.runner import Judged
@@ -252,9 +253,11 @@ class _Session:
     engine: dict[str, Any] = field(default_factory=dict)
     store: RunStore = field(init=False)
     numbers: Mapping[Cell, int] = field(init=False)  # as `render_plan` prints them
+    expected: Expected = field(init=False)
 
     def __post_init__(self) -> None:
         self.numbers = {cell: number for number, cell in enumerate(self.prepared.plan.cells, 1)}
+        self.expected = Expected(self.prepared.plan)
 
     async def run(self, stack: ExitStack) -> None:
         """Run all cells; an interrupt ends the run early and leaves a truthful directory.
@@ -317,6 +320,7 @@ class _Session:
         self.store.add(result, judged.basis, number)
         if result.verdict is Verdict.FAIL:
             self._keep_stream(result, legs)
+        self.progress.legs_spared(self.expected.cell_done(result.cell))
         self.progress.cell_done(result, number)
 
     def _keep_stream(self, result: CellResult, legs: LegStore) -> None:
@@ -331,7 +335,8 @@ class _Session:
         self.store.set_meta(self.closing_facts())
         return rewrite_reports(self.store)
 
-    def _leg(self, _: object, reused: bool) -> None:
+    def _leg(self, evidence: LegEvidence, reused: bool) -> None:
+        self.expected.leg_done(evidence.key)
         self.executed += not reused
         self.reused += reused
         self.progress.leg_done(reused=reused)

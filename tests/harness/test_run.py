@@ -192,8 +192,12 @@ def test_merged_shards_are_the_run_that_was_not_cut(lab: Lab) -> None:
 
 
 def _summary(text: str) -> list[str]:
-    """The lines that do not tell how long it took; without numbers of the plan, which a merged run has none of."""
-    return [re.sub(r"#\d+ ", "", line) for line in text.splitlines() if "  legs " not in line]
+    """The lines that do not tell how long it took, or where; without numbers of the plan, which a merged run has none of."""
+    return [
+        re.sub(r"#\d+ ", "", line)
+        for line in text.splitlines()
+        if line[:11].strip() not in ("legs", "report")
+    ]
 
 
 def test_a_shard_that_is_missing_leaves_the_whole_incomplete(lab: Lab) -> None:

@@ -222,6 +222,11 @@ MISTAKES = [
         {"select": ["profile=nic", "cell=*/disk/*"]},
         "no cell matches all of --select",
     ),
+    (
+        {},
+        {"select": ["machin=pc-*"]},
+        "unknown selection key 'machin': known are machine, profile, path, mode, guest, cell, build",
+    ),
     ({}, {"select": ["verdict=fail"]}, "'verdict=fail' needs results: a plan has none"),
     ({}, {"shard": (3, 2)}, "shard 3/2 does not exist: I goes from 1 to N"),
     (

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -80,6 +81,7 @@ def test_summary_of_a_green_run_is_short(small: RunReport) -> None:
         "  cells    1 of 1: 1 pass",
         "  outcome  1 ok",
         "  legs     39,211 run, 1,204 reused, 38 min 12 s",
+        f"  report   {small.run_dir}/report.html",
     ]
 
 
@@ -170,3 +172,39 @@ def test_close_without_start_prints_nothing() -> None:
     target, out = console()
     Progress(target).close()
     assert out.getvalue() == ""
+
+
+def test_legs_that_no_cell_waits_for_are_not_expected() -> None:
+    clock = Clock()
+    target, out = console()
+    with Progress(target, clock=clock, interval=1e9) as progress:
+        progress.start(total_cells=2, total_legs=40)
+        clock.now += 30
+        for _ in range(30):
+            progress.leg_done()
+        progress.legs_spared(10)
+    assert out.getvalue().splitlines()[-1] == "0 of 2 cells done, 30 of 30 legs, 1.0 legs/s, 30 s so far"
+
+
+def test_the_line_of_a_terminal_fits_it() -> None:
+    clock = Clock()
+    target, out = console(terminal=True)
+    target.width = 60
+    progress = Progress(target, clock=clock)
+    progress.start(total_cells=150_000, total_legs=400_000)
+    for n in range(3):
+        clock.now += 1000
+        progress.leg_done()
+        progress.cell_done(result(f"p{n}", "often"))
+    progress.close()
+    painted = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]|\r", "\n", out.getvalue()).splitlines()
+    lines = [line for line in painted if "cells done" in line]
+    assert lines
+    assert max(map(len, lines)) <= 60
+    assert "3 of 150,000 cells done" in lines[-1]
+    assert "left" in lines[-1]
+    assert "3 FAIL" in lines[-1]
+
+
+def test_the_summary_names_the_report(small: RunReport) -> None:
+    assert "  report   runs/x/report.html" in summary(replace(small, run_dir="runs/x")).splitlines()
