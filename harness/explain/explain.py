@@ -184,6 +184,7 @@ def _explanation(runner: TrialRunner, case: Case, record: Reproducer, *, reprodu
         signature=result.signature or "",
         kind=case.problem.kind,
         cells=len(case.problem.results),
+        repeats=case.problem.repeats,
         verdict=result.verdict.value,
         message=result.cause.message if result.cause else "",
         stage=result.stage.value if result.stage else "",

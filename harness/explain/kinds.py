@@ -14,7 +14,7 @@ A signature is what was said, not why. So its cells are told apart further, from
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -40,10 +40,14 @@ _Kind = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Failing results that are one problem; `kind` is for people, the first result stands for all."""
+    """Failing results that are one problem; `kind` is for people, the first result stands for all.
+
+    `repeats` more cells of the run are chains in which a step of theirs fails just so (rule 3).
+    """
 
     kind: str
     results: tuple[CellResult, ...]
+    repeats: int = 0
 
     @property
     def representative(self) -> CellResult:
@@ -66,13 +70,16 @@ def _of_signature(alike: Sequence[CellResult], run: Mapping[Cell, CellResult]) -
     classes = _classes(alike, run)
     kinds: dict[_Kind, list[CellResult]] = defaultdict(list)
     again: list[CellResult] = []
+    repeats: Counter[_Kind] = Counter()
     for result in alike:
         kind = _kind(result, classes)
-        if kind[0] == _CHAIN and _seen_in_a_step(result, run):
-            again.append(result)
-        else:
+        step = _step_of(result, run) if kind[0] == _CHAIN else None
+        if step is None:
             kinds[kind].append(result)
-    found = [Problem(_words(kind[0], members), tuple(members)) for kind, members in kinds.items()]
+        else:
+            again.append(result)
+            repeats[_kind(step, classes)] += 1
+    found = [Problem(_words(kind[0], of), tuple(of), repeats[kind]) for kind, of in kinds.items()]
     return found or [Problem(_words(_CHAIN, again), tuple(again))]
 
 
@@ -98,13 +105,14 @@ def _travelled(result: CellResult) -> tuple[str, ...]:
     return result.cell.path[: (result.hop or 1) + 1]
 
 
-def _seen_in_a_step(result: CellResult, run: Mapping[Cell, CellResult]) -> bool:
+def _step_of(result: CellResult, run: Mapping[Cell, CellResult]) -> CellResult | None:
+    """The pair of the path that fails so alone."""
     path = _travelled(result)
     for pair in pairwise(path):
         alone = run.get(replace(result.cell, path=pair))
         if alone is not None and alone.signature == result.signature and alone.verdict is result.verdict:
-            return True
-    return False
+            return alone
+    return None
 
 
 def _classes(alike: Sequence[CellResult], run: Mapping[Cell, CellResult]) -> dict[str, str]:

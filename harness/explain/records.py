@@ -222,6 +222,7 @@ class Explanation:
     commands: tuple[str, ...] = ()
     machines: str = ""  # on which machines of the run it is the same; empty when the run has no other
     told: tuple[Told, ...] = ()  # what the sides are told otherwise, of that which the failure needs
+    repeats: int = 0  # chains of the run in which a step of theirs fails just so, not among `cells`
     static: str = ""  # what tables and -dump-vmstate say without a migration; empty for what is blocked
 
     def to_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def render(found: Explanation) -> Iterator[str]:
     """Lines without line ends."""
     yield found.signature
     yield _row("cell", found.cell)
-    yield _row("stands for", f"{found.cells} cells; {found.kind}")
+    yield _row("stands for", f"{_cells(found)}; {found.kind}")
     yield _row("message", found.message)
     if not found.reproduced:
         yield _row("not reproduced", found.reproducer.note)
@@ -37,6 +37,15 @@ def render(found: Explanation) -> Iterator[str]:
     yield from (_row("near", _near(n)) for n in found.neighbours)
     yield from _remedies(found)
     yield _row("cost", f"{found.hops} legs, {found.emulators} machines looked at")
+
+
+def _cells(found: Explanation) -> str:
+    """``8 cells``, or as the report counts: ``10 cells: 8 pairs' and 2 that repeat them``."""
+    if not found.repeats:
+        return f"{found.cells} cell{'s' * (found.cells != 1)}"
+    pairs = "1 pair's" if found.cells == 1 else f"{found.cells} pairs'"
+    again = "1 that repeats" if found.repeats == 1 else f"{found.repeats} that repeat"
+    return f"{found.cells + found.repeats} cells: {pairs} and {again} {'it' if found.cells == 1 else 'them'}"
 
 
 def _row(name: str, text: str) -> str:

@@ -57,6 +57,12 @@ def test_a_chain_that_one_step_explains_is_no_problem_of_its_own() -> None:
     assert len(found(run({**PAIRS, "a>b>bad": FAIL, "bad>bad>a": FAIL}))) == 2
 
 
+def test_chains_that_repeat_a_pair_are_counted_with_it() -> None:
+    longer = {**PAIRS, "a>b>bad": FAIL, "b>a>bad": FAIL, "bad>bad>a": FAIL}
+    counts = [(len(problem.results), problem.repeats) for problem in problems(run(longer))]
+    assert counts == [(2, 2), (2, 1)]
+
+
 def test_a_chain_whose_steps_pass_is_a_problem_of_its_own() -> None:
     pairs = {"new>mid": PASS, "mid>old": PASS, "new>old": FAIL, "old>new": PASS}
     kinds = found(run({**pairs, "new>mid>old": FAIL}))

@@ -33,6 +33,7 @@ from migmatrix.harness.explain.records import (
     RowCheck,
     from_json,
 )
+from migmatrix.harness.explain.render import render
 from migmatrix.harness.explain.rescue import distinct
 from migmatrix.harness.model import Cause, Cell, Guest, Mode
 from migmatrix.harness.trials.qom import MachineView, Object
@@ -388,6 +389,19 @@ def explanation_with(*neighbours: Neighbour) -> Explanation:
         rescues=(Rescue("c", (OFF,)),),
         fix=Fix(repairable=True, reason="", summary="s", caveats=("c",)),
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "repeats", "text"),
+    [
+        (8, 2, "10 cells: 8 pairs' and 2 that repeat them"),
+        (1, 1, "2 cells: 1 pair's and 1 that repeats it"),
+        (1, 0, "1 cell"),
+    ],
+)
+def test_cells_are_counted_as_the_report_counts_them(cells: int, repeats: int, text: str) -> None:
+    lines = list(render(replace(explanation_with(), cells=cells, repeats=repeats)))
+    assert f"  stands for   {text}; pair: a > b" in lines
 
 
 def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:
