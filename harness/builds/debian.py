@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `debian` provider: a cached, labelled image per suite and package.
 
-1. An image is only named when it is complete and probed; until then it has no name and the label
-   ``migmatrix.state=unfinished``, by which a later run finds and removes what a killed one left.
+1. An image is only named when it is complete; until then it has no name and the label
+   ``migmatrix.state=unfinished``, by which a later run finds and removes what a killed one left. One that lacks the
+   emulator which the matrix names is complete: making it again would not help.
 2. A named image is used as it is, without network, as long as the recipe that made it is today's.
 3. A process that works on a suite holds its lock.
+4. Which emulator of the package is meant is known before an image is made (`packages`), except of a package that
+   the table does not know.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from typing import IO, TYPE_CHECKING, ClassVar
 
 from migmatrix.harness.builds.apt import debian_mirror
 from migmatrix.harness.builds.facts import PreparedBuild
+from migmatrix.harness.builds.packages import HELD, known_as
+from migmatrix.harness.builds.probe import held, script
 from migmatrix.harness.builds.prober import container_images
 from migmatrix.harness.builds.provider import Provider
 from migmatrix.harness.builds.recipe import DEFAULT_PACKAGE, DebianRecipe
-from migmatrix.harness.builds.spec import BuildSpec, Name
-from migmatrix.harness.errors import BuildError, EngineError, UserError
+from migmatrix.harness.builds.spec import BuildSpec, Name, Text
+from migmatrix.harness.errors import BuildError, EngineError, UnusableBuild, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +48,7 @@ class DebianSpec(BuildSpec):
     provider: ClassVar[str] = "debian"
     suite: Name
     package: Name = DEFAULT_PACKAGE
+    binary: Text = ""  # which of the package's emulators; empty: its only one
 
     @property
     def recipe(self) -> DebianRecipe:
@@ -57,41 +63,82 @@ class DebianProvider(Provider[DebianSpec]):
     contained = True
 
     def find(self, spec: DebianSpec, prober: Prober) -> PreparedBuild | None:
-        """The build, if the engine has the image of today's recipe."""
+        """The build, if the engine has the image of today's recipe; UnusableBuild as `get`."""
+        emulator = _emulator(spec)
         with container_images() as images:
             found = DebianImages(images, spec.recipe).find()
-            return None if found is None else self._of(images, found, spec, prober)
+            return None if found is None else self._of(images, found, spec, prober, emulator)
 
     def get(self, spec: DebianSpec, prober: Prober) -> PreparedBuild:
-        """The build; BuildError when the package cannot be had."""
+        """The build; UnusableBuild when the package holds no such emulator, BuildError when it cannot be had."""
+        emulator = _emulator(spec)
         recipe = spec.recipe
         with container_images() as images, prober.lock(f"debian-{recipe.tag}"):
             making = DebianImages(images, recipe)
             found = None if prober.refresh else making.find()
-            return self._of(images, found or _make(making, spec, prober), spec, prober)
+            return self._of(images, found or _make(making, spec, prober, emulator), spec, prober, emulator)
 
-    def _of(self, images: Images, image: StoredImage, spec: DebianSpec, prober: Prober) -> PreparedBuild:
-        facts, emulator = prober.image(images, image.id, spec.id)
-        return PreparedBuild(
-            spec.id, spec.provider, self.origin(spec, facts), facts, emulator, image=image.id
-        )
+    def _of(
+        self, images: Images, image: StoredImage, spec: DebianSpec, prober: Prober, emulator: str | None
+    ) -> PreparedBuild:
+        name = _only(images, image.id, spec) if emulator is None else emulator
+        facts, path = prober.image(images, image.id, spec.id, name)
+        return PreparedBuild(spec.id, spec.provider, self.origin(spec, facts), facts, path, image=image.id)
 
     def origin(self, spec: DebianSpec, facts: BuildFacts) -> str:
         """``debian SUITE PACKAGE-VERSION``."""
         return f"debian {spec.suite} {facts.package}".rstrip()
 
 
-def _make(making: DebianImages, spec: DebianSpec, prober: Prober) -> StoredImage:
+def _emulator(spec: DebianSpec) -> str | None:
+    """The emulator that is meant (rule 4); empty for the default package's default, None if only the image can tell."""
+    known = HELD.get(spec.package, ())
+    if spec.binary:
+        if known and not known_as(spec.package, spec.binary):
+            problem = f"package {spec.package!r} holds no emulator {spec.binary!r}"
+            raise UnusableBuild(spec.id, f"{problem}, but {' and '.join(map(repr, known))}")
+        return spec.binary
+    if spec.package == DEFAULT_PACKAGE:
+        return ""
+    return _one_of(known, spec) if known else None
+
+
+def _only(images: Images, image: str, spec: DebianSpec) -> str:
+    return _one_of(held(images.run_script(image, script(), "")), spec)
+
+
+def _one_of(names: tuple[str, ...], spec: DebianSpec) -> str:
+    if not names:
+        raise UnusableBuild(spec.id, f"package {spec.package!r} brings no emulator (qemu-system-*)")
+    if len(names) > 1:
+        problem = f"package {spec.package!r} holds {len(names)} emulators, say which with 'binary'"
+        raise UnusableBuild(spec.id, f"{problem}: {' or '.join(map(repr, names))}")
+    return names[0]
+
+
+def _make(making: DebianImages, spec: DebianSpec, prober: Prober, emulator: str | None) -> StoredImage:
     """Make, probe and name an image; what is not named is removed."""
     prober.log(f"{spec.id}: making {making.name}")
     try:
         root, how = making.make_root()
-        facts, emulator = prober.probe_image(making.images, root, spec.id)
-        image = making.name_root(root, version=facts.package, digest=facts.digest)
+        return _named(making, root, how, spec, prober, emulator)
     except BaseException:
         making.clean_up()
         raise
-    prober.remember(image.id, facts, emulator)
+
+
+def _named(
+    making: DebianImages, root: str, how: str, spec: DebianSpec, prober: Prober, emulator: str | None
+) -> StoredImage:
+    """The image of a root, with what its emulator says of itself on the labels where there is one (rule 1)."""
+    try:
+        name = _only(making.images, root, spec) if emulator is None else emulator
+        facts, path = prober.probe_image(making.images, root, spec.id, name)
+    except UnusableBuild:
+        making.name_root(root, version="", digest="")
+        raise
+    image = making.name_root(root, version=facts.package, digest=facts.digest)
+    prober.remember(image.id, facts, path, name)
     prober.log(f"{spec.id}: {making.name} is {facts.package}, {how}")
     return image
 

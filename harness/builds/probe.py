@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from migmatrix.harness.errors import UnusableBuild
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ProbeCache", "ProbeOutput", "files_digest", "parse", "script"]
+__all__ = ["ProbeCache", "ProbeOutput", "files_digest", "held", "parse", "script"]
 
 Log = Callable[[str], None]
 
@@ -66,7 +66,7 @@ def parse(text: str, build: str, emulator: str) -> ProbeOutput:
     """Read the script's output; UnusableBuild when it was not given a working emulator."""
     sections = _sections(text)
     if "missing" in sections:
-        raise UnusableBuild(build, f"there is no emulator {emulator!r}")
+        raise UnusableBuild(build, _missing(emulator, sections["missing"]))
     replies = _replies(sections.get("qmp", ()))
     if not {"version", "machines", "capabilities"} <= replies.keys():
         raise UnusableBuild(build, f"{emulator!r} is not an emulator that speaks QMP: {_last_words(text)}")
@@ -77,6 +77,16 @@ def parse(text: str, build: str, emulator: str) -> ProbeOutput:
         devices=_devices(sections["devices"]),
         replies=replies,
     )
+
+
+def _missing(emulator: str, names: Sequence[str]) -> str:
+    there = f": there is {' and '.join(map(repr, names))}" if names else ""
+    return f"there is no emulator {emulator!r}{there}"
+
+
+def held(text: str) -> tuple[str, ...]:
+    """The emulators that are there, of the output of a script that was asked for none."""
+    return tuple(_sections(text).get("missing", ()))
 
 
 def files_digest(hashes: Mapping[str, str]) -> str:

@@ -4,7 +4,13 @@
 # Runs in any image that has a shell, and on the host. harness/builds/probe.py reads the output:
 # lines before the first "@section" line belong to none.
 set -u
-emulator=$(command -v -- "$1") || { echo "@missing"; exit 0; }
+list_emulators() (
+    IFS=:
+    for dir in $PATH; do
+        for file in "$dir"/qemu-system-*; do [ -x "$file" ] && echo "${file##*/}"; done
+    done | LC_ALL=C sort -u
+)
+emulator=$(command -v -- "$1") || { echo "@missing"; list_emulators; exit 0; }
 emulator=$(readlink -f "$emulator")
 run() { timeout 60 "$emulator" "$@"; }
 

@@ -62,6 +62,7 @@ def test_output_becomes_facts() -> None:
     ("text", "message"),
     [
         ("@missing\n", "build 'x': there is no emulator 'qemu'"),
+        ("@missing\na\nb\n", "build 'x': there is no emulator 'qemu': there is 'a' and 'b'"),
         ("", "build 'x': 'qemu' is not an emulator that speaks QMP: 'it said nothing'"),
         (
             "@emulator\n/bin/true\n@files\n@devices\n@qmp\nusage: true\n",

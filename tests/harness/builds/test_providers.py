@@ -80,7 +80,7 @@ def test_only_the_emulator_is_placed() -> None:
 
 
 def test_what_a_matrix_file_may_give() -> None:
-    assert forms(DebianSpec) == {"suite": Form.NAME, "package": Form.NAME}
+    assert forms(DebianSpec) == {"suite": Form.NAME, "package": Form.NAME, "binary": Form.TEXT}
     assert forms(BinarySpec) == {"path": Form.FILE}
     assert forms(EmulatorSpec) == {"release": Form.TEXT}  # where it runs is not said per build
 
