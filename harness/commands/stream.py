@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from migmatrix.harness.errors import ExitCode, UserError
-from migmatrix.harness.streams.file import Source, open_stream
+from migmatrix.harness.streams.file import Source, byte_count, open_stream
 from migmatrix.harness.visible import visible
 from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
@@ -63,10 +63,19 @@ class _Parser(ArgumentParser):
         raise UserError(f"{self.prog.removeprefix('migmatrix ')}: {message}")
 
 
+_FILE: Final = (
+    "stream: plain, packed (gzip, zstd, xz, bzip2), or in a libvirt save image; - for standard input; "
+    "FILE,offset=N as QEMU's file: has it"
+)
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "files": {"nargs": "+", "metavar": "FILE", "help": "streams, plain, .gz or .zst"},
-    "first": {"metavar": "FILE", "help": "stream, plain, .gz or .zst"},
+    "files": {"nargs": "+", "metavar": "FILE", "help": _FILE},
+    "first": {"metavar": "FILE", "help": _FILE},
     "second": {"metavar": "FILE", "help": "the other one"},
+    "--offset": {
+        "metavar": "N",
+        "default": "0",
+        "help": "where the stream begins in FILE: bytes, as 4096, 0x1000 or 4K",
+    },
     "--section": {
         "metavar": "GLOB",
         "help": "sections of this name, as idstr or idstr#instance, with fields",
@@ -143,9 +152,9 @@ def _show(options: Namespace) -> int:
     narrow = options.section is not None or options.device is not None
     code = 0
     for path in options.files:
-        with open_stream(path) as source:
+        with open_stream(path, byte_count(options.offset)) as source:
             stream = _read(source)
-            found = {"file": path, **outline(stream, _wanted(options))}
+            found = {"file": path, "inside": source.inside, **outline(stream, _wanted(options))}
             if options.pages:
                 found["pages"] = list(runs(stream))
         if narrow:
@@ -186,6 +195,8 @@ def _render(found: dict[str, Any], narrow: bool) -> None:
 def _render_head(found: dict[str, Any]) -> None:
     capabilities = ", ".join(found["capabilities"]) or "none"
     _say(f"{found['file']}: {found['size']} bytes, machine {found['machine'] or 'not named'}")
+    if found["inside"]:
+        _say(f"  in: {found['inside']}; offsets are the stream's")
     _say(f"  announced capabilities: {capabilities}")
     if found["uuid"]:
         _say(f"  uuid: {found['uuid']}")
@@ -241,7 +252,8 @@ def _diff(options: Namespace) -> int:
     from migmatrix.vmstate.view.compare import Change, diff  # noqa: PLC0415
     from migmatrix.vmstate.view.pair import read_pair  # noqa: PLC0415
 
-    with open_stream(options.first) as a, open_stream(options.second) as b:
+    start = byte_count(options.offset)
+    with open_stream(options.first, start) as a, open_stream(options.second, start) as b:
         left, right = read_pair(a, b, FromEnd if len(os.sched_getaffinity(0)) > 1 else None)
         if not (_valid(left, options.first) & _valid(right, options.second)):
             return _INVALID
@@ -290,7 +302,7 @@ def _check(options: Namespace) -> int:
 
     code = 0
     for path in options.files:
-        with open_stream(path) as source:
+        with open_stream(path, byte_count(options.offset)) as source:
             found = account(_read(source), source.data)
         code = code or (0 if found.complete else _INVALID)
         counts = {"size": found.size, "elements": found.elements}
@@ -313,7 +325,7 @@ def _digest(options: Namespace) -> int:
 
     found: dict[str, str] = {}
     for path in options.files:
-        with open_stream(path) as source:
+        with open_stream(path, byte_count(options.offset)) as source:
             stream = _read(source)
             if not _valid(stream, path):
                 return _INVALID
@@ -351,10 +363,10 @@ def _reason(refusal: Refusal) -> str:
 
 _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
-    "show": (_show, ("files", *_SOME, "--fields", "--pages", "--json")),
-    "diff": (_diff, ("first", "second", *_SOME, "--no-pages", "--volatile", "--json")),
-    "check": (_check, ("files", "--json")),
-    "digest": (_digest, ("files", "--json")),
+    "show": (_show, ("files", "--offset", *_SOME, "--fields", "--pages", "--json")),
+    "diff": (_diff, ("first", "second", "--offset", *_SOME, "--no-pages", "--volatile", "--json")),
+    "check": (_check, ("files", "--offset", "--json")),
+    "digest": (_digest, ("files", "--offset", "--json")),
     "accept": (_accept, ("first", "--by", "--release", "--json")),
 }
 COMMANDS: Final = tuple(_COMMANDS)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open a stream file: map it, and give the memory of what was read back to the system.
 
-So memory stays small whatever the file's size. Compressed files (zstd, gzip) are unpacked to a temporary file; the
-import for that comes with such a file only, as it takes longer than reading a small stream.
+So memory stays small whatever the file's size. What is packed or comes out of a pipe goes to a temporary file. A
+stream may begin at an offset, or behind the header of a libvirt save image. What knows of such files
+(`harness.streams.forms`, `unpack`) is imported with them only, as that takes longer than reading a small stream.
 """
 
 from __future__ import annotations
@@ -10,67 +11,145 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from contextlib import contextmanager
+import stat
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Final
 
 from migmatrix.harness.errors import UserError
-from migmatrix.vmstate.errors import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Source", "open_stream"]
+__all__ = ["Source", "byte_count", "open_stream"]
 
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_MAGIC: Final = b"QEVM"
+_MAPPED: Final = b"\x0amapped-ram"  # the capability, as the configuration names it
+_UNITS: Final = "kmgt"
 
 
 class Source:
-    """A mapped file. `data` is the buffer, `release` gives memory of a range back to the system."""
+    """A mapped file from `start` on. `data` is the buffer, `release` gives memory of a range back to the system.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file.fileno()
+    `inside` says in what the stream was found, "" for a file that is a stream.
+    """
+
+    def __init__(self, file: IO[bytes], start: int = 0, inside: str = "") -> None:
+        self._file, self._start, self.inside = file.fileno(), start, inside
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.data = memoryview(self._map)
+        self.data = memoryview(self._map)[start:]
 
     def release(self, start: int, end: int) -> None:
         """Give back the memory of the bytes from `start` to `end`; they can be read again."""
+        first, last = start + self._start, end + self._start
         first = (
-            start // mmap.PAGESIZE * mmap.PAGESIZE
+            first // mmap.PAGESIZE * mmap.PAGESIZE
         )  # outwards: records of a page and 8 bytes hold no whole page
-        last = min(-(-end // mmap.PAGESIZE) * mmap.PAGESIZE, len(self.data))
+        last = min(-(-last // mmap.PAGESIZE) * mmap.PAGESIZE, len(self._map))
         if last > first:
             self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
     def read(self, start: int, into: memoryview) -> None:
         """Fill `into` from offset `start`; OSError when the file has become shorter."""
-        if os.preadv(self._file, (into,), start) != len(into):
+        if os.preadv(self._file, (into,), self._start + start) != len(into):
             raise OSError(errno.EIO, "it became shorter while it was read")
 
 
 @contextmanager
-def open_stream(path: str) -> Iterator[Source]:
-    """Map the file at `path`; UserError when it cannot be read or is empty."""
+def open_stream(path: str, offset: int = 0) -> Iterator[Source]:
+    """Map the file at `path` from `offset` on; UserError when it cannot be read, is empty, or is known for no stream.
+
+    ``-`` is standard input, ``FILE,offset=N`` has the offset as QEMU's ``file:`` has it.
+    """
+    with ExitStack() as stack:
+        try:
+            source = _source(stack, *_at(path, offset))
+        except OSError as error:
+            raise UserError(f"cannot read {path!r}: {error.strerror or error}") from error
+        try:
+            yield source
+        except OSError as error:
+            raise UserError(f"cannot read {path!r}: {error.strerror or error}") from error
+
+
+def _at(path: str, offset: int) -> tuple[str, int]:
+    """The file and where its stream begins."""
+    name, found, number = path.rpartition(",offset=")
+    if not found or os.path.lexists(path):
+        return path, offset
+    return name, offset + byte_count(number)
+
+
+def byte_count(text: str) -> int:
+    """A number of bytes: decimal or hexadecimal, or with K, M, G, T for powers of 1024; UserError for another word."""
+    unit = _UNITS.find(text[-1:].lower()) + 1 if text else 0
     try:
-        with open(path, "rb") as file, _plain(file, path) as plain:  # noqa: PTH123 - pathlib takes 4 ms to import
-            yield Source(plain)
-    except OSError as error:
-        raise UserError(f"cannot read {path!r}: {error.strerror or error}") from error
-    except ValueError as error:
-        if isinstance(error, StreamError):
-            raise
-        raise UserError(f"{path!r} is empty") from error
+        number = int(text[:-1] if unit else text, 0) << 10 * unit
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise UserError(f"{text!r} is no number of bytes, as 4096, 0x1000 or 4K")
+    return number
+
+
+def _source(stack: ExitStack, path: str, start: int) -> Source:
+    """What `path` holds, peeled until it is a stream or something that is not known."""
+    file, inside = stack.enter_context(_opened(path)), ""
+    while True:
+        file.seek(start)
+        head = file.read(4)
+        if not head:
+            raise UserError(f"{path!r} ends before offset {start:#x}" if start else f"{path!r} is empty")
+        if head == _MAGIC and not start:
+            return Source(file, 0, inside)
+        found = _peeled(file, path, start)
+        if found is None:
+            return Source(file, start, inside)
+        opened, start, what = found
+        file = stack.enter_context(opened)
+        inside = f"{inside}, {what}".removeprefix(", ")
+
+
+def _peeled(
+    file: IO[bytes], path: str, start: int
+) -> tuple[AbstractContextManager[IO[bytes]], int, str] | None:
+    """What is inside of a packed file or a save image, where, and in what it was; None for any other file."""
+    from migmatrix.harness.streams import forms  # noqa: PLC0415 - see the docstring
+
+    file.seek(start)
+    head = file.read(forms.HEAD)
+    if head.startswith(_MAGIC):
+        if _MAPPED in head:
+            raise UserError(
+                f"{path!r} has a mapped-ram stream at {start:#x}: that is read at the begin of a file only"
+            )
+        return None
+    image = forms.save_image(head)
+    if image is not None:
+        return nullcontext(file), start + image.length, f"libvirt save image of {image.domain!r}"
+    packing = forms.packing(head)
+    if packing is not None:
+        from migmatrix.harness.streams.unpack import unpacked  # noqa: PLC0415 - see the docstring
+
+        file.seek(start)
+        return unpacked(file, path, packing), 0, packing
+    what = forms.foreign(head, file, start)
+    if what is not None:
+        raise UserError(f"{path!r} is {what}")
+    return None
 
 
 @contextmanager
-def _plain(file: IO[bytes], path: str) -> Iterator[IO[bytes]]:
-    """The file itself, or a temporary one with its unpacked contents."""
-    magic = file.read(4)
-    file.seek(0)
-    if magic != _ZSTD and magic[:2] != _GZIP:
-        yield file
-        return
-    from migmatrix.harness.streams.unpack import unpacked  # noqa: PLC0415 - see the docstring
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """The file, or a temporary copy of what comes out of a pipe."""
+    name: str | int = 0 if path == "-" else path
+    with open(name, "rb", closefd=path != "-") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISREG(mode):
+            yield file
+        elif stat.S_ISCHR(mode):
+            raise UserError(f"{path!r} is a character device, no file or pipe")
+        else:
+            from migmatrix.harness.streams.unpack import copied  # noqa: PLC0415 - see the docstring
 
-    with unpacked(file, path, gzip=magic != _ZSTD) as plain:
-        yield plain
+            with copied(file) as plain:
+                yield plain

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from io import BytesIO
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.streams.forms import HEAD, foreign
 from migmatrix.vmstate.view.stream import flat, read_stream
 from migmatrix.vmstate.wire.channel import ChannelReader, PreemptReader
 from migmatrix.vmstate.wire.events import Command, Event
@@ -94,13 +96,20 @@ def read_broken(data: bytes, found: Found, delimiter: Delimiter) -> StreamReader
     return reader
 
 
+def _named(data: bytes) -> str:
+    """What the command says of such a file."""
+    return foreign(data[:HEAD], BytesIO(data), 0) or ""
+
+
 def read_return(data: bytes, found: Found) -> None:
     """A return path."""
+    assert "a return path" in _named(data)
     found.note(_whole(ReturnPathReader(), data), len(data))
 
 
 def read_preempt(data: bytes, ram: RamState, found: Found) -> None:
     """A postcopy-preempt channel."""
+    assert "postcopy-preempt" in _named(data)
     events = _whole(PreemptReader(ram), data)
     found.note(events, len(data))
     found["urgent pages"] += sum(event.count for event in events if isinstance(event, PageRun | PageMix))
@@ -108,6 +117,7 @@ def read_preempt(data: bytes, ram: RamState, found: Found) -> None:
 
 def read_multifd(data: bytes, found: Found, zstd: Unpack) -> None:
     """A multifd channel, its pages unpacked."""
+    assert "a channel of multifd" in _named(data)
     events = _whole(MultifdReader(), data)
     found.note(events, len(data))
     packets = [event for event in events if isinstance(event, MultifdPacket)]

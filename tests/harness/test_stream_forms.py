@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files in which a stream is packed, wrapped, behind an offset or not at all: read, or named for what they are."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.streams.file import byte_count, open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STREAM = b"QEVM\0\0\0\3" + bytes(range(256)) * 64
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+}
+PROGRAM = str(Path(sys.executable).with_name("migmatrix"))
+
+
+def found(path: Path | str, offset: int = 0) -> tuple[bytes, str]:
+    with open_stream(str(path), offset) as source:
+        return bytes(source.data), source.inside
+
+
+def written(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    return path
+
+
+def refusal(tmp_path: Path, data: bytes) -> str:
+    with pytest.raises(UserError) as caught:
+        found(written(tmp_path, data))
+    return str(caught.value).partition("file' ")[2]
+
+
+# -- packed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_each_packing(tmp_path: Path, packing: str) -> None:
+    assert found(written(tmp_path, PACKERS[packing](STREAM))) == (STREAM, packing)
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_two_packed_parts_are_one_stream(tmp_path: Path, packing: str) -> None:
+    pack = PACKERS[packing]
+    assert found(written(tmp_path, pack(STREAM[:99]) + pack(STREAM[99:])))[0] == STREAM
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_packed_file_that_ends_early_is_told_as_that(tmp_path: Path, packing: str) -> None:
+    packed = PACKERS[packing](os.urandom(5000))
+    for end in (20, len(packed) // 2, len(packed) - 1):
+        path = written(tmp_path, packed[:end])
+        with pytest.raises(UserError, match=rf"cannot unpack '.*file': the {packing} data ends early"):
+            found(path)
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_damaged_packed_file_is_the_users_mistake(tmp_path: Path, packing: str) -> None:
+    packed = bytearray(PACKERS[packing](os.urandom(5000)))
+    packed[6:40] = b"\xff" * 34
+    with pytest.raises(UserError, match=r"cannot unpack '.*file': "):
+        found(written(tmp_path, bytes(packed)))
+
+
+# -- wrapped -----------------------------------------------------------------------------------
+
+
+def saved(stream: bytes, *, order: str = "<", magic: bytes = b"LibvirtQemudSave") -> bytes:
+    xml = b"<domain type='kvm'><name>guest</name></domain>\0".ljust(1000, b"\0")
+    return magic + struct.pack(f"{order}19I", 2, len(xml), 1, 0, 0, *[0] * 14) + xml + stream
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_libvirt_save_image(tmp_path: Path, order: str) -> None:
+    wrapped = saved(STREAM, order=order)
+    assert found(written(tmp_path, wrapped)) == (STREAM, "libvirt save image of 'guest'")
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_libvirt_save_image_with_a_packed_stream(tmp_path: Path, packing: str) -> None:
+    wrapped = saved(PACKERS[packing](STREAM))
+    expected = STREAM, f"libvirt save image of 'guest', {packing}"
+    assert found(written(tmp_path, wrapped)) == expected
+    assert found(written(tmp_path, gzip.compress(wrapped))) == (STREAM, f"gzip, {expected[1]}")
+
+
+def test_a_save_image_without_a_stream(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ends before offset 0x444"):
+        found(written(tmp_path, saved(b"")))
+    assert refusal(tmp_path, saved(STREAM, magic=b"LibvirtQemudPart")) == (
+        "is a libvirt save image that was not completed"
+    )
+
+
+# -- offsets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [1, 4096, 5000])
+def test_a_stream_at_an_offset(tmp_path: Path, before: int) -> None:
+    path = written(tmp_path, bytes(before) + STREAM)
+    assert found(path, before)[0] == STREAM
+    assert found(f"{path},offset={before}")[0] == STREAM
+    assert found(f"{path},offset={before:#x}")[0] == STREAM
+
+
+def test_a_part_of_a_mapped_file_is_read_and_given_back(tmp_path: Path) -> None:
+    path = written(tmp_path, bytes(5000) + STREAM)
+    with open_stream(str(path), 5000) as source:
+        into = memoryview(bytearray(1000))
+        source.read(7, into)
+        source.release(0, len(source.data))
+        assert into == source.data[7:1007]
+
+
+def test_a_file_whose_name_looks_like_an_offset(tmp_path: Path) -> None:
+    path = tmp_path / "file,offset=7"
+    path.write_bytes(STREAM)
+    assert found(path)[0] == STREAM
+
+
+def test_an_offset_behind_the_end(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ends before offset 0x100000"):
+        found(f"{written(tmp_path, STREAM)},offset=1M")
+
+
+def test_a_mapped_ram_stream_at_an_offset_has_its_pages_elsewhere(tmp_path: Path) -> None:
+    path = written(tmp_path, bytes(512) + STREAM[:8] + b"\x0amapped-ram")
+    with pytest.raises(
+        UserError, match="mapped-ram stream at 0x200: that is read at the begin of a file only"
+    ):
+        found(path, 512)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0", 0), ("4096", 4096), ("0x10", 16), ("4K", 4096), ("1m", 1 << 20)]
+)
+def test_numbers_of_bytes(text: str, count: int) -> None:
+    assert byte_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "K", "-1", "5x", "1.5"])
+def test_no_numbers_of_bytes(text: str) -> None:
+    with pytest.raises(UserError, match="is no number of bytes"):
+        byte_count(text)
+
+
+# -- pipes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_standard_input(name: str, pack: Callable[[bytes], bytes]) -> None:
+    command = [PROGRAM, "stream", "show", "--json", name]
+    done = subprocess.run(command, input=pack(STREAM), capture_output=True, timeout=60, check=False)
+    assert f'"file": "{name}"' in done.stdout.decode()
+    assert f'"size": {len(STREAM)}' in done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_named_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with subprocess.Popen(["/bin/sh", "-c", f"cat > '{path}'"], stdin=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        writer.stdin.write(STREAM)
+        writer.stdin.close()
+        assert found(path)[0] == STREAM
+
+
+def test_a_character_device() -> None:
+    with pytest.raises(UserError, match="'/dev/zero' is a character device, no file or pipe"):
+        found("/dev/zero")
+
+
+# -- what holds no stream ----------------------------------------------------------------------
+
+
+def qcow2(*names: str) -> bytes:
+    """Header and snapshot table of an image, by QEMU's docs/interop/qcow2.rst."""
+    header = (b"QFI\xfb" + (3).to_bytes(4)).ljust(60, b"\0") + struct.pack(">IQ", len(names), 128)
+    table = b""
+    for number, name in enumerate(names, 1):
+        text = str(number).encode() + name.encode()
+        entry = struct.pack(">QIHHIIQII", 0, 1, 1, len(name), 0, 0, 0, 99, 24) + bytes(24) + text
+        table += entry.ljust(-(-len(entry) // 8) * 8, b"\0")
+    return header.ljust(128, b"\0") + table
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\x7fELF\2\1\1", "is an ELF file"),
+        (b"KDUMP   \6", "is a kdump core"),
+        (b"makedumpfile\0\0\0\0", "is a flattened kdump core"),
+        (b"\x89LZO\0\r\n\x1a\n", "is packed by lzop"),
+        (b"\x04\x22\x4d\x18", "is packed by lz4"),
+        (bytes.fromhex("11223344 00000001"), "is a channel of multifd"),
+        (bytes.fromhex("0002 0004 00000001"), "is a return path"),  # the answer to the first ping
+        (bytes.fromhex("0007 0000"), "is a return path"),
+        (bytes.fromhex("00000000000a0008 06") + b"pc.ram" + bytes(4096), "is a channel of postcopy-preempt"),
+        (qcow2(), "is a qcow2 image without snapshots"),
+        (qcow2("first", "two"), "is a qcow2 image with the snapshots 'first', 'two', no migration stream"),
+        (qcow2(*"abcdefg"), "is a qcow2 image with the snapshots 'a', 'b', 'c', 'd', 'e', ..., no migration"),
+        (qcow2("first")[:80], "is a qcow2 image without snapshots"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, data: bytes, what: str) -> None:
+    assert refusal(tmp_path, data).startswith(what)
+    packed = refusal(tmp_path, gzip.compress(data))
+    assert packed.startswith(what)
+
+
+@pytest.mark.parametrize("data", [b"\0" * 5000, b"{}", b"QEV", b"\0\2\0\5abcde", b"text"])
+def test_an_unknown_file_goes_to_the_reader(tmp_path: Path, data: bytes) -> None:
+    assert found(written(tmp_path, data)) == (data, "")
