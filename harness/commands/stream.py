@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main", "summary"]
 
 _INVALID: Final = ExitCode.REGRESSIONS
+_MOST: Final = 200  # characters of a value
 _WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
 
 
@@ -82,6 +83,7 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "--device": {"metavar": "GLOB", "help": "sections whose last part is this, with fields"},
     "--fields": {"action": "store_true", "help": "fields of all sections"},
+    "--full": {"action": "store_true", "help": "values in full, however long"},
     "--pages": {"action": "store_true", "help": "runs of memory pages"},
     "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
     "--volatile": {"action": "store_true", "help": "show also values that change by themselves"},
@@ -161,7 +163,9 @@ def _show(options: Namespace) -> int:
             found["sections"] = [s for s in found["sections"] if "fields" in s]
             if not found["sections"]:
                 raise UserError(f"{path!r} has no section {options.section or options.device!r}")
-        _say(json.dumps(found)) if options.json else _render(found, narrow)
+        _say(json.dumps(found)) if options.json else _render(
+            found, narrow, _MOST if not options.full else None
+        )
         code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
     return code
 
@@ -181,11 +185,12 @@ def _wanted(options: Namespace) -> Callable[[Section], bool]:
     return wanted
 
 
-def _render(found: dict[str, Any], narrow: bool) -> None:
+def _render(found: dict[str, Any], narrow: bool, most: int | None) -> None:
+    """`most` characters of a value, None: all."""
     if not narrow:
         _render_head(found)
     for entry in found["sections"]:
-        _render_section(entry)
+        _render_section(entry, most)
     if not narrow:
         _render_tail(found)
     for run in found.get("pages", ()):
@@ -206,18 +211,23 @@ def _render_head(found: dict[str, Any]) -> None:
         _say(f"  ram {block['name']}: {block['used_length']:#x} bytes, {counts}")
 
 
-def _render_section(entry: dict[str, Any]) -> None:
+def _render_section(entry: dict[str, Any], most: int | None) -> None:
     name = f"{entry['name']}#{entry['instance']} v{entry['version']}"
     footer = "" if entry["footer"] else ", no footer"
     _say(f"{entry['offset']:#010x}  {entry['kind']:<5}  {name}  {entry['size']} bytes{footer}")
     for field in entry.get("fields", ()):
-        _say(f"    {field['offset']:#010x}  {field['path']} = {_value(field['value'])}  ({field['type']})")
+        value = _cut(_value(field["value"]), most)
+        _say(f"    {field['offset']:#010x}  {field['path']} = {value}  ({field['type']})")
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + " ".join(map(str, value)) + "]"
     return f"{value} ({value:#x})" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _cut(text: str, most: int | None) -> str:
+    return text if most is None or len(text) <= most else f"{text[:most]}... ({len(text)} characters, --full)"
 
 
 def _render_tail(found: dict[str, Any]) -> None:
@@ -363,7 +373,7 @@ def _reason(refusal: Refusal) -> str:
 
 _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
-    "show": (_show, ("files", "--offset", *_SOME, "--fields", "--pages", "--json")),
+    "show": (_show, ("files", "--offset", *_SOME, "--fields", "--full", "--pages", "--json")),
     "diff": (_diff, ("first", "second", "--offset", *_SOME, "--no-pages", "--volatile", "--json")),
     "check": (_check, ("files", "--offset", "--json")),
     "digest": (_digest, ("files", "--offset", "--json")),

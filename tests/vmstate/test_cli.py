@@ -62,6 +62,27 @@ def test_show(files: dict[str, Path]) -> None:
     assert "description of " in result.stdout
 
 
+def test_every_field_has_its_bytes(files: dict[str, Path]) -> None:
+    raw = files["q35-7.2.22"].read_bytes()
+    sections = json.loads(run("show", "--json", "--fields", files["q35-7.2.22"]).stdout)["sections"]
+    fields = [field for section in sections for field in section["fields"] if field["type"] != "block"]
+    assert {field["type"] for field in fields} >= {"uint8", "register", "subsection", "buffer"}
+    for field in fields:
+        sent = raw[field["offset"] : field["offset"] + field["size"]]
+        assert sent.hex() == field["raw"]
+        if field["type"] in {"uint8", "uint16", "uint32", "uint64"} and isinstance(field["value"], int):
+            assert int.from_bytes(sent) == field["value"], field
+
+
+def test_long_values_are_cut_unless_all_is_wanted(files: dict[str, Path]) -> None:
+    lines = run("show", "--fields", files["q35-7.2.22"]).stdout.splitlines()
+    assert max(map(len, lines)) < 400
+    assert any(line.endswith(" characters, --full)  (buffer)") for line in lines)
+    whole = run("show", "--fields", "--full", files["q35-7.2.22"]).stdout
+    assert "--full" not in whole
+    assert len(whole.splitlines()) == len(lines)
+
+
 def test_show_one_device_with_registers(files: dict[str, Path]) -> None:
     result = run("show", "--device", "pcie-root-port", files["q35-7.2.22"])
     assert result.exit_code == 0
@@ -77,6 +98,7 @@ def test_show_json(files: dict[str, Path]) -> None:
     assert (divider["value"], divider["type"]) == (12, "uint16")
     raw = files["q35-7.2.22"].read_bytes()
     assert raw[divider["offset"] : divider["offset"] + 2] == b"\0\x0c"
+    assert (divider["size"], divider["raw"]) == (2, "000c")
     assert sum(r["count"] for r in found["pages"] if r["block"] == "pc.ram") == 256
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.vmstate.errors import StreamError
-from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.record import Record, field
 from migmatrix.vmstate.view.decode import Node, Value, decode, leaves
 from migmatrix.vmstate.view.opaque import expand
 from migmatrix.vmstate.view.pci import ConfigSpace
@@ -31,11 +31,12 @@ Key = tuple[str, int, int]  # idstr, instance id, how many of that key came befo
 
 
 class Leaf(Record):
-    """One comparable value. `offset` counts bytes from the start of the payload; -1 without one."""
+    """One comparable value. `offset` counts bytes from the start of the payload; -1 without one; `size` in bytes."""
 
     kind: str
     value: Value | str
     offset: int = -1
+    size: int = field(default=0, compare=False)
 
 
 class Change(Record):
@@ -98,12 +99,12 @@ def section_values(stream: Stream, section: Section, nth: int = 0) -> dict[str, 
     found = {"": Leaf("version", section.start.version_id)}
     device = stream.vmdesc.find(*section.key, nth) if stream.vmdesc else None
     if device is None or section.payload is None:
-        found["payload"] = Leaf("buffer", raw, 0)
+        found["payload"] = Leaf("buffer", raw, 0, len(raw))
         return found
     try:
         node = decode(device, raw)
     except StreamError:
-        found["payload"] = Leaf("buffer", raw, 0)
+        found["payload"] = Leaf("buffer", raw, 0, len(raw))
         return found
     _collect(node, found)
     return found
@@ -111,12 +112,12 @@ def section_values(stream: Stream, section: Section, nth: int = 0) -> dict[str, 
 
 def _collect(node: Node, found: dict[str, Leaf]) -> None:
     for path, child in _subsections(node, ""):
-        found[path] = Leaf("subsection", child.version or 0, child.offset)
+        found[path] = Leaf("subsection", child.version or 0, child.offset, child.size)
     seen: Counter[str] = Counter()
     for path, leaf in leaves(node):
         seen[path] += 1  # a field may be sent by itself and again inside of an array or a struct
         name = path if seen[path] == 1 else f"{path}({seen[path]})"
-        found.update(_expanded(name, Leaf(leaf.kind, leaf.value, leaf.offset), node.name))
+        found.update(_expanded(name, Leaf(leaf.kind, leaf.value, leaf.offset, leaf.size), node.name))
 
 
 def _expanded(path: str, leaf: Leaf, idstr: str) -> dict[str, Leaf]:
@@ -127,7 +128,7 @@ def _expanded(path: str, leaf: Leaf, idstr: str) -> dict[str, Leaf]:
         return _registers(path, leaf.value, leaf.offset)
     found: dict[str, Leaf] = {}
     for part in expand(leaf.kind, leaf.value, idstr):
-        inner = Leaf(part.kind, part.value, leaf.offset + part.offset)
+        inner = Leaf(part.kind, part.value, leaf.offset + part.offset, part.size)
         found.update(_expanded(f"{path}.{part.name}", inner, idstr))
     return found or {path: leaf}
 
@@ -149,11 +150,11 @@ def _registers(path: str, raw: bytes, offset: int) -> dict[str, Leaf]:
     found: dict[str, Leaf] = {}
     named = bytearray(len(raw))
     for r in ConfigSpace(raw).registers:
-        found[f"{path}[{r.offset:#x}] {r.label}"] = Leaf("register", r.value, offset + r.offset)
+        found[f"{path}[{r.offset:#x}] {r.label}"] = Leaf("register", r.value, offset + r.offset, r.size)
         named[r.offset : r.offset + r.size] = b"\1" * len(named[r.offset : r.offset + r.size])
     for i, byte in enumerate(raw):
         if byte and not named[i]:
-            found[f"{path}[{i:#x}]"] = Leaf("register", byte, offset + i)
+            found[f"{path}[{i:#x}]"] = Leaf("register", byte, offset + i, 1)
     return found
 
 

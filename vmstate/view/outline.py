@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from migmatrix.vmstate.view.compare import Leaf
     from migmatrix.vmstate.view.ramimage import BlockImage
+    from migmatrix.vmstate.wire.window import Buffer
 
 __all__ = ["fields", "outline", "runs"]
 
@@ -102,16 +103,19 @@ def fields(stream: Stream, section: Section, nth: int = 0) -> list[dict[str, Any
 
     base = section.payload.offset
     found = section_values(stream, section, nth)
-    return [_field(path, leaf, base) for path, leaf in found.items() if path]
+    raw = section.payload.raw
+    return [_field(path, leaf, base, raw) for path, leaf in found.items() if path]
 
 
-def _field(path: str, leaf: Leaf, base: int) -> dict[str, Any]:
+def _field(path: str, leaf: Leaf, base: int, raw: Buffer) -> dict[str, Any]:
     value: Any = leaf.value
     if isinstance(value, bytes):
         value = value.hex()
     elif isinstance(value, tuple):
         value = list(value)
-    return {"path": path, "type": leaf.kind, "offset": base + leaf.offset, "value": value}
+    place = {"offset": base + leaf.offset, "size": leaf.size}
+    sent = bytes(raw[leaf.offset : leaf.offset + leaf.size]).hex()
+    return {"path": path, "type": leaf.kind, **place, "value": value, "raw": sent}
 
 
 def _commands(stream: Stream) -> Iterator[dict[str, Any]]:
