@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`migmatrix stream show|diff|check|digest|accept FILE...`: reads migration streams from files.
+"""`migmatrix stream show|diff|check|digest|accept|static FILE...`: reads migration streams from files.
 
 Exit codes: 0 fine, equal or taken; 1 an invalid stream, a difference or a refusal was found; 2 the user's mistake; 3 what
 is there does not tell.
@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import Source, byte_count, open_stream
+from migmatrix.harness.streams.text import rendered
 from migmatrix.harness.visible import visible
 from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from migmatrix.vmstate.check.accept import Refusal
     from migmatrix.vmstate.view.compare import Change
@@ -72,6 +73,9 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "files": {"nargs": "+", "metavar": "FILE", "help": _FILE},
     "first": {"metavar": "FILE", "help": _FILE},
     "second": {"metavar": "FILE", "help": "the other one"},
+    "source": {"metavar": "SOURCE", "help": "what the sending build writes with -dump-vmstate"},
+    "destination": {"metavar": "DESTINATION", "help": "the same of the reading build"},
+    "--notes": {"action": "store_true", "help": "show also what changes no byte"},
     "--offset": {
         "metavar": "N",
         "default": "0",
@@ -163,11 +167,14 @@ def _show(options: Namespace) -> int:
             found["sections"] = [s for s in found["sections"] if "fields" in s]
             if not found["sections"]:
                 raise UserError(f"{path!r} has no section {options.section or options.device!r}")
-        _say(json.dumps(found)) if options.json else _render(
-            found, narrow, _MOST if not options.full else None
-        )
+        for line in _shown(found, narrow, options):
+            _say(line)
         code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
     return code
+
+
+def _shown(found: dict[str, Any], narrow: bool, options: Namespace) -> Iterable[str]:
+    return [json.dumps(found)] if options.json else rendered(found, narrow, None if options.full else _MOST)
 
 
 def _wanted(options: Namespace) -> Callable[[Section], bool]:
@@ -183,71 +190,6 @@ def _wanted(options: Namespace) -> Callable[[Section], bool]:
         )
 
     return wanted
-
-
-def _render(found: dict[str, Any], narrow: bool, most: int | None) -> None:
-    """`most` characters of a value, None: all."""
-    if not narrow:
-        _render_head(found)
-    for entry in found["sections"]:
-        _render_section(entry, most)
-    if not narrow:
-        _render_tail(found)
-    for run in found.get("pages", ()):
-        _say(f"{run['offset']:#010x}  {run['block']}[{run['first']:#x}]  {run['count']} {run['kind']}")
-
-
-def _render_head(found: dict[str, Any]) -> None:
-    capabilities = ", ".join(found["capabilities"]) or "none"
-    _say(f"{found['file']}: {found['size']} bytes, machine {found['machine'] or 'not named'}")
-    if found["inside"]:
-        _say(f"  in: {found['inside']}; offsets are the stream's")
-    _say(f"  announced capabilities: {capabilities}")
-    if found["uuid"]:
-        _say(f"  uuid: {found['uuid']}")
-    for block in found["ram"]:
-        kinds = {k: v for k, v in block.items() if k not in {"name", "used_length", "address"}}
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no pages"
-        _say(f"  ram {block['name']}: {block['used_length']:#x} bytes, {counts}")
-
-
-def _render_section(entry: dict[str, Any], most: int | None) -> None:
-    name = f"{entry['name']}#{entry['instance']} v{entry['version']}"
-    footer = "" if entry["footer"] else ", no footer"
-    _say(f"{entry['offset']:#010x}  {entry['kind']:<5}  {name}  {entry['size']} bytes{footer}")
-    for field in entry.get("fields", ()):
-        value = _cut(_value(field["value"]), most)
-        _say(f"    {field['offset']:#010x}  {field['path']} = {value}  ({field['type']})")
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + " ".join(map(str, value)) + "]"
-    return f"{value} ({value:#x})" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _cut(text: str, most: int | None) -> str:
-    return text if most is None or len(text) <= most else f"{text[:most]}... ({len(text)} characters, --full)"
-
-
-def _render_tail(found: dict[str, Any]) -> None:
-    for command in found["commands"]:
-        arguments = {k: v for k, v in command.items() if k not in {"offset", "name"}}
-        _say(f"{command['offset']:#010x}  command  {command['name']} {arguments or ''}".rstrip())
-    described = found["description"]
-    if described:
-        _say(
-            f"{described['offset']:#010x}  description of {described['devices']} devices, {described['size']} bytes"
-        )
-    lost = found["undelimited"]
-    if lost:
-        _say(
-            f"{lost['offset']:#010x}  nothing tells the length of {lost['section']!r}: {lost['size']} bytes not read"
-        )
-    if found["trailing"]:
-        _say(f"{found['trailing']} bytes after the end")
-    if found["error"]:
-        _say(f"invalid: {found['error']}")
 
 
 # -- diff, check, digest -----------------------------------------------------------------------
@@ -275,16 +217,14 @@ def _diff(options: Namespace) -> int:
     else:
         for change in shown:
             _say(_line(change))
-        _say(_counted(len(shown), len(changes) - len(shown)))
+        _say(_counted("difference", len(shown), "volatile one", len(changes) - len(shown)))
     return _INVALID if any(not c.volatile for c in changes) else 0
 
 
-def _counted(shown: int, hidden: int) -> str:
+def _counted(what: str, shown: int, other: str, hidden: int) -> str:
     """``1 difference (2 volatile ones hidden)``."""
-    word = "difference" if shown == 1 else "differences"
-    return f"{shown} {word}" + (
-        f" ({hidden} volatile {'one' if hidden == 1 else 'ones'} hidden)" if hidden else ""
-    )
+    words = (f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((shown, what), (hidden, other)))
+    return "{} ({} hidden)".format(*words) if hidden else next(words)
 
 
 def _concerns(change: Change, section: str | None, device: str | None) -> bool:
@@ -371,12 +311,36 @@ def _reason(refusal: Refusal) -> str:
     return f"{'certain' if refusal.certain else 'possible':<8}  {place}{at}: {refusal.message}"
 
 
+def _static(options: Namespace) -> int:
+    """Compare two builds' -dump-vmstate output.
+
+    Would the second build read what the first one sends? Lines say "breaks" (each stream with this section fails),
+    "may" (it depends on what the files do not tell) and, with --notes, "note" (no byte changes).
+    """
+    from migmatrix.harness.streams.accept import static_check_files  # noqa: PLC0415 - see the rule above
+
+    all_found = static_check_files(options.source, options.destination)
+    found = [f for f in all_found if options.notes or f.certainty != "note"]
+    if options.json:
+        _say(json.dumps([{s: getattr(f, s) for s in f.__slots__} for f in found]))
+    else:
+        for finding in found:
+            place = dict.fromkeys((finding.device, finding.description, finding.field))
+            _say(f"{finding.certainty:<6}  {' '.join(filter(None, place))}: {finding.message}")
+        _say(_counted("finding", len(found), "note", len(all_found) - len(found)))
+    certainties = {f.certainty for f in found}
+    return (
+        _INVALID if "breaks" in certainties else ExitCode.INCOMPLETE if "may" in certainties else ExitCode.OK
+    )
+
+
 _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
     "show": (_show, ("files", "--offset", *_SOME, "--fields", "--full", "--pages", "--json")),
     "diff": (_diff, ("first", "second", "--offset", *_SOME, "--no-pages", "--volatile", "--json")),
     "check": (_check, ("files", "--offset", "--json")),
     "digest": (_digest, ("files", "--offset", "--json")),
+    "static": (_static, ("source", "destination", "--notes", "--json")),
     "accept": (_accept, ("first", "--by", "--release", "--json")),
 }
 COMMANDS: Final = tuple(_COMMANDS)

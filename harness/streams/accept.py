@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the files of `migmatrix stream accept`: a stream, and what tells of the build that is to take it.
+"""Reads the files of `migmatrix stream accept` and `static`: a stream, and what tells of the build that is to take it.
 
 That is a stream that the build wrote itself, or the output of its ``-dump-vmstate``; the file's first character tells
 which. `vmstate.check.accept` decides.
@@ -14,6 +14,7 @@ from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import open_stream
 from migmatrix.vmstate.check.accept import Acceptance, Answer, Refusal, RefusalKind, acceptance
 from migmatrix.vmstate.check.schema import load_schema
+from migmatrix.vmstate.check.static_check import static_check
 from migmatrix.vmstate.device.lifetime import release_key
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.stream import read_stream
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.streams.file import Source
     from migmatrix.vmstate.check.schema import Schema
+    from migmatrix.vmstate.check.static_check import Finding
     from migmatrix.vmstate.view.stream import Stream
 
-__all__ = ["EXIT_CODES", "accept_file"]
+__all__ = ["EXIT_CODES", "accept_file", "static_check_files"]
 
 EXIT_CODES: Final = {
     Answer.TAKES: ExitCode.OK,
@@ -48,6 +50,12 @@ def accept_file(path: str, by: str, release: str = "") -> Acceptance:
         own = read_stream(known.data, strict=False, release=known.release)
         _refuse_damaged(own, by)
         return _with_unread(stream, acceptance(stream, own, release=release))
+
+
+def static_check_files(source: str, destination: str) -> list[Finding]:
+    """Findings of `static_check` for two files with the output of ``-dump-vmstate``; UserError when one is none."""
+    with open_stream(source) as sent, open_stream(destination) as read:
+        return static_check(_schema(source, sent), _schema(destination, read))
 
 
 def _check_release(release: str) -> None:

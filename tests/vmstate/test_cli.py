@@ -160,6 +160,37 @@ def test_options_stand_anywhere(files: dict[str, Path]) -> None:
     assert run("diff", first, "--device", "nothing", second).stdout.startswith("0 differences")
 
 
+def test_static_check_of_two_schemas(tmp_path: Path) -> None:
+    """As `-dump-vmstate` of two builds has it: a newer version breaks, another name of the same bytes is a note."""
+
+    def schema(name: str, version: int, field: str) -> Path:
+        fields = [{"field": field, "version_id": 0, "field_exists": False, "size": 4}]
+        description = {"name": "d", "version_id": version, "minimum_version_id": 1, "Fields": fields}
+        device = {
+            "Name": "device",
+            "version_id": version,
+            "minimum_version_id": 1,
+            "Description": description,
+        }
+        path = tmp_path / name
+        path.write_text(json.dumps({"vmschkmachine": {"Name": "pc"}, "device": device}))
+        return path
+
+    old, new, renamed = schema("old", 1, "a"), schema("new", 2, "a"), schema("renamed", 1, "b")
+    result = run("static", new, old)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "breaks  device d: version 2 is sent, 1 to 1 are read",
+        "1 finding",
+    ]
+    assert run("static", old, new).exit_code == 0
+    assert run("static", old, renamed).stdout.splitlines() == ["0 findings (1 note hidden)"]
+    (note,) = json.loads(run("static", "--notes", "--json", old, renamed).stdout)
+    assert (note["kind"], note["certainty"], note["device"]) == ("name", "note", "device")
+    with pytest.raises(UserError, match="is no output of -dump-vmstate"):
+        run("static", old, __file__)
+
+
 def test_help_names_every_command_and_option(files: dict[str, Path]) -> None:
     usage = run()
     assert usage.exit_code == 2
