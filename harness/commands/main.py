@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from migmatrix.harness import __version__
-from migmatrix.harness.commands import advise, bisect, builds, compat, stored
+from migmatrix.harness.commands import advise, begin, bisect, builds, compat, stored
 from migmatrix.harness.commands.explain import explain
 from migmatrix.harness.commands.mutate import mutate
 from migmatrix.harness.commands.options import say
@@ -25,10 +25,11 @@ app = typer.Typer(
     name="migmatrix",
     help="Test live migration between emulator versions.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+for _first in (begin.init, begin.doctor, begin.profiles, begin.schema):
+    app.command()(_first)
 for _command in (plan, run, stored.judge, stored.report, stored.merge, stored.show, explain, mutate):
     app.command()(_command)
 for _name, _group in (("builds", builds), ("bisect", bisect), ("advise", advise), ("compat", compat)):

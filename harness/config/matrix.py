@@ -28,6 +28,7 @@ from migmatrix.harness.config.schema import (
     split_path,
 )
 from migmatrix.harness.config.selectors import selection_of
+from migmatrix.harness.config.shipped import PROFILES, matrix_file, shipped
 from migmatrix.harness.errors import ConfigError, Position, UserError, did_you_mean, together
 from migmatrix.harness.model import Guest, Mode, Profile, Stage
 from migmatrix.harness.select import glob_match
@@ -130,11 +131,19 @@ class Matrix:
 def load_matrix(path: Path) -> Matrix:
     """Read a matrix file and the profiles file that it names.
 
-    UserError when a file cannot be read, ConfigError with its position for the first mistake; arguments that collide
+    A plain name that is no file here, such as ``debian``, is a matrix that comes with the program; profiles without a
+    `file` but with `use` are those that come with it. UserError when a file cannot be read, ConfigError with its position for the first mistake; arguments that collide
     with the harness's own are told all at once.
     """
+    path = matrix_file(path)
     document = read_document(path)
     return _Loader(path, document, validate(_MATRIX, document)).matrix()
+
+
+def load_profiles(path: Path) -> tuple[Profile, ...]:
+    """Read a profiles file; errors as of `load_matrix`."""
+    specs = validate(_PROFILES, read_document(path))
+    return tuple(Profile(name, s.args, s.machines, s.description, s.explicit) for name, s in specs.items())
 
 
 class _Loader:
@@ -199,20 +208,21 @@ class _Loader:
         for name, spec in self._spec.profiles.define.items():
             position = self._document.key_position(("profiles", "define", name))
             if name in found:
-                raise ConfigError(f"profile {name!r} is also in {self._spec.profiles.file!r}", position)
+                file = self._spec.profiles.file
+                known = repr(file) if file else "those of the program"
+                raise ConfigError(f"profile {name!r} is also in {known}", position)
             self._where["profiles", name] = position
             found[name] = self._profile(self._document, ("profiles", "define", name), spec)
         if not found:
-            raise self._error("no profile: give a `file`, or `define` one", "profiles")
+            raise self._error(
+                "no profile: give a `file`, `use` some of the program's, or `define` one", "profiles"
+            )
         return tuple(found.values())
 
     def _profiles_of_file(self) -> Iterable[tuple[str, Profile]]:
-        if self._spec.profiles.file is None:
+        if self._spec.profiles.file is None and "use" not in self._spec.profiles.model_fields_set:
             return
-        file = self._path.parent / self._spec.profiles.file
-        if not file.is_file():
-            raise self._error(f"no file {self._spec.profiles.file!r}", "profiles", "file")
-        document = read_document(file)
+        document = read_document(self._profiles_file())
         specs = validate(_PROFILES, document)
         for index, glob in enumerate(self._spec.profiles.use):
             if not any(glob_match(name, glob) for name in specs):
@@ -222,6 +232,15 @@ class _Loader:
             if any(glob_match(name, glob) for glob in self._spec.profiles.use):
                 self._where["profiles", name] = document.key_position((name,))
                 yield name, self._profile(document, (name,), spec)
+
+    def _profiles_file(self) -> Path:
+        name = self._spec.profiles.file
+        if name is None:
+            return shipped(*PROFILES)
+        file = self._path.parent / name
+        if not file.is_file():
+            raise self._error(f"no file {name!r}", "profiles", "file")
+        return file
 
     def _profile(self, document: Document, loc: Loc, spec: ProfileSpec) -> Profile:
         """The profile at `loc`, whose last part is its name."""

@@ -137,7 +137,7 @@ MISTAKES = {
         ("paths:", "policy: {deadline: {laod: 5}}\npaths:"),
         "8:21: input should be 'start', 'load', 'check', 'run', 'save', 'migrate' or 'quit'",
     ),
-    "no profile": (("define: {nic: {args: [-device, e1000e]}}", "define: {}"), "7:3: no profile: give a `file`, or `define` one"),
+    "no profile": (("define: {nic: {args: [-device, e1000e]}}", "define: {}"), "7:3: no profile: give a `file`, `use` some of the program's, or `define` one"),
     "profiles file is not there": (
         ("  define", "  file: gone.yaml\n  define"),
         "7:9: no file 'gone.yaml'",
