@@ -11,13 +11,14 @@ from migmatrix.emulator.devices.pci.config import IO, MEM, ConfigSpace
 from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.pci.state import parent
 from migmatrix.emulator.devices.state import Part, made
-from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.description import HookError, VMState
 from migmatrix.vmstate.device.fields import boolean, int32, int32_equal, struct, uint8, uint32, uint64
 
 __all__ = ["ICH9AHCI"]
 
 _PORTS: Final = 6
 _SLOTS: Final = 32
+_NCQ_COMMANDS: Final = (0x60, 0x61, 0x63, 0x64, 0x65)  # Serial ATA, native command queuing
 _REGISTERS: Final = (
     "lst_addr", "lst_addr_hi", "fis_addr", "fis_addr_hi", "irq_stat", "irq_mask", "cmd", "tfdata", "sig",
     "scr_stat", "scr_ctl", "scr_err", "scr_act", "cmd_issue",
@@ -46,6 +47,20 @@ _PORT: Final = VMState(
     ),
     version_id=1,
 )
+
+
+def _check(controller: ICH9AHCI, _version: int) -> None:
+    """What QEMU refuses without a word: commands that cannot be, and a slot that is not there."""
+    for port in controller.ports:
+        for command in port.ncq_tfs:
+            if command.used != command.halt:
+                raise HookError("")
+            if command.halt and (command.cmd not in _NCQ_COMMANDS or command.slot != command.tag):
+                raise HookError("")
+        if not -1 <= port.busy_slot < _SLOTS:
+            raise HookError("")
+
+
 _AHCI: Final = VMState(
     "ahci",
     (
@@ -55,6 +70,7 @@ _AHCI: Final = VMState(
         int32_equal("ports", attr="port_count"),
     ),
     version_id=1,
+    post_load=_check,
 )
 
 

@@ -14,7 +14,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.devices.pci.state import MSIX_STATE, PCI_DEVICE
-from migmatrix.emulator.devices.virtio.ring import MAX_QUEUES
+from migmatrix.emulator.devices.virtio.ring import MAX_QUEUES, NO_VECTOR
 from migmatrix.vmstate.device.description import Field, HookError, Info, Slot, VMState
 from migmatrix.vmstate.device.errors import Kind
 from migmatrix.vmstate.device.fields import boolean, buffer, custom, uint32, uint64
@@ -209,6 +209,8 @@ def _get_rings(reading: Reading, device: VirtIODevice) -> None:
     for number in range(count):
         size, desc, last = reading.number(4), reading.number(8), reading.number(2)
         vector = reading.number(2) if device.proxy.vectors else 0
+        if device.proxy.vectors and vector != NO_VECTOR and vector >= device.proxy.vectors:
+            raise reading.error(Kind.CUSTOM, "a vector that is there", f"read {vector}", message="")
         device.take_ring(reading, number, (size, desc, last, vector))
 
 
