@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from migmatrix.vmstate.check.accept import Refusal
     from migmatrix.vmstate.view.compare import Change
+    from migmatrix.vmstate.view.vmdesc import VmDesc
 
 __all__ = ["COMMANDS", "main", "summary"]
 
@@ -81,6 +82,10 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
         "default": "0",
         "help": "where the stream begins in FILE: bytes, as 4096, 0x1000 or 4K",
     },
+    "--like": {
+        "metavar": "GOOD",
+        "help": "stream of the same build, machine and devices that describes these, for a FILE that does not",
+    },
     "--section": {
         "metavar": "GLOB",
         "help": "sections of this name, as idstr or idstr#instance, with fields",
@@ -128,8 +133,19 @@ def summary(name: str) -> str:
 # -- what is shared ----------------------------------------------------------------------------
 
 
-def _read(source: Source) -> Stream:
-    return read_stream(source.data, strict=False, release=source.release)
+def _read(source: Source, described: VmDesc | None = None) -> Stream:
+    return read_stream(source.data, strict=False, release=source.release, vmdesc=described)
+
+
+def _described(like: str | None) -> VmDesc | None:
+    """The VM description of the stream `like`, for streams that have none; UserError when that has none either."""
+    if like is None:
+        return None
+    with open_stream(like) as source:
+        found = _read(source).vmdesc
+    if found is None:
+        raise UserError(f"{like!r} has no description of its devices")
+    return found
 
 
 def _valid(stream: Stream, path: str) -> bool:
@@ -156,10 +172,10 @@ def _show(options: Namespace) -> int:
     from migmatrix.vmstate.view.outline import outline, runs  # noqa: PLC0415 - see the rule above
 
     narrow = options.section is not None or options.device is not None
-    code = 0
+    code, described = 0, _described(options.like)
     for path in options.files:
         with open_stream(path, byte_count(options.offset)) as source:
-            stream = _read(source)
+            stream = _read(source, described)
             found = {"file": path, "inside": source.inside, **outline(stream, _wanted(options))}
             if options.pages:
                 found["pages"] = list(runs(stream))
@@ -250,10 +266,10 @@ def _check(options: Namespace) -> int:
     """
     from migmatrix.vmstate.view.accounting import account  # noqa: PLC0415 - see the rule above
 
-    code = 0
+    code, described = 0, _described(options.like)
     for path in options.files:
         with open_stream(path, byte_count(options.offset)) as source:
-            found = account(_read(source), source.data)
+            found = account(_read(source, described), source.data)
         code = code or (0 if found.complete else _INVALID)
         counts = {"size": found.size, "elements": found.elements}
         if options.json:
@@ -274,9 +290,10 @@ def _digest(options: Namespace) -> int:
     from migmatrix.vmstate.view.digest import digest  # noqa: PLC0415 - see the rule above
 
     found: dict[str, str] = {}
+    described = _described(options.like)
     for path in options.files:
         with open_stream(path, byte_count(options.offset)) as source:
-            stream = _read(source)
+            stream = _read(source, described)
             if not _valid(stream, path):
                 return _INVALID
             found[path] = digest(stream)
@@ -336,10 +353,10 @@ def _static(options: Namespace) -> int:
 
 _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
-    "show": (_show, ("files", "--offset", *_SOME, "--fields", "--full", "--pages", "--json")),
+    "show": (_show, ("files", "--offset", "--like", *_SOME, "--fields", "--full", "--pages", "--json")),
     "diff": (_diff, ("first", "second", "--offset", *_SOME, "--no-pages", "--volatile", "--json")),
-    "check": (_check, ("files", "--offset", "--json")),
-    "digest": (_digest, ("files", "--offset", "--json")),
+    "check": (_check, ("files", "--offset", "--like", "--json")),
+    "digest": (_digest, ("files", "--offset", "--like", "--json")),
     "static": (_static, ("source", "destination", "--notes", "--json")),
     "accept": (_accept, ("first", "--by", "--release", "--json")),
 }

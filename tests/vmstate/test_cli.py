@@ -160,6 +160,23 @@ def test_options_stand_anywhere(files: dict[str, Path]) -> None:
     assert run("diff", first, "--device", "nothing", second).stdout.startswith("0 differences")
 
 
+def test_a_stream_without_a_description_is_read_like_another(files: dict[str, Path], tmp_path: Path) -> None:
+    """As with suppress-vmdesc, or cut off behind the devices."""
+    good, bare = files["q35-7.2.22"], tmp_path / "bare"
+    whole = json.loads(run("show", "--json", "--fields", good).stdout)
+    bare.write_bytes(good.read_bytes()[: whole["description"]["offset"]])
+    assert run("check", bare).exit_code == 1
+    assert run("check", "--like", good, bare).exit_code == 0
+    found = json.loads(run("show", "--json", "--fields", "--like", good, bare).stdout)
+    assert (found["sections"], found["description"], found["undelimited"]) == (whole["sections"], None, None)
+    digests = run("digest", "--like", good, bare, good).stdout.split()[::2]
+    assert digests[0] == digests[1]
+    other = run("check", "--like", files["none-5.2.0"], bare)
+    assert (other.exit_code, "nothing tells the length" in other.stdout) == (1, True)
+    with pytest.raises(UserError, match="bare' has no description of its devices"):
+        run("check", "--like", bare, good)
+
+
 def test_static_check_of_two_schemas(tmp_path: Path) -> None:
     """As `-dump-vmstate` of two builds has it: a newer version breaks, another name of the same bytes is a note."""
 

@@ -157,14 +157,15 @@ def read_stream(
     strict: bool = True,
     release: Release | None = None,
     page_size: int = wire.PAGE_SIZE,
+    vmdesc: VmDesc | None = None,
 ) -> Stream:
-    """Read all of `data`; a `delimiter` replaces the stream's own VM description.
+    """Read all of `data`; a `delimiter` replaces the stream's own VM description, `vmdesc` stands in where it has none.
 
     With `strict` bad input raises StreamError; without, the result is the stream up to there with `error`
     set. `release(start, end)` hears which bytes nobody needs at the moment, so that a caller with a mapped
     file can give their memory back. `Stream.ram` and what uses it call it too.
     """
-    reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size)
+    reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size, vmdesc=vmdesc)
     while reading.step():
         pass
     if strict and reading.error is not None:
@@ -187,12 +188,13 @@ class Reading:
         page_size: int = wire.PAGE_SIZE,
         like: Reading | None = None,
         look_ahead: LookAhead | None = None,
+        vmdesc: VmDesc | None = None,
     ) -> None:
         self._view = memoryview(data).cast("B")
         self._release = release
         self._released = 0
         self.described = b""
-        self.vmdesc: VmDesc | None = None
+        self.vmdesc = vmdesc
         self._events: list[Event] = []
         self.error: StreamError | None = None
         self.done = False
