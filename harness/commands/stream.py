@@ -92,6 +92,10 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "--device": {"metavar": "GLOB", "help": "sections whose last part is this, with fields"},
     "--fields": {"action": "store_true", "help": "fields of all sections"},
+    "--description": {
+        "action": "store_true",
+        "help": "nothing but the description of the devices, JSON as it stands in the stream",
+    },
     "--full": {"action": "store_true", "help": "values in full, however long"},
     "--pages": {"action": "store_true", "help": "runs of memory pages"},
     "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
@@ -176,6 +180,9 @@ def _show(options: Namespace) -> int:
     for path in options.files:
         with open_stream(path, byte_count(options.offset)) as source:
             stream = _read(source, described)
+            if options.description:
+                _say(_description(stream, path))
+                continue
             found = {"file": path, "inside": source.inside, **outline(stream, _wanted(options))}
             if options.pages:
                 found["pages"] = list(runs(stream))
@@ -187,6 +194,16 @@ def _show(options: Namespace) -> int:
             _say(line)
         code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
     return code
+
+
+def _description(stream: Stream, path: str) -> str:
+    """The text in the stream, in one line."""
+    from migmatrix.vmstate.wire.events import VmDescription  # noqa: PLC0415 - see the rule above
+
+    event = next((e for e in stream.events if isinstance(e, VmDescription)), None)
+    if event is None:
+        raise UserError(f"{path!r} has no description of its devices")
+    return bytes(event.raw).decode("latin-1")
 
 
 def _shown(found: dict[str, Any], narrow: bool, options: Namespace) -> Iterable[str]:
@@ -353,7 +370,10 @@ def _static(options: Namespace) -> int:
 
 _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
-    "show": (_show, ("files", "--offset", "--like", *_SOME, "--fields", "--full", "--pages", "--json")),
+    "show": (
+        _show,
+        ("files", "--offset", "--like", *_SOME, "--fields", "--description", "--full", "--pages", "--json"),
+    ),
     "diff": (_diff, ("first", "second", "--offset", *_SOME, "--no-pages", "--volatile", "--json")),
     "check": (_check, ("files", "--offset", "--like", "--json")),
     "digest": (_digest, ("files", "--offset", "--like", "--json")),

@@ -177,6 +177,18 @@ def test_a_stream_without_a_description_is_read_like_another(files: dict[str, Pa
         run("check", "--like", bare, good)
 
 
+def test_the_description_as_it_stands_in_the_stream(files: dict[str, Path], tmp_path: Path) -> None:
+    good, bare = files["q35-7.2.22"], tmp_path / "bare"
+    place = json.loads(run("show", "--json", good).stdout)["description"]
+    start = place["offset"] + 5  # behind type and length
+    text = run("show", "--description", good).stdout
+    assert text.encode() == good.read_bytes()[start : start + len(text) - 1] + b"\n"
+    assert len(json.loads(text)["devices"]) == place["devices"]
+    bare.write_bytes(good.read_bytes()[: place["offset"]])
+    with pytest.raises(UserError, match="bare' has no description of its devices"):
+        run("show", "--description", bare)
+
+
 def test_static_check_of_two_schemas(tmp_path: Path) -> None:
     """As `-dump-vmstate` of two builds has it: a newer version breaks, another name of the same bytes is a note."""
 
