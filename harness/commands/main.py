@@ -12,6 +12,7 @@ import typer
 
 from migmatrix.harness import __version__
 from migmatrix.harness.commands import advise, begin, bisect, builds, compat, stored
+from migmatrix.harness.commands.attempt import attempt
 from migmatrix.harness.commands.explain import explain
 from migmatrix.harness.commands.mutate import mutate
 from migmatrix.harness.commands.options import say
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for _first in (begin.init, begin.doctor, begin.profiles, begin.schema):
     app.command()(_first)
+app.command("try")(attempt)
 for _command in (plan, run, stored.judge, stored.report, stored.merge, stored.show, explain, mutate):
     app.command()(_command)
 for _name, _group in (("builds", builds), ("bisect", bisect), ("advise", advise), ("compat", compat)):

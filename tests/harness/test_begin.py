@@ -113,3 +113,24 @@ def test_the_shell_completes_commands(lab: Lab) -> None:
         "COMP_CWORD": "1",
     }
     assert call(lab).stdout.split() == ["plan"]
+
+
+def test_a_binary_is_tried_against_another_both_ways(lab: Lab) -> None:
+    lab.matrix()
+    words = ["--on", "pc-q35-7.2", "--use", "bare", "--out", "out"]
+
+    done = lab.call(lab.command("try", "fake-8.0.0", "--against", "fake-7.2.0", *words))
+
+    assert done.returncode == 0, done.stderr
+    paths = {">".join(record["path"]) for record in lab.results().values()}
+    assert paths == {"mine>fake-7.2.0", "fake-7.2.0>mine"}
+
+
+def test_against_what_is_not_there_is_the_users_mistake(lab: Lab) -> None:
+    lab.matrix()
+    wrong = call(lab, "try", "fake-8.0.0", "--against", "build=qemu-10.1")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "migmatrix: --against 'build=qemu-10.1' is no file and no build: did you mean 'qemu-11.1'?\n",
+    )
+    assert call(lab, "try", "gone").stderr == "migmatrix: there is no emulator 'gone'\n"
