@@ -11,6 +11,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.explain.candidates import candidates
 from migmatrix.harness.explain.carried import carried
 from migmatrix.harness.explain.contrast import contrast
@@ -22,7 +23,7 @@ from migmatrix.harness.explain.rescue import find_rescues
 from migmatrix.harness.explain.row import verified
 from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import PURPOSE, find_remedies
-from migmatrix.harness.explain.told import alike, told
+from migmatrix.harness.explain.told import alike, spelt_out, told
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.qom import MachineView
@@ -48,7 +49,8 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
     """Explain a case; InfrastructureError when the host fails meanwhile."""
     result = case.result
     first = await runner.one("again", case.whole)
-    if not _reproduces(first, result):
+    same = _reproduces(first, result)
+    if not same and not _fails_told_otherwise(runner, first):
         return _not_reproduced(runner, case, first)
     reduced = await reduce(runner, first)
     reduced = reduced.with_note(await carried(runner, first))
@@ -60,7 +62,10 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
     where = await _where(runner, attempt)
     saving = attempt.result.stage is Stage.SAVE
     neighbours = await contrast(runner, stored, result.cell, reduced.trial, saving=saving)
-    if (fix := await _told_otherwise(runner, reduced.trial)) is not None:
+    fix, untried = await _told_otherwise(runner, reduced.trial)
+    if fix is None and not same:
+        return _not_reproduced(runner, case, first)
+    if fix is not None:
         return replace(
             _explanation(runner, case, reduced.record, reproduced=True),
             where=where,
@@ -90,17 +95,31 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
         told=told(reduced.trial),
         unseen=views[0].problem or views[1].problem,
     )
-    return _explained(runner, case, reduced, findings, len(found))
+    return _explained(runner, case, reduced, findings, len(found), untried)
 
 
-async def _told_otherwise(runner: TrialRunner, trial: Trial) -> Fix | None:
-    """The answer, if what the two sides are told otherwise is all that is wrong: told alike, they pass."""
+def _fails_told_otherwise(runner: TrialRunner, first: Attempt) -> bool:
+    """Whether it fails in another way than it did, of sides that are told otherwise: a race may decide which."""
+    return first.result.verdict is Verdict.FAIL and bool(told(spelt_out(first.trial, runner.builds)))
+
+
+async def _told_otherwise(runner: TrialRunner, trial: Trial) -> tuple[Fix | None, tuple[str, ...]]:
+    """The answer, if what the two sides are told otherwise is all that is wrong: told alike, they pass.
+
+    With it, what this host could not try: one side's settings may need more than it has (postcopy, huge pages).
+    """
     differences = told(trial)
     route = [step.build for step in trial.path]
+    untried: list[str] = []
     for side in (Side.SOURCE, Side.DESTINATION) if differences else ():
-        if (await runner.one(f"told as the {side}", alike(trial, side))).passed:
-            return told_fix(differences, route, side)
-    return None
+        try:
+            attempt = await runner.one(f"told as the {side}", alike(trial, side))
+        except InfrastructureError as err:
+            untried.append(f"not tried here: {err}")
+            continue
+        if attempt.passed:
+            return replace(told_fix(differences, route, side), caveats=tuple(untried)), ()
+    return None, tuple(untried)
 
 
 async def _like(
@@ -134,8 +153,14 @@ def _base_types(
 
 
 def _explained(
-    runner: TrialRunner, case: Case, reduced: Reduced, findings: Findings, candidates: int
+    runner: TrialRunner,
+    case: Case,
+    reduced: Reduced,
+    findings: Findings,
+    candidates: int,
+    untried: tuple[str, ...],
 ) -> Explanation:
+    fix = make_fix(findings)
     return replace(
         _explanation(runner, case, reduced.record, reproduced=True),
         where=tuple(findings.where),
@@ -145,7 +170,7 @@ def _explained(
         cures=tuple(findings.cures),
         rescues=tuple(findings.rescues),
         told=findings.told,
-        fix=make_fix(findings),
+        fix=replace(fix, caveats=(*fix.caveats, *untried)),
         commands=tuple(_commands(runner, reduced.attempt)),
     )
 

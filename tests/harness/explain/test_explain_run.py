@@ -70,6 +70,17 @@ def test_one_cell_stands_for_each_signature_and_the_reports_tell(lab: Lab) -> No
     assert "Explained: " in (lab.root / "out" / "report.html").read_text()
 
 
+def test_sides_told_otherwise_may_fail_in_another_way_the_next_time(lab: Lab) -> None:
+    wait = lab.root / "gone"
+    builds = lab.builds({"old": ["-fake", "state=a"], "new": ["-fake", "state=b", "-fake", f"wait={wait}"]})
+    lab.run(small(lab, builds=builds, policy={"deadline": {"load": 0.5}, "retries": 0}))
+    wait.touch()
+    (found,) = explain(lab, FAILING)
+    assert found["signature"].startswith("hang")
+    assert found["reproduced"]
+    assert found["fix"]["reason"] == "told differently"
+
+
 def test_a_failure_that_does_not_come_again_is_not_explained(lab: Lab) -> None:
     """The run's own leg is not believed: the builds are the same, what made them fail is gone."""
     wait = lab.root / "gone"

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
+from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.explain.explain import _told_otherwise
 from migmatrix.harness.explain.fix import told_fix
 from migmatrix.harness.explain.tableline import line_type
 from migmatrix.harness.explain.told import alike, differing_units, shorter_pairs, told, without
-from migmatrix.harness.model import Guest, Mode
+from migmatrix.harness.model import Cell, CellResult, Guest, Mode, Outcome, Verdict
 from migmatrix.harness.trials.qom import MachineView
-from migmatrix.harness.trials.records import Setting, Side, Step, Trial
+from migmatrix.harness.trials.records import Attempt, Setting, Side, Step, Trial
+
+if TYPE_CHECKING:
+    from migmatrix.harness.trials.runner import TrialRunner
 
 SNAPSHOT = Mode("snapshot")
 
@@ -75,6 +83,27 @@ def test_the_answer_names_the_difference_and_no_table_line() -> None:
     assert "-smp 4 against -smp 2" in fix.summary
     assert fix.stuck_guest == "start new as old: with -smp 4"
     assert (fix.repairable, fix.compat) == (False, "")
+
+
+class Host:
+    """A runner whose host cannot do what the source is told, as postcopy where there is no userfaultfd."""
+
+    def __init__(self, *, passes: bool) -> None:
+        self.verdict = Verdict.PASS if passes else Verdict.FAIL
+
+    async def one(self, purpose: str, trial: Trial) -> Attempt:
+        if purpose == "told as the source":
+            raise InfrastructureError("no userfaultfd")
+        cell = Cell(trial.machine, "p", tuple(step.build for step in trial.path))
+        return Attempt(purpose, trial, CellResult(cell, self.verdict, Outcome.OK), 1)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_the_host_cannot_try_is_a_note_and_the_other_side_is_tried(passes: bool) -> None:
+    one = trial("", "", Mode("m", "tcp", (), (), ("postcopy-ram",)))
+    fix, untried = asyncio.run(_told_otherwise(cast("TrialRunner", Host(passes=passes)), one))
+    note = ("not tried here: no userfaultfd",)
+    assert (fix.caveats if fix else None, untried) == ((note, ()) if passes else (None, note))
 
 
 @pytest.mark.parametrize(

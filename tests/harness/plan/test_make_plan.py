@@ -268,7 +268,18 @@ MISTAKES = [
         {},
         "m.yaml:5:6: capability 'multi-fd' is known to no build: did you mean 'multifd'?",
     ),
+    (
+        {"modes": (Mode("snapshot", source_parameters=(("tls-creds", "tls0"),)),)},
+        {},
+        "m.yaml:5:6: mode 'snapshot' names the TLS object 'tls0', which no argument makes (-object ...,id=tls0)",
+    ),
 ]
+
+
+@pytest.mark.parametrize("arguments", [("-object", "tls-creds-x509,id=tls0"), ("-readconfig", "more.cfg")])
+def test_tls_credentials_that_an_argument_may_make_are_taken(arguments: tuple[str, ...]) -> None:
+    tls = Mode("snapshot", parameters=(("tls-creds", "tls0"),))
+    assert make_plan(matrix_of(THREE, profiles=(Profile("nic", arguments),), modes=(tls,)), THREE).cells
 
 
 def test_a_device_s_typo_is_told_at_the_word_and_all_of_them_at_once() -> None:
