@@ -108,3 +108,7 @@ def _bug(err: Exception) -> ExitCode:
 def _drop_output() -> None:
     """Send what is still buffered nowhere, so that the interpreter's own flush at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

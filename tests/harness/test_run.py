@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from lab import MIGMATRIX, timeless, wait_until
+
+from migmatrix.harness.stored.reports import open_run
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -148,6 +152,28 @@ def test_judging_a_stored_run_again_gives_the_same(lab: Lab) -> None:
 
     assert again.returncode == first.returncode == 1
     assert lab.results() == before
+
+
+def test_judge_tells_of_what_changed_and_of_no_other_seconds(lab: Lab) -> None:
+    lab.run(lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}), paths={"pairs": "all"}))
+    with open_run(lab.root / "out") as run:
+        stored = list(run.results())
+        failed = next(result for result in stored if result.signature)
+        run.replace_results(
+            [
+                replace(result, seconds=9.5, signature="other" if result is failed else result.signature)
+                for result in stored
+            ]
+        )
+
+    again = lab.call([*MIGMATRIX, "judge", "out"])
+
+    assert again.stderr == f"{failed.cell.id}: regression -> regression, {failed.signature}\n"
+
+
+def test_the_module_of_the_command_line_runs_it(lab: Lab) -> None:
+    done = lab.call([sys.executable, "-m", "migmatrix.harness.cli", "--version"])
+    assert done.stdout.startswith("migmatrix ")
 
 
 def test_show_prints_the_evidence_of_a_cell(lab: Lab) -> None:
