@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from migmatrix.emulator.bus import Bus
 from migmatrix.emulator.errors import DeviceError, PropertyError
 from migmatrix.emulator.properties import Form, Property
+from migmatrix.emulator.references import NAMING, check_reference
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.lifetime import lives, resolve
 
@@ -165,7 +166,10 @@ class Device:
         owner, prop = found
         if owner.realized:
             raise PropertyError(_too_late(owner, name))
-        owner.props[name] = prop.read(value, form, owner.type_name, self.machine.release.name)
+        read = prop.read(value, form, owner.type_name, self.machine.release.name)
+        if name in NAMING and prop.kind.zero == "":
+            check_reference(owner, name, read)
+        owner.props[name] = read
 
     def get(self, name: str) -> Any:
         """A property as `qom-get` prints it; PropertyError."""

@@ -2,7 +2,10 @@
 """Properties of machine types (`-machine NAME=VALUE`): each is done, or refused by name, or changes nothing that migrates.
 
 Names, kinds and life-times: `qom-list-properties` of pc-q35-5.2 and none in QEMU 5.2.0, 7.2.22, 10.0.13 and 11.1.3. What
-`SILENT` says was seen: streams of 10.0.13 with and without the property have the same sections and the same state.
+`SILENT` says was seen for all but `spcr` in one pair of streams each: pc-q35-10.0 of 10.0.13, stopped, 64 MiB, with and
+without the property. Sections and blocks are the same; values differ in CMOS bytes that firmware reads (`fd-bootchk`,
+`max-ram-below-4g`) and in pages of the ACPI tables (`max-ram-below-4g`, `nvdimm`, `x-oem-id`, `x-oem-table-id`), which a load
+replaces.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BOARDS", "COMMON", "MACHINES", "REFUSED", "RELEASES", "device_words"]
+__all__ = ["BACKENDS", "BOARDS", "COMMON", "MACHINES", "REFUSED", "RELEASES", "device_words"]
 
 RELEASES: Final = {
     "5.2.0": "5.2",
@@ -16,6 +16,10 @@ RELEASES: Final = {
     "10.0.13": "10.0",
     "11.1.3": "11.1",
 }  # build to release
+_DISKS: Final = [f"driver=null-co,node-name=null{n},size=1048576" for n in range(3)]
+BACKENDS: Final = (
+    "-object", "memory-backend-ram,id=m0,size=64M", *(w for disk in _DISKS for w in ("-blockdev", disk)),
+)  # fmt: skip
 COMMON: Final = ("-m", "64M,maxmem=1G", "-nodefaults", "-S")
 MACHINES: Final = {
     "5.2.0": ("pc-q35-5.2", "pc-q35-3.1", "pc-i440fx-2.11"),

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device_cases import COMMON, MACHINES, RELEASES, device_words
+from device_cases import BACKENDS, COMMON, MACHINES, RELEASES, device_words
 
 from migmatrix.emulator.machine import build_machine
 from migmatrix.emulator.options.parse import parse
@@ -61,5 +61,4 @@ def small_machine(name: str, type_: str, *words: str) -> Machine:
 @cache
 def emulated(build: str, machine: str) -> Machine:
     """The machine that was recorded of a build, emulated. It is shared: look, do not load into it."""
-    memory = ("-object", "memory-backend-ram,id=m0,size=64M")
-    return small_machine(RELEASES[build], machine, *memory, *device_words(machine))
+    return small_machine(RELEASES[build], machine, *BACKENDS, *device_words(machine))

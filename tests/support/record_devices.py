@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from device_cases import COMMON, MACHINES, REFUSED, RELEASES, device_words
+from device_cases import BACKENDS, COMMON, MACHINES, REFUSED, RELEASES, device_words
 
 from migmatrix.emulator.devices import classes
 from migmatrix.vmstate.check.virtio import read_virtio_pci
@@ -31,10 +31,6 @@ IMAGES: Final = {
 }  # fmt: skip
 DATA: Final = Path(__file__).parents[1] / "data" / "devices"
 QEMU: Final = ("qemu-system-x86_64", "-display", "none", "-accel", "tcg")
-_DISKS: Final = [f"driver=null-co,node-name=null{n},size=1048576" for n in range(3)]
-BACKENDS: Final = (
-    "-object", "memory-backend-ram,id=m0,size=64M", *(w for disk in _DISKS for w in ("-blockdev", disk)),
-)  # fmt: skip
 ALL_FEATURES: Final = 0xFFFFFFFF
 SUBSECTION: Final = b"virtio/64bit_features"
 NAMES: Final = {cls.type_name for cls in classes()}

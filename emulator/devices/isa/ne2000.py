@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from migmatrix.emulator.devices.isa.base import IsaDevice
 from migmatrix.emulator.properties import MAC, STRING, UINT32, Property
+from migmatrix.emulator.references import card_address
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import buffer, struct, uint8, uint16, uint32, unused
 
@@ -70,12 +71,16 @@ class Ne2000Isa(IsaDevice):
     )
     vmstate = VMSTATE_NE2000_ISA
 
+    def realize(self) -> None:
+        """The address is in its memory."""
+        card_address(self)
+        super().realize()
+
     def reset(self) -> None:
         """Stopped, with the address in the first 32 bytes of its memory."""
         super().reset()
-        mac = self.props["mac"]
         card = self.state.ne2000
         card.isr = _ISR_RESET
         card.mem = bytearray(_MEMORY_BYTES)
-        prom = (mac if any(mac) else _USUAL_MAC).ljust(_MAGIC_AT, b"\0") + _MAGIC
+        prom = self.props["mac"].ljust(_MAGIC_AT, b"\0") + _MAGIC
         card.mem[: 2 * len(prom)] = bytes(byte for byte in prom for _ in range(2))

@@ -13,6 +13,7 @@ from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.pci.state import parent
 from migmatrix.emulator.devices.state import clear
 from migmatrix.emulator.properties import BOOL, MAC, STRING, Property
+from migmatrix.emulator.references import card_address
 from migmatrix.vmstate.device.description import Field, VMState
 from migmatrix.vmstate.device.fields import boolean, buffer, int8, uint8, uint16, uint32, unused
 
@@ -57,7 +58,7 @@ class E1000(PCIDevice):
     bars = ((0, MEM, 0x20000), (1, IO, 0x40))
     rom: ClassVar[int] = 0x40000
     properties: ClassVar[tuple[Property, ...]] = (
-        Property("mac", MAC, bytes.fromhex("525400123456")),
+        Property("mac", MAC),
         Property("netdev", STRING, None),
         Property("autonegotiation", BOOL, True, until="9.0"),
         Property("mitigation", BOOL, True, until="9.0"),
@@ -125,3 +126,8 @@ class E1000(PCIDevice):
     def init(self) -> None:
         """Registers after power-on are zero."""
         clear(self.vmstate, self)
+
+    def realize(self) -> None:
+        """Its address is not sent as such, but counts for the cards that follow."""
+        card_address(self)
+        super().realize()

@@ -12,6 +12,7 @@ from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.pci.state import MSIX, parent
 from migmatrix.emulator.devices.state import clear
 from migmatrix.emulator.properties import BOOL, MAC, STRING, UINT8, UINT16, Property
+from migmatrix.emulator.references import card_address
 from migmatrix.vmstate.device.description import HookError, VMState
 from migmatrix.vmstate.device.fields import boolean, int8, int64, struct, timer, uint8, uint16, uint32, unused
 
@@ -65,7 +66,7 @@ class E1000E(PCIDevice):
     rom: ClassVar[int] = 0x40000
     pcie: ClassVar[bool] = True
     properties: ClassVar[tuple[Property, ...]] = (
-        Property("mac", MAC, bytes.fromhex("525400123456")),
+        Property("mac", MAC),
         Property("netdev", STRING, None),
         Property("disable_vnet_hdr", BOOL, False, until="10.0"),
         Property("subsys_ven", UINT16, 0x8086),
@@ -119,7 +120,7 @@ class E1000E(PCIDevice):
 
     def realize(self) -> None:
         """The card's own address and identity are sent, so they are state."""
-        self.permanent_mac = list(self.props["mac"])
+        self.permanent_mac = list(card_address(self))
         self.subsys, self.subsys_ven = self.props["subsys"], self.props["subsys_ven"]
         super().realize()
 

@@ -13,6 +13,7 @@ from migmatrix.emulator.devices.virtio.ring import MAX_QUEUE_SIZE
 from migmatrix.emulator.devices.virtio.transport import VirtIOPCI, variants
 from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, MAC, STRING, UINT16, UINT32, Property
+from migmatrix.emulator.references import card_address
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import buffer, uint8, uint16, uint16_equal, uint32, uint64
 
@@ -53,7 +54,7 @@ class Net(VirtIODevice):
         *(Property(name, BOOL, True, since="8.2") for name in _USO),
         Property("mq", BOOL, False),
         Property("guest_rsc_ext", BOOL, False, since="4.0"),
-        Property("mac", MAC, bytes.fromhex("525400123456")),
+        Property("mac", MAC),
         Property("netdev", STRING, None),
         Property("rx_queue_size", UINT16, 256),
         Property("tx_queue_size", UINT16, 256),
@@ -96,7 +97,7 @@ class Net(VirtIODevice):
 
     def realize(self) -> None:
         """The card's address is state."""
-        self.mac = list(self.props["mac"])
+        self.mac = list(card_address(self))
         self.vlans = (b"\xff" if self.proxy.trait("all-vlans") else b"\0") * 512
         super().realize()
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from device_cases import REFUSED, RELEASES
+from device_cases import BACKENDS, REFUSED, RELEASES
 from real_devices import BUILDS, recorded, small_machine
 
 from migmatrix.emulator.errors import EmulatorError
@@ -24,7 +24,7 @@ def refused(build: str, devices: tuple[str, ...]) -> str:
     """What is printed, "" when the machine starts."""
     words = [word for device in devices for word in ("-device", device)]
     try:
-        small_machine(RELEASES[build], "q35", "-object", "memory-backend-ram,id=m0,size=64M", *words)
+        small_machine(RELEASES[build], "q35", *BACKENDS, *words)
     except EmulatorError as why:
         return str(why)
     return ""

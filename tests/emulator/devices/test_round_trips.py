@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from device_cases import device_words
+from device_cases import BACKENDS, device_words
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_devices import small_machine
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 MATRIX = (
     "5.1", "5.2", "6.0", "6.1", "6.2", "7.0", "7.1", "7.2", "8.0", "8.1", "8.2", "9.0", "9.1", "9.2", "10.0", "11.1",
 )  # fmt: skip
-MEMORY = ("-object", "memory-backend-ram,id=m0,size=64M")
 CALM = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 # what a hook wants equal on both sides; how many timers there are, which is no free number
 CHECKED = {"subsys", "subsys_ven", "num_timers", "num_timers_save"}
@@ -47,7 +46,7 @@ DERIVED = {
 def machine(release: str, board: str) -> Machine:
     """A machine with all of a board's devices."""
     name = f"{board}-{release}"
-    return small_machine(release, name, *MEMORY, *device_words(name))
+    return small_machine(release, name, *BACKENDS, *device_words(name))
 
 
 @cache
@@ -101,7 +100,7 @@ BROKEN: dict[tuple[str, str], set[str]] = {
 def test_the_next_release_loads_a_machine_type_of_this_one(older: str, newer: str) -> None:
     """Forward, section by section, q35 with all devices; the table for the older type makes both sides send the same."""
     name = f"pc-q35-{older}"
-    words = (*MEMORY, *device_words(name))
+    words = (*BACKENDS, *device_words(name))
     one, other = small_machine(older, name, *words), small_machine(newer, name, *words)
     refused = set()
     for entry in sections(one):
