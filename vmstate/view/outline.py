@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.vmstate.view.stream import Section, Stream, page_runs
-from migmatrix.vmstate.wire.events import Command, Packaged, VmDescription
+from migmatrix.vmstate.wire.events import Command, Packaged, Trailing, VmDescription
 from migmatrix.vmstate.wire.ramevents import RamBlock
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def outline(stream: Stream, wanted: Callable[[Section], bool] | None = None) -> 
         "sections": list(_sections(stream, wanted)),
         "commands": list(_commands(stream)),
         "description": None if described is None else _description(described, stream),
-        "trailing": len(stream.trailing),
+        "trailing": sum(len(e.raw) for e in stream.events if isinstance(e, Trailing)),
         "undelimited": _undelimited(stream),
         "error": None if stream.error is None else str(stream.error),
     }
