@@ -51,7 +51,9 @@ class PathSet:
     """The candidates that can be walked with one machine and mode, and why the others cannot."""
 
     kept: list[CandidatePath] = field(default_factory=list)
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what, reason) -> paths
+    dropped: list[tuple[tuple[str, ...], tuple[str, str]]] = field(
+        default_factory=list
+    )  # path, (what, reason)
 
 
 def machines_of(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> tuple[str, ...]:
@@ -139,9 +141,9 @@ def paths_for(
         path = candidate.rule.path
         stranger = next((id_ for id_ in path if id_ in no_machine), None)
         if stranger is not None:
-            result.dropped[machine, f"{stranger} does not know the machine"] += 1
+            result.dropped.append((path, (machine, f"{stranger} does not know the machine")))
         elif reason := lacks.reason(path):
-            result.dropped[f"mode {mode.name}", reason] += 1
+            result.dropped.append((path, (f"mode {mode.name}", reason)))
         else:
             result.kept.append(candidate)
     return result

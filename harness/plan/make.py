@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def make_plan(
     axes = _Axes(matrix, builds, parse_paths(paths, matrix))
     chosen = axes.drawn(matrix.chains.sample if matrix.chains else None, seed)
     cells = _narrow(axes, chosen, selection, shard)
-    return _Legs(matrix, builds).plan(cells, axes.dropped(), seed)
+    return _Legs(matrix, builds).plan(cells, axes.dropped(selection), seed)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -144,16 +145,21 @@ class _Axes:
         candidates = (cell for cell, drawn in self.cells() if drawn)
         return frozenset(heapq.nsmallest(sample, candidates, key=lambda cell: _rank(cell, seed)))
 
-    def dropped(self) -> tuple[Dropped, ...]:
-        """What was left out, in the order in which it was met."""
+    def dropped(self, selection: Selection) -> tuple[Dropped, ...]:
+        """What was left out of what is selected, in the order in which it was met."""
         counts: Counter[tuple[str, str]] = Counter()
-        for machine, profile, _mode, _guest, paths in self._groups():
+        for machine, profile, mode, guest, paths in self._groups():
+            cell = Cell(machine, profile.name, (), mode.name, guest.name)
             if _meant_for(profile, machine):
-                counts.update(paths.dropped)
+                refused = [(why, path) for path, why in paths.dropped]
             else:
-                what = f"profile {profile.name} on {machine}"
-                cells = len(_distinct(paths.kept, machine, profile))
-                counts[what, f"meant for {', '.join(profile.machines)}"] += cells
+                why = f"profile {profile.name} on {machine}", f"meant for {', '.join(profile.machines)}"
+                refused = [(why, path) for path in _distinct(paths.kept, machine, profile)]
+            counts.update(
+                why
+                for why, path in refused
+                if not selection.terms or selection.selects(replace(cell, path=path))
+            )
         counts.update(self.left_out)
         return tuple(Dropped(what, reason, cells) for (what, reason), cells in counts.items() if cells)
 

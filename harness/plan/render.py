@@ -14,16 +14,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from migmatrix.harness.model import Cell
-    from migmatrix.harness.plan.records import Plan
+    from migmatrix.harness.plan.records import Dropped, Plan
 
 __all__ = ["render_plan"]
 
 MANY_PATHS = 4
+SCREEN = 60  # lines
+FEW = 3
 
 
 def render_plan(plan: Plan, *, verbose: bool = False) -> Iterator[str]:
-    """Lines of text without line ends; long lists of paths as counts unless `verbose`."""
+    """Lines of text without line ends; long lists of paths, and profiles of long plans, as counts unless `verbose`."""
     yield f"plan: {_totals(plan)}"
+    body = list(_body(plan, verbose))
+    yield from body if verbose or len(body) <= SCREEN else _folded(plan)
+    yield from _dropped(plan, verbose)
+    yield f"total: {_totals(plan)}"
+
+
+def _folded(plan: Plan) -> Iterator[str]:
+    """A line for each machine."""
+    number = 1
+    for place, (machine, group) in enumerate(groupby(plan.cells, key=lambda cell: cell.machine), 1):
+        cells = list(group)
+        last = number + len(cells) - 1
+        profiles = _count(len({cell.profile for cell in cells}), "profile")
+        paths = _paths(list(dict.fromkeys(cell.path for cell in cells)))
+        yield f"{place}. {machine}: cells {number}-{last}: {profiles}: {paths}"
+        number = last + 1
+    yield "   -v prints each profile and path"
+
+
+def _body(plan: Plan, verbose: bool) -> Iterator[str]:
     number = 1
     by_machine = groupby(plan.cells, key=lambda cell: cell.machine)
     for place, (machine, of_machine) in enumerate(by_machine, 1):
@@ -34,8 +56,6 @@ def render_plan(plan: Plan, *, verbose: bool = False) -> Iterator[str]:
             yield f"   {place}.{below} {profile}"
             yield from _profile(cells, number, verbose)
             number += len(cells)
-    yield from _dropped(plan)
-    yield f"total: {_totals(plan)}"
 
 
 def _profile(cells: Sequence[Cell], number: int, verbose: bool) -> Iterator[str]:
@@ -62,11 +82,24 @@ def _kind(length: int) -> str:
     return "pair" if length == 2 else f"chain of {length}"  # noqa: PLR2004 - a pair has two ends
 
 
-def _dropped(plan: Plan) -> Iterator[str]:
+def _dropped(plan: Plan, verbose: bool) -> Iterator[str]:
+    """A line for each reason, and what it is about; if that is more than a few, how many, unless `verbose`."""
     if plan.dropped:
         yield f"left out: {_count(plan.dropped_cells, 'cell')}"
+    by_reason: dict[str, list[Dropped]] = {}
     for dropped in plan.dropped:
-        yield f"   {_count(dropped.cells, 'cell')}: {dropped.what}: {dropped.reason}"
+        by_reason.setdefault(dropped.reason, []).append(dropped)
+    for reason, alike in by_reason.items():
+        if verbose or len(alike) == 1:
+            yield from (f"   {_count(d.cells, 'cell')}: {d.what}: {reason}" for d in alike)
+        else:
+            yield f"   {_count(sum(d.cells for d in alike), 'cell')}: {_few(alike)}: {reason}"
+
+
+def _few(alike: Sequence[Dropped]) -> str:
+    """``pc-q35-8.0, pc-q35-9.2 and 12 more``."""
+    named = ", ".join(dropped.what for dropped in alike[:FEW])
+    return named + (f" and {len(alike) - FEW:,} more" if len(alike) > FEW else "")
 
 
 def _totals(plan: Plan) -> str:

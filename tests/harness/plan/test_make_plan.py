@@ -215,6 +215,39 @@ def test_selection_counts_what_it_leaves_out() -> None:
     assert plan.dropped == (Dropped("--select", "not selected", 18 - 3),)
 
 
+def test_what_is_left_out_is_of_the_selection() -> None:
+    machines = (MachineRule(name="pc-q35-8.0"), MachineRule(name="pc-q35-5.2"))
+    plan = make_plan(
+        matrix_of(OLD_NEW, machines=machines), OLD_NEW, select=["profile=nic", "path=qemu-10.0>*"]
+    )
+    assert plan.dropped == (
+        Dropped("pc-q35-8.0", "qemu-5.2 does not know the machine", 1),
+        Dropped("--select", "not selected", 10 - 3),
+    )
+
+
+def test_a_reason_is_one_line_of_the_plan() -> None:
+    machines = tuple(
+        MachineRule(name=f"{kind}-{v}") for kind in ("pc-q35", "pc-i440fx") for v in ("8.0", "9.2")
+    )
+    plan = make_plan(matrix_of(OLD_NEW, machines=machines), OLD_NEW)
+    reason = "qemu-5.2 does not know the machine"
+    assert list(render_plan(plan))[-3:-1] == [
+        "left out: 24 cells",
+        f"   24 cells: pc-q35-8.0, pc-q35-9.2, pc-i440fx-8.0 and 1 more: {reason}",
+    ]
+    assert f"   6 cells: pc-i440fx-9.2: {reason}" in list(render_plan(plan, verbose=True))
+
+
+def test_a_long_plan_is_folded_to_its_machines() -> None:
+    profiles = tuple(Profile(f"p{number}", ()) for number in range(40))
+    plan = make_plan(matrix_of(OLD_NEW, profiles=profiles), OLD_NEW)
+    lines = list(render_plan(plan))
+    assert len(lines) == 4
+    assert lines[1].startswith("1. pc-q35-5.2: cells 1-160: 40 profiles: qemu-5.2>")
+    assert len(list(render_plan(plan, verbose=True))) > 200
+
+
 MISTAKES = [
     ({}, {"select": ["profile=nix"]}, "--select profile=nix matches no cell: did you mean 'nic'?"),
     (
