@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 import requests
+from docker.types import Mount
 
 from migmatrix.harness.engines.base import Needs, OwnsStack, Role
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
@@ -47,6 +49,13 @@ _MEMORY_LIMIT = "4g"
 _PIDS_LIMIT = 1024
 _INNER_JOBS, _INNER_STREAMS, _INNER_LINK = "/migmatrix/jobs", "/migmatrix/streams", "/migmatrix/link"
 _INNER_SUPERVISOR = "/migmatrix/supervisor.sh"
+
+# Docker's and Podman's words for a bind mount of what the engine's own host does not have.
+_NOT_SEEN = ("bind source path does not exist", "no such file or directory")
+_ELSEWHERE = (
+    "the container engine does not see {!r}, a directory of this harness: it runs in another container or on another"
+    " host; set TMPDIR to a directory that both have at the same path (docs/how-to/containers.md)"
+)
 
 
 class engine_errors:  # noqa: N801 - a context manager, named like contextlib's
@@ -110,8 +119,13 @@ class _DockerSandbox(SupervisedSandbox):
             self.address = await asyncio.to_thread(self._address, network)
 
     def _run(self, options: dict[str, Any]) -> Container:
-        with engine_errors("start a container"):
-            return self._client.containers.run(detach=True, **options)
+        try:
+            with engine_errors("start a container"):
+                return self._client.containers.run(detach=True, **options)
+        except EngineError as err:
+            if any(words in str(err) for words in _NOT_SEEN):
+                raise EngineError(_ELSEWHERE.format(str(self.root))) from err
+            raise
 
     def _logs(self) -> str:
         assert self._container is not None  # noqa: S101 - open() set it
@@ -157,6 +171,9 @@ class DockerEngine(OwnsStack):
         self._stack.push_async_callback(self._close)
         self._workspace = workspace
         self._log = log
+        # From the workspace, so that it is all that an engine elsewhere has to see of the harness's files.
+        self._supervisor = Path(shutil.copy(SUPERVISOR, workspace.root))
+        self._supervisor.chmod(0o644)
         self._client = connect()
         with engine_errors("ask the engine's version"):
             self._version = self._client.version()["Version"]
@@ -198,7 +215,7 @@ class DockerEngine(OwnsStack):
             "entrypoint": ["/bin/sh"],
             "name": f"migmatrix-{self._workspace.run_id}-{sandbox.name}",
             "labels": {LABEL: self._workspace.run_id},
-            "volumes": self._volumes(sandbox, role),
+            "mounts": list(self._mounts(sandbox, role)),
             "user": f"{sandbox.user}:{sandbox.user}" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
             "environment": {"HOME": "/tmp"},  # noqa: S108 - the container's own tmpfs
             "working_dir": "/",
@@ -214,15 +231,13 @@ class DockerEngine(OwnsStack):
             **({"network": network} if network else {"network_mode": "none"}),
         }
 
-    def _volumes(self, sandbox: _DockerSandbox, role: Role) -> dict[str, dict[str, str]]:
-        volumes = {
-            str(sandbox.root): {"bind": _INNER_JOBS, "mode": "rw"},
-            str(self._workspace.link): {"bind": _INNER_LINK, "mode": "rw"},
-            str(SUPERVISOR): {"bind": _INNER_SUPERVISOR, "mode": "ro"},
-        }
+    def _mounts(self, sandbox: _DockerSandbox, role: Role) -> Iterator[Mount]:
+        """Bind mounts; unlike with `volumes`, the engine refuses a directory that it does not have, and makes none."""
+        yield Mount(_INNER_JOBS, str(sandbox.root), type="bind")
+        yield Mount(_INNER_LINK, str(self._workspace.link), type="bind")
+        yield Mount(_INNER_SUPERVISOR, str(self._supervisor), type="bind", read_only=True)
         if role is Role.DESTINATION:
-            volumes[str(self._workspace.streams)] = {"bind": _INNER_STREAMS, "mode": "ro"}
-        return volumes
+            yield Mount(_INNER_STREAMS, str(self._workspace.streams), type="bind", read_only=True)
 
     def _private_network(self) -> str:
         """The run's network: its containers reach each other and nothing else."""
