@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from migmatrix.emulator.device import Device
@@ -36,7 +37,20 @@ GUESTS: Final = enumeration("GuestState", "none", "firmware", "driver")
 _DEFAULT_ROM: Final = 0xFFFFFFFF
 _SUBSYSTEM: Final = (0x1AF4, 0x1100)
 _PAGE: Final = 4096
+_PACKAGED: Final = ("efi-", "pxe-", "vgabios")  # names of files that QEMU finds in its data directory
 _MASKED: Final = bytes(12) + b"\1\0\0\0"  # an MSI-X table entry after reset
+
+
+def _file_size(path: str, packaged: int) -> int:
+    """Bytes of the ROM in `path`, `packaged` for one that comes with QEMU; DeviceError."""
+    if path.startswith(_PACKAGED):
+        return packaged
+    if not os.path.isfile(path):  # noqa: PTH113 - pathlib is not for the start
+        raise DeviceError(f'failed to find romfile "{path}"')
+    size = os.path.getsize(path)  # noqa: PTH202 - as above
+    if not size:
+        raise DeviceError(f'romfile "{path}" is empty')
+    return size
 
 
 class Identity(Record):
@@ -211,6 +225,10 @@ class PCIDevice(Device):
             raise DeviceError(f"ROM size {padded} is not a power of two")
         if self.props["romfile"] == "" and "romfile" in self.explicit:
             return 0
+        if given := self.props["romfile"]:
+            size = _file_size(given, size)
+            if size > padded:
+                raise DeviceError(f'romfile "{given}" ({size} bytes) is too large for ROM size {padded}')
         size = padded if size and padded != _DEFAULT_ROM else size
         return 1 << (max(size, _PAGE) - 1).bit_length() if size else 0
 
