@@ -23,6 +23,7 @@ from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import Source, byte_count, open_stream
 from migmatrix.harness.streams.text import rendered
 from migmatrix.harness.visible import visible
+from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main", "summary"]
 
 _INVALID: Final = ExitCode.REGRESSIONS
+_UNTOLD: Final = ExitCode.INCOMPLETE
 _MOST: Final = 200  # characters of a value
 _WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
 
@@ -51,11 +53,21 @@ def main(arguments: Sequence[str]) -> int:
     command, options = _COMMANDS[name]
     gc.disable()
     try:
-        code = command(_parser(name, command.__doc__, *options).parse_intermixed_args(rest))
+        code = _run(command, _parser(name, command.__doc__, *options).parse_intermixed_args(rest))
     except UserError as error:
         raise UserError(visible(str(error))) from error
     sys.stdout.flush()  # a reader that is gone is met here, not at the exit
     return code
+
+
+def _run(command: Callable[[Namespace], int], options: Namespace) -> int:
+    """Its exit code; damage that is only met when a page is unpacked gets its line here."""
+    try:
+        return command(options)
+    except StreamError as error:
+        files = getattr(options, "files", None) or [options.first]
+        sys.stderr.write(visible(f"{', '.join(files)}: {error}") + "\n")
+        return _INVALID
 
 
 # -- options -----------------------------------------------------------------------------------
@@ -152,11 +164,14 @@ def _described(like: str | None) -> VmDesc | None:
     return found
 
 
-def _valid(stream: Stream, path: str) -> bool:
-    """Whether the stream was read to its end; if not, a word on standard error."""
-    if stream.error is not None:
-        sys.stderr.write(visible(f"{path}: {stream.error}") + "\n")
-    return stream.error is None
+def _answerable(stream: Stream, path: str, *, contents: bool = True) -> int:
+    """0 when the file tells the guest's whole state; if not, the exit code, and a word on standard error."""
+    from migmatrix.vmstate.view.unread import unread  # noqa: PLC0415 - see the rule above
+
+    why = unread(stream, contents=contents) if stream.error is None else str(stream.error)
+    if why:
+        sys.stderr.write(visible(f"{path}: {why}") + "\n")
+    return _INVALID if stream.error is not None else _UNTOLD if why else 0
 
 
 def _say(line: str) -> None:
@@ -240,8 +255,9 @@ def _diff(options: Namespace) -> int:
     start = byte_count(options.offset)
     with open_stream(options.first, start) as a, open_stream(options.second, start) as b:
         left, right = read_pair(a, b, FromEnd if len(os.sched_getaffinity(0)) > 1 else None)
-        if not (_valid(left, options.first) & _valid(right, options.second)):
-            return _INVALID
+        sides = ((left, options.first), (right, options.second))
+        if code := max(_answerable(stream, path, contents=not options.no_pages) for stream, path in sides):
+            return code
         found = diff(left, right, ram=not options.no_pages)
     changes = [c for c in found if _concerns(c, options.section, options.device)]
     shown = [c for c in changes if options.volatile or not c.volatile]
@@ -292,7 +308,9 @@ def _check(options: Namespace) -> int:
         if options.json:
             _say(json.dumps({"file": path, **counts, "by_kind": found.by_kind, "problems": found.problems}))
             continue
-        word = "complete" if found.complete else "invalid"
+        word = "complete" if found.complete else "not complete"
+        if found.stopped is not None:
+            word = f"not understood from {found.stopped:#x} on"
         _say(f"{path}: {word}, {found.size} bytes, {found.elements} elements")
         for problem in found.problems:
             _say(f"  {problem}")
@@ -311,8 +329,8 @@ def _digest(options: Namespace) -> int:
     for path in options.files:
         with open_stream(path, byte_count(options.offset)) as source:
             stream = _read(source, described)
-            if not _valid(stream, path):
-                return _INVALID
+            if code := _answerable(stream, path):
+                return code
             found[path] = digest(stream)
     if options.json:
         _say(json.dumps(found))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a stream file: map it, and give the memory of what was read back to the system.
+"""Open a stream file: read a small one, map a large one and give the memory of what was read back to the system.
 
-So memory stays small whatever the file's size. What is packed or comes out of a pipe goes to a temporary file. A
-stream may begin at an offset, or behind the header of a libvirt save image. What knows of such files
-(`harness.streams.forms`, `unpack`) is imported with them only, as that takes longer than reading a small stream.
+So memory stays small whatever the file's size. A file that becomes shorter meanwhile ends in one line. What is packed
+or comes out of a pipe goes to a temporary file. A stream may begin at an offset, or behind the header of a libvirt save
+image. What knows of such files (`harness.streams.forms`, `unpack`) is imported with them only, as that takes longer
+than reading a small stream.
 """
 
 from __future__ import annotations
@@ -24,22 +25,26 @@ __all__ = ["Source", "byte_count", "open_stream"]
 
 _MAGIC: Final = b"QEVM"
 _MAPPED: Final = b"\x0amapped-ram"  # the capability, as the configuration names it
+_SMALL: Final = 1 << 23  # bytes: reading them takes no longer than mapping
 _UNITS: Final = "kmgt"
 
 
 class Source:
-    """A mapped file from `start` on. `data` is the buffer, `release` gives memory of a range back to the system.
+    """A file in memory or mapped, from `start` on. `data` is the buffer, `release` gives memory of a range back to the system.
 
     `inside` says in what the stream was found, "" for a file that is a stream.
     """
 
-    def __init__(self, file: IO[bytes], start: int = 0, inside: str = "") -> None:
+    def __init__(self, file: IO[bytes], start: int = 0, inside: str = "", *, mapped: bool = True) -> None:
         self._file, self._start, self.inside = file.fileno(), start, inside
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.data = memoryview(self._map)[start:]
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else None
+        file.seek(0)
+        self.data = memoryview(file.read() if self._map is None else self._map)[start:]
 
     def release(self, start: int, end: int) -> None:
         """Give back the memory of the bytes from `start` to `end`; they can be read again."""
+        if self._map is None:
+            return
         first, last = start + self._start, end + self._start
         first = (
             first // mmap.PAGESIZE * mmap.PAGESIZE
@@ -100,13 +105,23 @@ def _source(stack: ExitStack, path: str, start: int) -> Source:
         if not head:
             raise UserError(f"{path!r} ends before offset {start:#x}" if start else f"{path!r} is empty")
         if head == _MAGIC and not start:
-            return Source(file, 0, inside)
+            return _held(stack, path, file, 0, inside)
         found = _peeled(file, path, start)
         if found is None:
-            return Source(file, start, inside)
+            return _held(stack, path, file, start, inside)
         opened, start, what = found
         file = stack.enter_context(opened)
         inside = f"{inside}, {what}".removeprefix(", ")
+
+
+def _held(stack: ExitStack, path: str, file: IO[bytes], start: int, inside: str) -> Source:
+    """The file itself, and a guard for the time that it is mapped."""
+    mapped = os.fstat(file.fileno()).st_size > _SMALL
+    if mapped:
+        from migmatrix.harness.streams.guard import guarded  # noqa: PLC0415 - see the docstring
+
+        stack.enter_context(guarded(path))
+    return Source(file, start, inside, mapped=mapped)
 
 
 def _peeled(

@@ -15,8 +15,9 @@ def rendered(found: dict[str, Any], narrow: bool, most: int | None) -> Iterator[
     """Lines of what `outline` found, without head and tail when `narrow`; `most` characters of a value, None: all."""
     if not narrow:
         yield from _head(found)
-    for entry in found["sections"]:
-        yield from _section(entry, most)
+    elements = found["sections"] if narrow else [*found["sections"], *found["commands"]]
+    for entry in sorted(elements, key=lambda element: element["offset"]):
+        yield from _section(entry, most) if "kind" in entry else _command(entry)
     if not narrow:
         yield from _tail(found)
     for run in found.get("pages", ()):
@@ -56,10 +57,12 @@ def _cut(text: str, most: int | None) -> str:
     return text if most is None or len(text) <= most else f"{text[:most]}... ({len(text)} characters, --full)"
 
 
+def _command(command: dict[str, Any]) -> Iterator[str]:
+    arguments = {k: v for k, v in command.items() if k not in {"offset", "name"}}
+    yield f"{command['offset']:#010x}  command  {command['name']} {arguments or ''}".rstrip()
+
+
 def _tail(found: dict[str, Any]) -> Iterator[str]:
-    for command in found["commands"]:
-        arguments = {k: v for k, v in command.items() if k not in {"offset", "name"}}
-        yield (f"{command['offset']:#010x}  command  {command['name']} {arguments or ''}".rstrip())
     described = found["description"]
     if described:
         yield (
@@ -73,4 +76,6 @@ def _tail(found: dict[str, Any]) -> Iterator[str]:
     if found["trailing"]:
         yield f"{found['trailing']} bytes after the end"
     if found["error"]:
-        yield f"invalid: {found['error']}"
+        yield f"not understood: {found['error']}"
+    for guess in found["guessed"]:
+        yield f"{guess['offset']:#010x}  nothing tells the length of {guess['section']!r}: its end is a guess"

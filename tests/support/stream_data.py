@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 from functools import cache
 from pathlib import Path
 
@@ -22,4 +23,7 @@ MAIN = sorted(
 @cache
 def load(name: str) -> bytes:
     """Return the bytes of one stream."""
+    packed = DATA / f"{name}.xz"
+    if packed.is_file():
+        return lzma.decompress(packed.read_bytes())
     return gzip.decompress((DATA / f"{name}.gz").read_bytes())

@@ -132,7 +132,7 @@ def test_check(files: dict[str, Path], tmp_path: Path) -> None:
     cut.write_bytes(files["q35-7.2.22"].read_bytes()[:-100])
     result = run("check", "--json", cut)
     assert result.exit_code == 1
-    assert "nothing tells the length" in json.loads(result.stdout)["problems"][0]
+    assert "the description at the end is cut off" in json.loads(result.stdout)["problems"][0]
     assert run("show", cut).exit_code == 1
     assert run("diff", cut, files["none-5.2.0"]).exit_code == 1
 

@@ -7,25 +7,37 @@ encodes to exactly its bytes of the input, and the last one ends at the end of t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.view.ramimage import unpacked
 from migmatrix.vmstate.view.stream import Stream, flat
-from migmatrix.vmstate.wire.events import Event, Trailing, Undelimited
+from migmatrix.vmstate.wire.events import Event, Guessed, Trailing, Undelimited
+from migmatrix.vmstate.wire.ramevents import RamCompressed, RamXbzrle
 from migmatrix.vmstate.wire.window import same
 
-__all__ = ["Accounting", "account"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["NO_DESCRIPTION", "Accounting", "account"]
+
+NO_DESCRIPTION: Final = ": the file has no description of its devices, or is cut off before it"
 
 _RELEASE: Final = 1 << 22  # bytes between two calls of `release`
 
 
 class Accounting(Record):
-    """Bytes by kind of element, in order of first appearance, and what is wrong (empty: nothing)."""
+    """Bytes by kind of element, in order of first appearance, and what is wrong (empty: nothing).
+
+    `stopped` is the offset from which on nothing was understood.
+    """
 
     size: int
     elements: int
     by_kind: dict[str, int]
     problems: tuple[str, ...]
+    stopped: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -52,7 +64,10 @@ def account(stream: Stream, data: bytes | memoryview) -> Accounting:
     if stream.release is not None:
         stream.release(kept, at)
     problems.extend(_leftovers(stream, at, len(view)))
-    return Accounting(len(view), len(stream.events), by_kind, tuple(problems))
+    problems.extend(_damaged(stream))
+    lost = stream.error or stream.undelimited
+    stopped = None if lost is None else lost.offset
+    return Accounting(len(view), len(stream.events), by_kind, tuple(problems), stopped)
 
 
 def _check(event: Event, at: int, view: memoryview) -> tuple[int, str]:
@@ -66,8 +81,27 @@ def _check(event: Event, at: int, view: memoryview) -> tuple[int, str]:
     return len(raw), ""
 
 
+def _damaged(stream: Stream) -> Iterator[str]:
+    """Packed pages that do not unpack, and differences that do not fit a page."""
+    size = stream.page_size
+    for event in flat(stream.events):
+        if isinstance(event, RamXbzrle | RamCompressed):
+            try:
+                unpacked(event, bytes(size))
+            except StreamError as error:
+                yield str(error)
+
+
+def _guess(event: Guessed) -> str:
+    name = f"{event.section.idstr}#{event.section.instance_id}"
+    return (
+        f"offset {event.offset:#x}: nothing tells the length of the payload of {name}; it ends at "
+        f"{event.offset + len(event.raw):#x} by a guess"
+    )
+
+
 def _leftovers(stream: Stream, at: int, size: int) -> list[str]:
-    problems = []
+    problems = [] if stream.flaw is None else [f"the devices are not read: {stream.flaw}"]
     if at != size and stream.error is None:
         problems.append(f"offset {at:#x}: {size - at} bytes belong to no element")
     lost = next((e for e in flat(stream.events) if isinstance(e, Undelimited)), None)
@@ -75,8 +109,9 @@ def _leftovers(stream: Stream, at: int, size: int) -> list[str]:
         name = f"{lost.section.idstr}#{lost.section.instance_id}"
         problems.append(
             f"offset {lost.offset:#x}: nothing tells the length of the payload of {name}, "
-            f"{len(lost.raw)} bytes not read"
+            f"{len(lost.raw)} bytes not read" + ("" if stream.vmdesc or stream.flaw else NO_DESCRIPTION)
         )
+    problems.extend(_guess(event) for event in stream.guessed)
     trailing = (e for e in flat(stream.events) if isinstance(e, Trailing))
     problems.extend(f"offset {e.offset:#x}: {len(e.raw)} bytes after the end" for e in trailing)
     return problems

@@ -227,9 +227,14 @@ def _section(key: Key, a: dict[str, Leaf], b: dict[str, Leaf]) -> Iterator[Chang
 
 def _renamed(a: dict[str, Leaf], b: dict[str, Leaf]) -> frozenset[str]:
     """Paths of one side only whose offset, type and value the other side has under another name."""
-    left = {(x.offset, x.kind, x.value): path for path, x in a.items() if path not in b}
-    right = {(y.offset, y.kind, y.value): path for path, y in b.items() if path not in a}
+    left = {(x.offset, x.kind, x.value): path for path, x in a.items() if path not in b and _by_place(x)}
+    right = {(y.offset, y.kind, y.value): path for path, y in b.items() if path not in a and _by_place(y)}
     return frozenset(part[key] for key in left.keys() & right.keys() for part in (left, right))
+
+
+def _by_place(leaf: Leaf) -> bool:
+    """Whether a loader knows it by its place; it knows a subsection by its name."""
+    return leaf.kind != "subsection"
 
 
 def _why(idstr: str, path: str, a: dict[str, Leaf], b: dict[str, Leaf]) -> str:

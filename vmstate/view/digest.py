@@ -3,7 +3,8 @@
 
 Equal for two saves of the same paused guest; different when one visible value differs. It leaves out what a
 loader ignores (order, section ids, framing, commands) and what changes by itself (`vmstate.view.volatile`).
-Memory counts by block name, size and content.
+Memory counts by block name, size and content. As in `vmstate.view.compare`, a value counts by its place: neither the
+name of its field nor the type does, but the name of a subsection does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from migmatrix.vmstate.view.compare import Key, Leaf, lookup, values
 from migmatrix.vmstate.view.volatile import mask
 
 if TYPE_CHECKING:
+    from migmatrix.vmstate.view.decode import Value
     from migmatrix.vmstate.view.stream import Stream
 
 __all__ = ["digest", "section_digests"]
@@ -41,7 +43,24 @@ def section_digests(stream: Stream) -> dict[Key, str]:
 
 def _section(key: Key, found: dict[str, Leaf]) -> str:
     hasher, other = hashlib.sha256(), lookup(found)
-    for path, leaf in sorted(found.items()):
+    parts = sorted((path for path, leaf in found.items() if leaf.kind == "subsection"), key=len, reverse=True)
+    groups: dict[str, list[str]] = {}
+    for path, leaf in found.items():
         value, _ = mask(key[0], path, leaf.value, other)
-        hasher.update(f"{path}:{leaf.kind}={value!r}\n".encode())
+        inside = next((part for part in parts if path == part or path.startswith(f"{part}.")), "")
+        groups.setdefault(inside, []).append(f"{_place(path, leaf)}={_plain(value)!r}")
+    for name, values_ in sorted(groups.items()):
+        hasher.update(f"{name}:{values_}\n".encode("utf-8", "surrogatepass"))
     return hasher.hexdigest()
+
+
+def _place(path: str, leaf: Leaf) -> str:
+    """What of a path tells the place: of registers, of which those that are zero may be left out, the offset."""
+    return path[path.rfind("[0x") :] if leaf.kind == "register" else ""
+
+
+def _plain(value: Value | str) -> Value | str:
+    """Numbers for truth values, which are equal to them."""
+    if isinstance(value, tuple):
+        return tuple(map(int, value))
+    return int(value) if isinstance(value, bool) else value

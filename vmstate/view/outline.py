@@ -27,6 +27,7 @@ def outline(stream: Stream, wanted: Callable[[Section], bool] | None = None) -> 
     """The whole stream; sections for which `wanted` is true come with their fields."""
     configuration = stream.configuration
     uuid = configuration.value("uuid") if configuration else None
+    wrong = stream.error or stream.flaw
     described = next((e for e in stream.events if isinstance(e, VmDescription)), None)
     return {
         "size": stream.size,
@@ -40,7 +41,10 @@ def outline(stream: Stream, wanted: Callable[[Section], bool] | None = None) -> 
         "description": None if described is None else _description(described, stream),
         "trailing": sum(len(e.raw) for e in stream.events if isinstance(e, Trailing)),
         "undelimited": _undelimited(stream),
-        "error": None if stream.error is None else str(stream.error),
+        "guessed": [
+            {"offset": e.offset, "section": e.section.idstr, "size": len(e.raw)} for e in stream.guessed
+        ],
+        "error": None if wrong is None else str(wrong),
     }
 
 

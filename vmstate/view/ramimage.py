@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from migmatrix.vmstate.errors import StreamError
-from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.record import Record, replace
 from migmatrix.vmstate.wire.constants import PAGE_SIZE, RamFlag
 from migmatrix.vmstate.wire.ramevents import (
     MappedData,
@@ -26,13 +26,14 @@ from migmatrix.vmstate.wire.ramevents import (
     RamBlock,
     RamCompressed,
     RamXbzrle,
+    page_records,
 )
 from migmatrix.vmstate.wire.window import same
 
 if TYPE_CHECKING:
     from migmatrix.vmstate.wire.events import Event
 
-__all__ = ["BlockImage", "Difference", "RamImage", "differ", "xbzrle_decode"]
+__all__ = ["BlockImage", "Difference", "RamImage", "differ", "unpacked", "xbzrle_decode"]
 
 _T = TypeVar("_T")
 _CHUNK: Final = 64  # records compared at once: they fit the processor's cache
@@ -125,11 +126,12 @@ def _resolve(entry: _Entry, size: int) -> bytes:
         entry = entry.below if isinstance(entry.event, RamXbzrle) else None
     page = bytes(size) if entry is None else bytes(entry[0].body(entry[1]))
     for event in reversed(layers):
-        page = _apply(event, page)
+        page = unpacked(event, page)
     return page
 
 
-def _apply(event: RamXbzrle | RamCompressed, page: bytes) -> bytes:
+def unpacked(event: RamXbzrle | RamCompressed, page: bytes) -> bytes:
+    """The page that a record makes of `page`; StreamError when it is damaged."""
     if isinstance(event, RamXbzrle):
         return xbzrle_decode(page, event.delta, event.offset)
     import zlib  # noqa: PLC0415 - see rule 5
@@ -248,6 +250,12 @@ def _with_content(record: PageRun | PageMix) -> Iterator[PageRun]:
     return (run for run in runs if run.kind is RamFlag.PAGE)
 
 
+def _filled(run: PageRun) -> PageRun:
+    """A page of one byte other than zero as one with content: loaders up to 7.2 take it so."""
+    page = bytes((run.fill,)) * run.page_size
+    return replace(page_records(run.block, run.first, [page] * run.count, run.named), offset=run.offset)
+
+
 def _slice(run: PageRun) -> Slice:
     size = run.page_size
     raw = (
@@ -299,8 +307,9 @@ class RamImage:
         elif isinstance(event, PageRun):
             block = self._block(event.block)
             block.page_size = event.page_size
-            block.records.append(event)
-            block.count("zero" if event.kind is RamFlag.ZERO else "page", event.count)
+            block.records.append(_filled(event) if event.fill else event)
+            kind = "zero" if event.kind is RamFlag.ZERO else "page"
+            block.count("filled" if event.fill else kind, event.count)
         elif isinstance(event, PageMix):
             block = self._block(event.block)
             block.page_size = event.page_size

@@ -2,18 +2,18 @@
 """A whole stream in memory (or mapped): `read_stream(buffer) -> Stream`.
 
 Two passes: `read_stream` locates the VM description at the end, then reads the stream from the start with it.
-What the description does not cover stays undelimited. The events hold views of the buffer, so keep it alive.
+What the description does not cover stays undelimited, or its end is guessed and said to be so. The events hold views of the buffer, so keep it alive.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.record import Record, field
+from migmatrix.vmstate.view.described import Described
 from migmatrix.vmstate.view.ramimage import RamImage, Release
-from migmatrix.vmstate.view.vmdesc import VmDesc, find_vmdesc, parse_vmdesc
 from migmatrix.vmstate.wire import constants as wire
 from migmatrix.vmstate.wire.events import (
     Command,
@@ -21,6 +21,7 @@ from migmatrix.vmstate.wire.events import (
     Eof,
     Event,
     Footer,
+    Guessed,
     Header,
     Packaged,
     Payload,
@@ -34,10 +35,16 @@ from migmatrix.vmstate.wire.reader import Delimiter, Signal, StreamReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from migmatrix.vmstate.view.vmdesc import VmDesc
     from migmatrix.vmstate.wire.ram import LookAhead
 
 __all__ = ["Reading", "Section", "Stream", "flat", "page_runs", "read_stream"]
 
+_OTHER_SIZES: Final = (
+    1024,
+    8192,
+    256,
+)  # pages of Arm, of SPARC64 and Alpha, of AVR; for a stream that does not tell
 _RELEASE: Final = 1 << 24  # bytes between two calls of `release`
 
 
@@ -61,13 +68,19 @@ class Section(Record):
 
 
 class Stream(Record, attributes=True):
-    """All events of one main channel. `error` is why reading stopped early, if it did; `size` in bytes."""
+    """All events of one main channel. `error` is why reading stopped early, if it did; `size` in bytes.
+
+    `flaw` is what is wrong with the description, whose devices are then not read; `page_size` in bytes is the
+    target's.
+    """
 
     events: tuple[Event, ...]
     vmdesc: VmDesc | None
     size: int
     error: StreamError | None = None
     release: Release | None = field(default=None, repr=False, compare=False)
+    flaw: StreamError | None = None
+    page_size: int = wire.PAGE_SIZE
 
     @property
     def header(self) -> Header | None:
@@ -98,6 +111,16 @@ class Stream(Record, attributes=True):
     def undelimited(self) -> Undelimited | None:
         """The payload without a description at which the reader had to stop."""
         return next((e for e in flat(self.events) if isinstance(e, Undelimited)), None)
+
+    @property
+    def flat(self) -> Iterator[Event]:
+        """All events, those inside a package instead of the package."""
+        return flat(self.events)
+
+    @property
+    def guessed(self) -> tuple[Guessed, ...]:
+        """The payloads whose end was guessed."""
+        return tuple(e for e in flat(self.events) if isinstance(e, Guessed))
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
@@ -156,10 +179,12 @@ def read_stream(
     delimiter: Delimiter | None = None,
     strict: bool = True,
     release: Release | None = None,
-    page_size: int = wire.PAGE_SIZE,
+    page_size: int | None = None,
     vmdesc: VmDesc | None = None,
 ) -> Stream:
     """Read all of `data`; a `delimiter` replaces the stream's own VM description, `vmdesc` stands in where it has none.
+
+    `page_size` replaces that of the stream's target, in bytes.
 
     With `strict` bad input raises StreamError; without, the result is the stream up to there with `error`
     set. `release(start, end)` hears which bytes nobody needs at the moment, so that a caller with a mapped
@@ -168,15 +193,32 @@ def read_stream(
     reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size, vmdesc=vmdesc)
     while reading.step():
         pass
-    if strict and reading.error is not None:
-        raise reading.error
-    return reading.stream()
+    stream = reading.stream()
+    wrong = stream.error or stream.flaw
+    if strict and wrong is not None:
+        raise wrong
+    return stream
+
+
+def _through_memory(reader: StreamReader) -> list[Event] | None:
+    """Events up to the section after the first one with pages; None when one cannot be read."""
+    events: list[Event] = []
+    pages = False
+    try:
+        for event in reader.events():
+            events.append(event)
+            pages = pages or isinstance(event, PageRun | PageMix)
+            if pages and isinstance(event, SectionStart):
+                break
+    except StreamError:
+        return None
+    return events
 
 
 class Reading:
     """One read of a stream, event by event. `done` is true at its end and after an error, which `error` keeps.
 
-    `vmdesc` is the parsed text `described`; a reading `like` another shares it when both texts are the same.
+    `described` is its description; a reading `like` another shares what is the same.
     """
 
     def __init__(
@@ -185,7 +227,7 @@ class Reading:
         *,
         delimiter: Delimiter | None = None,
         release: Release | None = None,
-        page_size: int = wire.PAGE_SIZE,
+        page_size: int | None = None,
         like: Reading | None = None,
         look_ahead: LookAhead | None = None,
         vmdesc: VmDesc | None = None,
@@ -193,19 +235,17 @@ class Reading:
         self._view = memoryview(data).cast("B")
         self._release = release
         self._released = 0
-        self.described = b""
-        self.vmdesc = vmdesc
+        self.described: Described = Described(self._view, like.described if like else None, vmdesc)
         self._events: list[Event] = []
         self.error: StreamError | None = None
         self.done = False
-        try:
-            self._describe(like)
-        except StreamError as error:
-            self._fail(error)
-        walker = delimiter or (self.vmdesc.delimiter() if self.vmdesc else None)
-        self._reader = StreamReader(delimiter=walker, page_size=page_size, look_ahead=look_ahead)
-        self._reader.feed(self._view)
-        self._reader.close()
+        self._sizes = () if page_size or self.described.page_size else _OTHER_SIZES
+        self._begin = partial(
+            StreamReader,
+            delimiter=delimiter or self.described,
+            guess=None if delimiter else self.described.names,
+        )
+        self._reader = self._from_start(page_size or self.described.page_size or wire.PAGE_SIZE, look_ahead)
 
     @property
     def offset(self) -> int:
@@ -223,8 +263,8 @@ class Reading:
         try:
             event = Signal.END if self.done else self._reader.next_event()
         except StreamError as error:
-            self._fail(error)
-            return False
+            self.error, self.done = error, True
+            return error.path.startswith("ram/") and self._read_other_size()
         if isinstance(event, Signal):
             self.done = True
             return False
@@ -233,21 +273,36 @@ class Reading:
 
     def stream(self) -> Stream:
         """The stream up to here."""
-        return Stream(tuple(self._events), self.vmdesc, len(self._view), self.error, self._release)
+        known = self.described
+        size = len(self._view)
+        return Stream(
+            tuple(self._events),
+            known.vmdesc,
+            size,
+            self.error,
+            self._release,
+            known.flaw,
+            self._reader.ram.page_size,
+        )
 
-    def _describe(self, like: Reading | None) -> None:
-        found = find_vmdesc(self._view)
-        if found is None:
-            return
-        offset, length = found
-        self.described = bytes(self._view[offset + 5 : offset + 5 + length])
-        if like is not None and like.vmdesc is not None and like.described == self.described:
-            self.vmdesc = like.vmdesc
-        else:
-            self.vmdesc = parse_vmdesc(self.described, offset + 5)
+    def _from_start(self, page_size: int, look_ahead: LookAhead | None = None) -> StreamReader:
+        reader = self._begin(page_size=page_size, look_ahead=look_ahead)
+        reader.feed(self._view)
+        reader.close()
+        return reader
 
-    def _fail(self, error: StreamError) -> None:
-        self.error, self.done = error, True
+    def _read_other_size(self) -> bool:
+        """Read again with the page size of another target, where nothing tells it and one goes through memory."""
+        if self._reader.ram.told or not self._reader.ram.lengths:
+            return False
+        sizes, self._sizes = self._sizes, ()
+        for size in sizes:
+            trial = self._from_start(size)
+            if (events := _through_memory(trial)) is not None:
+                self._reader, self._events = trial, events
+                self.error, self.done = None, False
+                return True
+        return False
 
     def _give_back(self) -> None:
         if self._release is not None and self.offset - self._released >= _RELEASE:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.record import Record
-from migmatrix.vmstate.wire.constants import PAGE_SIZE, SectionType
+from migmatrix.vmstate.wire.constants import PAGE_BITS, PAGE_SIZE, SectionType
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,11 +23,25 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.wire.events import SectionStart
     from migmatrix.vmstate.wire.reader import Walk
 
-__all__ = ["DeviceDesc", "FieldDesc", "VmDesc", "VmsdDesc", "delimit", "find_vmdesc", "parse_vmdesc"]
+__all__ = [
+    "DeviceDesc",
+    "FieldDesc",
+    "VmDesc",
+    "VmsdDesc",
+    "delimit",
+    "find_vmdesc",
+    "page_size_of",
+    "parse_cut_vmdesc",
+    "parse_vmdesc",
+    "search_vmdesc",
+]
 
 MAX_DEPTH: Final = 64  # of nested descriptions; QEMU's own do not go beyond 8
 _TAIL: Final = 1 << 16  # bytes first searched from the end
 _SHORT: Final = 200  # characters of a value in an error
+_LONGEST: Final = 1 << 24  # bytes; the longest of QEMU's own that was met has 1.5 MB
+_BEGIN: Final = re.compile(rb'\x00\x06(....)\{\s*"(?:configuration|page_size|devices)"', re.DOTALL)
+_PAGE_SIZE: Final = re.compile(rb'"page_size":\s*(\d{1,9})\b')
 
 
 class FieldDesc(Record):
@@ -94,6 +108,11 @@ class VmDesc(Record, attributes=True):
         found = self._by_key.get((name, instance_id))
         return found[min(nth, len(found) - 1)] if found else None
 
+    def with_device(self, old: DeviceDesc, new: DeviceDesc) -> VmDesc:
+        """The same with another description of one section."""
+        devices = tuple(new if device is old else device for device in self.devices)
+        return VmDesc(self.page_size, devices, self.configuration)
+
     def delimiter(self) -> Delimit:
         """A delimiter for one reader; it counts sections, so do not share it between streams."""
         return Delimit(self)
@@ -136,10 +155,44 @@ def _prefix(vmsd: VmsdDesc, at: int, path: str) -> Generator[tuple[int, int], by
     return at + len(wanted) + 4
 
 
+def _as_on_the_wire(text: str) -> str:
+    """Its bytes as latin-1, as all names of this package: QEMU writes UTF-8 into streams, and escapes into JSON."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    except UnicodeEncodeError:  # half of a pair
+        return text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
 # -- finding it --------------------------------------------------------------------------------
 
 
 def find_vmdesc(data: memoryview) -> tuple[int, int] | None:
+    """As `_at_the_end`; also in a file of fixed size, where zeros follow the stream."""
+    end = _before_zeros(data)
+    return _at_the_end(data) or (_at_the_end(data[:end]) if end != len(data) else None)
+
+
+def search_vmdesc(data: memoryview, start: int) -> tuple[int, int] | None:
+    """(offset of its type byte, its length) of what begins as a description after an end byte, from `start` on.
+
+    It may be cut off: then its length reaches beyond the data.
+    """
+    found = _BEGIN.search(data[start:])
+    return None if found is None else (start + found.start() + 1, int.from_bytes(found[1]))
+
+
+def _before_zeros(data: memoryview) -> int:
+    """Where the zeros at the end begin."""
+    end = len(data)
+    while end:
+        piece = bytes(data[max(0, end - _TAIL) : end])
+        if kept := len(piece.rstrip(b"\0")):
+            return end - len(piece) + kept
+        end -= len(piece)
+    return 0
+
+
+def _at_the_end(data: memoryview) -> tuple[int, int] | None:
     """(offset of the 0x06 byte, length of the text) of the description that ends `data`, or None.
 
     The text holds no control bytes, so the last 0x06 0x00-style byte before it can only be in its own five
@@ -176,11 +229,38 @@ def _has_control(tail: memoryview) -> bool:
 
 def parse_vmdesc(text: bytes | memoryview, offset: int = 0) -> VmDesc:
     """Parse the JSON text; `offset` is its offset in the stream. StreamError when it is malformed."""
+    if len(text) > _LONGEST:
+        raise StreamError(offset, "vmdescription", f"at most {_LONGEST} bytes", f"found {len(text)}")
     try:
-        data = json.loads(bytes(text))
+        data = json.loads(bytes(text).decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise StreamError(offset, "vmdescription", "JSON text", f"found {error}"[:_SHORT]) from error
     return _Parser(offset).vmdesc(data)
+
+
+def parse_cut_vmdesc(text: bytes, offset: int = 0) -> VmDesc:
+    """As `parse_vmdesc`, of a text that is cut off: the devices whose description is whole."""
+    whole, decoder = text[:_LONGEST].decode("utf-8", "surrogateescape"), json.JSONDecoder()
+    at, devices = whole.find('"devices": ['), []
+    try:
+        while at >= 0:
+            device, at = decoder.raw_decode(whole, whole.index("{", at))
+            devices.append(device)
+    except (ValueError, RecursionError):
+        pass  # the one that is cut off
+    return _Parser(offset).vmdesc({"page_size": page_size_of(text) or PAGE_SIZE, "devices": devices})
+
+
+def page_size_of(text: bytes) -> int | None:
+    """The target's page size in bytes by a description that need not be whole; None when it is none."""
+    found = _PAGE_SIZE.search(text)
+    return valid_page_size(int(found[1])) if found else None
+
+
+def valid_page_size(size: int) -> int | None:
+    """`size` when it can be that of a target."""
+    least, most = PAGE_BITS
+    return size if size.bit_count() == 1 and least < size.bit_length() <= most + 1 else None
 
 
 class _Parser:
@@ -225,8 +305,13 @@ class _Parser:
             self._int(self._get(data, path, "size"), f"{path}.size"),
             None if count is None else self._int(count, f"{path}.array_len"),
             None if index is None else self._int(index, f"{path}.index"),
-            None if inner is None else self._vmsd(inner, f"{path}.struct", depth + 1),
+            None if inner is None else self._struct(inner, f"{path}.struct", depth + 1),
         )
+
+    def _struct(self, data: Any, path: str, depth: int) -> VmsdDesc:
+        if data == {}:  # of a null pointer, up to 7.2
+            return VmsdDesc("", 0, ())
+        return self._vmsd(data, path, depth)
 
     def _get(self, data: Any, path: str, key: str) -> Any:
         if not isinstance(data, dict):
@@ -243,7 +328,7 @@ class _Parser:
     def _text(self, data: Any, path: str) -> str:
         if not isinstance(data, str):
             raise self._wrong(path, "a string", data)
-        return data
+        return data if data.isascii() else _as_on_the_wire(data)
 
     def _int(self, data: Any, path: str) -> int:
         if isinstance(data, bool) or not isinstance(data, int) or data < 0:

@@ -30,13 +30,13 @@ __all__ = [
 
 FILE_MAGIC: Final = 0x5145564D  # "QEVM"
 FILE_VERSION: Final = 3
-PAGE_SIZE: Final = 4096  # target page size of x86; others announce it in the configuration section
+PAGE_SIZE: Final = 4096  # target page size of x86; the configuration or the description has others
 RAM_SECTION: Final = "ram"
 RAM_VERSION: Final = 4
 CAPABILITY_IGNORE_SHARED: Final = "x-ignore-shared"
 CAPABILITY_MAPPED_RAM: Final = "mapped-ram"
 MAX_PACKAGED: Final = (1 << 32) - 1  # all that the length word holds: QEMU's limit since 2.12, before 16 MiB
-PAGE_BITS: Final = (10, 20)  # least and most target-page-bits that a reader believes
+PAGE_BITS: Final = (8, 20)  # least and most target-page-bits that a reader believes
 MAX_COMPRESSED: Final = 2  # pages; the reader refuses a longer compressed page
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Eof",
     "Event",
     "Footer",
+    "Guessed",
     "Header",
     "Packaged",
     "Payload",
@@ -230,6 +231,18 @@ class Trailing(Record):
 
 class Undelimited(Record):
     """Bytes from a payload of unknown length to the end of the input; `section` is the payload's."""
+
+    section: SectionStart
+    raw: Buffer
+    offset: int = field(default=-1, compare=False)
+
+    def encode(self) -> bytes:
+        """The bytes on the wire."""
+        return bytes(self.raw)
+
+
+class Guessed(Record):
+    """A payload of `section` whose length nothing tells: up to what looks like its footer (`vmstate.wire.guess`)."""
 
     section: SectionStart
     raw: Buffer

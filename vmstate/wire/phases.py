@@ -8,8 +8,9 @@ Rules:
    KeyError.
 3. `Progress` is all the state of the framing. What the channel has said (started sections, RAM blocks) is
    data, and lives elsewhere; it leads to no phase.
-4. Machine types up to 2.3 send no configuration and, in most sections, no footers. So a missing configuration
-   decides about footers, for packages and for a continued channel too.
+4. Footers and the configuration are properties of their own (`send-section-footer`, `send-configuration`). The first
+   section tells whether all have footers, for packages and for a continued channel too; in a stream without a
+   configuration (machine types up to 2.3) any section may have one.
 5. A package ends with its bytes or with an end byte; a loader skips what follows that byte in silence.
    Packages do not nest.
 6. A payload whose length nothing tells ends the reading: the rest of the input belongs to it.
@@ -67,14 +68,23 @@ NEXT: Final = {
 
 
 class Progress:
-    """The phase of one reader, and whether every section of its channel has a footer."""
+    """The phase of one reader, and whether its channel has a configuration.
 
-    def __init__(self, phase: Phase, *, footers: bool = True) -> None:
+    `footers` says whether every section of the channel has a footer; None: it may have one.
+    """
+
+    def __init__(self, phase: Phase, *, footers: bool | None = None) -> None:
         self.phase = phase
         self.footers = footers
+        self.configured = True
+
+    def footer(self, *, found: bool) -> None:
+        """Take the first section's footer, or that it has none, as true for all."""
+        if self.configured and self.footers is None:
+            self.footers = found
 
     def advance(self, met: Met) -> None:
         """Go to the phase that follows; KeyError for what cannot be met in this one."""
         self.phase = NEXT[self.phase, met]
         if met is Met.NO_CONFIGURATION:
-            self.footers = False
+            self.configured = False

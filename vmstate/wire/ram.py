@@ -159,11 +159,12 @@ class RamState:
     """What a main channel has said about RAM so far; its packages share it, and a recovery takes it over.
 
     `page_sizes` is the OR of all block page sizes from POSTCOPY_ADVISE, `lengths` the used length of each
-    block in bytes, `block` the block of the last page record.
+    block in bytes, `block` the block of the last page record. `told`: the channel itself told the page size.
     """
 
     def __init__(self, page_size: int = wire.PAGE_SIZE, lengths: dict[str, int] | None = None) -> None:
         self.page_size = page_size
+        self.told = False
         self.ignore_shared = False
         self.mapped = False
         self.page_sizes = 0
@@ -395,6 +396,8 @@ class RamReader:
         header = MappedHeader(version, size, bitmap, pages, offset)
         self._check_mapped(header, path)
         yield header
+        if header.shared:
+            return
         yield from self._part(block.name, "gap", header.bitmap_offset - window.offset)
         yield from self._part(block.name, "bitmap", -(-block.used_length // (64 * size)) * 8)
         if header.pages_offset < window.offset:
@@ -408,7 +411,7 @@ class RamReader:
         if header.version != 1 or size != self._state.page_size:
             expected = f"version 1, page size {self._state.page_size}"
             raise StreamError(header.offset, path, expected, f"found {header.version}, {size}")
-        if header.bitmap_offset < self._window.offset:
+        if header.bitmap_offset < self._window.offset and not header.shared:
             expected = f"a bitmap at {self._window.offset:#x} or later"
             raise StreamError(header.offset, path, expected, f"found {header.bitmap_offset:#x}")
 

@@ -71,7 +71,10 @@ class RamBlock(Record):
 
 
 class MappedHeader(Record):
-    """Header after each block list entry of a mapped-ram file; offsets count from the file's start."""
+    """Header after each block list entry of a mapped-ram file; offsets count from the file's start.
+
+    With x-ignore-shared those of a shared block are 0, and the file has neither its bitmap nor its pages.
+    """
 
     version: int
     page_size: int
@@ -82,6 +85,11 @@ class MappedHeader(Record):
     def encode(self) -> bytes:
         """The bytes on the wire."""
         return struct.pack(">IQQQ", self.version, self.page_size, self.bitmap_offset, self.pages_offset)
+
+    @property
+    def shared(self) -> bool:
+        """True for a block whose memory is not in the file."""
+        return not self.bitmap_offset and not self.pages_offset
 
 
 class MappedData(Record):

@@ -6,7 +6,8 @@ Rules:
 2. The cuts do not change the events, except that long runs of pages and the bytes after an undelimited
    payload may be split at other offsets.
 3. A device's payload carries no length. The `delimiter` walks it; without one the reader reports
-   `Undelimited`, and everything after belongs to that: the reader neither searches nor guesses.
+   `Undelimited`, and everything after belongs to that, unless it is told to `guess`. Iterated sections other than
+   `ram` have formats of their own (`vmstate.wire.iterated`).
 4. Any bytes give events or `StreamError`. Memory is bounded by the bytes fed and not yet returned, never by a
    length that the stream announces.
 5. `vmstate.wire.phases` holds the state and its rules: a method here reads one thing and returns what it met.
@@ -22,6 +23,7 @@ from typing import Final
 
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.wire import constants as wire
+from migmatrix.vmstate.wire import iterated
 from migmatrix.vmstate.wire.channel import ChannelReader
 from migmatrix.vmstate.wire.commands import check_length, describe
 from migmatrix.vmstate.wire.constants import CommandCode, SectionType
@@ -32,6 +34,7 @@ from migmatrix.vmstate.wire.events import (
     Eof,
     Event,
     Footer,
+    Guessed,
     Header,
     Packaged,
     Payload,
@@ -40,6 +43,7 @@ from migmatrix.vmstate.wire.events import (
     Undelimited,
     VmDescription,
 )
+from migmatrix.vmstate.wire.guess import find_end
 from migmatrix.vmstate.wire.phases import Met, Phase, Progress
 from migmatrix.vmstate.wire.ram import LookAhead, RamReader, RamState, Steps
 from migmatrix.vmstate.wire.signal import Signal
@@ -52,7 +56,16 @@ Walk = Generator[tuple[int, int], bytes, int]
 Delimiter = Callable[[SectionStart], Walk | None]
 """Starts a walk for a section, or None when its layout is not known."""
 
+Guess = Callable[[int], frozenset[tuple[str, int]]]
+
 _Reading = Generator[Event | None, None, Met]
+
+_AFTER_SECTION: Final = (
+    *range(SectionType.FULL + 1),
+    SectionType.COMMAND,
+)  # what may follow one without a footer
+_PAGE_SIZES: Final = tuple(1 << bits for bits in range(wire.PAGE_BITS[0], wire.PAGE_BITS[1] + 1))
+_MAX_CAPABILITIES: Final = 1000  # QEMU 11.1 knows 23
 
 _CONFIGURATION: Final = {
     "configuration/target-page-bits": 4,
@@ -67,7 +80,8 @@ class StreamReader(ChannelReader):
     `header=False` starts among the sections: a recovery channel, which goes on with the sections and the RAM
     state of the `earlier` reader of the broken one. `package_at` is the stream offset of the inside of a
     package of `earlier`. `page_size` in bytes is the target's, unless the stream announces another.
-    `look_ahead` is what the caller knows of the pages to come. `sections` are those started so far, by id;
+    `look_ahead` is what the caller knows of the pages to come. `guess` lets it search the end of a payload of unknown
+    length (`vmstate.wire.guess`), and knows the sections to come for a reader at some offset. `sections` are those started so far, by id;
     `progress` is where the reader is.
     """
 
@@ -80,14 +94,19 @@ class StreamReader(ChannelReader):
         earlier: StreamReader | None = None,
         package_at: int | None = None,
         look_ahead: LookAhead | None = None,
+        guess: Guess | None = None,
     ) -> None:
         super().__init__(package_at or 0)
         self._delimiter = delimiter
         self._look_ahead = look_ahead
+        self._guess = guess
         self.sections: dict[int, SectionStart] = earlier.sections if earlier else {}
         self.ram: RamState = earlier.ram if earlier else RamState(page_size)
         begin = Phase.PACKAGE if package_at is not None else Phase.HEADER if header else Phase.SECTIONS
-        self.progress: Progress = Progress(begin, footers=earlier.progress.footers if earlier else True)
+        self.progress: Progress = Progress(begin)
+        if earlier is not None:
+            self.progress.footers = earlier.progress.footers
+            self.progress.configured = earlier.progress.configured
 
     def _read(self) -> Steps:
         readers = {
@@ -160,8 +179,11 @@ class StreamReader(ChannelReader):
             value = bytes(window.take(size))
             return int.from_bytes(value) if size == 4 else value  # noqa: PLR2004 - u32
         yield from window.want(4, f"{name}.count")
-        names = []
-        for i in range(int.from_bytes(window.take(4))):
+        names: list[str] = []
+        count = int.from_bytes(window.take(4))
+        if count > _MAX_CAPABILITIES:
+            raise StreamError(window.offset - 4, name, f"at most {_MAX_CAPABILITIES} names", f"found {count}")
+        for i in range(count):
             yield from window.want(1, f"{name}[{i}].len")
             length = window.peek(1)[0]
             yield from window.want(1 + length, f"{name}[{i}]")
@@ -177,7 +199,7 @@ class StreamReader(ChannelReader):
                 low, high = wire.PAGE_BITS
                 path = "configuration/target-page-bits"
                 raise StreamError(event.offset, path, f"{low} to {high}", f"found {bits}")
-            self.ram.page_size = 1 << bits
+            self.ram.page_size, self.ram.told = 1 << bits, True
 
     # -- elements ------------------------------------------------------------------------------
 
@@ -207,7 +229,11 @@ class StreamReader(ChannelReader):
         offset = window.offset
         yield from window.want(5, "vmdescription.len")
         length = int.from_bytes(window.peek(4, 1))
-        yield from window.want(5 + length, "vmdescription")
+        try:
+            yield from window.want(5 + length, "vmdescription")
+        except StreamError as error:
+            cut = f"read {window.available - 5}: the description at the end is cut off"
+            raise StreamError(offset, error.path, f"{length} bytes", cut) from error
         window.take(5)
         yield VmDescription(window.take(length), offset)
         return Met.DESCRIPTION
@@ -229,13 +255,23 @@ class StreamReader(ChannelReader):
         if start.idstr == wire.RAM_SECTION and kind is not SectionType.FULL:
             yield from RamReader(self._window, self.ram, self._look_ahead).payload()
         else:
-            walk = self._delimiter(start) if self._delimiter else None
+            walk = self._walk_of(start)
             if walk is None:
-                yield from self._rest(lambda raw, offset: Undelimited(start, raw, offset))
-                return Met.UNDELIMITED
-            yield from self._payload(start, walk)
+                length = yield from self._guessed(start)
+                if length is None:
+                    yield from self._rest(lambda raw, offset: Undelimited(start, raw, offset))
+                    return Met.UNDELIMITED
+                offset = self._window.offset
+                yield Guessed(start, self._window.take(length), offset)
+            else:
+                yield from self._payload(start, walk)
         yield from self._footer(start)
         return Met.ELEMENT
+
+    def _walk_of(self, start: SectionStart) -> Walk | None:
+        if start.kind is not SectionType.FULL and (known := iterated.walk(start, self.ram.page_size)):
+            return known
+        return self._delimiter(start) if self._delimiter else None
 
     def _section_start(self, kind: SectionType) -> Generator[None, None, SectionStart]:
         window, offset = self._window, self._window.offset
@@ -258,6 +294,15 @@ class StreamReader(ChannelReader):
         start = SectionStart(kind, section_id, idstr, instance, version, offset)
         self.sections[section_id] = start
         return start
+
+    def _guessed(self, start: SectionStart) -> Generator[None, None, int | None]:
+        """Length of a payload by what looks like its end; the whole input has to be there."""
+        described = self._guess(start.offset) if self._guess else frozenset()
+        if not described:
+            return None
+        while not self._window.closed:
+            yield
+        return find_end(self._window.rest(), start.section_id, started=self.sections, described=described)
 
     def _payload(self, start: SectionStart, walk: Walk) -> Steps:
         window, offset = self._window, self._window.offset
@@ -289,19 +334,21 @@ class StreamReader(ChannelReader):
 
     def _footer(self, start: SectionStart) -> Steps:
         window, path = self._window, f"{start.idstr}/footer"
-        if not self.progress.footers:
-            ended = yield from self._ended()
-            if ended or window.peek(1)[0] != SectionType.FOOTER:
-                return
+        if not self.progress.configured and (yield from self._ended()):
+            return
         yield from window.want(1, path)
-        offset = window.offset
-        if (kind := window.peek(1)[0]) != SectionType.FOOTER:
+        offset, kind = window.offset, window.peek(1)[0]
+        if self.progress.footers is False or (not self.progress.footers and kind in _AFTER_SECTION):
+            self.progress.footer(found=False)
+            return
+        if kind != SectionType.FOOTER:
             raise StreamError(offset, path, f"{SectionType.FOOTER:#x}", f"found {kind:#x}")
         yield from window.want(5, path)
         found = int.from_bytes(window.peek(4, 1))
         if found != start.section_id:
             raise StreamError(offset + 1, path, f"id {start.section_id}", f"found {found}")
         window.take(5)
+        self.progress.footer(found=True)
         yield Footer(found, offset)
 
     # -- commands ------------------------------------------------------------------------------
@@ -323,8 +370,13 @@ class StreamReader(ChannelReader):
             return
         values = describe(code, data, offset)
         if code is CommandCode.POSTCOPY_ADVISE:
-            self.ram.page_sizes = values.get("page_sizes", 0)
+            self._advised(**values)
         yield Command(code, data, offset)
+
+    def _advised(self, page_sizes: int = 0, target_page_size: int = 0) -> None:
+        self.ram.page_sizes = page_sizes
+        if target_page_size in _PAGE_SIZES:
+            self.ram.page_size, self.ram.told = target_page_size, True
 
     def _packaged(self, length: int, offset: int) -> Steps:
         window = self._window
@@ -333,7 +385,11 @@ class StreamReader(ChannelReader):
             raise StreamError(offset, "command PACKAGED", "no package inside of a package", found)
         yield from window.want(length, "command PACKAGED")
         inner = StreamReader(
-            delimiter=self._delimiter, earlier=self, package_at=window.offset, look_ahead=self._look_ahead
+            delimiter=self._delimiter,
+            earlier=self,
+            package_at=window.offset,
+            look_ahead=self._look_ahead,
+            guess=self._guess,
         )
         inner.feed(window.take(length))
         inner.close()

@@ -112,6 +112,11 @@ class Window:
                 raise StreamError(self.offset, path, _bytes(count), f"read {self.available}")
             yield
 
+    def rest(self) -> memoryview:
+        """View of all bytes from here on, for as long as nothing is fed or taken."""
+        held = self._whole if self._whole is not None else memoryview(self._joined)
+        return held[self._pos : self._size]
+
     def peek(self, count: int, skip: int = 0) -> bytes:
         """Copy of up to `count` bytes at `skip` from here, without consuming them."""
         first = self._pos + skip

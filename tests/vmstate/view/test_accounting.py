@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from migmatrix.vmstate.record import replace
-from migmatrix.vmstate.view.accounting import account
+from migmatrix.vmstate.view.accounting import NO_DESCRIPTION, account
 from migmatrix.vmstate.view.stream import Stream, read_stream
 from migmatrix.vmstate.wire.events import Configuration, Eof, Header
 
@@ -60,7 +60,7 @@ def test_a_payload_that_nothing_describes() -> None:
     start = b"\x04" + (9).to_bytes(4) + b"\x03dev" + (2).to_bytes(4) + (1).to_bytes(4)  # FULL dev, instance 2
     data = HEAD + MACHINE + start + b"abc"
     assert problems(read_stream(data), data) == (
-        "offset 0x1f: nothing tells the length of the payload of dev#2, 3 bytes not read",
+        f"offset 0x1f: nothing tells the length of the payload of dev#2, 3 bytes not read{NO_DESCRIPTION}",
     )
 
 

@@ -135,7 +135,7 @@ BAD_STARTS = [
     (b"QEVN\0\0\0\3", "expected 0x5145564d, found 0x5145564e"),
     (b"QEVM\0\0\0\2", "expected 3, found 2"),
     (HEADER + CONFIG + b"\x05\x03abc\0\0\0\1", "expected a known name, found 'abc'"),
-    (HEADER + CONFIG + b"\x05\x1econfiguration/target-page-bits\0\0\0\1\0\0\0\x40\0", "10 to 20, found 64"),
+    (HEADER + CONFIG + b"\x05\x1econfiguration/target-page-bits\0\0\0\1\0\0\0\x40\0", "8 to 20, found 64"),
     (HEADER + CONFIG + b"\x09", "expected a section or the end, found 0x9"),
     (HEADER + CONFIG + b"\x02\0\0\0\5", "expected a started section, found 5"),
 ]
@@ -170,12 +170,15 @@ def test_full_section_footer_end_and_description() -> None:
     ]
 
 
-def test_footers_are_optional_only_without_a_configuration() -> None:
-    section = b"\x04\0\0\0\x09\x03dev\0\0\0\0\0\0\0\1abc"
-    old = read(HEADER + section + section + b"\0", lengths={"dev": 3})
-    assert [type(e).__name__ for e in old] == ["Header", *["SectionStart", "Payload"] * 2, "Eof"]
+def test_the_first_section_tells_whether_all_have_footers() -> None:
+    section, footer = b"\x04\0\0\0\x09\x03dev\0\0\0\0\0\0\0\1abc", b"\x7e\0\0\0\x09"
+    for head in (HEADER, HEADER + CONFIG):
+        without = read(head + section + section + b"\0", lengths={"dev": 3})
+        assert [type(e).__name__ for e in without[-5:]] == [*["SectionStart", "Payload"] * 2, "Eof"]
     with pytest.raises(StreamError, match=r"dev/footer\): expected 0x7e, found 0x0"):
-        read(HEADER + CONFIG + section + b"\0", lengths={"dev": 3})
+        read(HEADER + CONFIG + section + footer + section + b"\0", lengths={"dev": 3})
+    with pytest.raises(StreamError, match="expected a section or the end, found 0x7e"):
+        read(HEADER + CONFIG + section + section + footer, lengths={"dev": 3})
     with pytest.raises(StreamError, match="expected id 9, found 8"):
         read(HEADER + CONFIG + section + b"\x7e\0\0\0\x08\0", lengths={"dev": 3})
 

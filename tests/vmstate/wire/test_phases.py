@@ -40,7 +40,7 @@ def test_a_pair_leads_on_or_is_refused(phase: Phase, met: Met) -> None:
     if (phase, met) in NEXT:
         progress.advance(met)
         assert progress.phase is NEXT[phase, met]
-        assert progress.footers is (met is not Met.NO_CONFIGURATION)
+        assert progress.configured is (met is not Met.NO_CONFIGURATION)
     else:
         with pytest.raises(KeyError):
             progress.advance(met)
