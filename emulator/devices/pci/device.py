@@ -37,14 +37,12 @@ GUESTS: Final = enumeration("GuestState", "none", "firmware", "driver")
 _DEFAULT_ROM: Final = 0xFFFFFFFF
 _SUBSYSTEM: Final = (0x1AF4, 0x1100)
 _PAGE: Final = 4096
-_PACKAGED: Final = ("efi-", "pxe-", "vgabios")  # names of files that QEMU finds in its data directory
+_PACKAGED: Final = ("efi-", "pxe-", "vgabios")  # names of distributions' files, which this host need not have
 _MASKED: Final = bytes(12) + b"\1\0\0\0"  # an MSI-X table entry after reset
 
 
-def _file_size(path: str, packaged: int) -> int:
-    """Bytes of the ROM in `path`, `packaged` for one that comes with QEMU; DeviceError."""
-    if path.startswith(_PACKAGED):
-        return packaged
+def _file_size(path: str) -> int:
+    """Bytes of the ROM in `path`; DeviceError."""
     if not os.path.isfile(path):  # noqa: PTH113 - pathlib is not for the start
         raise DeviceError(f'failed to find romfile "{path}"')
     size = os.path.getsize(path)  # noqa: PTH202 - as above
@@ -225,8 +223,9 @@ class PCIDevice(Device):
             raise DeviceError(f"ROM size {padded} is not a power of two")
         if self.props["romfile"] == "" and "romfile" in self.explicit:
             return 0
-        if given := self.props["romfile"]:
-            size = _file_size(given, size)
+        given = self.props["romfile"]
+        if given and not given.rpartition("/")[2].startswith(_PACKAGED):
+            size = _file_size(given)
             if size > padded:
                 raise DeviceError(f'romfile "{given}" ({size} bytes) is too large for ROM size {padded}')
         size = padded if size and padded != _DEFAULT_ROM else size
