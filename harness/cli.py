@@ -83,7 +83,9 @@ def _leave(code: int) -> NoReturn:
 
 
 def _say(message: str, code: ExitCode) -> ExitCode:
-    sys.stderr.write(f"migmatrix: {message}\n")
+    from migmatrix.harness.report.text import visible  # noqa: PLC0415 - see the rule above
+
+    sys.stderr.write(f"migmatrix: {visible(message)}\n")
     return code
 
 

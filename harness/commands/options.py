@@ -5,6 +5,7 @@
    single command is declared by that command, and its flag is on no other.
 2. Defaults that Python programs have too (`JOBS`, the store) are those of `harness.run.opening`.
 3. Commands print through `say` and log through `log`: answers go to standard output, everything else to standard error.
+   Both make control characters visible, as any text may come from an emulator.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from migmatrix.harness.report.text import visible
 from migmatrix.harness.run.opening import JOBS, silent
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def command_line() -> str:
 
 def say(text: str) -> None:
     """Print a part of the command's answer."""
-    print(text, flush=True)  # noqa: T201
+    print(visible(text), flush=True)  # noqa: T201
 
 
 def say_json(data: Any) -> None:
@@ -93,7 +95,7 @@ def say_json(data: Any) -> None:
 
 def log(line: str) -> None:
     """Tell what happens on the way, on standard error."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(visible(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def logger(*, verbose: bool) -> Callable[[str], None]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops.guests import Console, firmware_arguments
-from migmatrix.harness.hops.qmp import Disconnected, QmpSession, Refused
+from migmatrix.harness.hops.patience import patience
+from migmatrix.harness.hops.qmp import Disconnected, Malformed, QmpSession, Refused
 from migmatrix.harness.hops.race import Interrupted, Until
 from migmatrix.harness.hops.task import Problem
 from migmatrix.harness.model import EmulatorEvidence
@@ -89,7 +90,7 @@ class Emulator:
     async def race(self, work: Coroutine[Any, Any, T], deadline: float) -> T:
         """The result of `work`; Problem when the emulator ends, refuses or the deadline comes first."""
         try:
-            async with asyncio.timeout(deadline), Until(self._ended()):
+            async with patience(deadline), Until(self._ended()):
                 return await work
         except Interrupted as err:
             await self._note_exit()
@@ -109,7 +110,8 @@ class Emulator:
 
     async def _problem(self, err: Refused | Disconnected | MigrationFailed) -> Problem:
         if isinstance(err, Refused):
-            return Problem("qmp-error", str(err), self.role.value)
+            kind = "malformed" if isinstance(err, Malformed) else "qmp-error"
+            return Problem(kind, str(err), self.role.value)
         # A destination prints its reason and exits; a source stays and keeps the reason.
         leaves = isinstance(err, Disconnected) or self.role is Role.DESTINATION
         if leaves and await self._ends_soon():
@@ -120,7 +122,7 @@ class Emulator:
 
     async def _ends_soon(self) -> bool:
         try:
-            async with asyncio.timeout(_LAST_WORDS):
+            async with patience(_LAST_WORDS):
                 await self._note_exit()
         except TimeoutError:
             return False
@@ -131,7 +133,7 @@ class Emulator:
 
     async def _error_desc(self) -> str:
         try:
-            async with asyncio.timeout(_LAST_WORDS):
+            async with patience(_LAST_WORDS):
                 return str((await self.qmp.execute("query-migrate")).get("error-desc", ""))
         except (TimeoutError, Disconnected, Refused) as err:
             return f"no reason given ({err!r})"
@@ -169,7 +171,7 @@ class Emulator:
     async def quit(self, deadline: float) -> None:
         """Tell it to quit and wait; if it does not exit in time, `end` kills it."""
         try:
-            async with asyncio.timeout(deadline):
+            async with patience(deadline):
                 await self.qmp.execute("quit")
                 await self.job.wait()
         except (TimeoutError, Disconnected, Refused):
@@ -199,12 +201,12 @@ class Emulator:
         )
 
     async def _climb(self) -> None:
-        for name, patience in _LADDER:
+        for name, seconds in _LADDER:
             if self.job.exited or not self._argv:
                 return
             self.job.signal(name)
             try:
-                async with asyncio.timeout(patience):
+                async with patience(seconds):
                     await self.job.wait()
             except TimeoutError:
                 continue

@@ -8,11 +8,13 @@ own key, and a path that is a beginning of a longer one costs nothing extra.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.task import Problem, Recorder
 from migmatrix.harness.hops.transports import Link, needs_of
 from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage
@@ -149,7 +151,9 @@ async def _both(source: Coroutine[Any, Any, None], destination: Coroutine[Any, A
     try:
         await asyncio.wait(sides, return_when=asyncio.FIRST_EXCEPTION)
         if not sides[0].done():  # the source failed: the destination's reason follows, if it has one
-            await asyncio.wait(sides[:1], timeout=_LAST_WORDS)
+            with contextlib.suppress(TimeoutError):
+                async with patience(_LAST_WORDS):
+                    await asyncio.wait(sides[:1])
         for side in sides:
             if side.done():
                 side.result()

@@ -2,7 +2,8 @@
 """One QMP session with one emulator, every message of it on record.
 
 The emulator connects to a socket that the harness listens on, so that nothing is polled. The client is `qemu.qmp`;
-what it raises is translated here and nowhere else.
+what it raises is translated here and nowhere else. The emulator may be hostile: `shapes` looks at all that comes in,
+and a session that says too much is ended.
 """
 
 from __future__ import annotations
@@ -20,13 +21,19 @@ from qemu.qmp import (
     QMPError,
     StateError,
 )
+from qemu.qmp.error import ProtocolError
 
+from migmatrix.harness.hops.shapes import message, misfit
 from migmatrix.harness.model import QmpMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Disconnected", "QmpSession", "Refused"]
+__all__ = ["Disconnected", "Malformed", "QmpSession", "Refused"]
+
+# More than any emulator says in a leg.
+_MOST_MESSAGES = 100_000
+_MOST_BYTES = 64 << 20
 
 # The client logs a traceback when an emulator goes away; here that is evidence, not an error.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -36,12 +43,41 @@ class Refused(Exception):
     """The emulator answered a command with an error; the text is the error's description."""
 
 
+class Malformed(Refused):
+    """The emulator said what no emulator says; the text tells what, in the harness's words."""
+
+
 class Disconnected(Exception):
     """The emulator closed the session."""
 
 
 class _QuietClient(QMPClient):
-    """The client without its debug log, which formats every message even when nobody listens."""
+    """The client with bounds, and without its debug log, which formats every message even when nobody listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.malformed = ""  # what ended the session, if it was what the emulator said
+        self._messages = self._bytes = 0
+
+    async def _do_recv(self) -> Message:
+        try:
+            return message(self._counted(await self._line()))
+        except ProtocolError as err:
+            self.malformed = f"QMP: {err}"
+            raise
+
+    async def _line(self) -> bytes:
+        try:
+            return await self._readline()
+        except ValueError as err:  # asyncio's, of a line longer than it may be
+            raise ProtocolError("a message is too long") from err
+
+    def _counted(self, data: bytes) -> bytes:
+        self._messages += 1
+        self._bytes += len(data)
+        if self._messages > _MOST_MESSAGES or self._bytes > _MOST_BYTES:
+            raise ProtocolError(f"over {_MOST_MESSAGES} messages or {_MOST_BYTES} bytes")
+        return data
 
     def _cb_outbound(self, msg: Message) -> Message:
         return msg
@@ -73,14 +109,17 @@ class QmpSession:
             raise OSError(str(err)) from err
 
     async def accept(self) -> None:
-        """Wait for the emulator and negotiate; Disconnected when it goes away in between."""
+        """Wait for the emulator and negotiate; Malformed, or Disconnected when it goes away in between."""
         try:
             await self._client.accept()
         except (ConnectError, StateError) as err:
-            raise Disconnected(str(err)) from err
+            raise self._gone(err) from err
+
+    def _gone(self, err: Exception) -> Malformed | Disconnected:
+        return Malformed(self._client.malformed) if self._client.malformed else Disconnected(str(err))
 
     async def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """The command's return value; Refused or Disconnected."""
+        """The command's return value, of the command's shape; Refused, Malformed or Disconnected."""
         sent: dict[str, Any] = {"execute": command}
         if arguments:
             sent["arguments"] = arguments
@@ -91,8 +130,12 @@ class QmpSession:
             self._record("<", dict(err.received))
             raise Refused(str(err)) from err
         except (ExecInterruptedError, StateError, OSError) as err:
-            raise Disconnected(str(err)) from err
+            raise self._gone(err) from err
+        except QMPError as err:
+            raise Malformed(f"QMP: {command}: no answer that one could understand") from err
         self._record("<", {"return": value})
+        if wrong := misfit(command, value):
+            raise Malformed(f"QMP: {wrong}")
         return value
 
     async def event(self) -> dict[str, Any]:
