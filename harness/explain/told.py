@@ -6,6 +6,8 @@
 2. A unit that the failure does not need is left out on all builds (`without`), so that what is left was seen to matter.
 3. `alike` gives all builds, and both sides of the mode, what one side is told. If that passes, the difference is the
    answer, and no version is to blame.
+4. `-global` in a build's arguments is no difference: it gives a property another default, so that a build stands in for
+   one that nobody packages (`matrices/aer.yaml`). The search for properties answers for those.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ __all__ = ["Unit", "alike", "differing_units", "spelt_out", "told", "without"]
 
 Unit = tuple[str, str, int]  # what it is, its name, and which of several
 _CAPABILITY, _PARAMETER = "capability", "parameter"
+_DEFAULT = "-global"
 
 
 def spelt_out(trial: Trial, builds: Mapping[str, PreparedBuild]) -> Trial:
@@ -77,9 +80,11 @@ def _sides(mode: Mode) -> dict[Unit, tuple[str, str]]:
 
 
 def differing_units(trial: Trial) -> tuple[Unit, ...]:
-    """What differs between the last build of a path and any before it, and between the sides of the mode."""
+    """What differs between the last build of a path and any before it, and between the sides of the mode (rule 4)."""
     last = trial.path[-1].args or ()
-    every = dict.fromkeys(unit for step in trial.path for unit in _units(step.args or ()))
+    every = dict.fromkeys(
+        unit for step in trial.path for unit in _units(step.args or ()) if unit[0] != _DEFAULT
+    )
     own = [u for u in every if any(_text(step.args or (), u) != _text(last, u) for step in trial.path[:-1])]
     return (*own, *_sides(trial.mode))
 

@@ -38,7 +38,7 @@ def trial(source: str, destination: str, mode: Mode = SNAPSHOT) -> Trial:
         (
             "-global a.x=1 -global a.y=1",
             "-global a.y=2 -global a.x=1",
-            ["-global a.y=1 against -global a.y=2"],
+            [],  # another default of the build, which the search for properties answers for
         ),
         (
             "-object m,id=m0,size=1 -object m,id=m1",
