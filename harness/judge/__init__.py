@@ -8,7 +8,7 @@ pure: the same evidence gives the same answer, so an old run can be judged again
 
 from migmatrix.harness.judge.cell import CellJudgement, judge_cell
 from migmatrix.harness.judge.classify import classify
-from migmatrix.harness.judge.leg import LegJudgement, judge_leg
+from migmatrix.harness.judge.leg import LegJudgement, judge_leg, started
 from migmatrix.harness.judge.signature import signature
 
 __all__ = [  # noqa: RUF022 - the most important first
@@ -16,6 +16,7 @@ __all__ = [  # noqa: RUF022 - the most important first
     "CellJudgement",
     "judge_leg",
     "LegJudgement",
+    "started",
     "classify",
     "signature",
 ]

@@ -5,7 +5,8 @@ Rules, in order:
 1. A build whose plain start (probe) failed makes the cell `unsupported`; a probe that met a deadline makes it
    fail, one that met a fault of the host makes it an error.
 2. The first leg that did not pass decides. Legs after it may be missing; a leg missing before it is a bug.
-3. A problem at the start of a leg is `unsupported` too, unless a probe shows that the build starts.
+3. A problem at the start of a leg is `unsupported` too, unless a probe shows that the build starts with these
+   arguments: then a crash is a failure, and anything else the host's (a port or a file that is taken).
 4. What the last build does after its load, for the sake of a longer chain, is no concern of this cell.
 
 Migrations count from 1. In a snapshot cell leg k is build k: its start, load and check belong to migration k (the
@@ -19,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.judge.leg import LegJudgement, judge_leg
+from migmatrix.harness.judge.leg import LegJudgement, judge_leg, started
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
 
@@ -110,11 +111,8 @@ def _about_start(judgement: LegJudgement) -> bool:
 
 
 def _started(judgement: LegJudgement, probes: Mapping[str, LegEvidence]) -> LegJudgement:
-    """A build that starts by itself and not in a leg fails; that it refuses the mode is another matter."""
-    ended = judgement.stage is Stage.START and judgement.problem != "qmp-error"
-    if ended and judgement.verdict is Verdict.UNSUPPORTED and judgement.build in probes:
-        return replace(judgement, verdict=Verdict.FAIL)
-    return judgement
+    """By rule 3, where a probe of the build is known."""
+    return started(judgement) if judgement.build in probes else judgement
 
 
 def _judgement(

@@ -2,7 +2,8 @@
 """From an emulator's last words to a cause.
 
 Rules:
-1. A death by signal is a crash, whatever was printed before; what was printed becomes the message.
+1. A death by signal is a crash, whatever was printed before; what was printed becomes the message. A signal that no
+   emulator sends itself came from outside and is no crash.
 2. Leaf patterns come first, in the table's order; then tails; each is tried on the QMP text, then on stderr.
 3. A leaf that names no device takes it from the first wrapper line.
 4. What no pattern knows is None. There is no catch-all.
@@ -50,8 +51,16 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+# What nothing but the host sends: a person or a service, the kernel for memory (KILL) or for a limit (XCPU, XFSZ).
+_OUTSIDE = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGXCPU", "SIGXFSZ")
+
+
 def _crash(exit_status: int, cause: Cause | None, device: str) -> Cause:
     name = signal_name(-exit_status)
+    if name in _OUTSIDE:
+        return Cause(
+            "killed", "", name, f"ended by {name} from outside (an operator, or the kernel for memory)"
+        )
     if cause is None:
         return Cause("crash", device, name, f"ended by {name}")
     if cause.kind == "crash":

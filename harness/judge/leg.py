@@ -3,7 +3,8 @@
 
 Rules, in order:
 1. Evidence with an `infrastructure` text is an error; evidence without a problem is a pass.
-2. A crash of either side is the cause, whatever else was printed.
+2. That somebody outside ended a side is the cause, before all that may follow from it; else a crash of either side,
+   whatever else was printed.
 3. Else what either side says, the one that the problem was seen on first; a text that is not known, or an end
    without one, gives way to it; a symptom (the connection broke, the stream ended) to all.
 4. Text that is more than a symptom decides what a deadline was about; without one it is a hang.
@@ -25,7 +26,7 @@ from migmatrix.harness.model import Cause, Stage, Verdict
 if TYPE_CHECKING:
     from migmatrix.harness.model import EmulatorEvidence, LegEvidence, StageEvidence
 
-__all__ = ["LegJudgement", "judge_leg"]
+__all__ = ["LegJudgement", "judge_leg", "started"]
 
 # Less than this left where the stream was written: what failed there, failed for want of space.
 _DISK_FULL_BYTES = 1 << 20
@@ -67,6 +68,15 @@ def judge_leg(evidence: LegEvidence) -> LegJudgement:
     return LegJudgement(verdict, failed.stage, finding.cause, failed.problem, finding.build)
 
 
+def started(judgement: LegJudgement) -> LegJudgement:
+    """The judgement of a leg whose build started with the same arguments by itself; that it refuses a mode stays."""
+    refused = judgement.stage is Stage.START and judgement.problem != "qmp-error"
+    if not refused or judgement.verdict is not Verdict.UNSUPPORTED:
+        return judgement
+    crashed = judgement.cause is not None and judgement.cause.kind == "crash"
+    return replace(judgement, verdict=Verdict.FAIL if crashed else Verdict.ERROR)
+
+
 def _placed(finding: _Finding, failed: StageEvidence) -> _Finding:
     """A crash of few words is told with its stage: one while saving and one while loading are two problems."""
     cause = finding.cause
@@ -105,7 +115,9 @@ def _spoken(emulator: EmulatorEvidence, failed: StageEvidence, *, is_first: bool
     cause = classify(emulator.stderr, version=emulator.version, detail=detail, exit=emulator.exit)
     if cause is None and detail:
         cause = Cause("unclassified", message=detail.splitlines()[-1])
-    if emulator.exit is not None and (cause is None or _tells(cause) is Tells.SYMPTOM):
+    if emulator.exit is not None and _TERMINATED.search(emulator.stderr):
+        cause = _ended(emulator)
+    elif emulator.exit is not None and (cause is None or _tells(cause) is Tells.SYMPTOM):
         cause = _ended(emulator) or cause
     return _Finding(cause, _role(emulator, failed), emulator.build) if cause else None
 

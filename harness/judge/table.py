@@ -96,6 +96,7 @@ class Place(StrEnum):
 class Tells(StrEnum):
     """How much a kind of cause tells, most first."""
 
+    HOST = "host"
     CRASH = "crash"
     CAUSE = "cause"
     END = "end"

@@ -24,7 +24,7 @@ from migmatrix.harness.hops.live import run_live_path
 from migmatrix.harness.hops.snapshot import run_snapshot_leg
 from migmatrix.harness.hops.task import LegTask, LiveTask
 from migmatrix.harness.hops.transports import needs_of
-from migmatrix.harness.judge import CellJudgement, judge_cell, judge_leg
+from migmatrix.harness.judge import CellJudgement, LegJudgement, judge_cell, judge_leg, started
 from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
 from migmatrix.harness.store.runs import Basis
 from migmatrix.harness.store.streams import StreamCache
@@ -86,6 +86,7 @@ class Runner:
         self._plan, self._builds, self._engine = plan, builds, engine
         self._store, self._workspace, self._settings = store, workspace, settings
         self._on_leg = on_leg
+        self._probes = frozenset(plan.probes.values())
         self._slots = asyncio.Semaphore(settings.jobs)
         self._work: dict[str, asyncio.Task[LegEvidence]] = {}
         self._live: dict[str, asyncio.Task[list[LegEvidence]]] = {}
@@ -190,9 +191,11 @@ class Runner:
         return evidence
 
     def _stored(self, key: str) -> LegEvidence | None:
-        """What the store has; not a failure by a deadline that was shorter than now: keys do not have them."""
+        """What the store has; not a failure of the host that was taken for another, nor one by a shorter deadline."""
         evidence = self._store.get(key)
-        return None if evidence and evidence.impatient(self._settings.deadlines) else evidence
+        if evidence is None or evidence.impatient(self._settings.deadlines):
+            return None
+        return None if evidence.failed and self._judged(evidence).verdict is Verdict.ERROR else evidence
 
     def _found(self, leg: Leg, *, with_stream: bool = False) -> LegEvidence | None:
         """Stored evidence, if it answers all that is asked of this leg."""
@@ -222,7 +225,7 @@ class Runner:
             self._warm_up()
             async with self._slots:  # not while a stream is compressed: the next emulator may start
                 evidence = await run_snapshot_leg(self._engine, self._task(leg, incoming, save_to))
-            _refuse_host_failure(evidence)
+            self._refuse_host_failure(evidence)
             await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
             if evidence.stream:
                 draft.replace(self._streams.path(leg.key))
@@ -302,7 +305,7 @@ class Runner:
                 self._warm_up()
                 found[:] = await run_live_path(self._engine, self._live_task(keys), self._workspace.link)
                 for evidence in found:
-                    _refuse_host_failure(evidence)
+                    self._refuse_host_failure(evidence)
                     await asyncio.to_thread(self._store.put, evidence, None)
                 self._failures = 0
                 return found[-1]
@@ -344,6 +347,17 @@ class Runner:
             return LegEvidence(key, (), (), infrastructure=str(err))
         raise AssertionError("retry_context ends by return or by an error")
 
+    def _judged(self, evidence: LegEvidence) -> LegJudgement:
+        """A leg that is no probe is done when its builds' probes have started."""
+        judgement = judge_leg(evidence)
+        return judgement if evidence.key in self._probes else started(judgement)
+
+    def _refuse_host_failure(self, evidence: LegEvidence) -> None:
+        """Evidence that shows a failure of the host (a full disk, a port that is taken) is not kept; InfrastructureError."""
+        judgement = self._judged(evidence)
+        if judgement.verdict is Verdict.ERROR:
+            raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
+
     def _count_failure(self, err: InfrastructureError) -> None:
         self._failures += not isinstance(err, _HostRefused)
         if self._failures >= _FAILURES_IN_A_ROW:
@@ -361,13 +375,6 @@ def _sandboxes(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:
         yield leg.source, Role.SOURCE, needs
     loads = leg.incoming is not None or leg.source is not None
     yield leg.build, Role.DESTINATION if loads else Role.SOURCE, needs
-
-
-def _refuse_host_failure(evidence: LegEvidence) -> None:
-    """Evidence that shows a failure of the host (a full disk, say) is not kept; InfrastructureError."""
-    judgement = judge_leg(evidence)
-    if judgement.verdict is Verdict.ERROR:
-        raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
 
 
 async def _shared(

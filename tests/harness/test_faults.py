@@ -57,6 +57,25 @@ def test_an_emulator_that_crashes_or_hangs_fails_with_its_stage(
     assert of_lab(lab) == []
 
 
+def test_an_emulator_killed_from_outside_is_an_error_and_is_not_kept(lab: Lab) -> None:
+    go = lab.root / "go"
+    waiting = lab.root / "go.waiting"
+    matrix = lab.matrix(builds=lab.builds({"old": [], "slow": ["-fake", f"wait={go}"]}))
+    select = ("--select", "profile=plain", "--path", "old>slow")
+
+    process = lab.start(lab.run_arguments(matrix, *select))
+    wait_until(lambda: waiting.exists() and waiting.read_text() != "")
+    os.kill(int(waiting.read_text()), signal.SIGKILL)
+    code = process.wait()
+    verdicts = lab.verdicts()
+    go.touch()
+    again = lab.run(matrix, *select)
+
+    assert (code, verdicts) == (3, {"error": 1})
+    assert again.returncode == 0, again.stderr
+    assert lab.verdicts() == {"pass": 1}
+
+
 def test_who_has_more_patience_asks_again(lab: Lab) -> None:
     builds = lab.builds({"old": [], "bad": ["-fake", "hang=load"]})
 

@@ -115,6 +115,12 @@ def test_a_build_that_starts_alone_but_not_in_a_leg_fails() -> None:
     assert summary(result) == (Verdict.FAIL, 1, Stage.START, "crash")
 
 
+def test_a_build_that_starts_alone_and_is_refused_in_a_leg_met_the_host() -> None:
+    taken = f"{P}-netdev user,id=n: something is taken\n"
+    refused = leg(emulator(taken, exit_status=1, build="b"), names=START, problem="exited")
+    assert judge_cell(PAIR, [SAVED, refused], {"b": STARTS}).verdict is Verdict.ERROR
+
+
 def test_a_mode_that_a_build_does_not_know_is_unsupported_though_it_starts() -> None:
     text = "Parameter 'capability' does not accept value 'mapped-ram'"
     refusal = leg(emulator(build="b"), names=START, problem="qmp-error", detail=text)

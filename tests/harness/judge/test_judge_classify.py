@@ -247,7 +247,6 @@ def test_what_is_not_known_is_none(stderr: str) -> None:
     ("stderr", "status", "expected", "name"),
     [
         ("", -11, Cause("crash", "", "SIGSEGV", "ended by SIGSEGV"), "crash SIGSEGV"),
-        ("", -9, Cause("crash", "", "SIGKILL", "ended by SIGKILL"), "crash SIGKILL"),
         ("", -63, Cause("crash", "", "signal 63", "ended by signal 63"), "crash signal 63"),
         (
             "qemu-system-x86_64: ../hw/core/x.c:12: do_x: Assertion `a == b' failed.\n",
@@ -278,6 +277,30 @@ def test_a_death_by_signal_is_a_crash(stderr: str, status: int, expected: Cause,
     cause = classify(stderr, version="10.0.13", exit=status)
     assert cause == expected
     assert signature(cause) == name
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 9, 15, 24, 25])
+def test_a_signal_that_no_emulator_sends_itself_is_no_crash(number: int) -> None:
+    cause = classify(f"{P}{_AER}\n", version="10.0.13", exit=-number)
+    assert cause is not None
+    assert (cause.kind, cause.device, signature(cause)) == ("killed", "", "killed")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Could not set up host forwarding rule 'tcp:127.0.0.1:22022-:22'", "address-in-use"),
+        ('-drive file=a: Failed to get "write" lock\nIs another process using the image [a]?', "in-use"),
+        (
+            "os_mem_prealloc: Insufficient free host memory pages available to allocate guest RAM",
+            "out-of-memory",
+        ),
+    ],
+)
+def test_what_the_host_lacks_is_told_apart(text: str, kind: str) -> None:
+    cause = classify(f"{P}{text}\n", version="10.0.13", exit=1)
+    assert cause is not None
+    assert cause.kind == kind
 
 
 def test_an_assertion_is_one_problem_wherever_its_line_is() -> None:

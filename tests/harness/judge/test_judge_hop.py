@@ -38,7 +38,7 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
     ),
     "the destination is killed mid-load": (
         leg(destination("", -9), names=LOAD, problem="exited"),
-        *(Verdict.FAIL, "crash", "SIGKILL"),
+        *(Verdict.ERROR, "killed", "SIGKILL"),
     ),
     "the destination hangs": (
         leg(names=LOAD, problem="deadline", detail="not done within 60 s"),
@@ -64,7 +64,7 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
     ),
     "asked to end from outside": (
         leg(destination(f"{P}terminating on signal 15 from pid 1 ()", 0), names=LOAD, problem="exited"),
-        *(Verdict.FAIL, "terminated", "signal 15"),
+        *(Verdict.ERROR, "terminated", "signal 15"),
     ),
     "ended without a word": (
         leg(destination("", 1), names=LOAD, problem="exited"),
@@ -208,7 +208,7 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
             detail="Unable to write to socket: Connection reset by peer",
             role="source",
         ),
-        *(Verdict.FAIL, "terminated", "signal 15"),
+        *(Verdict.ERROR, "terminated", "signal 15"),
     ),
     "live: nobody knows why the connection broke": (
         leg(
