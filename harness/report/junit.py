@@ -23,7 +23,7 @@ _MESSAGE = 300  # characters of the attribute that CI servers show in a list
 
 def render_junit(report: RunReport) -> str:
     """The XML document as text, encoding UTF-8."""
-    root = JUnitXml(visible(report.title))
+    root = JUnitXml(visible(report.title).strip() or "migmatrix")  # the format wants a name
     by_machine: dict[str, list[CellResult]] = {}
     for result in report.results:
         by_machine.setdefault(result.cell.machine, []).append(result)
@@ -36,7 +36,7 @@ def render_junit(report: RunReport) -> str:
 
 
 def _suite(report: RunReport, machine: str, results: list[CellResult]) -> TestSuite:
-    suite = TestSuite(visible(machine))
+    suite = TestSuite(visible(machine).strip() or "machine")
     suite.timestamp = report.started.isoformat(timespec="seconds")
     for name, value in _properties(report):
         suite.add_property(name, visible(value))

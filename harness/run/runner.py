@@ -86,7 +86,7 @@ class Runner:
         self._plan, self._builds, self._engine = plan, builds, engine
         self._store, self._workspace, self._settings = store, workspace, settings
         self._on_leg = on_leg
-        self._probes = frozenset(plan.probes.values())
+        self._probes = {key for cell in plan.cells for key in plan.probes_of(cell).values()}
         self._slots = asyncio.Semaphore(settings.jobs)
         self._work: dict[str, asyncio.Task[LegEvidence]] = {}
         self._live: dict[str, asyncio.Task[list[LegEvidence]]] = {}
@@ -348,9 +348,10 @@ class Runner:
         raise AssertionError("retry_context ends by return or by an error")
 
     def _judged(self, evidence: LegEvidence) -> LegJudgement:
-        """A leg that is no probe is done when its builds' probes have started."""
+        """A leg that is no probe is done when its builds' probes have started; a plan of trials has none."""
         judgement = judge_leg(evidence)
-        return judgement if evidence.key in self._probes else started(judgement)
+        probed = bool(self._probes) and evidence.key not in self._probes
+        return started(judgement) if probed else judgement
 
     def _refuse_host_failure(self, evidence: LegEvidence) -> None:
         """Evidence that shows a failure of the host (a full disk, a port that is taken) is not kept; InfrastructureError."""
