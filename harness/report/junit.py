@@ -23,7 +23,7 @@ _MESSAGE = 300  # characters of the attribute that CI servers show in a list
 
 def render_junit(report: RunReport) -> str:
     """The XML document as text, encoding UTF-8."""
-    root = JUnitXml(visible(report.title).strip() or "migmatrix")  # the format wants a name
+    root = JUnitXml(_name(report.title, "migmatrix"))
     by_machine: dict[str, list[CellResult]] = {}
     for result in report.results:
         by_machine.setdefault(result.cell.machine, []).append(result)
@@ -36,13 +36,19 @@ def render_junit(report: RunReport) -> str:
 
 
 def _suite(report: RunReport, machine: str, results: list[CellResult]) -> TestSuite:
-    suite = TestSuite(visible(machine).strip() or "machine")
+    suite = TestSuite(_name(machine, "machine"))
     suite.timestamp = report.started.isoformat(timespec="seconds")
     for name, value in _properties(report):
         suite.add_property(name, visible(value))
     for result in results:
         _append(suite, _case(report, result))
     return suite
+
+
+def _name(text: str | None, otherwise: str) -> str:
+    """A name as the format's schema has it: it is not blank."""
+    shown = visible(text or "")
+    return shown if shown.strip() else otherwise
 
 
 def _append(parent: Element, child: Element) -> None:
@@ -73,7 +79,7 @@ def _element(result: CellResult) -> Failure | Error | Skipped | None:
     message = clip(visible(_message(result)), _MESSAGE)
     match ci_status(result):
         case CiStatus.FAILED:
-            return Failure(message, visible(result.signature or result.outcome.value))
+            return Failure(message, _name(result.signature, result.outcome.value))
         case CiStatus.ERROR:
             return Error(message, result.outcome.value)
         case CiStatus.KNOWN:

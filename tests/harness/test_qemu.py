@@ -164,7 +164,7 @@ async def loaded_by_halves(
         os.close(end)
 
 
-def test_an_emulator_killed_while_it_loads_fails_at_the_load(build: PreparedBuild) -> None:
+def test_an_emulator_killed_while_it_loads_is_the_hosts(build: PreparedBuild) -> None:
     def kill(workspace: Workspace) -> None:
         (victim,) = emulators(workspace)
         victim.send_signal(signal.SIGKILL)
@@ -172,9 +172,9 @@ def test_an_emulator_killed_while_it_loads_fails_at_the_load(build: PreparedBuil
     evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, kill))
 
     judgement = judge_leg(evidence)
-    assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.LOAD)
+    assert (judgement.verdict, judgement.stage) == (Verdict.ERROR, Stage.LOAD)
     assert judgement.cause is not None
-    assert (judgement.cause.kind, judgement.cause.field) == ("crash", "SIGKILL")
+    assert (judgement.cause.kind, judgement.cause.field) == ("killed", "SIGKILL")
 
 
 def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:
@@ -186,7 +186,7 @@ def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:
     assert judgement.cause.kind == "hang"
 
 
-def test_an_emulator_killed_while_it_saves_fails_at_the_save(build: PreparedBuild) -> None:
+def test_an_emulator_killed_while_it_saves_is_the_hosts(build: PreparedBuild) -> None:
     slow = Mode("slow", parameters=(("max-bandwidth", 4096),))
 
     async def work(workspace: Workspace, engine: Engines) -> LegEvidence:
@@ -204,6 +204,6 @@ def test_an_emulator_killed_while_it_saves_fails_at_the_save(build: PreparedBuil
 
     judgement = judge_leg(in_workspace(work))
 
-    assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.SAVE)
+    assert (judgement.verdict, judgement.stage) == (Verdict.ERROR, Stage.SAVE)
     assert judgement.cause is not None
-    assert judgement.cause.kind == "crash"
+    assert judgement.cause.kind == "killed"
