@@ -37,6 +37,8 @@ def main() -> None:
         code = ExitCode.CLOSED_PIPE
     except OSError as err:
         code = _say(f"the host failed: {err}", ExitCode.INCOMPLETE) if err.errno in _HOST else _bug(err)
+        if err.errno in _HOST:
+            _drop_output()
     except Exception as err:  # noqa: BLE001 - the last resort
         code = _bug(err)
     sys.exit(code)

@@ -54,7 +54,7 @@ def _equal(name: str, fmt: str) -> Info:
 
 def _get_le(reading: Reading, old: Any, slot: Slot) -> Any:
     incoming = INT32.get(reading, old, slot)
-    if not 0 <= incoming <= old:
+    if not 0 <= incoming <= (old or 0):  # no local value is a zeroed one
         raise reading.error(Kind.NOT_LE, f"0 to {old!r}", f"read {incoming}", local=old, incoming=incoming)
     return incoming
 
