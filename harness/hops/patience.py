@@ -32,6 +32,7 @@ class _Watchdog:
         self._lost = 0.0
         self._seen = loop.time()
         self._waiting = 0
+        self._ticking = False
 
     def now(self) -> float:
         """Seconds that the loop has run, from any begin."""
@@ -39,11 +40,11 @@ class _Watchdog:
         return self._time() - self._lost - (late if late > _TOLERANCE else 0.0)
 
     def enter(self) -> None:
-        """Tick from now on."""
+        """Tick from now on; a tick that is still to come from those before is the one."""
         self._waiting += 1
-        if self._waiting == 1:
+        if not self._ticking:
             self._seen = self._time()
-            self._later(_TICK, self._tick)
+            self._tick_later()
 
     def leave(self) -> None:
         """Tick no more when nobody waits."""
@@ -52,8 +53,13 @@ class _Watchdog:
     def _tick(self) -> None:
         running, self._seen = self.now(), self._time()
         self._lost = self._seen - running
+        self._ticking = False
         if self._waiting:
-            self._later(_TICK, self._tick)
+            self._tick_later()
+
+    def _tick_later(self) -> None:
+        self._ticking = True
+        self._later(_TICK, self._tick)
 
 
 _watchdogs: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watchdog] = WeakKeyDictionary()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -78,3 +79,26 @@ def test_the_body_s_own_error_comes_through() -> None:
 
     with pytest.raises(ValueError, match="its own"):
         asyncio.run(wait())
+
+
+def test_many_short_waits_need_one_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each QMP command is such a wait: what each adds would go on for as long as anybody waits."""
+    ticks: list[float] = []
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def counted(delay: float, *rest: Any) -> asyncio.TimerHandle:
+            ticks.append(delay)
+            return later(delay, *rest)
+
+        monkeypatch.setattr(loop, "call_later", counted)
+        began = loop.time()
+        for _ in range(500):
+            async with patience(60.0):
+                await asyncio.sleep(0)
+        assert sum(delay < 1.0 for delay in ticks) <= 2 + (loop.time() - began) / 0.1
+
+    asyncio.run(wait())
+    assert len(ticks) > 500
