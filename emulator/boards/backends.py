@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.options.keyvalue import ON_WORDS
 from migmatrix.emulator.options.keyvalue import size as read_size
 from migmatrix.emulator.texts import text
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["memory_backend"]
 
 _PRIVATE: Final = ("memory-backend-ram", "memory-backend-memfd")
-_ON: Final = ("on", "yes", "true", "y")
 _CANONICAL: Final = "x-use-canonical-path-for-ramblock-id"
 
 
@@ -31,7 +31,7 @@ def memory_backend(machine: Machine, name: str, size: int) -> str:
     props = dict(found.props)
     if read_size("size", props.get("size", "0")) != size:
         raise FatalError(text(machine.release.name, "memory-backend-size"))
-    if found.kind not in _PRIVATE or props.get("share") in _ON:
+    if found.kind not in _PRIVATE or props.get("share") in ON_WORDS:
         raise FatalError(f"{found.where}: the emulator has no memory in files, and none that is shared")
     return f"/objects/{name}" if _canonical(machine, found.kind, props) else name
 
@@ -39,4 +39,4 @@ def memory_backend(machine: Machine, name: str, size: int) -> str:
 def _canonical(machine: Machine, kind: str, props: dict[str, str]) -> bool:
     """Whether the block is named by the backend's path: as given, else as the machine type's tables say."""
     tables = [e.value for e in machine.compat if e.device == kind and e.property == _CANONICAL]
-    return props.get(_CANONICAL, tables[-1] if tables else "off") in _ON
+    return props.get(_CANONICAL, tables[-1] if tables else "off") in ON_WORDS

@@ -12,10 +12,22 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Malformed", "flag", "identifier", "integer", "json_items", "pairs", "size"]
+__all__ = [
+    "OFF_WORDS",
+    "ON_WORDS",
+    "Malformed",
+    "flag",
+    "identifier",
+    "integer",
+    "json_items",
+    "pairs",
+    "size",
+]
 
 Pairs = tuple[tuple[str, str], ...]
 
+ON_WORDS: Final = ("on", "yes", "true", "y")
+OFF_WORDS: Final = ("off", "no", "false", "n")
 _SUFFIXES: Final = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE_LIMIT: Final = 1 << 64
 _ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
@@ -62,9 +74,9 @@ def _plain(value: object) -> str:
 
 def flag(name: str, value: str) -> bool:
     """`on` or `off`, also yes, true, y and their opposites."""
-    if value in ("on", "yes", "true", "y"):
+    if value in ON_WORDS:
         return True
-    if value in ("off", "no", "false", "n"):
+    if value in OFF_WORDS:
         return False
     raise Malformed(f"Parameter '{name}' expects 'on' or 'off'")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from migmatrix.emulator.errors import FatalError, PropertyError
+from migmatrix.emulator.options.keyvalue import OFF_WORDS
 from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, SIZE, STRING, UINT64, Form, Kind, Property
 from migmatrix.vmstate.device.lifetime import lives
 
@@ -95,7 +96,6 @@ REFUSED: Final[dict[str, tuple[str, str | None]]] = {
     "x-south-bridge": ("8.2", "PIIX3"),
 }
 _COMPOUND: Final = {"boot": "7.1", "cxl-fmw": "7.1", "memory": "7.1", "sgx-epc": "6.2", "smp": "6.1"}
-_WORDS_OF_OFF: Final = ("off", "no", "false", "n")
 
 
 class MachineProps(NamedTuple):
@@ -136,6 +136,6 @@ def _read(name: str, value: str, machine: str, release: str) -> object:
 def _refuse(name: str, value: str) -> None:
     """The value that the machine has anyhow is no wish; any other is one that cannot be met."""
     only = REFUSED.get(name, ("", None))[1]
-    if value == only or (only == "off" and value in _WORDS_OF_OFF) or (name == "smm" and value == "auto"):
+    if value == only or (only == "off" and value in OFF_WORDS) or (name == "smm" and value == "auto"):
         return
     raise FatalError(f"-machine {name}={value}: the emulator cannot do this")
