@@ -36,9 +36,11 @@ def main() -> None:
         _drop_output()
         code = ExitCode.CLOSED_PIPE
     except OSError as err:
-        code = _say(f"the host failed: {err}", ExitCode.INCOMPLETE) if err.errno in _HOST else _bug(err)
         if err.errno in _HOST:
             _drop_output()
+            code = _say(f"the host failed: {err}", ExitCode.INCOMPLETE)
+        else:
+            code = _bug(err)
     except Exception as err:  # noqa: BLE001 - the last resort
         code = _bug(err)
     sys.exit(code)
@@ -85,7 +87,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _say(message: str, code: ExitCode) -> ExitCode:
-    from migmatrix.harness.report.text import visible  # noqa: PLC0415 - see the rule above
+    from migmatrix.harness.visible import visible  # noqa: PLC0415 - see the rule above
 
     sys.stderr.write(f"migmatrix: {visible(message)}\n")
     return code

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
-from migmatrix.harness.report.text import visible
 from migmatrix.harness.run.opening import JOBS, silent
+from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import Source, byte_count, open_stream
 from migmatrix.harness.streams.text import rendered
-from migmatrix.harness.visible import visible
+from migmatrix.harness.visible import visible_line
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = _run(command, _parser(name, command.__doc__, *options).parse_intermixed_args(rest))
     except UserError as error:
-        raise UserError(visible(str(error))) from error
+        raise UserError(visible_line(str(error))) from error
     sys.stdout.flush()  # a reader that is gone is met here, not at the exit
     return code
 
@@ -66,7 +66,7 @@ def _run(command: Callable[[Namespace], int], options: Namespace) -> int:
         return command(options)
     except StreamError as error:
         files = getattr(options, "files", None) or [options.first]
-        sys.stderr.write(visible(f"{', '.join(files)}: {error}") + "\n")
+        sys.stderr.write(visible_line(f"{', '.join(files)}: {error}") + "\n")
         return _INVALID
 
 
@@ -170,13 +170,13 @@ def _answerable(stream: Stream, path: str, *, contents: bool = True) -> int:
 
     why = unread(stream, contents=contents) if stream.error is None else str(stream.error)
     if why:
-        sys.stderr.write(visible(f"{path}: {why}") + "\n")
+        sys.stderr.write(visible_line(f"{path}: {why}") + "\n")
     return _INVALID if stream.error is not None else _UNTOLD if why else 0
 
 
 def _say(line: str) -> None:
     """The one door to standard output: nothing that a file holds can write to the terminal behind it."""
-    sys.stdout.write(visible(line) + "\n")
+    sys.stdout.write(visible_line(line) + "\n")
 
 
 def _matches(names: tuple[str, str], pattern: str) -> bool:

@@ -26,7 +26,8 @@ from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.report.chains import ChainFinding, ChainKind, chain_findings
 from migmatrix.harness.report.data import Group, RunReport, Section
 from migmatrix.harness.report.html_data import encode
-from migmatrix.harness.report.text import duration, plural, visible
+from migmatrix.harness.report.text import duration, plural
+from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.report.chains import ChainFinding, chain_findings
 from migmatrix.harness.report.data import ExplanationNote, Group, RunReport, Section
-from migmatrix.harness.report.text import visible
+from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
     from migmatrix.harness.model import CellResult

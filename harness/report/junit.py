@@ -14,7 +14,8 @@ from junitparser import Element, Error, Failure, JUnitXml, Skipped, TestCase, Te
 
 from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.report.data import CiStatus, RunReport, ci_status, natural
-from migmatrix.harness.report.text import clip, visible
+from migmatrix.harness.report.text import clip
+from migmatrix.harness.visible import visible
 
 __all__ = ["render_junit"]
 

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from migmatrix.harness.report.data import Section, group_key, numbered, section_of
 from migmatrix.harness.report.terminal import describe_cause
-from migmatrix.harness.report.text import duration, one_line, plural, visible
+from migmatrix.harness.report.text import duration, one_line, plural
+from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,8 @@ from migmatrix.harness.model import Cause, Outcome
 from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.report.chains import ChainKind, chain_findings
 from migmatrix.harness.report.data import Group, RunReport, Section
-from migmatrix.harness.report.text import duration, one_line, plural, visible
+from migmatrix.harness.report.text import duration, one_line, plural
+from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

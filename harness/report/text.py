@@ -1,34 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text that came from an emulator, made safe to print anywhere, and files written whole or not at all.
 
-Emulator output may hold anything: escape sequences, NULs, lone surrogates from undecodable bytes.
-Every renderer passes such text through `visible` first; each then adds the escaping of its format.
-Legal characters: XML 1.0 (fifth edition), production 2 ``Char``, which is the strictest of the
-formats written here, less the C1 controls, which a terminal may obey.
+Every renderer passes such text through `harness.visible` first; each then adds the escaping of its format.
 """
 
 from __future__ import annotations
 
-import re
+from migmatrix.harness.visible import visible
 
-__all__ = ["clip", "duration", "one_line", "plural", "tail", "visible"]
-
-_INVISIBLE = re.compile(
-    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
-
-
-def visible(text: str) -> str:
-    r"""Return `text` with control, surrogate and direction-changing characters written as ``\x1b`` or ``\u202e``.
-
-    Tab and newline stay; CR LF becomes a newline, because emulators on a terminal print it.
-    """
-    return _INVISIBLE.sub(_escape, text.replace("\r\n", "\n"))
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - one byte
+__all__ = ["clip", "duration", "one_line", "plural", "tail"]
 
 
 def clip(text: str, limit: int) -> str:

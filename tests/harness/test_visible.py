@@ -10,7 +10,7 @@ from stream_data import load
 
 from migmatrix.harness.commands.stream import main
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.visible import visible
+from migmatrix.harness.visible import visible_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ SHOWN = [
 
 @pytest.mark.parametrize(("text", "shown"), SHOWN)
 def test_only_what_prints_is_shown(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert visible_line(text) == shown
 
 
 @pytest.mark.parametrize("command", ["show", "check", "digest"])

@@ -21,7 +21,8 @@ from migmatrix.harness.report.html import render_html
 from migmatrix.harness.report.jsonfile import render_json
 from migmatrix.harness.report.junit import render_junit
 from migmatrix.harness.report.markdown import code, render_markdown
-from migmatrix.harness.report.text import clip, duration, tail, visible
+from migmatrix.harness.report.text import clip, duration, tail
+from migmatrix.harness.visible import visible
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "\x00\x1b[2J\ud800\u202e\r\n]]> </script><script>alert(1)</script> | `a` ``b`` @all [x](javascript:1) &amp;"
