@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from migmatrix.harness.builds.apt import debian_mirror
 from migmatrix.vmstate.view.decode import decode, leaves
 from migmatrix.vmstate.view.vmdesc import find_vmdesc
+from migmatrix.vmstate.wire.constants import SectionType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,8 @@ _TEMPORARY: Final = (
 
 EXPLAINED: Final[tuple[Difference, ...]] = (
     Difference("cpu", "env.fpregs.tmp", _TEMPORARY),
+    Difference("cpu", "cpu.fpu.env.fregs.tmp", _TEMPORARY),  # m68k
+    Difference("cpu", "cpu.fpu.env.fp_result.tmp", _TEMPORARY),
     Difference("*ipmi*", "kcs", _TEMPORARY),
     Difference("virtio-mem-device-early", "tmp", _TEMPORARY),
     Difference("nvme", "namespace.tmp", _TEMPORARY),
@@ -206,7 +209,7 @@ def compare(stream: Stream, theirs: dict[str, Any], opinion: Opinion) -> None:
     opinion.streams += 1
     seen: Counter[tuple[str, int]] = Counter()
     for section in stream.sections:
-        if section.payload is None:
+        if section.payload is None or section.start.kind is not SectionType.FULL:
             continue
         nth, seen[section.key] = seen[section.key], seen[section.key] + 1
         opinion.sections += 1

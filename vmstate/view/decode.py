@@ -48,6 +48,7 @@ _SCALARS: Final = {
     "CPU_Double_U": "Q",
 }
 _NULL: Final = ("nullptr", "ptr-marker")
+_AS_ONE: Final = frozenset((*_SCALARS, *_NULL, "buffer", "unused_buffer"))  # arrays of these are one value
 _SPARE: Final = 4096  # nodes allowed beyond those that the payload's length pays for
 
 
@@ -141,12 +142,13 @@ class _Decoder:
             yield from self._queue(f, f.struct, at, path)
             return
         make = self._scalar if f.struct is None or f.type in _NULL else self._struct
-        if first is None and (f.count is None or make == self._scalar):
+        one = f.count is None or (make == self._scalar and f.type in _AS_ONE)
+        if first is None and one:
             yield make(f, f.name, at, path)
         elif f.size:
-            one = f.element()
+            element = f.element()
             for i in range(1 if f.count is None else f.count):
-                yield make(one, f"{f.name}[{(first or 0) + i}]", at + i * f.size, path)
+                yield make(element, f"{f.name}[{(first or 0) + i}]", at + i * f.size, path)
 
     def _queue(self, f: FieldDesc, vmsd: VmsdDesc, at: int, path: str) -> tuple[Node, ...]:
         """Elements, each after a byte 1, up to a byte 0. The description is that of the last one."""

@@ -314,8 +314,9 @@ class RamImage:
             block = self._block(event.block)
             block.page_size = event.page_size
             block.records.append(event)
-            block.count("page", event.content)
-            block.count("zero", event.count - event.content)
+            for kind, pages in (("page", event.content), ("zero", event.count - event.content)):
+                if pages:
+                    block.count(kind, pages)
         elif isinstance(event, RamXbzrle | RamCompressed):
             block = self._block(event.block)
             block.records.append(event)

@@ -10,8 +10,9 @@ Rules:
 4. Offsets must lie in the block list, once one has come; unknown flags are an error, as in QEMU.
 5. Work is linear in the input: the reader compares whole batches of words to find a run, each word at most twice.
 
-The configuration section tells of x-ignore-shared and mapped-ram. A zero byte after a block list entry begins
-the page size of a huge block: no block name is empty, so that it cannot begin the next entry.
+The configuration section tells of x-ignore-shared and mapped-ram; without one, a zero byte after the first entry of the
+block list begins an address of x-ignore-shared. A zero byte after any entry begins the page size of a huge block: no
+block name is empty, so that it cannot begin the next entry.
 """
 
 from __future__ import annotations
@@ -160,12 +161,13 @@ class RamState:
 
     `page_sizes` is the OR of all block page sizes from POSTCOPY_ADVISE, `lengths` the used length of each
     block in bytes, `block` the block of the last page record. `told`: the channel itself told the page size.
+    `may_share`: without a configuration nothing says whether x-ignore-shared is on but the block list.
     """
 
     def __init__(self, page_size: int = wire.PAGE_SIZE, lengths: dict[str, int] | None = None) -> None:
         self.page_size = page_size
         self.told = False
-        self.ignore_shared = False
+        self.ignore_shared = self.may_share = False
         self.mapped = False
         self.page_sizes = 0
         self.lengths = {} if lengths is None else lengths
@@ -369,6 +371,9 @@ class RamReader:
 
     def _extra(self, name: str, remaining: int) -> Generator[None, None, tuple[int, ...]]:
         """The optional u64 values of an entry: page size, guest physical address."""
+        if self._state.may_share and not self._state.ignore_shared:
+            self._state.ignore_shared = yield from self._has_page_size(name, 0, remaining)
+        self._state.may_share = False  # the first entry told
         count = int(self._state.ignore_shared)
         if self._state.page_sizes & ~self._state.page_size:
             huge = yield from self._has_page_size(name, 8 * count, remaining)

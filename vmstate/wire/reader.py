@@ -141,6 +141,7 @@ class StreamReader(ChannelReader):
         window, offset = self._window, self._window.offset
         yield from window.want(1, "configuration.type")
         if window.peek(1)[0] != SectionType.CONFIGURATION:
+            self.ram.may_share = True
             return Met.NO_CONFIGURATION
         yield from window.want(5, "configuration.len")
         length = int.from_bytes(window.peek(4, 1))

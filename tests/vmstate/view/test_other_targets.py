@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import TYPE_CHECKING
 
 import pytest
 from stream_data import load
@@ -12,13 +13,17 @@ from stream_data import load
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.accounting import account
 from migmatrix.vmstate.view.compare import diff, values
+from migmatrix.vmstate.view.decode import decode, leaves
 from migmatrix.vmstate.view.digest import digest
-from migmatrix.vmstate.view.stream import Stream, read_stream
+from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 from migmatrix.vmstate.view.unread import unread
 from migmatrix.vmstate.view.vmdesc import find_vmdesc, parse_vmdesc
-from migmatrix.vmstate.wire.constants import RamFlag
+from migmatrix.vmstate.wire.constants import RamFlag, SectionType
 from migmatrix.vmstate.wire.events import Payload, SectionStart
 from migmatrix.vmstate.wire.iterated import BITMAP, BLOCK, HTAB, STORAGE, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def problems(data: bytes) -> tuple[str, ...]:
@@ -54,6 +59,49 @@ def test_read_whole(name: str, blocks: dict[str, int] | None) -> None:
     assert stream.encode() == data
     pages = {block.name: sum(block.counts.values()) for block in stream.ram.blocks.values()}
     assert blocks is None or {n: pages.get(n) for n in blocks} == blocks
+
+
+FIGURES = {  # page size, devices, pages; and values, all of which QEMU's script prints the same
+    "avr-7.2.22": (256, 4, 80, 47),
+    "riscv32-7.2.22": (4096, 10, 296, 785),
+    "tricore-10.0.13": (16384, 4, 393, 11),
+    "rx-10.0.13": (4096, 10, 4216, 783),
+    "arm-ast1030-10.0.13": (1024, 59, 1024, 9728),
+    "mips64-7.2.22": (4096, 7, 33792, 2094),
+    "ppc-7.2.22": (4096, 9, 32897, 1549),
+    "m68k-7.2.22": (4096, 15, 32768, 105),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures(name: str) -> None:
+    data = load(name)
+    stream = read_stream(data)
+    devices = [s for s in stream.sections if s.start.kind is SectionType.FULL]
+    pages = sum(sum(block.counts.values()) for block in stream.ram.blocks.values())
+    count = sum(sum(1 for _ in _elements(stream, section)) for section in devices)
+    assert problems(data) == ()
+    assert unread(stream) == ""
+    assert (stream.page_size, len(devices), pages, count) == FIGURES[name]
+
+
+def _elements(stream: Stream, section: Section) -> Iterator[object]:
+    assert stream.vmdesc is not None
+    assert section.payload is not None
+    device = stream.vmdesc.find(*section.key)
+    assert device is not None
+    for _, leaf in leaves(decode(device, section.payload.raw)):
+        assert not leaf.problem
+        yield from leaf.value if isinstance(leaf.value, tuple) else (leaf.value,)
+
+
+@pytest.mark.parametrize("name", ["x86-no-footers-7.2.22", "x86-shared-bare-7.2.22"])
+def test_migration_properties(name: str) -> None:
+    data = load(name)
+    stream = read_stream(data)
+    assert problems(data) == ()
+    assert ("no-footers" in name) is all(section.footer is None for section in stream.sections)
+    assert (stream.configuration is None) is ("bare" in name)
 
 
 def test_page_size_is_of_the_description_or_found() -> None:
