@@ -37,6 +37,7 @@ __all__ = ["COMMANDS", "main", "summary"]
 
 _INVALID: Final = ExitCode.REGRESSIONS
 _UNTOLD: Final = ExitCode.INCOMPLETE
+_NOT_WHOLE: Final = ("error", "undelimited", "guessed", "trailing")
 _MOST: Final = 200  # characters of a value
 _WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
 
@@ -207,7 +208,7 @@ def _show(options: Namespace) -> int:
                 raise UserError(f"{path!r} has no section {options.section or options.device!r}")
         for line in _shown(found, narrow, options):
             _say(line)
-        code = code or (_INVALID if found["error"] or found["undelimited"] else 0)
+        code = code or (_INVALID if any(found[what] for what in _NOT_WHOLE) else 0)
     return code
 
 

@@ -43,6 +43,7 @@ def test_no_answer_by_half_a_guest(
 def test_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, file = load("isapc-7.2.22"), tmp_path / "stream"
     file.write_bytes(data + bytes(4096))
+    assert main(["show", str(file)]) == main(["check", str(file)]) == 1
     assert main(["digest", str(file)]) == 3
     assert "4096 bytes after the end" in capsys.readouterr().err
     file.write_bytes(data[:-1])
