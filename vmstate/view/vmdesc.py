@@ -40,8 +40,8 @@ MAX_DEPTH: Final = 64  # of nested descriptions; QEMU's own do not go beyond 8
 _TAIL: Final = 1 << 16  # bytes first searched from the end
 _SHORT: Final = 200  # characters of a value in an error
 _LONGEST: Final = 1 << 24  # bytes; the longest of QEMU's own that was met has 1.5 MB
-_BEGIN: Final = re.compile(rb'\x00\x06(....)\{\s*"(?:configuration|page_size|devices)"', re.DOTALL)
-_PAGE_SIZE: Final = re.compile(rb'"page_size":\s*(\d{1,9})\b')
+_BEGIN: Final = rb'(?s)\x00\x06(....)\{\s*"(?:configuration|page_size|devices)"'
+_PAGE_SIZE: Final = rb'"page_size":\s*(\d{1,9})\b'
 
 
 class FieldDesc(Record):
@@ -177,7 +177,7 @@ def search_vmdesc(data: memoryview, start: int) -> tuple[int, int] | None:
 
     It may be cut off: then its length reaches beyond the data.
     """
-    found = _BEGIN.search(data[start:])
+    found = re.search(_BEGIN, data[start:])
     return None if found is None else (start + found.start() + 1, int.from_bytes(found[1]))
 
 
@@ -253,7 +253,7 @@ def parse_cut_vmdesc(text: bytes, offset: int = 0) -> VmDesc:
 
 def page_size_of(text: bytes) -> int | None:
     """The target's page size in bytes by a description that need not be whole; None when it is none."""
-    found = _PAGE_SIZE.search(text)
+    found = re.search(_PAGE_SIZE, text)
     return valid_page_size(int(found[1])) if found else None
 
 

@@ -23,7 +23,6 @@ from typing import Final
 
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.wire import constants as wire
-from migmatrix.vmstate.wire import iterated
 from migmatrix.vmstate.wire.channel import ChannelReader
 from migmatrix.vmstate.wire.commands import check_length, describe
 from migmatrix.vmstate.wire.constants import CommandCode, SectionType
@@ -43,7 +42,6 @@ from migmatrix.vmstate.wire.events import (
     Undelimited,
     VmDescription,
 )
-from migmatrix.vmstate.wire.guess import find_end
 from migmatrix.vmstate.wire.phases import Met, Phase, Progress
 from migmatrix.vmstate.wire.ram import LookAhead, RamReader, RamState, Steps
 from migmatrix.vmstate.wire.signal import Signal
@@ -270,8 +268,11 @@ class StreamReader(ChannelReader):
         return Met.ELEMENT
 
     def _walk_of(self, start: SectionStart) -> Walk | None:
-        if start.kind is not SectionType.FULL and (known := iterated.walk(start, self.ram.page_size)):
-            return known
+        if start.kind is not SectionType.FULL:
+            from migmatrix.vmstate.wire import iterated  # noqa: PLC0415 - most streams have only memory
+
+            if (known := iterated.walk(start, self.ram.page_size)) is not None:
+                return known
         return self._delimiter(start) if self._delimiter else None
 
     def _section_start(self, kind: SectionType) -> Generator[None, None, SectionStart]:
@@ -303,6 +304,8 @@ class StreamReader(ChannelReader):
             return None
         while not self._window.closed:
             yield
+        from migmatrix.vmstate.wire.guess import find_end  # noqa: PLC0415 - few streams need one
+
         return find_end(self._window.rest(), start.section_id, started=self.sections, described=described)
 
     def _payload(self, start: SectionStart, walk: Walk) -> Steps:
