@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "BOOL", "INT16", "INT32", "INT64", "LINK", "MAC", "ON_OFF_AUTO", "PCI_DEVFN", "SIZE", "SIZE32", "STRING", "UINT8",
-    "UINT16", "UINT32", "UINT64", "Form", "Kind", "Mismatch", "Property", "enumeration",
+    "BOOL", "INT16", "INT32", "INT64", "LINK", "MAC", "OFF_WORDS", "ON_OFF_AUTO", "ON_WORDS", "PCI_DEVFN", "SIZE",
+    "SIZE32", "STRING", "UINT8", "UINT16", "UINT32", "UINT64", "Form", "Kind", "Mismatch", "Property", "enumeration",
 ]  # fmt: skip
 
 
@@ -115,16 +115,16 @@ class Property(Record):
             raise PropertyError(said) from why
 
 
-_ON: Final = frozenset(("on", "yes", "true", "y"))
-_OFF: Final = frozenset(("off", "no", "false", "n"))
+ON_WORDS: Final = ("on", "yes", "true", "y")
+OFF_WORDS: Final = ("off", "no", "false", "n")
 
 
 def _read_bool(value: Any, form: Form) -> bool:
     if form is Form.JSON:
         if isinstance(value, bool):
             return value
-    elif value in _ON or value in _OFF:
-        return value in _ON
+    elif value in ON_WORDS or value in OFF_WORDS:
+        return value in ON_WORDS
     raise Mismatch("bool")
 
 

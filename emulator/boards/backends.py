@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import FatalError
-from migmatrix.emulator.options.keyvalue import ON_WORDS
 from migmatrix.emulator.options.keyvalue import size as read_size
+from migmatrix.emulator.properties import ON_WORDS
 from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:

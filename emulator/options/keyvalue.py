@@ -12,22 +12,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = [
-    "OFF_WORDS",
-    "ON_WORDS",
-    "Malformed",
-    "flag",
-    "identifier",
-    "integer",
-    "json_items",
-    "pairs",
-    "size",
-]
+from migmatrix.emulator.properties import OFF_WORDS, ON_WORDS
+
+__all__ = ["Malformed", "flag", "identifier", "integer", "json_items", "pairs", "size"]
 
 Pairs = tuple[tuple[str, str], ...]
 
-ON_WORDS: Final = ("on", "yes", "true", "y")
-OFF_WORDS: Final = ("off", "no", "false", "n")
 _SUFFIXES: Final = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE_LIMIT: Final = 1 << 64
 _ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")

@@ -13,8 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from migmatrix.emulator.errors import FatalError, PropertyError
-from migmatrix.emulator.options.keyvalue import OFF_WORDS
-from migmatrix.emulator.properties import BOOL, ON_OFF_AUTO, SIZE, STRING, UINT64, Form, Kind, Property
+from migmatrix.emulator.properties import (
+    BOOL,
+    OFF_WORDS,
+    ON_OFF_AUTO,
+    SIZE,
+    STRING,
+    UINT64,
+    Form,
+    Kind,
+    Property,
+)
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
