@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.vmdesc import (
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.wire.reader import Walk
 
 __all__ = ["Described"]
-
-_WITH_POINTERS: Final = "s390_css"
 
 
 class Described:
@@ -73,9 +71,9 @@ class Described:
         return self.vmdesc.find(*key, nth) if self.vmdesc is not None else None
 
     def _walk(self, device: DeviceDesc) -> Generator[tuple[int, int], bytes, int]:
-        if device.name != _WITH_POINTERS:
+        if not any(field.all_null for field in device.vmsd.fields):
             return (yield from delimit(device))
-        from migmatrix.vmstate.view.pointers import correct  # noqa: PLC0415 - a guest of s390x
+        from migmatrix.vmstate.view.pointers import correct  # noqa: PLC0415 - few devices have one
 
         right = yield from correct(device)
         if right is not device and self.vmdesc is not None:

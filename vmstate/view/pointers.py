@@ -38,7 +38,7 @@ def correct(device: DeviceDesc) -> Generator[tuple[int, int], bytes, DeviceDesc]
     at = 0
     for field in device.vmsd.fields:
         known = _KNOWN.get((device.vmsd.name, field.name))
-        if known is None or not _all_null(field):
+        if known is None or not field.all_null:
             fields.append(field)
             at += field.total
             continue
@@ -49,10 +49,6 @@ def correct(device: DeviceDesc) -> Generator[tuple[int, int], bytes, DeviceDesc]
     if len(fields) == len(device.vmsd.fields):
         return device
     return replace(device, vmsd=replace(device.vmsd, fields=tuple(_joined(fields))))
-
-
-def _all_null(field: FieldDesc) -> bool:
-    return field.size == 1 and field.struct is not None and not field.struct.fields
 
 
 def _element(field: FieldDesc, index: int, struct: VmsdDesc | None) -> FieldDesc:

@@ -62,6 +62,11 @@ class FieldDesc(Record):
         """Bytes of all elements."""
         return self.size * (1 if self.count is None else self.count)
 
+    @property
+    def all_null(self) -> bool:
+        """Whether it stands for pointers of which the first is null; see `pointers`."""
+        return self.size == 1 and self.struct is not None and not self.struct.fields
+
     def element(self) -> FieldDesc:
         """One element, as a field without a count."""
         return FieldDesc(self.name, self.type, self.size, None, self.index, self.struct)
