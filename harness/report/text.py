@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text that came from an emulator, made safe to print anywhere, and files written whole or not at all.
+"""Texts of a report: cut to a length, put on one line, and numbers as people read them.
 
-Every renderer passes such text through `harness.visible` first; each then adds the escaping of its format.
+Every renderer passes what an emulator said through `harness.visible` first; each then adds the escaping of its format.
 """
 
 from __future__ import annotations

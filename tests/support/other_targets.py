@@ -147,7 +147,7 @@ def machines(root: Path, binary: str) -> list[str]:
 
 
 def with_capabilities(root: Path) -> list[Guest]:
-    """One, two and three capabilities, with and without migration properties; the same ones each time."""
+    """One and two capabilities, with and without migration properties; the same ones each time."""
     chosen = [c for n in (1, 2) for c in combinations(_CAPABILITIES, n)]
     random.Random(1).shuffle(chosen)
     found = []
