@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import long_stream
+import pytest
+
 from migmatrix.vmstate.record import replace
 from migmatrix.vmstate.view.accounting import NO_DESCRIPTION, account
+from migmatrix.vmstate.view.sameplace import same_place
 from migmatrix.vmstate.view.stream import Stream, read_stream
 from migmatrix.vmstate.wire.events import Configuration, Eof, Header
 
@@ -70,3 +74,22 @@ def test_memory_is_given_back() -> None:
     given.clear()
     account(stream, WHOLE)
     assert given == [(0, 15)]
+
+
+def test_a_long_run_holds_the_very_bytes_of_the_input() -> None:
+    data = long_stream.guest(64)
+    stream = read_stream(data)
+    assert account(stream, data).complete
+    assert account(stream, bytes(bytearray(data))).complete  # equal bytes elsewhere
+    assert not account(stream, data.replace(b"\5" + b"\0" * 3 + b"\5", b"\6" + b"\0" * 3 + b"\5", 1)).complete
+
+
+def test_views_are_at_the_same_place_or_not() -> None:
+    data = bytes(8) * 2
+    view = memoryview(data)
+    assert same_place(view[:8], memoryview(data)[:8])
+    assert not same_place(view[:8], view[8:])
+    assert not same_place(view[:8], view[:7])
+    assert not same_place(view[:8], memoryview(bytearray(8)))
+    with pytest.raises(BufferError):
+        same_place(view[::2], view[:8])
