@@ -71,7 +71,7 @@ def load_report(run: RunStore) -> RunReport:
     return RunReport(
         matrix=meta["matrix"],
         matrix_file=meta["matrix_file"],
-        title=f"Migration matrix {meta['matrix']}",
+        title=_title(meta["matrix"]),
         started=started,
         finished=datetime.fromisoformat(meta["finished"]) if "finished" in meta else started,
         results=found,
@@ -97,6 +97,11 @@ def load_report(run: RunStore) -> RunReport:
         interrupted=meta.get("interrupted", True),
         evidence=lambda result: evidence_of(run, result),
     )
+
+
+def _title(matrix: str) -> str:
+    """What a report is about; the default matrix is called ``matrix`` after its file."""
+    return "Migration matrix" if matrix == "matrix" else f"Migration matrix {matrix}"
 
 
 def rewrite_reports(run: RunStore) -> RunReport:

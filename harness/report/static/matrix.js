@@ -26,11 +26,23 @@ const worst = (counts) => SEVERITY[counts.findIndex(Boolean)];
 const describe = (counts) =>
   SEVERITY.map((name, n) => (counts[n] ? `${number.format(counts[n])} ${name}` : "")).filter(Boolean).join(", ");
 
-// Versions head the columns, because they are short; ids do where two builds share a version.
-function columnTitle(build) {
-  const id = D.builds[build], version = D.versions[id] || id;
-  const same = D.builds.filter((other) => (D.versions[other] || other) === version).length;
-  return same === 1 ? version : id;
+// Versions head the columns, because they are short; ids do where two builds of a map share a version.
+function columnTitle(build, builds) {
+  const version = (b) => D.versions[D.builds[b]] || D.builds[b];
+  return builds.some((b) => b !== build && version(b) === version(build)) ? D.builds[build] : version(build);
+}
+
+// Builds that cells of a machine lead between, by islands: no cell leads from one island to another.
+function islands(pairs) {
+  const next = new Map();
+  const root = (b) => (next.get(b) === b ? b : root(next.get(b)));
+  for (const [a, b] of [...pairs.keys()].map((path) => path.split(">").map(Number))) {
+    for (const end of [a, b]) if (!next.has(end)) next.set(end, end);
+    next.set(root(a), root(b));
+  }
+  const found = new Map();
+  for (const b of [...next.keys()].sort((x, y) => x - y)) found.set(root(b), [...(found.get(root(b)) || []), b]);
+  return [...found.values()];
 }
 
 function showMaps(state) {
@@ -41,14 +53,22 @@ function showMaps(state) {
 
 function map(machine, pairs, chains, state) {
   const name = D.machines[machine];
-  const used = D.builds.map((_, b) => b).filter((b) => D.paths.some((path) => path.includes(b)));
+  const tables = islands(pairs).map((builds) => el("div", { class: "scroll" }, table(name, builds, pairs, state)));
+  return el("div", { class: "map" }, el("h3", null, name), el("div", { class: "islands" }, ...tables), chainLink(name, chains));
+}
+
+function table(name, builds, pairs, state) {
+  const [sources, destinations] = [0, 1].map((end) => {
+    const there = new Set([...pairs.keys()].map((path) => Number(path.split(">")[end])));
+    return builds.filter((b) => there.has(b));
+  });
   const head = el("tr", null, el("th", { scope: "col" }, "from \\ to"),
-    ...used.map((b) => el("th", { scope: "col", title: D.builds[b] }, columnTitle(b))));
-  const rows = used.map((source) => el("tr", null, rowTitle(source),
-    ...used.map((destination) => square(name, source, destination, pairs, state))));
-  const table = el("table", null, el("caption", { hidden: "" }, `${name}: source by destination`), el("thead", null, head), el("tbody", null, ...rows));
-  rove(table);
-  return el("div", { class: "map" }, el("h3", null, name), table, chainLink(name, chains));
+    ...destinations.map((b) => el("th", { scope: "col", title: D.builds[b] }, columnTitle(b, destinations))));
+  const rows = sources.map((source) => el("tr", null, rowTitle(source),
+    ...destinations.map((destination) => square(name, source, destination, pairs, state))));
+  const node = el("table", null, el("caption", { hidden: "" }, `${name}: source by destination`), el("thead", null, head), el("tbody", null, ...rows));
+  rove(node);
+  return node;
 }
 
 function rowTitle(build) {

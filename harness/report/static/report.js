@@ -170,7 +170,7 @@ function showMore() {
   list.shown += next.length;
   body.append(...next.map(row));
   more.hidden = list.shown >= list.cells.length;
-  more.textContent = `show more (${number.format(list.cells.length - list.shown)} left)`;
+  more.textContent = more.hidden ? "show more" : `show more (${number.format(list.cells.length - list.shown)} left)`;
 }
 
 function row(n) {

@@ -11,7 +11,8 @@ import pytest
 from report_browser import CHROMIUM, Page, browser
 from test_report_files import hostile_report
 
-from migmatrix.harness.report import RunReport, write_reports
+from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
+from migmatrix.harness.report import BuildRow, RunReport, write_reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,6 +140,64 @@ def test_hostile_text_does_nothing(window: Page, small: RunReport, tmp_path: Pat
     assert "</script><script>alert(1)</script>" in text(window, "dialog[open]")
     assert window.evaluate("document.getElementById('x')") is None
     assert window.problems == []
+
+
+ISLANDS = ("qemu-7.2", "qemu-8.0", "qemu-8.0-with-a-longer-name"), ("host-a", "host-b")
+HEADS = """[...document.querySelectorAll(".map thead th + th")].map((th) =>
+  ({ lines: Math.round(th.getBoundingClientRect().height / 14), words: th.innerText.split("-").length }))"""
+OUT_OF_SIGHT = """[...document.querySelectorAll(".map td a")].filter((a) => {
+  const { left, right } = a.getBoundingClientRect();
+  return left < 0 || right > innerWidth || right > a.closest(".scroll").getBoundingClientRect().right + 1; }).length"""
+
+
+def of_islands(small: RunReport) -> RunReport:
+    """Two machines; on one of them two groups of builds that no path joins; a fourth build has no cell."""
+    found = [
+        CellResult(Cell(machine, "p", (a, b)), Verdict.PASS, Outcome.OK)
+        for machine, builds in (
+            ("pc-q35-7.2", ISLANDS[0]),
+            ("pc-q35-7.2", ISLANDS[1]),
+            ("pc-q35-8.0", ISLANDS[1]),
+        )
+        for a in builds
+        for b in builds
+    ]
+    builds = [BuildRow(name, "8.0.0") for name in (*ISLANDS[0], *ISLANDS[1], "without-cells")]
+    return replace(small, results=found, cells_planned=len(found), builds=builds, explanations={})
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_maps_have_only_builds_with_cells_and_are_legible(
+    window: Page, small: RunReport, tmp_path: Path, width: int
+) -> None:
+    write_reports(of_islands(small), tmp_path)
+    window.screen(width, 900)
+    window.open((tmp_path / "report.html").as_uri())
+    window.settle()
+    titles = "[...document.querySelectorAll('.map table')].map((t) => [...t.querySelectorAll('tbody th')].map((h) => h.firstChild.data))"
+    assert window.evaluate(titles) == [list(ISLANDS[0]), list(ISLANDS[1]), list(ISLANDS[1])]
+    assert all(head["lines"] <= head["words"] for head in window.evaluate(HEADS)), window.evaluate(HEADS)
+    assert window.evaluate(OUT_OF_SIGHT) == 0
+    assert window.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_map_wider_than_the_page_scrolls_inside(window: Page, small: RunReport, tmp_path: Path) -> None:
+    names = [f"build-{n}" for n in range(40)]
+    found = [CellResult(Cell("m", "p", (a, b)), Verdict.PASS, Outcome.OK) for a in names for b in names]
+    write_reports(replace(small, results=found, builds=[BuildRow(n, n) for n in names]), tmp_path)
+    window.screen(1400, 900)
+    window.open((tmp_path / "report.html").as_uri())
+    window.settle()
+    assert window.evaluate("document.documentElement.scrollWidth") == 1400
+    assert window.evaluate(
+        "(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)(document.querySelector('.scroll'))"
+    )
+
+
+def test_nothing_found_offers_no_more(window: Page, url: str) -> None:
+    window.open(url + "#machine=no-such-machine")
+    assert window.evaluate("document.querySelector('.more').checkVisibility()") is False
+    assert "0 left" not in window.evaluate("document.querySelector('.more').textContent")
 
 
 _CONTRAST = """(() => {
