@@ -12,6 +12,7 @@ that works on memory and checks itself, so that after a migration it proves that
 3. The step counter is in the section ``workload`` and in the header page; both must agree.
 4. A wrong page is said on the console, the guest panics (event GUEST_PANICKED) and does not go on.
 5. Work is done in slices on the main loop, under the machine's lock; how much is due comes from the virtual clock.
+   A machine that is throttled gives its guest that much less time to work.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = ["VMSTATE_WORKLOAD", "Heartbeat", "Walk", "WorkloadGuest", "start_gues
 _BEAT_NS: Final = 50_000_000
 _SLICE_NS: Final = 5_000_000
 _SLICE_PAGES: Final = 512  # about a millisecond of work, so that a monitor never waits long
+_PERCENTS_NS: Final = 100 * 1_000_000_000
 _BACKLOG_NS: Final = 1_000_000_000  # what a slow host may owe
 _FIRST_PAGE: Final = 256  # the header; above what firmware and interrupt tables would use
 _MAGIC: Final = b"migmatrix-workload"
@@ -143,8 +145,9 @@ class WorkloadGuest(Heartbeat):
         """Do the steps that are due, as many as fit a slice. What is wrong, or ""."""
         now = self._machine.clock.now()
         self._due_from = max(self._due_from, now - _BACKLOG_NS)
-        steps = min((now - self._due_from) * self.rate // 1_000_000_000, _SLICE_PAGES)
-        self._due_from += steps * 1_000_000_000 // self.rate
+        percents = self.rate * (100 - self._machine.throttle)  # of a page per second
+        steps = min((now - self._due_from) * percents // _PERCENTS_NS, _SLICE_PAGES)
+        self._due_from += steps * _PERCENTS_NS // percents
         for _ in range(steps):
             page = self._walk.page(self.steps)
             if wrong := self._wrong(page):

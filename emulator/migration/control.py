@@ -17,6 +17,7 @@ from migmatrix.emulator.migration import snapshot
 from migmatrix.emulator.migration.address import Address, from_channels, parse_uri
 from migmatrix.emulator.migration.commands import CommandHandler
 from migmatrix.emulator.migration.configuration import Configuration
+from migmatrix.emulator.migration.converge import Converge
 from migmatrix.emulator.migration.globalstate import GlobalState
 from migmatrix.emulator.migration.incoming import Incoming
 from migmatrix.emulator.migration.loadstate import StateReader
@@ -110,7 +111,8 @@ class Migration:
         self._expects = machine.options.incoming is not None
         self._was_told = False  # an incoming migration was begun
         complete_sections(machine.registry, machine.ram_blocks, release)
-        self.ram.passed = self._passed
+        self.ram.passed, self.ram.settings = self._passed, self.settings
+        self.ram.converge = Converge(machine, self.settings)
         self.global_state.always = self.object.props["store-global-state"]
 
     # -- what it consists of -----------------------------------------------------------------------

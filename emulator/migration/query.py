@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.control import Migration
     from migmatrix.emulator.migration.outgoing import Outgoing
     from migmatrix.emulator.migration.ram_save import RamStats
+    from migmatrix.emulator.migration.xbzrle import PageCache
 
 __all__ = ["describe"]
 
@@ -54,6 +55,10 @@ def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoin
     else:
         answer["expected-downtime"] = outgoing.expected_downtime_ms
     answer["ram"] = _ram(migration, outgoing)
+    if migration.settings.capabilities["xbzrle"]:
+        answer["xbzrle-cache"] = _cache(migration).figures()
+    if migration.machine.throttle:
+        answer["cpu-throttle-percentage"] = migration.machine.throttle
     if status is not Status.COMPLETED and _REMAINING.covers(migration.traits.release):
         answer["remaining"] = answer["ram"]["remaining"]
 
@@ -83,6 +88,12 @@ def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
     }
     release = migration.traits.release
     return {name: value for name, value in figures.items() if _RAM_SPANS.get(name, Span()).covers(release)}
+
+
+def _cache(migration: Migration) -> PageCache:
+    from migmatrix.emulator.migration.xbzrle import PageCache  # noqa: PLC0415 - few migrations encode pages
+
+    return migration.ram.cache or PageCache(migration.settings.parameters)
 
 
 def _nothing_yet(migration: Migration) -> RamStats:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.migration.handlers import IterativeDevice, Pending
 from migmatrix.vmstate.wire.constants import RAM_SECTION, RAM_VERSION
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.converge import Converge
     from migmatrix.emulator.migration.ram_load import RamLoader
     from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
+    from migmatrix.emulator.migration.settings import Settings
     from migmatrix.emulator.migration.streams import Input, Output
     from migmatrix.emulator.migration.traits import Traits
+    from migmatrix.emulator.migration.xbzrle import PageCache
 
 __all__ = ["RamSection"]
 
 
 class RamSection(IterativeDevice):
-    """All blocks of a machine. `passed` is called with the number of each pass; the migration sets it."""
+    """All blocks of a machine. The migration sets what only an outgoing one needs.
+
+    `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest.
+    """
 
     name = RAM_SECTION
     version_id = RAM_VERSION
@@ -30,6 +36,8 @@ class RamSection(IterativeDevice):
         self._blocks = blocks
         self._traits = traits
         self.passed: Callable[[int], object] = lambda _: None
+        self.settings: Settings | None = None
+        self.converge: Converge | None = None
         self._saver: RamSaver | None = None
         self._loader: RamLoader | None = None
 
@@ -37,6 +45,11 @@ class RamSection(IterativeDevice):
     def stats(self) -> RamStats | None:
         """Figures of the last outgoing migration; None before the first."""
         return self._saver.stats if self._saver is not None else None
+
+    @property
+    def cache(self) -> PageCache | None:
+        """The cache of the last outgoing migration that had one."""
+        return self._saver.cache if self._saver is not None else None
 
     @property
     def _saving(self) -> RamSaver:
@@ -52,8 +65,21 @@ class RamSection(IterativeDevice):
         """All pages are to be sent; the log of writes begins."""
         from migmatrix.emulator.migration.ram_save import RamSaver  # noqa: PLC0415 - not needed to start
 
-        self._saver = RamSaver(list(self._blocks.values()), self._tell)
+        options: dict[str, Any] = {}
+        if self.settings is not None:
+            options["finds_zeros"] = self.settings.parameters.get("zero-page-detection") != "none"
+            options["cache"] = self._cache(self.settings)
+        if self.converge is not None:
+            options["measured"] = self.converge.period
+        self._saver = RamSaver(list(self._blocks.values()), self._tell, **options)
         self._saver.begin(out)
+
+    def _cache(self, settings: Settings) -> PageCache | None:
+        if not settings.capabilities["xbzrle"]:
+            return None
+        from migmatrix.emulator.migration.xbzrle import PageCache  # noqa: PLC0415 - as above
+
+        return PageCache(settings.parameters)
 
     def state_pending_estimate(self) -> Pending:
         """Pages that are known to be dirty. Without the postcopy capability all must go before the switch."""
@@ -74,7 +100,9 @@ class RamSection(IterativeDevice):
         self._saving.complete(out)
 
     def save_cleanup(self) -> None:
-        """Stop logging writes; keep the figures."""
+        """Stop logging writes, and slowing the guest; keep the figures."""
+        if self.converge is not None:
+            self.converge.stop()
         if self._saver is not None:
             self._saver.end()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import time
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.memory import PAGE_SIZE
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.streams import Output
+    from migmatrix.emulator.migration.xbzrle import PageCache
 
 __all__ = ["RamSaver", "RamStats"]
 
@@ -35,8 +37,11 @@ _ZERO_HEAD: Final = bytes(_HEAD)
 # plain numbers: a flag enumeration costs more than sending the page
 _PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
 _CONTINUE: Final = int(RamFlag.CONTINUE)
+_XBZRLE: Final = int(RamFlag.XBZRLE | RamFlag.CONTINUE)
+_ENCODED: Final = 1  # the only encoding there is
 _EOS: Final = struct.pack(">Q", RamFlag.EOS)
 _SLICE: Final = 0.05  # seconds after which an iteration lets the migration think, as QEMU's does
+_PERIOD: Final = 1.0  # seconds that a rate is measured over at least
 _word = struct.Struct(">Q").pack
 
 
@@ -49,13 +54,34 @@ class RamStats:
         self.normal = 0
         self.passes = 0
         self.remaining = self.total
-        self.dirty_rate = 0  # pages per second that the guest wrote between the last two passes
+        self.dirty_rate = 0  # pages per second that the guest wrote in the last period
+
+    @property
+    def pages(self) -> int:
+        """Pages that were sent as they are."""
+        return self.duplicate + self.normal
+
+
+def _unwatched(_dirtied: int, _sent: int) -> None:
+    """For a saver whose rates nobody looks at."""
 
 
 class RamSaver:
-    """One outgoing migration's memory. `passed` is called with the number of each pass that begins."""
+    """One outgoing migration's memory. `passed` is called with the number of each pass that begins.
 
-    def __init__(self, blocks: Sequence[RamBlock], passed: Callable[[int], object]) -> None:
+    `measured` is called with the bytes that were dirtied and sent in each period of at least a second. `cache` is
+    for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[RamBlock],
+        passed: Callable[[int], object],
+        *,
+        measured: Callable[[int, int], object] = _unwatched,
+        cache: PageCache | None = None,
+        finds_zeros: bool = True,
+    ) -> None:
         self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
         self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
         self._left = sum(block.pages for block in self._blocks)
@@ -63,7 +89,16 @@ class RamSaver:
         self._at = 0  # block, and page in it, from which to look on
         self._page = 0
         self._last: RamBlock | None = None
-        self._synced = time.monotonic()
+        self._measured = measured
+        self._finds_zeros = finds_zeros
+        self._last_stage = False
+        self._sent = 0  # bytes of the stream, as of the last part
+        self._period = (time.monotonic(), 0, 0)  # when it began, bytes and pages sent until then
+        self._dirtied = 0  # pages in this period
+        self._base = dict(
+            zip(self._wanted, accumulate((b.pages for b in self._blocks), initial=0), strict=False)
+        )
+        self.cache = cache
         self.stats = RamStats(self._blocks)
 
     def begin(self, out: Output) -> None:
@@ -94,13 +129,23 @@ class RamSaver:
             log = block.take_log()
             if 1 in log:
                 self._want(block, log)
-        now = time.monotonic()
-        self.stats.dirty_rate = int((self._left - before) / max(now - self._synced, 1e-3))
-        self._synced = now
+        self._dirtied += self._left - before
+        self._measure(time.monotonic())
         self.stats.remaining = self.pending
         if not silent:
             self.stats.passes += 1
             self._passed(self.stats.passes)
+
+    def _measure(self, now: float) -> None:
+        """End the period if it is long enough."""
+        began, sent, pages = self._period
+        if now - began <= _PERIOD:
+            return
+        self.stats.dirty_rate = int(self._dirtied / (now - began))
+        self._measured(self._dirtied * PAGE_SIZE, self._sent - sent)
+        if self.cache is not None:
+            self.cache.period(self.stats.pages - pages)
+        self._period, self._dirtied = (now, self._sent, self.stats.pages), 0
 
     def _want(self, block: RamBlock, log: bytes) -> None:
         wanted = self._wanted[block.name]
@@ -117,13 +162,15 @@ class RamSaver:
         return self._finish_part(out)
 
     def complete(self, out: Output) -> None:
-        """Send all that is wanted."""
+        """Send all that is wanted; the guest stands."""
+        self._last_stage = True
         while self._send_run(out):
             pass
         self._finish_part(out)
 
     def _finish_part(self, out: Output) -> bool:
         out.put(_EOS)
+        self._sent = out.offset
         self.stats.remaining = self.pending
         return not self._left
 
@@ -144,11 +191,18 @@ class RamSaver:
                 self._send(out, block, first, end)
                 return True
             self._at, self._page = (self._at + 1) % len(self._blocks), 0
+            if not self._at and self.cache is not None:
+                self.cache.started = True
         raise AssertionError("pages are wanted that no block has")
 
     def _send(self, out: Output, block: RamBlock, first: int, end: int) -> None:
         start, stop = first * PAGE_SIZE, end * PAGE_SIZE
-        if block.untouched(start, stop) or (
+        if self.cache is not None and self.cache.started:
+            for at in range(start, stop, PAGE_SIZE):
+                self._send_encoded(out, block, at, self.cache)
+        elif not self._finds_zeros:
+            self._send_pages(out, block, start, stop)
+        elif block.untouched(start, stop) or (
             block.data[start : start + _HEAD] == _ZERO_HEAD
             and block.data[start:stop] == _ZERO_RUN[: stop - start]
         ):
@@ -174,7 +228,11 @@ class RamSaver:
         size = normal = 0
         data, view = block.data, memoryview(block.data)
         for at in range(start, stop, PAGE_SIZE):
-            is_zero = data[at : at + _HEAD] == _ZERO_HEAD and data[at : at + PAGE_SIZE] == _ZERO_PAGE
+            is_zero = (
+                self._finds_zeros
+                and data[at : at + _HEAD] == _ZERO_HEAD
+                and data[at : at + PAGE_SIZE] == _ZERO_PAGE
+            )
             head = self._head(block, at, ZERO if is_zero else _PAGE)
             parts.append(head)
             size += len(head)
@@ -188,6 +246,21 @@ class RamSaver:
         self.stats.normal += normal
         self.stats.duplicate += (stop - start) // PAGE_SIZE - normal
         out.put_all(parts, size)
+
+    def _send_encoded(self, out: Output, block: RamBlock, at: int, cache: PageCache) -> None:
+        """One page by its difference from what was sent, if that is shorter. A copy: the guest may write meanwhile."""
+        content = block.data[at : at + PAGE_SIZE]
+        address = self._base[block.name] * PAGE_SIZE + at
+        if self._finds_zeros and content == _ZERO_PAGE:
+            cache.keep(address, content, self.stats.passes)
+            self._send_zeros(out, block, at, at + PAGE_SIZE)
+            return
+        encoded = cache.encode(address, content, self.stats.passes, last=self._last_stage)
+        if encoded is None:
+            out.put(self._head(block, at, _PAGE) + content)
+            self.stats.normal += 1
+        elif encoded:
+            out.put(self._head(block, at, _XBZRLE) + struct.pack(">BH", _ENCODED, len(encoded)) + encoded)
 
     def _head(self, block: RamBlock, at: int, flags: int) -> bytes:
         if self._last is block:

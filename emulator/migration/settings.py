@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings"]
 
-# Without an effect on a stream that is as QEMU may send it: xbzrle only where a page came before, for one.
+# Done, or without an effect on what this emulator has: no block migration, nothing that a late activation could delay.
 _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import random
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from migration_machines import none, status
 
 from migmatrix.emulator.memory import PAGE_SIZE, RamBlock
 from migmatrix.emulator.migration.faults import LoadFault
@@ -16,6 +17,9 @@ from migmatrix.emulator.migration.ram_save import RamSaver
 from migmatrix.emulator.migration.streams import BytesChannel, Input, Output
 from migmatrix.emulator.migration.traits import Traits
 from migmatrix.vmstate.wire.constants import RamFlag
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EOS = struct.pack(">Q", RamFlag.EOS)
 
@@ -177,3 +181,12 @@ def test_xbzrle_pages(encoded: bytes, expected: Any) -> None:
     from migmatrix.emulator.migration.xbzrle import decode_page
 
     assert decode_page(encoded, b"." * 8) == expected
+
+
+@pytest.mark.parametrize(("found", "normal"), [("multifd", 0), ("legacy", 0), ("none", 256)])
+def test_a_source_that_does_not_look_for_zeros_sends_them(found: str, normal: int, tmp_path: Path) -> None:
+    machine = none("10.0", "-S")
+    machine.migration.set_parameters({"zero-page-detection": found})
+    machine.migration.migrate(f"exec:cat > {tmp_path / 'stream'}")
+    told = status(machine, "completed")["ram"]
+    assert (told["normal"], told["duplicate"]) == (normal, 256 - normal)
