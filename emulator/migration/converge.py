@@ -39,7 +39,7 @@ class Converge:
         self._exceeded += 1
         if self._exceeded >= _PATIENCE:
             self._exceeded = 0
-            if self._settings.capabilities["auto-converge"]:
+            if self._settings.capabilities.get("auto-converge"):
                 self._step(dirtied, allowed, parameters)
 
     def _step(self, dirtied: int, allowed: int, parameters: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoin
     else:
         answer["expected-downtime"] = outgoing.expected_downtime_ms
     answer["ram"] = _ram(migration, outgoing)
-    if migration.settings.capabilities["xbzrle"]:
+    if migration.settings.capabilities.get("xbzrle"):
         answer["xbzrle-cache"] = _cache(migration).figures()
     if migration.machine.throttle:
         answer["cpu-throttle-percentage"] = migration.machine.throttle

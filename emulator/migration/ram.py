@@ -75,7 +75,7 @@ class RamSection(IterativeDevice):
         self._saver.begin(out)
 
     def _cache(self, settings: Settings) -> PageCache | None:
-        if not settings.capabilities["xbzrle"]:
+        if not settings.capabilities.get("xbzrle"):
             return None
         from migmatrix.emulator.migration.xbzrle import PageCache  # noqa: PLC0415 - as above
 

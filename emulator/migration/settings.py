@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.release import Release
 
-__all__ = ["Settings"]
+__all__ = ["BITMAPS", "Settings"]
+
+BITMAPS: Final = "block-bitmap-mapping"  # not there until it is set
+_HAS_BITMAPS: Final = Span("5.2")
 
 # Done, or without an effect on what this emulator has: no block migration, nothing that a late activation could delay.
 _DONE: Final = frozenset(
@@ -121,6 +124,10 @@ class Settings:
         self.parameters.update(checked)
 
     def _check(self, name: str, value: Any) -> Any:
+        if name == BITMAPS and _HAS_BITMAPS.covers(self._release):
+            if value:
+                raise _error(_not_done(name))
+            return value
         if name not in self.parameters:
             raise _error(f"Parameter '{name}' is unexpected")
         if name in _TEXTS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.emulator.migration.settings import BITMAPS
 from migmatrix.emulator.qmp.table import Arguments, Call, command
 from migmatrix.emulator.qmp.types import (
     ANY,
@@ -25,7 +26,9 @@ from migmatrix.vmstate.device.lifetime import lives
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__: list[str] = []
+    from migmatrix.emulator.release import Release
+
+__all__ = ["parameters_of"]
 
 _CAPABILITY = Struct("MigrationCapabilityStatus", Member("capability", STR), Member("state", BOOL))
 _TRANSPORT = Enum("MigrationAddressType", "socket", "exec", "rdma", "file")
@@ -178,15 +181,25 @@ def query_migrate_capabilities(call: Call, _: Arguments) -> Any:
 @command("migrate-set-parameters", open_=True)
 def migrate_set_parameters(call: Call, arguments: Arguments) -> Any:
     """Set parameters, all or none; their types are those of the release's defaults."""
-    known = call.machine.release.parameters
+    known = {member.name: member.type for member in parameters_of(call.machine.release).members}
     for name, value in arguments.items():
         if name in known:
-            _parameter_type(name, known[name], call.release).check(value, name, call.release)
+            known[name].check(value, name, call.release)
     if lives("", "6.0", call.release):  # any number was taken, and its last bytes kept
         masks = {"x-checkpoint-delay": 0xFFFFFFFF, **dict.fromkeys(_BYTE_PARAMETERS & known.keys(), 0xFF)}
         arguments = {name: v & masks[name] if name in masks else v for name, v in arguments.items()}
     call.machine.migration.set_parameters(arguments)
     return {}
+
+
+def parameters_of(release: Release) -> Struct:
+    """The arguments of `migrate-set-parameters`: what the release's data lists, and a list that has no default."""
+    known = {**release.parameters, **({BITMAPS: []} if lives("5.2", "", release.name) else {})}
+    members = (
+        Member(name, _parameter_type(name, value, release.name), optional=True)
+        for name, value in known.items()
+    )
+    return Struct("MigrateSetParameters", *members)
 
 
 def _parameter_type(name: str, default: Any, release: str) -> Any:
@@ -196,13 +209,26 @@ def _parameter_type(name: str, default: Any, release: str) -> Any:
         bits = 8 if name in _BYTE_PARAMETERS else 32 if name == "x-checkpoint-delay" else 64
         once_plain = bits < 64 or name in ("downtime-limit", "max-bandwidth")  # noqa: PLR2004
         return INT if once_plain and lives("", "6.0", release) else unsigned(bits)
-    if name in _WORDS:
-        return _WORDS[name]
+    if name in _BY_NAME:
+        return _BY_NAME[name]
     return STR_OR_NULL if name.startswith("tls-") else _OTHERS.get(type(default), ANY)
 
 
 _OTHERS: dict[type, Any] = {str: STR, list: Array(STR)}
-_WORDS = {
+_BITMAP = Struct(
+    "BitmapMigrationBitmapAlias",
+    Member("name", STR),
+    Member("alias", STR),
+    Member("transform", ANY, optional=True),
+)
+_NODE = Struct(
+    "BitmapMigrationNodeAlias",
+    Member("node-name", STR),
+    Member("alias", STR),
+    Member("bitmaps", Array(_BITMAP)),
+)
+_BY_NAME = {
+    BITMAPS: Array(_NODE),
     "multifd-compression": Enum("MultiFDCompression", "none", "zlib", "zstd", "qatzip", "qpl", "uadk"),
     "zero-page-detection": Enum("ZeroPageDetection", "none", "legacy", "multifd"),
     "mode": Enum("MigMode", "normal", "cpr-reboot", "cpr-transfer", "cpr-exec"),
