@@ -2,14 +2,14 @@
 """What happened to a cell, computed from evidence alone; start from `judge_cell`.
 
 `judge_cell` combines the judgements of a cell's legs (`judge_leg`); a failing leg gets its cause from `classify`,
-whose table of messages is data (`patterns.yaml`); `signature` makes equal problems equal. Everything here is
+whose table of messages is data (`patterns.yaml`); `signature` makes equal problems equal, and `family` tells which may be. Everything here is
 pure: the same evidence gives the same answer, so an old run can be judged again.
 """
 
 from migmatrix.harness.judge.cell import CellJudgement, judge_cell
 from migmatrix.harness.judge.classify import classify
 from migmatrix.harness.judge.leg import LegJudgement, judge_leg, started
-from migmatrix.harness.judge.signature import signature
+from migmatrix.harness.judge.signature import family, signature
 
 __all__ = [  # noqa: RUF022 - the most important first
     "judge_cell",
@@ -19,4 +19,5 @@ __all__ = [  # noqa: RUF022 - the most important first
     "started",
     "classify",
     "signature",
+    "family",
 ]

@@ -15,7 +15,7 @@ from migmatrix.harness.judge.table import load_table
 if TYPE_CHECKING:
     from migmatrix.harness.model import Cause
 
-__all__ = ["signature"]
+__all__ = ["family", "signature"]
 
 # Where a device is plugged in, before its name: bus addresses, each with a slash behind it, in the forms of QEMU's
 # `get_dev_path` of its buses. An address behind ``@`` has eight digits or more, which a firmware file's name has not.
@@ -30,6 +30,8 @@ _BUS_PATH = re.compile(
     re.VERBOSE,
 )
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_INDEX = re.compile(r"\[\d+\]")
+_DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d+)\b")
 _PLACES = (
     re.compile(r"\w+: Assertion [`'](?P<place>.*)' failed"),
@@ -47,6 +49,17 @@ def signature(cause: Cause) -> str:
     parts = {"device": _device(cause.device), "field": _field(cause)}
     named = [parts[name] for name in load_table().kind(cause.kind).signature]
     return " ".join(part for part in (cause.kind, *named) if part)
+
+
+def family(cause: Cause) -> str:
+    """What signatures that may be one problem have in common: the kind, and a field without its indices, on any device.
+
+    Without a field it is the signature without numbers, so that ``serial0`` and ``serial1`` have one.
+    """
+    field = _INDEX.sub("[]", _field(cause)) if "field" in load_table().kind(cause.kind).signature else ""
+    if cause.kind == "unclassified" or not field:
+        return _DIGITS.sub("N", signature(cause))
+    return f"{cause.kind} {field}"
 
 
 def _device(idstr: str) -> str:

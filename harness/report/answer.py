@@ -78,10 +78,16 @@ def _against(report: RunReport, judged: str) -> str:
     outcomes = report.outcomes()
     broken = outcomes[Outcome.REGRESSION] + outcomes[Outcome.WRONG_FAILURE]
     if broken:
-        return f"{broken:,} of {judged} went wrong unexpectedly, in {plural(report.problems, 'problem')}"
+        return f"{broken:,} of {judged} went wrong unexpectedly, in {plural(report.problems, 'problem')}{_own(report)}"
     if report.unmet:
         return f"{plural(len(report.unmet), 'demand')} of the policy not met by {judged}"
     return "the run went wrong" if report.exit_code == ExitCode.REGRESSIONS else ""
+
+
+def _own(report: RunReport) -> str:
+    """How many of the problems are no break between builds, if any."""
+    own = report.own_problems
+    return f", {own:,} of which a build has with itself too" if own else ""
 
 
 def _unanswered(report: RunReport) -> str:

@@ -8,20 +8,27 @@
 
 from __future__ import annotations
 
-import glob
-import re
 import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.model import Cause, Cell, CellResult, LegEvidence, Outcome, Profile, Verdict
+from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Profile, Verdict
 from migmatrix.harness.report.answer import Answer, Ship, answer_of
+from migmatrix.harness.report.problems import (
+    Group,
+    group,
+    group_key,
+    natural,
+    numbered,
+    repeat_command,
+    run_arguments,
+)
 from migmatrix.harness.tested import Untested, untested
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
 __all__ = [
@@ -159,31 +166,6 @@ def ci_status(result: CellResult) -> CiStatus:
     return _CI_BY_OUTCOME.get(result.outcome, CiStatus.SKIPPED if refused else CiStatus.PASSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Cells with one signature: one problem.
-
-    `smallest` is the smallest reproducing cell and `command` repeats it; `cause` is its cause.
-    `routes` are (source, destination) builds of the migrations that went wrong, most frequent first.
-    """
-
-    key: str
-    signature: str | None
-    cause: Cause | None
-    cells: int
-    outcomes: tuple[tuple[Outcome, int], ...]
-    machines: tuple[str, ...]
-    profiles: tuple[str, ...]
-    routes: tuple[tuple[str, str], ...]
-    smallest: CellResult
-    command: str
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The source builds involved, each once."""
-        return tuple(dict.fromkeys(source for source, _ in self.routes))
-
-
 def _no_evidence(_: CellResult) -> Sequence[LegEvidence]:
     return ()
 
@@ -239,7 +221,8 @@ class RunReport:
 
     def explanation(self, found: Group) -> ExplanationNote | None:
         """What was found out about a group, if it was explained."""
-        return self.explanations.get(found.signature or "")
+        known = (self.explanations.get(variant.signature or "") for variant in found.variants)
+        return next((note for note in known if note), None)
 
     def verdicts(self) -> Counter[Verdict]:
         """Cells by verdict."""
@@ -256,12 +239,14 @@ class RunReport:
     @property
     def repeat_prefix(self) -> str:
         """What stands before ``cell=...`` in the command that repeats a cell."""
-        return shlex.join(_run_arguments(self.matrix_file, self.seed))
+        return shlex.join(run_arguments(self.matrix_file, self.seed))
 
     def groups(self, section: Section) -> list[Group]:
-        """The groups of one section, largest first."""
+        """The groups of one section: breaks between builds before what a build has with itself too, largest first."""
         chosen = [r for r in self.results if section_of(r) is section]
-        return group(chosen, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles)
+        return group(
+            chosen, among=self.results, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles
+        )
 
     @property
     def part(self) -> bool:
@@ -273,6 +258,11 @@ class RunReport:
         """How many problems there are."""
         return len(self.groups(Section.PROBLEM))
 
+    @property
+    def own_problems(self) -> int:
+        """How many of them a build has with itself too."""
+        return sum(found.own for found in self.groups(Section.PROBLEM))
+
     def untested(self) -> list[Untested]:
         """What was not tested, by reason, most cells first."""
         return untested(self.results)
@@ -280,86 +270,3 @@ class RunReport:
     def answer(self) -> Answer:
         """The first line of every report."""
         return answer_of(self)
-
-
-def numbered(cell: Cell, number: int | None) -> str:
-    """Return a cell id behind its number in the plan, if that is known."""
-    return cell.id if number is None else f"#{number} {cell.id}"
-
-
-def repeat_command(cell: Cell, matrix_file: str, seed: int | None = None) -> str:
-    """Return ``migmatrix run`` for one cell; the id is escaped as a glob and quoted for a shell."""
-    return shlex.join([*_run_arguments(matrix_file, seed), f"cell={glob.escape(cell.id)}"])
-
-
-def _run_arguments(matrix_file: str, seed: int | None) -> list[str]:
-    seeded = [] if seed is None else ["--seed", str(seed)]
-    return ["migmatrix", "run", "-f", matrix_file, *seeded, "--select"]
-
-
-def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts ``pc-q35-9.2`` before ``pc-q35-10.0``."""
-    parts = re.split(r"(\d+)", text)
-    return tuple((0, int(p)) if p.isdecimal() else (1, p) for p in parts)
-
-
-def group(
-    results: Iterable[CellResult],
-    *,
-    matrix_file: str = "matrix.yaml",
-    seed: int | None = None,
-    profiles: Iterable[Profile] = (),
-) -> list[Group]:
-    """Group by signature, largest first, equal sizes by signature.
-
-    Cells without one are grouped by known issue, else by reason, else by verdict.
-    """
-    arguments = {p.name: len(p.args) for p in profiles}
-    members: dict[str, list[CellResult]] = {}
-    for result in results:
-        members.setdefault(group_key(result), []).append(result)
-    groups = [_group(key, cells, arguments, matrix_file, seed) for key, cells in members.items()]
-    return sorted(groups, key=lambda g: (-g.cells, g.key))
-
-
-def group_key(result: CellResult) -> str:
-    """What makes cells one problem."""
-    return result.signature or result.known_issue or result.reason or result.verdict.value
-
-
-def _group(
-    key: str, cells: list[CellResult], arguments: Mapping[str, int], file: str, seed: int | None
-) -> Group:
-    smallest = min(cells, key=lambda r: _size(r.cell, arguments))
-    outcomes = Counter(r.outcome for r in cells)
-    routes = Counter(_route(r) for r in cells)
-    return Group(
-        key=key,
-        signature=smallest.signature,
-        cause=smallest.cause,
-        cells=len(cells),
-        outcomes=tuple(sorted(outcomes.items())),
-        machines=tuple(sorted({r.cell.machine for r in cells}, key=natural)),
-        profiles=tuple(sorted({r.cell.profile for r in cells}, key=natural)),
-        routes=tuple(sorted(routes, key=lambda route: (-routes[route], route))),
-        smallest=smallest,
-        command=repeat_command(smallest.cell, file, seed),
-    )
-
-
-def _size(cell: Cell, arguments: Mapping[str, int]) -> tuple[object, ...]:
-    """Order cells from small to large: path, profile, then mode and guest, then names."""
-    return (
-        len(cell.path),
-        arguments.get(cell.profile, 0),
-        len(cell.profile),
-        cell.mode != "snapshot",
-        cell.guest != "paused",
-        natural(cell.machine),
-        cell,
-    )
-
-
-def _route(result: CellResult) -> tuple[str, str]:
-    """The two ends of the migration that went wrong, of the whole path when none is named."""
-    return result.failing_pair or (result.cell.path[0], result.cell.path[-1])

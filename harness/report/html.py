@@ -24,27 +24,35 @@ from markupsafe import Markup
 
 from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.report.chains import ChainFinding, ChainKind, chain_findings
-from migmatrix.harness.report.data import Group, RunReport, Section
-from migmatrix.harness.report.html_data import encode
+from migmatrix.harness.report.data import Group, RunReport, Section, section_of
+from migmatrix.harness.report.html_data import FAILS, encode
+from migmatrix.harness.report.problems import own_failures
+from migmatrix.harness.report.terminal import variant_name
 from migmatrix.harness.report.text import duration, plural
 from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+
+    from migmatrix.harness.model import Cell
 
 __all__ = ["render_html"]
 
 _GROUPS = 100  # per section; report.json has all
 _CHAINS = 25  # per kind
+_VARIANTS = 40  # per problem
 _SCRIPTS = ("report.js", "matrix.js", "detail.js")
 _BAR = 1000.0  # width of the outcome bar in its own units
 _SLIVER = 4.0  # so that one regression in 30,000 cells is still seen
 
 _BLOCKED = "blocked"  # an outcome of its own on the page: as expected, but not a pass
+_OWN = "own"  # so is a failure that a build shows with itself too
+_LABELS = {_OWN: "fails with itself too"}  # of statuses that are no outcomes
 _GLYPHS = {
     Outcome.REGRESSION.value: "✕",
     Outcome.WRONG_FAILURE.value: "≠",
     Outcome.INCOMPLETE.value: "?",
+    _OWN: "↻",
     Outcome.KNOWN.value: "~",
     Outcome.FIXED.value: "↑",
     Outcome.OK.value: "✓",
@@ -58,6 +66,7 @@ _TITLES = {
     Section.KNOWN: "Known issues",
     Section.FIXED: "Known issues that no longer fail",
 }
+_OWN_TITLE = "Problems that a build has with itself too"
 _CHAIN_TITLES = {
     ChainKind.BROKEN: "The chain fails, although each step passes alone",
     ChainKind.DETOUR: "The chain passes, although the direct migration fails",
@@ -69,6 +78,7 @@ class Segment(NamedTuple):
     """One outcome in the bar: where it begins, how wide it is, which fragment lists its cells."""
 
     outcome: str
+    label: str
     link: str
     glyph: str
     cells: int
@@ -83,12 +93,13 @@ def render_html(report: RunReport) -> str:
     return template.render(
         report=report,
         answer=report.answer(),
-        explanations=report.explanations,
-        sections=[(s.value, _TITLES[s], report.groups(s)) for s in Section],
+        sections=list(_sections(report)),
         untested=report.untested(),
         chains=_chains(report),
         bar=list(_bar(report)),
         most=_GROUPS,
+        most_variants=_VARIANTS,
+        fails=FAILS,
         most_chains=_CHAINS,
         css=Markup(_static("report.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own files
@@ -108,7 +119,7 @@ def _environment() -> Environment:
         finalize=_finalize,
     )
     environment.filters.update(duration=duration, fragment=fragment, web_link=web_link)
-    environment.globals.update(plural=plural, cells_of=cells_of)
+    environment.globals.update(plural=plural, cells_of=cells_of, variant_name=variant_name)
     return environment
 
 
@@ -129,10 +140,22 @@ def web_link(link: str) -> str:
 
 def cells_of(found: Group, section: str) -> str:
     """The fragment that lists the cells of a group."""
+    if found.signature and section == Section.PROBLEM:
+        return f"#problem={fragment(found.signature)}&fails={FAILS[found.own]}"
     if found.signature:
         return f"#signature={fragment(found.signature)}"
     outcome = {"infrastructure": Outcome.INCOMPLETE, "fixed": Outcome.FIXED, "known": Outcome.KNOWN}
     return f"#outcome={outcome.get(Section(section), Outcome.REGRESSION)}"
+
+
+def _sections(report: RunReport) -> Iterator[tuple[str, str, str, int, list[Group]]]:
+    """Yield section, id, title, number of its first group, groups; what a build has with itself too stands apart."""
+    for section in Section:
+        groups = report.groups(section)
+        between = [found for found in groups if not found.own]
+        yield section.value, section.value, _TITLES[section], 1, between
+        if section is Section.PROBLEM:
+            yield section.value, "own", _OWN_TITLE, len(between) + 1, groups[len(between) :]
 
 
 def _chains(report: RunReport) -> list[tuple[str, str, list[ChainFinding]]]:
@@ -140,30 +163,40 @@ def _chains(report: RunReport) -> list[tuple[str, str, list[ChainFinding]]]:
     return [(k.value, _CHAIN_TITLES[k], [f for f in findings if f.kind is k]) for k in ChainKind]
 
 
-def _status(result: CellResult) -> str:
+def _status(result: CellResult, own: Collection[Cell]) -> str:
+    if result.cell in own and section_of(result) is Section.PROBLEM:
+        return _OWN
     if result.verdict is Verdict.BLOCKED and result.outcome is Outcome.OK:
         return _BLOCKED
     return result.outcome.value
 
 
 def _bar(report: RunReport) -> Iterator[Segment]:
-    counts = Counter(_status(r) for r in report.results)
+    own = own_failures(report.results)
+    counts = Counter(_status(r, own) for r in report.results)
+    links = _LINKS | ({_REGRESSION: f"#outcome={_REGRESSION}&fails={FAILS[False]}"} if counts[_OWN] else {})
     present = [(status, counts[status]) for status in _GLYPHS if counts[status]]
     total = sum(count for _, count in present)
     widths = [max(_SLIVER, _BAR * count / total) for _, count in present]
     scale, x = _BAR / sum(widths) if widths else 0.0, 0.0
     for (status, count), width in zip(present, widths, strict=True):
         wide = width * scale
-        yield Segment(status, _LINKS.get(status, f"#outcome={status}"), _GLYPHS[status], count, x, wide)
+        link = links.get(status, f"#outcome={status}")
+        yield Segment(status, _LABELS.get(status, status), link, _GLYPHS[status], count, x, wide)
         x += wide
 
 
-_LINKS = {_BLOCKED: "#outcome=ok&verdict=blocked", Outcome.OK.value: "#outcome=ok&verdict=pass"}
+_REGRESSION = Outcome.REGRESSION.value
+_LINKS = {
+    _BLOCKED: "#outcome=ok&verdict=blocked",
+    _OWN: f"#fails={FAILS[True]}",
+    Outcome.OK.value: "#outcome=ok&verdict=pass",
+}
 
 
 def _data_block(report: RunReport) -> Markup:
     """The JSON text; no ``<`` is left in it that could end the element or start a comment."""
-    data = _visible({**encode(report), "glyphs": _GLYPHS})
+    data = _visible({**encode(report), "glyphs": _GLYPHS, "labels": _LABELS})
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped here
 

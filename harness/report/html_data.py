@@ -15,15 +15,22 @@ from typing import Any, Generic, TypeVar
 
 from migmatrix.harness.model import Cause, CellResult, Outcome, Stage, Verdict
 from migmatrix.harness.report.chains import ChainKind, surprises
-from migmatrix.harness.report.data import RunReport, natural
+from migmatrix.harness.report.data import Group, RunReport, Section, natural
 from migmatrix.harness.report.html_evidence import choose_evidence
+from migmatrix.harness.report.problems import own_failures
 from migmatrix.harness.report.text import clip
 
-__all__ = ["encode", "ordered"]
+__all__ = ["FAILS", "encode", "ordered"]
+
+FAILS = (
+    "between",
+    "itself",
+)  # what a cell that went wrong shows: a break between builds, or a failure of one build
 
 _MESSAGES = 1_500_000  # characters of messages and reasons in one report, equal ones counted once
 _MESSAGE = 600
 _CHAIN_BITS = {kind: 1 << bit for bit, kind in enumerate(ChainKind)}
+_OWN_BIT = 1 << len(ChainKind)
 
 T = TypeVar("T", bound=Hashable)
 
@@ -93,6 +100,8 @@ class _Tables:
         self._reason: Table[str] = Table(base=1)
         self._issue: Table[str] = Table(base=1)
         self._surprises = surprises(report.results)
+        self._problems = report.groups(Section.PROBLEM)
+        self._own = own_failures(report.results)
         self._texts: set[str] = set()
         self._left = _MESSAGES
 
@@ -116,7 +125,8 @@ class _Tables:
             "verdicts": [v.value for v in Verdict],
             "outcomes": [o.value for o in Outcome],
             "stages": [s.value for s in Stage],
-            "chainKinds": [k.value for k in ChainKind],
+            "flags": [*(k.value for k in ChainKind), FAILS[True]],
+            "problems": [self._problem(found) for found in self._problems if found.signature],
         }
 
     def _row(self, result: CellResult) -> tuple[int, ...]:
@@ -135,9 +145,17 @@ class _Tables:
             self._signature.optional(result.signature),
             self._reason.optional(self._bounded(result.reason)),
             self._issue.optional(result.known_issue),
-            sum(_CHAIN_BITS[kind] for kind in self._surprises.get(cell, ())),
+            self._flags(result),
             round(result.seconds * 1000),
         )
+
+    def _flags(self, result: CellResult) -> int:
+        chain = sum(_CHAIN_BITS[kind] for kind in self._surprises.get(result.cell, ()))
+        return chain | _OWN_BIT if result.cell in self._own else chain
+
+    def _problem(self, found: Group) -> list[int]:
+        """The signatures of a problem, the one that names it first."""
+        return [self._signature[one.signature] for one in found.variants if one.signature]
 
     def _short(self, cause: Cause | None) -> tuple[str, str, str, str] | None:
         if cause is None:

@@ -135,6 +135,11 @@ def _group(found: Group, explanation: ExplanationNote | None) -> dict[str, Any]:
     return {
         "signature": found.signature,
         "cells": found.cells,
+        "own": found.own,
+        "variants": [
+            {"signature": one.signature, "cells": one.cells, "device": one.cause.device if one.cause else ""}
+            for one in found.variants
+        ],
         "outcomes": dict(found.outcomes),
         "machines": found.machines,
         "profiles": found.profiles,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.report.chains import chain_findings
 from migmatrix.harness.report.data import Group, RunReport, Section
-from migmatrix.harness.report.terminal import describe_cause
+from migmatrix.harness.report.terminal import OWN, describe_problem, variants
 from migmatrix.harness.report.text import duration, one_line, plural
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _section(report: RunReport, title: str, groups: list[Group]) -> Iterator[str
     yield ""
     yield "| cells | what | where | smallest cell |"
     yield "|---:|---|---|---|"
-    yield from (_row(found) for found in groups[:_GROUPS])
+    yield from _rows(groups[:_GROUPS])
     if len(groups) > _GROUPS:
         yield f"| | and {len(groups) - _GROUPS:,} more | | |"
     yield ""
@@ -101,9 +101,19 @@ def _section(report: RunReport, title: str, groups: list[Group]) -> Iterator[str
         yield from _explanations(report, groups[:_GROUPS])
 
 
+def _rows(groups: list[Group]) -> Iterator[str]:
+    """What a build has with itself too comes last, below a line that says so."""
+    between = [found for found in groups if not found.own]
+    yield from map(_row, between)
+    if len(between) < len(groups):
+        yield f"| | **{OWN}** | | |"
+    yield from map(_row, groups[len(between) :])
+
+
 def _row(found: Group) -> str:
-    what = table_code(describe_cause(found.cause) or found.key)
+    what = table_code(describe_problem(found))
     message = table_code(found.cause.message) if found.cause else ""
+    message += f" {table_code(variants(found))}" if len(found.variants) > 1 else ""
     where = f"{plural(len(found.machines), 'machine')}, {plural(len(found.profiles), 'profile')}, "
     where += plural(len(found.routes), "route")
     text = f"{what} {message}".strip()

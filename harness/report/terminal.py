@@ -7,6 +7,7 @@ so that they can be copied. Plain text results when the console is not a termina
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -23,11 +24,25 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["describe_cause", "group_lines", "render_terminal", "spread"]
+    from migmatrix.harness.report.problems import Variant
+
+__all__ = [
+    "OWN",
+    "describe_cause",
+    "describe_problem",
+    "group_lines",
+    "render_terminal",
+    "spread",
+    "variant_name",
+    "variants",
+]
+
+OWN = "problems that a build has with itself too, largest first"
 
 _GROUPS = 10  # more than that is no first screen; the rest is in report.html
 _NAMES = 3
 _DROPPED = 3
+_VARIANTS = 6
 _MESSAGE = 240
 _UNTESTED = 5
 _STYLES = {
@@ -84,7 +99,11 @@ def _section(report: RunReport, groups: list[Group], title: str, style: str) -> 
         return
     yield Text()
     yield Text(title, "bold")
+    own = False
     for number, found in enumerate(groups[:_GROUPS], start=1):
+        if found.own and not own:
+            own = True
+            yield Text(OWN, "bold")
         yield from group_lines(number, found, report.named(found.smallest.cell), style)
     if len(groups) > _GROUPS:
         yield Text(f"  and {len(groups) - _GROUPS:,} more, in report.html")
@@ -92,10 +111,12 @@ def _section(report: RunReport, groups: list[Group], title: str, style: str) -> 
 
 def group_lines(number: int, found: Group, smallest: str, style: str = "") -> Iterator[Text]:
     """A problem in few lines; `smallest` is the name of its smallest cell."""
-    title = describe_cause(found.cause) or visible(found.key)
+    title = describe_problem(found)
     yield Text.assemble(f"{number:>3}. ", (plural(found.cells, "cell"), style), f"  {title}")
     if found.cause is not None and found.cause.message:
         yield Text(f"     {one_line(found.cause.message, _MESSAGE)}", "dim")
+    if len(found.variants) > 1:
+        yield Text(f"     {variants(found)}")
     yield Text(f"     {spread(found)}")
     yield Text(f"     smallest: {visible(smallest)}")
     yield Text(f"     repeat:   {visible(found.command)}")
@@ -106,6 +127,29 @@ def describe_cause(cause: Cause | None) -> str:
     if cause is None:
         return ""
     return visible(" · ".join(part for part in (cause.kind, cause.device, cause.field) if part))
+
+
+def describe_problem(found: Group) -> str:
+    """Kind, device and field of a problem on one line; of several devices the field stays and the list follows."""
+    cause = found.cause
+    if cause is not None and len(found.variants) > 1:
+        cause = replace(cause, device="")
+    return describe_cause(cause) or visible(found.key)
+
+
+def variants(found: Group) -> str:
+    """The signatures of a problem that has several: ``3 variants: virtio-net (288), virtio-blk (192), ...``."""
+    names = [f"{variant_name(one)} ({one.cells:,})" for one in found.variants]
+    shown = ", ".join(names[:_VARIANTS])
+    rest = f" and {len(names) - _VARIANTS:,} more" if len(names) > _VARIANTS else ""
+    return visible(f"{plural(len(names), 'variant')}: {shown}{rest}")
+
+
+def variant_name(variant: Variant) -> str:
+    """What its signature adds to the kind and the field that all variants have, such as the device; else all of it."""
+    said, cause = variant.signature or "", variant.cause
+    rest = said.removeprefix(cause.kind).removesuffix(cause.field).strip() if cause else ""
+    return rest or said
 
 
 def spread(found: Group) -> str:

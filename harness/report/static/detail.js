@@ -23,7 +23,7 @@ function sheet(n) {
   const title = el("div", null, el("h2", { id: "detail-title" }, D.profiles[PROFILE[n]]),
     el("p", { class: "muted" }, `${D.machines[MACHINE[n]]}, mode ${D.modes[MODE[n]]}, guest ${D.guests[GUEST[n]]}, ${(MILLIS[n] / 1000).toFixed(2)} s`));
   return el("div", { class: "sheet" }, el("header", null, title, close), route(n),
-    el("p", null, mark(outcome), el("b", null, outcome), verdictText(n)),
+    el("p", null, mark(outcome), el("b", null, labelOf(outcome)), verdictText(n)),
     ...texts(n), ...(cause ? causeNodes(cause) : []), ...args(n), ...neighbours(n),
     el("h3", null, "Repeat"), command(`${D.repeat} ${shellQuote(`cell=${globEscape(id)}`)}`),
     el("p", { class: "label" }, "or look at what is stored"), command(`migmatrix show ${run} ${shellQuote(id)}`),
@@ -148,7 +148,7 @@ function onHash() {
   update();
   openTarget();
   const state = readState();
-  if (!state.cell && KEYS.some((key) => state[key])) document.getElementById(state.path || state.signature || state.chain ? "cells" : "explore").scrollIntoView();
+  if (!state.cell && KEYS.some((key) => state[key])) document.getElementById(state.path || state.signature || state.problem || state.chain ? "cells" : "explore").scrollIntoView();
 }
 
 addEventListener("hashchange", onHash);

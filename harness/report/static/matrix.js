@@ -24,7 +24,7 @@ function addTo(map, key, outcome) {
 
 const worst = (counts) => SEVERITY[counts.findIndex(Boolean)];
 const describe = (counts) =>
-  SEVERITY.map((name, n) => (counts[n] ? `${number.format(counts[n])} ${name}` : "")).filter(Boolean).join(", ");
+  SEVERITY.map((name, n) => (counts[n] ? `${number.format(counts[n])} ${labelOf(name)}` : "")).filter(Boolean).join(", ");
 
 // Versions head the columns, because they are short; ids do where two builds of a map share a version.
 function columnTitle(build, builds) {

@@ -5,19 +5,24 @@
 
 const D = JSON.parse(document.getElementById("data").textContent);
 const column = (n) => D.cells[n] || [];
-const [MACHINE, PROFILE, PATH, MODE, GUEST, VERDICT, OUTCOME, HOP, STAGE, CAUSE, SIGNATURE, REASON, ISSUE, CHAIN, MILLIS] =
+const [MACHINE, PROFILE, PATH, MODE, GUEST, VERDICT, OUTCOME, HOP, STAGE, CAUSE, SIGNATURE, REASON, ISSUE, FLAGS, MILLIS] =
   Array.from({ length: 15 }, (_, n) => column(n));
 const TOTAL = MACHINE.length;
 const PAGE = 200;
-const KEYS = ["machine", "profile", "build", "kind", "verdict", "outcome", "path", "signature", "chain", "text"];
+const UNEXPECTED = new Set(["regression", "wrong-failure"]);
+const KEYS = ["machine", "profile", "build", "kind", "verdict", "outcome", "path", "signature", "problem", "fails", "chain", "text"];
 const SEVERITY = Object.keys(D.glyphs);
+const ITSELF = 1 << D.flags.indexOf("itself");
+const labelOf = (status) => D.labels[status] || status;
 const number = new Intl.NumberFormat("en");
 
 const pathNames = D.paths.map((path) => path.map((b) => D.builds[b]));
 const pathText = pathNames.map((names) => names.join(">"));
-// What a cell is shown as: its outcome, but a cell that was blocked as expected did not pass.
+// What a cell is shown as: its outcome, but a cell that was blocked as expected did not pass, and what a build shows
+// with itself too is no break between builds.
 const statusOf = (n) => {
   const outcome = D.outcomes[OUTCOME[n]];
+  if (UNEXPECTED.has(outcome) && FLAGS[n] & ITSELF) return "own";
   return outcome === "ok" && D.verdicts[VERDICT[n]] === "blocked" ? "blocked" : outcome;
 };
 const cellId = (n) =>
@@ -82,7 +87,8 @@ function chosenIndexes(state) {
   const machine = at(D.machines, state.machine), profile = at(D.profiles, state.profile);
   const verdict = at(D.verdicts, state.verdict), outcome = at(D.outcomes, state.outcome);
   const signature = state.signature ? D.signatures.indexOf(state.signature) + 1 || -2 : -1;
-  const kind = state.chain ? 1 << D.chainKinds.indexOf(state.chain) : 0;
+  const kind = state.chain ? 1 << D.flags.indexOf(state.chain) : 0;
+  const problem = state.problem ? D.problems.find(([first]) => D.signatures[first - 1] === state.problem) || [] : null;
   const paths = allowedPaths(state), words = state.text.toLowerCase().split(/\s+/).filter(Boolean);
   const unknown = (value, index) => value && index < 0;
   if (unknown(state.machine, machine) || unknown(state.profile, profile) || unknown(state.outcome, outcome)) return [];
@@ -93,7 +99,9 @@ function chosenIndexes(state) {
     if (verdict >= 0 && VERDICT[n] !== verdict) continue;
     if (outcome >= 0 && OUTCOME[n] !== outcome) continue;
     if (signature !== -1 && SIGNATURE[n] !== signature) continue;
-    if (kind && !(CHAIN[n] & kind)) continue;
+    if (kind && !(FLAGS[n] & kind)) continue;
+    if (problem && !(problem.includes(SIGNATURE[n]) && UNEXPECTED.has(D.outcomes[OUTCOME[n]]))) continue;
+    if (state.fails && !((D.verdicts[VERDICT[n]] === "fail" || UNEXPECTED.has(D.outcomes[OUTCOME[n]])) && Boolean(FLAGS[n] & ITSELF) === (state.fails === "itself"))) continue;
     if (!paths[PATH[n]]) continue;
     if (words.length && !hasWords(n, words)) continue;
     found.push(n);
@@ -145,6 +153,8 @@ function showFilters(state) {
   const words = [];
   if (state.path) words.push("path ", pathNode(state.path.split(">")));
   if (state.signature) words.push(words.length ? ", " : "", "signature ", el("code", null, state.signature));
+  if (state.problem) words.push(words.length ? ", " : "", "problem ", el("code", null, state.problem));
+  if (state.fails) words.push(words.length ? ", " : "", state.fails === "itself" ? "what a build has with itself too" : "breaks between builds");
   if (state.chain) words.push(words.length ? ", " : "", `chains that are ${state.chain}`);
   form.querySelector(".active").replaceChildren(...(words.length ? ["also only: ", ...words] : []));
 }
@@ -176,7 +186,7 @@ function showMore() {
 function row(n) {
   const outcome = statusOf(n);
   const detail = el("a", { href: link({ cell: cellId(n) }) }, D.profiles[PROFILE[n]]);
-  return el("tr", null, el("td", null, mark(outcome), outcome), el("td", null, D.machines[MACHINE[n]]), el("td", null, detail),
+  return el("tr", null, el("td", null, mark(outcome), labelOf(outcome)), el("td", null, D.machines[MACHINE[n]]), el("td", null, detail),
     el("td", null, pathNode(pathNames[PATH[n]])), el("td", null, modeText(n)), whyNode(n),
     el("td", { class: "number" }, MILLIS[n] ? `${(MILLIS[n] / 1000).toFixed(2)} s` : ""));
 }

@@ -10,6 +10,7 @@ import needs
 import pytest
 from report_browser import CHROMIUM, Page, browser
 from test_report_files import hostile_report
+from test_report_problems import two_sorts
 
 from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
 from migmatrix.harness.report import BuildRow, RunReport, write_reports
@@ -82,6 +83,21 @@ def test_counts_agree_with_the_record(window: Page, url: str, large: RunReport) 
     for outcome, count in large.outcomes().items():
         window.open(f"{url}#outcome={outcome}")
         assert text(window, ".found").startswith(f"{count:,} of ")
+
+
+def test_the_cells_of_a_problem_are_as_many_as_it_says(
+    window: Page, small: RunReport, tmp_path: Path
+) -> None:
+    write_reports(two_sorts(small), tmp_path)
+    url = (tmp_path / "report.html").as_uri()
+    window.open(url)
+    links = window.evaluate(
+        "[...document.querySelectorAll('.size a, .variants a, .legend a')].map((a) => [a.hash, a.querySelector('b').innerText])"
+    )
+    assert len(links) == 2 + 2 + 2  # problems, variants of the first, regressions of both sorts
+    for fragment, count in links:
+        window.open(url + fragment)
+        assert text(window, ".found") == f"{count} of 11 cells"
 
 
 def test_long_lists_are_drawn_as_far_as_they_are_read(window: Page, url: str) -> None:

@@ -203,8 +203,15 @@ def test_code_span(text: str, span: str) -> None:
 
 def test_markdown_stays_short_with_many_problems(small: RunReport) -> None:
     base = next(r for r in small.results if r.outcome is Outcome.REGRESSION)
+    assert base.cause is not None
     many = [
-        replace(base, cell=Cell("m" * 80, f"p{n}" * 20, ("A", "B")), signature=f"s{n}") for n in range(3000)
+        replace(
+            base,
+            cell=Cell("m" * 80, f"p{n}" * 20, ("A", "B")),
+            signature=f"s{n}",
+            cause=replace(base.cause, field=f"{n:#x}"),
+        )
+        for n in range(3000)
     ]
     report = replace(small, results=many)
     assert len(report.groups(Section.PROBLEM)) == 3000

@@ -16,7 +16,7 @@ from migmatrix.harness.report.data import ci_status, natural, repeat_command, se
 
 
 def failed(cell: Cell, signature: str = "s", hop: int = 1) -> CellResult:
-    cause = Cause("pci-config", "dev", "0x10", "message")
+    cause = Cause("pci-config", "dev", f"0x10{signature}", "message")
     return CellResult(cell, Verdict.FAIL, Outcome.REGRESSION, hop, Stage.LOAD, cause, signature, 0.1)
 
 
@@ -45,7 +45,7 @@ def test_largest_group_comes_first_and_equal_ones_by_signature() -> None:
 def test_smallest_cell(smaller: Cell, larger: Cell) -> None:
     profiles = [Profile("long-name", ("-a",)), Profile("two", ("-a", "-b"))]
     for cells in ([smaller, larger], [larger, smaller]):
-        (found,) = group(map(failed, cells), profiles=profiles)
+        (found,) = group([failed(cell) for cell in cells], profiles=profiles)
         assert found.smallest.cell == smaller
 
 
