@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear whole or not at all; the one way in which the harness writes a file that others read."""
+"""Files that appear whole or not at all; the one way in which the harness writes a file that others read.
+
+And the way in which it reads what anybody may have put in a file's place: `plain` follows no link and waits for nothing.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PUBLIC", "replacing", "write_whole"]
+__all__ = ["PUBLIC", "is_plain", "plain", "replacing", "write_whole"]
 
 _PRIVATE = 0o600  # what mkstemp gives; streams hold a guest's memory
 PUBLIC = 0o644  # of files for people and web servers
@@ -44,3 +48,21 @@ def write_whole(path: Path, data: bytes, mode: int = _PRIVATE, *, durable: bool 
         if durable:
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def plain(path: Path) -> Iterator[BinaryIO]:
+    """A plain file to read; OSError for anything else, a link too, and when it cannot be opened."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(f"{path.name} is not a plain file")
+        yield file
+
+
+def is_plain(path: Path) -> bool:
+    """Whether there is a plain file, itself and not by a link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

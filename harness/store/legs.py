@@ -7,8 +7,10 @@
 
 Rules:
 1. Evidence is complete or absent; a stream without evidence does not exist.
-2. A stream is checked against its evidence's SHA-256 when it is read.
+2. Evidence is checked against the SHA-256 that its file begins with, a stream against the one in its evidence.
+   Entries of before there were check sums have none.
 3. An entry that cannot be read is moved to <root>/bad/ and counts as absent: nothing is trusted, nothing deleted.
+   So is what is no plain file, or no directory, where one should be: no link is followed, no FIFO waited for.
 4. Eviction takes streams, least recently used first; evidence stays.
 """
 
@@ -17,7 +19,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +32,18 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import PUBLIC, replacing, write_whole
+from migmatrix.harness.files import PUBLIC, is_plain, plain, replacing, write_whole
 from migmatrix.harness.model import LegEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["EVIDENCE", "LegStore", "default_store"]
 
 EVIDENCE: TypeAdapter[LegEvidence] = TypeAdapter(LegEvidence)
 
+_SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})",(.*)', re.DOTALL)
+_UNSEALED = b'{"key":"'
 _ZSTD_LEVEL = 1
 _CHUNK = 1 << 20
 _CLAIM_POLL = 0.05  # seconds
@@ -70,23 +76,28 @@ class LegStore:
     def claim(self, key: str) -> Claim:
         """The right to do a leg, not yet taken."""
         with _store_errors("claim a leg"):
-            self._entry(key).mkdir(parents=True, exist_ok=True)
+            self._make_entry(key)
         return Claim(self._entry(key) / "lock")
+
+    def _make_entry(self, key: str) -> None:
+        """Make the directory of an entry; what is in its way, or in that of its lock, is set aside."""
+        entry = self._entry(key)
+        for path in (entry.parent, entry):
+            if path.is_symlink() or not path.is_dir():
+                self._move_aside([path], key, "it is not a directory")
+            path.mkdir(exist_ok=True)
+        if not is_plain(entry / "lock"):
+            self._move_aside([entry / "lock"], key, "its lock is not a plain file")
 
     def get(self, key: str) -> LegEvidence | None:
         """The evidence of a finished leg, or None."""
-        path = self._entry(key) / "evidence.json"
         try:
-            data = path.read_bytes()
+            with plain(self._entry(key) / "evidence.json") as file:
+                evidence = _unsealed(file.read())
         except FileNotFoundError:
             return None
-        except OSError as err:
+        except (OSError, _Damaged) as err:
             self._set_aside(key, str(err))
-            return None
-        try:
-            evidence = EVIDENCE.validate_json(data)
-        except ValidationError as err:
-            self._set_aside(key, f"evidence is damaged ({err.error_count()} errors)")
             return None
         if evidence.key != key:
             self._set_aside(key, "evidence belongs to another leg")
@@ -97,20 +108,23 @@ class LegStore:
         """Store what a leg left; StoreError when that fails, and then nothing is left of it."""
         entry = self._entry(evidence.key)
         with _store_errors("store a leg"):
-            entry.mkdir(parents=True, exist_ok=True)
+            self._make_entry(evidence.key)
+            for path in (entry / "stream.zst", entry / "evidence.json"):
+                if path.is_dir() and not path.is_symlink():  # nothing else is in the way of a rename
+                    self._move_aside([path], evidence.key, f"{path.name} is a directory")
             if stream is not None:
                 with replacing(entry / "stream.zst") as new:
                     _compress(stream, new)
-            write_whole(entry / "evidence.json", EVIDENCE.dump_json(evidence))
+            write_whole(entry / "evidence.json", _sealed(EVIDENCE.dump_json(evidence)))
 
     def has_stream(self, key: str) -> bool:
         """Whether the leg's stream out is still there."""
-        return (self._entry(key) / "stream.zst").exists()
+        return is_plain(self._entry(key) / "stream.zst")
 
     def fetch_stream(self, evidence: LegEvidence, target: Path) -> bool:
         """Write the leg's stream, uncompressed, to `target`; False when it is gone or damaged."""
         source = self._entry(evidence.key) / "stream.zst"
-        if evidence.stream is None or not source.exists():
+        if evidence.stream is None or not is_plain(source):
             return False
         sha256 = evidence.stream.sha256
         try:
@@ -126,7 +140,7 @@ class LegStore:
     def export_stream(self, key: str, target: Path) -> None:
         """Give `target` the compressed stream of a leg: a link where that can be, else a copy."""
         source = self._entry(key) / "stream.zst"
-        if target.exists() or not source.exists():
+        if target.exists() or not is_plain(source):
             return
         with _store_errors("keep a stream"):
             target.parent.mkdir(exist_ok=True)
@@ -151,17 +165,25 @@ class LegStore:
     def _streams(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self._legs.glob("*/*/stream.zst"):
             try:
-                yield path, path.stat()
+                status = path.lstat()
             except FileNotFoundError:
                 continue  # another process evicts as well
+            if stat.S_ISREG(status.st_mode):
+                yield path, status
 
     def _set_aside(self, key: str, why: str) -> None:
         """Move an unreadable entry out of the way; its lock stays, as another process may hold it."""
+        self._move_aside([self._entry(key) / name for name in ("evidence.json", "stream.zst")], key, why)
+
+    def _move_aside(self, paths: Sequence[Path], key: str, why: str) -> None:
+        """Move what there is of `paths` to <root>/bad/; nothing is told when there is nothing."""
+        there = [path for path in paths if os.path.lexists(path)]
+        if not there:
+            return
         with _store_errors("set a damaged entry aside"):
             grave = Path(tempfile.mkdtemp(prefix=f"{key[:16]}-", dir=self._bad))
-            for name in ("evidence.json", "stream.zst"):
-                if (path := self._entry(key) / name).exists():
-                    shutil.move(path, grave / name)
+            for path in there:
+                path.rename(grave / path.name)
         self._log(f"store: set a damaged entry aside, the leg is done again: {key[:16]}: {why}")
 
 
@@ -190,7 +212,7 @@ class Claim:
 
 
 class _Damaged(Exception):
-    """A stream is not what its evidence says."""
+    """A file is not what its check sum says, or cannot be read."""
 
 
 @contextmanager
@@ -201,6 +223,25 @@ def _store_errors(doing: str) -> Iterator[None]:
         raise StoreError(f"cannot {doing}: {err.strerror or err}: {err.filename or ''}".rstrip(": ")) from err
 
 
+def _sealed(evidence: bytes) -> bytes:
+    """Evidence with its check sum as the first member of the JSON object."""
+    rest = evidence.removeprefix(b"{")
+    return b'{"sha256":"%s",%s' % (hashlib.sha256(rest).hexdigest().encode(), rest)
+
+
+def _unsealed(data: bytes) -> LegEvidence:
+    """What `_sealed` made, or evidence of before there were check sums; _Damaged for anything else."""
+    sealed = _SEALED.fullmatch(data)
+    if sealed is None and not data.startswith(_UNSEALED):
+        raise _Damaged("evidence is damaged (it does not begin as evidence does)")
+    if sealed is not None and hashlib.sha256(sealed[2]).hexdigest().encode() != sealed[1]:
+        raise _Damaged("evidence is damaged (its checksum differs)")
+    try:
+        return EVIDENCE.validate_json(data if sealed is None else b"{" + sealed[2])
+    except ValidationError as err:
+        raise _Damaged(f"evidence is damaged ({err.error_count()} errors)") from err
+
+
 def _compress(source: Path, target: Path) -> None:
     with source.open("rb") as reader, target.open("wb") as writer:
         zstandard.ZstdCompressor(level=_ZSTD_LEVEL).copy_stream(reader, writer)
@@ -209,7 +250,7 @@ def _compress(source: Path, target: Path) -> None:
 def _decompress(source: Path, target: Path, sha256: str) -> None:
     digest = hashlib.sha256()
     try:
-        with source.open("rb") as file, target.open("wb") as writer:
+        with plain(source) as file, target.open("wb") as writer:
             for chunk in zstandard.ZstdDecompressor().read_to_iter(file, write_size=_CHUNK):
                 digest.update(chunk)
                 writer.write(chunk)

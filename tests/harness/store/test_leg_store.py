@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from migmatrix.harness.errors import StoreError, UserError
 from migmatrix.harness.model import LegEvidence, Stage, StageEvidence, StreamInfo
 from migmatrix.harness.store import LegStore, StreamCache, default_store
+from migmatrix.harness.store.legs import EVIDENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +84,63 @@ def test_bad_evidence_is_set_aside_and_said(
     (grave,) = (tmp_path / "store" / "bad").iterdir()
     assert sorted(p.name for p in grave.iterdir()) == ["evidence.json", "stream.zst"]
     assert store.get(OTHER) is not None
+
+
+def test_no_flipped_bit_of_evidence_is_believed(store: LegStore, tmp_path: Path) -> None:
+    store.put(evidence(), None)
+    whole = (entry(tmp_path) / "evidence.json").read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        (entry(tmp_path) / "evidence.json").write_bytes(damaged)
+        assert store.get(KEY) is None, place
+
+
+def test_evidence_of_before_there_were_check_sums_is_read(store: LegStore, tmp_path: Path) -> None:
+    entry(tmp_path).mkdir(parents=True)
+    (entry(tmp_path) / "evidence.json").write_bytes(EVIDENCE.dump_json(evidence()))
+    assert store.get(KEY) == evidence()
+
+
+def in_place(path: Path, kind: str) -> None:
+    """Put something that is no plain file where `path` is, with the same content where that can be."""
+    moved = path.with_name("moved")
+    path.rename(moved)
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+            moved.rename(path / moved.name)
+        case "link":
+            path.symlink_to(moved)
+        case "dangling":
+            path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link", "dangling"])
+@pytest.mark.parametrize("name", ["evidence.json", "stream.zst", "lock", ""])
+def test_what_is_no_plain_file_counts_as_absent_and_is_made_again(
+    store: LegStore, tmp_path: Path, kind: str, name: str
+) -> None:
+    async def claim() -> None:
+        async with store.claim(KEY):
+            pass
+
+    made = put(store, tmp_path)
+    asyncio.run(claim())
+    in_place(entry(tmp_path) / name, kind)
+
+    asyncio.run(claim())
+    read = store.get(KEY)
+    fetched = store.fetch_stream(made, tmp_path / "out")
+    put(store, tmp_path)
+
+    assert (read is None) == (name in ("evidence.json", ""))
+    assert fetched == (name == "lock")
+    assert store.get(KEY) == made
+    assert store.fetch_stream(made, tmp_path / "again")
+    assert store.evict(0) > 0
 
 
 @pytest.mark.parametrize("cut", [10, 0])
