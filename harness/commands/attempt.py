@@ -22,7 +22,7 @@ from migmatrix.harness.commands.run import conclude
 from migmatrix.harness.report import Progress
 from migmatrix.harness.run.against import matrix_against
 from migmatrix.harness.run.opening import store_directory
-from migmatrix.harness.run.pipeline import RunOptions, clean_up, execute, prepare_plan
+from migmatrix.harness.run.pipeline import RunOptions, execute, prepare_plan
 
 __all__ = ["attempt"]
 
@@ -53,6 +53,5 @@ def attempt(
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     options = RunOptions(file=file, store=store_directory(store), jobs=jobs, out=out, command=command_line())
-    clean_up(log)
     prepared = prepare_plan(options, log)
     conclude(execute(prepared, options, Progress(Console(stderr=True)), log), as_json=as_json)

@@ -32,7 +32,7 @@ from migmatrix.harness.errors import UserError
 from migmatrix.harness.plan import render_plan
 from migmatrix.harness.report import Progress, render_terminal
 from migmatrix.harness.report.jsonfile import render_json
-from migmatrix.harness.run.pipeline import clean_up, execute, prepare_plan
+from migmatrix.harness.run.pipeline import execute, prepare_plan
 from migmatrix.harness.run.planfile import prepare_plan_file
 from migmatrix.harness.stored.reports import load_report, open_run
 
@@ -77,7 +77,6 @@ def run(
         out=out,
         store_limit=int(store_limit * (1 << 30)),
     )
-    clean_up(log)
     if plan is None:
         prepared = prepare_plan(options, log)
     else:

@@ -5,7 +5,8 @@ Works with any engine that speaks Docker's API (Podman through DOCKER_HOST). Con
 capabilities, no new privileges, an unprivileged user, bounded memory and processes, and no network unless the mode
 needs one; destinations see the stream directory read-only, sources do not see it. Those for postcopy are root inside
 with SYS_PTRACE and userfaultfd: QEMU cannot do it with less. A container ends when its
-supervisor does, which is when the harness does; what a killed harness still left is removed by `remove_abandoned`.
+supervisor does, which is when the harness does; what a killed harness still left is removed by `leftovers.clean_up`,
+and what came to be even later, with the engine of another run.
 """
 
 from __future__ import annotations
@@ -21,26 +22,27 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 import requests
+from docker.models.containers import Container
 from docker.types import Mount
 
 from migmatrix.harness.engines.base import Needs, OwnsStack, Role
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
-from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, abandoned, remove
+from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, alive, base_name
 from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import TracebackType
 
-    from docker.models.containers import Container
     from docker.models.networks import Network
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.engines.workspace import Workspace
 
-__all__ = ["DockerEngine", "connect", "engine_errors", "remove_abandoned"]
+__all__ = ["DockerEngine", "connect", "engine_errors", "remove_left"]
 
 LABEL = "migmatrix.run"
+BASE_LABEL = "migmatrix.base"
 USERFAULT_DEVICE = "/dev/userfaultfd"
 _SECCOMP_POSTCOPY = Path(__file__).with_name("seccomp-postcopy.json")
 
@@ -152,10 +154,13 @@ class _DockerSandbox(SupervisedSandbox):
             self._log(f"{self._container.name}: {err}")
 
 
-def _remove(container: Container) -> None:
-    with engine_errors("remove a container"):
+def _remove(thing: Container | Network) -> None:
+    with engine_errors("remove a container or a network"):
         try:
-            container.remove(force=True)
+            if isinstance(thing, Container):
+                thing.remove(force=True)
+            else:
+                thing.remove()
         except docker.errors.NotFound:
             pass  # it saw the end of its command FIFO and removed itself
         except docker.errors.APIError as err:
@@ -179,6 +184,8 @@ class DockerEngine(OwnsStack):
             self._version = self._client.version()["Version"]
         self._sandboxes: dict[tuple[str, Role, Needs], _DockerSandbox] = {}
         self._opening: defaultdict[tuple[str, Role, Needs], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._labels = {LABEL: workspace.run_id, BASE_LABEL: base_name()}
+        self._remove_orphans()
         self._networking = asyncio.Lock()
         self._all: list[_DockerSandbox] = []
         self._network: Network | None = None
@@ -214,7 +221,7 @@ class DockerEngine(OwnsStack):
             "command": [_INNER_SUPERVISOR, _INNER_JOBS],
             "entrypoint": ["/bin/sh"],
             "name": f"migmatrix-{self._workspace.run_id}-{sandbox.name}",
-            "labels": {LABEL: self._workspace.run_id},
+            "labels": self._labels,
             "mounts": list(self._mounts(sandbox, role)),
             "user": f"{sandbox.user}:{sandbox.user}" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
             "environment": {"HOME": "/tmp"},  # noqa: S108 - the container's own tmpfs
@@ -245,7 +252,7 @@ class DockerEngine(OwnsStack):
             name = f"migmatrix-{self._workspace.run_id}"
             with engine_errors("make a network"):
                 self._network = self._client.networks.create(
-                    name, driver="bridge", internal=True, labels={LABEL: self._workspace.run_id}
+                    name, driver="bridge", internal=True, labels=self._labels
                 )
         return str(self._network.name)
 
@@ -253,11 +260,17 @@ class DockerEngine(OwnsStack):
         """Facts for the report."""
         return {"engine": "docker", "engine_version": self._version, "kernel": platform.release()}
 
+    def _remove_orphans(self) -> None:
+        """Remove what the engine made for a harness that was killed, after its workspace had been removed."""
+        for run_id in remove_left(self._client, f"{BASE_LABEL}={self._labels[BASE_LABEL]}", alive):
+            self._log(f"removed containers and networks of the killed run {run_id}")
+
     async def _close(self) -> None:
         # At once: the engine takes its time for each container, and none waits for another.
         await asyncio.gather(*(sandbox.close() for sandbox in self._all))
         if self._network is not None:
             await asyncio.to_thread(self._remove_network, self._network)
+        await asyncio.to_thread(self._remove_orphans)
 
     def _remove_network(self, network: Network) -> None:
         try:
@@ -279,18 +292,19 @@ def _security(needs: Needs) -> list[str]:
     return options
 
 
-def remove_abandoned(client: docker.DockerClient | None) -> Iterator[str]:
-    """Remove containers, networks and workspaces of dead runs of this user; yields a line for each run.
+def remove_left(
+    client: docker.DockerClient, label: str, alive: Callable[[], Collection[str]] = tuple
+) -> set[str]:
+    """Remove containers and networks that carry `label`, but for those of runs that are `alive`; their run ids.
 
-    `client` may be None where no engine answers: then only workspaces without containers can exist to be removed.
+    `alive` is asked when all are listed: a run that had a container by then had locked its workspace before.
     """
-    for root in abandoned():
-        if client is not None:
-            with engine_errors("remove what a killed run left"):
-                selected: dict[str, Any] = {"label": f"{LABEL}={root.name}"}
-                for container in client.containers.list(all=True, filters=selected):
-                    _remove(container)
-                for network in client.networks.list(filters=selected):
-                    network.remove()
-        remove(root)
-        yield f"removed what the killed run {root.name} left"
+    with engine_errors("remove what a killed run left"):
+        containers = client.containers.list(all=True, sparse=True, filters={"label": label})
+        networks = client.networks.list(filters={"label": label})
+        living = alive()
+        found: list[Container | Network] = [*containers, *networks]
+        dead = [thing for thing in found if thing.attrs["Labels"][LABEL] not in living]
+        for thing in dead:
+            _remove(thing)
+    return {thing.attrs["Labels"][LABEL] for thing in dead}

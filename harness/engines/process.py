@@ -2,7 +2,7 @@
 """The process engine: emulators as plain processes of this host, for local binaries and the reference emulator.
 
 The same supervisor as in a container runs in a session of its own; when it ends, or is killed, its whole process
-group is.
+group is. What left the group is found by its mark (`leftovers`) at the end of the run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.engines.base import OwnsStack
+from migmatrix.harness.engines.leftovers import MARK, end_marked
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.errors import EngineError
 
@@ -42,6 +43,7 @@ class _ProcessSandbox(SupervisedSandbox):
             str(self.root),
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
+            env={**os.environ, MARK: str(self.workspace.root)},
         )
         self._watch = asyncio.create_task(self._watch_supervisor())
         await self.ready(_START_DEADLINE)
@@ -62,6 +64,7 @@ class ProcessEngine(OwnsStack):
 
     def __init__(self, workspace: Workspace, log: Callable[[str], None]) -> None:  # noqa: ARG002 - as all engines
         super().__init__()
+        self._stack.push_async_callback(asyncio.to_thread, end_marked, workspace.root)
         self._workspace = workspace
         self._sandboxes: dict[tuple[Role, str], _ProcessSandbox] = {}
         self._opening = asyncio.Lock()

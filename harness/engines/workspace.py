@@ -3,8 +3,9 @@
 
 A workspace is `<tmp>/migmatrix-<uid>/<run id>/` with `streams/` (uncompressed streams in use), `link/`
 (sockets and FIFOs between emulators) and one directory per sandbox. The process that owns it holds a lock
-on `owner`; a workspace whose lock is free belongs to a dead run and may be removed, with the containers
-and networks that carry its run id. Nothing else is ever removed.
+on `owner`; a workspace whose lock is free belongs to a dead run and may be removed, with the processes, containers
+and networks that carry its name. Containers and networks also carry the base directory's own name, `base_name`, so
+that those that came to be after their workspace was removed are found too. Nothing else is ever removed.
 
 Rule: `owner` is made, locked for the first time and unlinked under the lock of the base directory only. Else a
 sweep in another process could make it again in a directory that its run is about to remove.
@@ -22,13 +23,14 @@ from filelock import FileLock, Timeout
 
 from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.errors import StoreError, UserError
+from migmatrix.harness.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
     from typing import Self
 
-__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "remove"]
+__all__ = ["ROOT_ID", "SANDBOX_ID", "Workspace", "abandoned", "alive", "base_name", "remove"]
 
 # The user that emulators run as when the harness is root: Debian's and Docker's "nobody".
 SANDBOX_ID = 65534
@@ -39,6 +41,7 @@ ROOT_ID = 0
 _LONGEST_BASE = 60
 
 _OWNER = "owner"
+_NAME = "name"
 
 
 def _base() -> Path:
@@ -47,6 +50,15 @@ def _base() -> Path:
 
 def _base_lock() -> FileLock:
     return FileLock(_base() / "lock")
+
+
+def base_name() -> str:
+    """A random name of the base directory: whose workspaces they are, whatever hosts and harnesses share an engine."""
+    file = _base() / _NAME
+    with _base_lock():
+        if not file.is_file():
+            write_whole(file, secrets.token_hex(16).encode())
+        return file.read_text()
 
 
 class Workspace:
@@ -120,7 +132,7 @@ def remove(root: Path) -> None:
 
 def abandoned() -> Generator[Path, None, None]:
     """Workspaces of runs that are dead, all locked until the caller is through."""
-    dead = _dead()
+    dead = [(root, lock) for root, lock in _all() if lock is not None]
     try:
         for root, _ in dead:
             yield root
@@ -129,17 +141,27 @@ def abandoned() -> Generator[Path, None, None]:
             lock.release()
 
 
-def _dead() -> list[tuple[Path, FileLock]]:
-    """Workspaces that no process owns, with their locks held."""
+def alive() -> set[str]:
+    """Run ids of the workspaces that a process owns."""
+    found = _all()
+    for _, lock in found:
+        if lock is not None:
+            lock.release()
+    return {root.name for root, lock in found if lock is None}
+
+
+def _all() -> list[tuple[Path, FileLock | None]]:
+    """All workspaces, with the held locks of those that no process owns."""
     if not _base().is_dir():
         return []
-    found = []
+    found: list[tuple[Path, FileLock | None]] = []
     with _base_lock():
         for root in sorted(p for p in _base().iterdir() if p.is_dir()):
             lock = FileLock(root / _OWNER, blocking=False)
             try:
                 lock.acquire()
             except Timeout:
-                continue
-            found.append((root, lock))
+                found.append((root, None))
+            else:
+                found.append((root, lock))
     return found

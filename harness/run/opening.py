@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.harness.engines import Engines, Workspace
+from migmatrix.harness.engines.leftovers import clean_up
 from migmatrix.harness.run.runner import Runner, Settings
 from migmatrix.harness.store import LegStore, default_store
 
@@ -62,7 +63,8 @@ class Opened:
 
 @asynccontextmanager
 async def opened(store: Path | None, settings: Settings, log: Callable[[str], None]) -> AsyncIterator[Opened]:
-    """Open all of it. Without `store` the store is empty, so that no earlier leg counts."""
+    """Open all of it, after what killed runs left is gone. Without `store` it is empty: no earlier leg counts."""
+    clean_up(log)
     with _directory(store) as directory, Workspace() as workspace:
         async with Engines(workspace, log) as engine:
             yield Opened(engine, LegStore(directory, log), workspace, settings, log)

@@ -23,8 +23,7 @@ from stamina.instrumentation import set_on_retry_hooks
 from migmatrix.harness import __version__
 from migmatrix.harness.builds import lookup, prepare, provider_of
 from migmatrix.harness.config import load_matrix
-from migmatrix.harness.engines.workspace import abandoned
-from migmatrix.harness.errors import EngineError, ExitCode, UnusableBuild, UserError, did_you_mean, together
+from migmatrix.harness.errors import ExitCode, UnusableBuild, UserError, did_you_mean, together
 from migmatrix.harness.known import KnownIssue, apply, load_known
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Prepared",
     "RunOptions",
-    "clean_up",
     "engine_specs",
     "execute",
     "known_of",
@@ -165,20 +163,6 @@ def prepare_plan(options: RunOptions, log: Callable[[str], None] = silent) -> Pr
         paths=options.paths,
     )
     return Prepared(matrix, builds, plan)
-
-
-def clean_up(log: Callable[[str], None]) -> None:
-    """Remove what killed runs of this user left behind."""
-    if next(abandoned(), None) is None:
-        return
-    from migmatrix.harness.engines.docker import connect, remove_abandoned  # noqa: PLC0415 - slow to import, seldom needed
-
-    try:
-        client = connect()
-    except EngineError:
-        client = None  # without an engine no run can have left a container
-    for line in remove_abandoned(client):
-        log(line)
 
 
 def execute(

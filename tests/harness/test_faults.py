@@ -166,6 +166,27 @@ def test_a_killed_run_leaves_nothing_and_resumes_to_the_same_results(lab: Lab) -
     assert workspaces(lab) == []
 
 
+def test_what_outlives_harness_and_supervisor_ends_with_the_next_run(lab: Lab) -> None:
+    waiting = lab.root / "go.waiting"
+    matrix = lab.matrix(builds=lab.builds({"old": [], "slow": ["-fake", f"wait={lab.root}/go"]}))
+    select = ("--select", "profile=plain", "--path")
+
+    process = lab.start(lab.run_arguments(matrix, *select, "old>slow"))
+    wait_until(lambda: waiting.exists() and waiting.read_text() != "")
+    emulator = psutil.Process(int(waiting.read_text()))
+    for parent in emulator.parents():
+        if process.pid in {parent.pid, parent.ppid()}:  # supervisor, harness
+            parent.kill()
+    process.wait()
+    assert emulator.is_running()
+    done = lab.run(matrix, *select, "old>old", out="again")
+
+    assert done.returncode == 0, done.stderr
+    assert not emulator.is_running()
+    assert of_lab(lab) == []
+    assert workspaces(lab) == []
+
+
 def workspaces(lab: Lab) -> list[Path]:
     """Temporary directories of runs."""
     return [p for p in (lab.root / f"migmatrix-{os.getuid()}").iterdir() if p.is_dir()]
