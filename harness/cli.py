@@ -53,6 +53,16 @@ def _command(arguments: list[str]) -> int:
         from migmatrix.harness.commands.stream import main as stream  # noqa: PLC0415 - see the rule above
 
         _leave(stream(arguments[1:]))
+    from migmatrix.harness import interrupt  # noqa: PLC0415 - see the rule above
+
+    interrupt.heed()
+    try:
+        return _typed(arguments)
+    finally:
+        interrupt.over()
+
+
+def _typed(arguments: list[str]) -> int:
     import typer  # noqa: PLC0415 - see the rule above
 
     from migmatrix.harness.commands.main import app  # noqa: PLC0415

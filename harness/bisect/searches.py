@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from migmatrix.harness import interrupt
 from migmatrix.harness.bisect.answer import Answer
 from migmatrix.harness.bisect.cells import OPEN, CellProber
 from migmatrix.harness.bisect.commits import CommandProber, CommitBuilds, history
@@ -277,7 +278,7 @@ class _Job:
 
     def answer(self, prober: Callable[[], AbstractAsyncContextManager[Prober]]) -> Answer:
         with Journal.open(self.directory / "journal.jsonl", self.task) as journal:
-            return asyncio.run(self._walk(journal, prober))
+            return interrupt.run(self._walk(journal, prober))
 
     async def _walk(
         self, journal: Journal, prober: Callable[[], AbstractAsyncContextManager[Prober]]

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from migmatrix.harness import interrupt
 from migmatrix.harness.advise.advisor import open_advisor
 from migmatrix.harness.advise.features import advise_features
 from migmatrix.harness.advise.fleet import advise_fleet
@@ -111,7 +111,7 @@ def path(
                     for to in goals
                 ]
 
-    found = asyncio.run(advised())
+    found = interrupt.run(advised())
     _answer(found, [one.to_json() for one in found], passes=all(one.found for one in found), as_json=as_json)
 
 
@@ -139,7 +139,7 @@ def fleet(
             ) as advisor:
                 return await advise_fleet(advisor, load_fleet(builds, advisor.verdicts), longest)
 
-    advice = asyncio.run(advised())
+    advice = interrupt.run(advised())
     _answer([advice], advice.to_json(), passes=advice.safe, as_json=as_json)
 
 
@@ -174,7 +174,7 @@ def features(
         async with open_trials(origin, where, jobs, logger(verbose=verbose)) as runner:
             return await advise_features(runner, trial_of(origin, cell), cpu)
 
-    advice = asyncio.run(advised())
+    advice = interrupt.run(advised())
     _answer([advice], advice.to_json(), passes=advice.passes, as_json=as_json)
 
 

@@ -7,13 +7,13 @@ complete after each of them, and the same command goes on from it.
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migmatrix.harness import interrupt
 from migmatrix.harness.bisect import (
     CellOptions,
     CommitOptions,
@@ -221,7 +221,7 @@ def _explained(run: Path, cell: str, store: Path) -> Explanation:
     found: list[Explanation] = []
     with open_run(run) as opened:
         wanted = [find_cell(opened, cell)]
-        asyncio.run(explain_run(opened, wanted, ExplainOptions(store, jobs=JOBS), silent, found.append))
+        interrupt.run(explain_run(opened, wanted, ExplainOptions(store, jobs=JOBS), silent, found.append))
     return found[0]
 
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migmatrix.harness import interrupt
 from migmatrix.harness.commands.options import (
     MATRIX,
     BuildArgument,
@@ -160,7 +160,7 @@ def _lint_build(name: str, file: Path, directory: Path, store: Path | None) -> I
     tables = _living(tables_of(build, directory), build.facts.version)
     age = version_key(build.facts.version)
     older = [b for b in builds.values() if version_key(b.facts.version) < age and not b.args]
-    types = asyncio.run(_types([build, *older], tables, load_matrix(file).policy.deadlines))
+    types = interrupt.run(_types([build, *older], tables, load_matrix(file).policy.deadlines))
     yield from lint_tables(tables)
     yield from lint_binary(tables, types[name], name)
     yield from lint_history(tables, [(b.id, b.facts.version, types[b.id]) for b in older])

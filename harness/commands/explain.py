@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migmatrix.harness import interrupt
 from migmatrix.harness.commands.options import (
     JOBS,
     CellArgument,
@@ -109,7 +109,7 @@ def explain_signatures(
         if not as_json and not quiet:
             say("\n".join(render(explanation)))
 
-    asyncio.run(explain_run(run, wanted, options, logger(verbose=verbose), tell))
+    interrupt.run(explain_run(run, wanted, options, logger(verbose=verbose), tell))
     if as_json:
         say_json([published(explanation) for explanation in found])
     rewrite_reports(run)

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from migmatrix.harness import interrupt
 from migmatrix.harness.commands.options import (
     JOBS,
     MATRIX,
@@ -59,7 +59,7 @@ def mutate(
     where = store_directory(store)
     prepared = prepare_plan(RunOptions(file=file, store=where, select=tuple(select or ())), log)
     options = MutateOptions(where, chosen, jobs, tuple(entry or ("*",)), limit, profiles, dry)
-    card = asyncio.run(run_mutants(prepared, options, log, _tell))
+    card = interrupt.run(run_mutants(prepared, options, log, _tell))
     if as_json:
         say_json(card.to_json())
     else:

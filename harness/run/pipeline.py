@@ -10,7 +10,6 @@ import asyncio
 import gc
 import os
 import platform
-import signal
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from stamina.instrumentation import set_on_retry_hooks
 
-from migmatrix.harness import __version__
+from migmatrix.harness import __version__, interrupt
 from migmatrix.harness.builds import lookup, prepare, provider_of
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import ExitCode, UnusableBuild, UserError, did_you_mean, together
@@ -184,7 +183,7 @@ def execute(
     session = _Session(prepared, options, known_of(prepared.matrix), progress, log)
     gc.freeze()  # the plan and the modules stay: a third of a million objects less to look through, again and again
     with progress, ExitStack() as stack:
-        asyncio.run(session.run(stack))
+        interrupt.run(session.run(stack))
         return session.conclude(LegStore(options.store, log))
 
 
@@ -248,22 +247,12 @@ class _Session:
 
         The directory is made, and put on `stack`, when it is known that every profile starts somewhere.
         """
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio.run made it
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt, task)
         try:
             await self._cells(stack)
-        except asyncio.CancelledError as err:
-            if not self.interrupted:
+        except asyncio.CancelledError:
+            self.interrupted = interrupt.asked()
+            if not (self.interrupted and self.begun):
                 raise
-            if not self.begun:
-                raise KeyboardInterrupt from err
-
-    def _interrupt(self, task: asyncio.Task[Any]) -> None:
-        self.interrupted = True
-        task.cancel()
 
     async def _cells(self, stack: ExitStack) -> None:
         settings = settings_of(self.prepared.matrix, self.options.jobs)
