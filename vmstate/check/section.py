@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from migmatrix.vmstate.check.cpu import CPU_SUBSECTIONS
+from migmatrix.vmstate.check.items import Item, Key, items_of, subsections_of
 from migmatrix.vmstate.check.layout import leaves
 from migmatrix.vmstate.check.pcimask import first_difference
 from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
+from migmatrix.vmstate.check.use import without_use
 from migmatrix.vmstate.check.virtio import adds_by_use, read_virtio_pci
 from migmatrix.vmstate.device.lifetime import release_key
 from migmatrix.vmstate.errors import StreamError
@@ -53,27 +55,7 @@ _FIXED: Final = frozenset(
 )  # types with one size on the wire
 
 
-_POINTERS: Final = ("nullptr", "ptr-marker")
 _ALIGNED: Final = 256  # fields between like ones; a longer stretch counts as one change
-_Key = tuple[str, int]  # name and size of a field
-
-
-class _Item(NamedTuple):
-    path: str
-    node: Node
-
-    @property
-    def name(self) -> str:
-        """The last step of the path, without the number of an element."""
-        return self.path.rpartition(".")[2].partition("[")[0]
-
-    def is_in(self, name: str) -> bool:
-        """Whether this is that field, an element of it or inside of it."""
-        return self.path == name or self.path.startswith((f"{name}.", f"{name}["))
-
-    @property
-    def key(self) -> _Key:
-        return self.path.rpartition(".")[2], self.node.size
 
 
 def compare_section(
@@ -161,17 +143,17 @@ class _Comparison:
         version = self._start.version_id
         refusals = [self._named(incoming, known, version) for known in self._known]
         yield from () if None in refusals else filter(None, refusals[:1])
-        for node in _subsections(incoming):
+        for node in subsections_of(incoming):
             yield from self._subsection_to_schema(node)
 
     def _subsection_to_schema(self, node: Node) -> Iterator[Refusal]:
         yield from self._subsection(node, None)
-        for inner in _subsections(node):
+        for inner in subsections_of(node):
             yield from self._subsection_to_schema(inner)
 
     def _named(self, incoming: Node, known: SchemaDescription, version: int) -> Refusal | None:
         """Fields that only one side names; never certain, as an array without elements has no name in a stream."""
-        items = list(_items(incoming))
+        items = list(items_of(incoming))
         sent, read = {item.name for item in items}, leaves(known, version, None)
         extra = [item.path for item in items if item.name not in {leaf.key[0] for leaf in read}]
         missing = [leaf.name for leaf in read if not leaf.maybe and leaf.key[0] not in sent]
@@ -186,8 +168,8 @@ class _Comparison:
         self, incoming: Node, local: Node, known: list[SchemaDescription], version: int
     ) -> Iterator[Refusal]:
         """Fields in wire order, then subsections; a difference of layout ends it."""
-        ours = list(_items(incoming))
-        theirs = [item for item in _items(local) if _reads(item, known, version)]
+        read = (item for item in items_of(local) if _reads(item, known, version))
+        ours, theirs = without_use(list(items_of(incoming)), list(read), known, version)
         balanced = _bytes(ours) == _bytes(theirs)  # the footer is found: values shift, no loader notices
         for tag, a, b, c, d in _aligned([item.key for item in ours], [item.key for item in theirs]):
             if tag == "equal":
@@ -199,18 +181,18 @@ class _Comparison:
                     replace(r, certain=r.certain and not (balanced and r.kind is layout)) for r in refusals
                 )
                 return
-        here = {node.name: node for node in _subsections(local)}
-        for node in _subsections(incoming):
+        here = {node.name: node for node in subsections_of(local)}
+        for node in subsections_of(incoming):
             yield from self._subsection(node, here.get(node.name))
 
-    def _unequal(self, ours: list[_Item], theirs: list[_Item]) -> Iterator[Refusal]:
+    def _unequal(self, ours: list[Item], theirs: list[Item]) -> Iterator[Refusal]:
         """A run of fields without an equal: the value that the device would refuse first, else the layout."""
         if len(ours) == len(theirs) == 1 and ours[0].path == theirs[0].path:
             found = list(self._value(ours[0], theirs[0]))
             if found or self._in_use(ours[0].node, theirs[0].node):
                 yield from found
                 return
-        refusal = self._layout(*_without_null(ours, theirs))
+        refusal = self._layout(ours, theirs)
         if refusal is not None:
             yield refusal
 
@@ -218,9 +200,9 @@ class _Comparison:
         """Whether a virtio device sends more or less only because its guest drives it."""
         if sent.kind != "virtio" or not isinstance(sent.value, bytes) or not isinstance(here.value, bytes):
             return False
-        return adds_by_use(sent.value, here.value, net=self._start.idstr.endswith("virtio-net"))
+        return adds_by_use(sent.value, here.value, self._start.idstr)
 
-    def _layout(self, ours: list[_Item], theirs: list[_Item]) -> Refusal | None:
+    def _layout(self, ours: list[Item], theirs: list[Item]) -> Refusal | None:
         """A run of fields without an equal: a refusal unless it has as many bytes on both sides."""
         sent, read = _bytes(ours), _bytes(theirs)
         if sent == read:
@@ -232,19 +214,19 @@ class _Comparison:
             RefusalKind.LAYOUT, message, one.path, ours[0].node if ours else None, certain=certain
         )
 
-    def _elastic(self, ours: list[_Item], theirs: list[_Item]) -> bool:
+    def _elastic(self, ours: list[Item], theirs: list[Item]) -> bool:
         """Whether these are the same fields, of types whose length the stream itself may carry."""
         same = [item.path for item in ours] == [item.path for item in theirs]
         return same and all(item.node.kind not in _FIXED or _many(item) for item in ours)
 
-    def _conditional(self, item: _Item) -> bool:
+    def _conditional(self, item: Item) -> bool:
         """Whether the destination may read this field under a condition of its own, by its schema.
 
         A field for old streams only has a prefix (``mig_ti_cmd``), and its own stream does not hold it.
         """
         return any(field.conditional and name.endswith(item.name) for name, field in self._fields.items())
 
-    def _value(self, incoming: _Item, local: _Item) -> Iterator[Refusal]:
+    def _value(self, incoming: Item, local: Item) -> Iterator[Refusal]:
         kind, sent, here = local.node.kind, incoming.node.value, local.node.value
         if isinstance(sent, bytes) and isinstance(here, bytes):
             if kind == "pci config":
@@ -256,13 +238,13 @@ class _Comparison:
             message = f"{incoming.path!r} is {sent!r}, read is {wanted} {here!r}"
             yield self._refusal(RefusalKind.VALUE, message, incoming.path, incoming.node)
 
-    def _config(self, item: _Item, sent: bytes, here: bytes) -> Iterator[Refusal]:
+    def _config(self, item: Item, sent: bytes, here: bytes) -> Iterator[Refusal]:
         at = first_difference(sent, here)
         if at is not None:
             message = f"{describe_offset(here, at)}: byte {at:#x} is {sent[at]:#x}, here {here[at]:#x}"
             yield self._refusal(RefusalKind.CONFIG_SPACE, message, f"{at:#x}", item.node)
 
-    def _virtio(self, item: _Item, sent: bytes, here: bytes) -> Iterator[Refusal]:
+    def _virtio(self, item: Item, sent: bytes, here: bytes) -> Iterator[Refusal]:
         """Config space, then ring sizes, which only newer builds check."""
         ours, theirs = read_virtio_pci(sent), read_virtio_pci(here)
         if ours is None or theirs is None:
@@ -272,7 +254,7 @@ class _Comparison:
             refusals.extend(self._rings(item, ours.sizes, theirs.sizes))
         yield from refusals[:1]
 
-    def _rings(self, item: _Item, sent: tuple[int, ...], here: tuple[int, ...]) -> Iterator[Refusal]:
+    def _rings(self, item: Item, sent: tuple[int, ...], here: tuple[int, ...]) -> Iterator[Refusal]:
         for queue, (size, limit) in enumerate(zip_longest(sent, here, fillvalue=0)):
             if size > limit:
                 message = f"queue {queue} has a ring of {size}, here at most {limit}"
@@ -308,22 +290,7 @@ class _Comparison:
         return self._refusal(RefusalKind.VERSION, message, node.name, node)
 
 
-def _without_null(ours: list[_Item], theirs: list[_Item]) -> tuple[list[_Item], list[_Item]]:
-    """Both runs without what is a null pointer on one side: it has no layout there that could differ."""
-    nulls = [item.path for item in (*ours, *theirs) if item.node.kind in _POINTERS]
-    concerned = [path for path in nulls if _is_null(path, ours) != _is_null(path, theirs)]
-
-    def rest(items: list[_Item]) -> list[_Item]:
-        return [item for item in items if not any(item.is_in(path) for path in concerned)]
-
-    return rest(ours), rest(theirs)
-
-
-def _is_null(path: str, items: list[_Item]) -> bool:
-    return any(item.path == path and item.node.kind in _POINTERS for item in items)
-
-
-def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int, int]]:
+def _aligned(a: list[Key], b: list[Key]) -> Iterator[tuple[str, int, int, int, int]]:
     """Opcodes as of `difflib`, which takes cubic time and so sees only a short middle that differs."""
     most = min(len(a), len(b))
     head = next((i for i in range(most) if a[i] != b[i]), most)
@@ -338,38 +305,17 @@ def _aligned(a: list[_Key], b: list[_Key]) -> Iterator[tuple[str, int, int, int,
     yield "equal", len(a) - tail, len(a), len(b) - tail, len(b)
 
 
-def _items(node: Node, path: str = "") -> Iterator[_Item]:
-    """Fields with bytes, in wire order, without those of subsections."""
-    for child in node.children:
-        if child.kind == "subsection":
-            continue
-        name = f"{path}.{child.name}" if path else child.name
-        if child.children:
-            yield from _items(child, name)
-        else:
-            yield _Item(name, child)
-
-
-def _reads(item: _Item, known: list[SchemaDescription], version: int) -> bool:
+def _reads(item: Item, known: list[SchemaDescription], version: int) -> bool:
     """False for a field, or a part of a struct, that the schema has from a later version on."""
     fields = [field for description in known for field in description.fields if item.is_in(field.name)]
     return not fields or any(field.conditional or field.version_id <= version for field in fields)
 
 
-def _subsections(node: Node) -> Iterator[Node]:
-    """Subsections of a description and of the structs in it, not those inside subsections."""
-    for child in node.children:
-        if child.kind == "subsection":
-            yield child
-        else:
-            yield from _subsections(child)
-
-
-def _bytes(items: list[_Item]) -> int:
+def _bytes(items: list[Item]) -> int:
     return sum(item.node.size for item in items)
 
 
-def _names(items: list[_Item]) -> str:
+def _names(items: list[Item]) -> str:
     return _shown([item.path for item in items])
 
 
@@ -378,7 +324,7 @@ def _shown(paths: list[str]) -> str:
     return f"{shown}, ..." if len(paths) > 4 else shown or "nothing"  # noqa: PLR2004 - enough to read
 
 
-def _many(item: _Item) -> bool:
+def _many(item: Item) -> bool:
     return isinstance(item.node.value, tuple)
 
 

@@ -15,12 +15,15 @@ from typing import Final
 
 from migmatrix.vmstate.device.source import BytesSource
 from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.view.opaque import expand
 from migmatrix.vmstate.view.pci import ConfigSpace
 
 __all__ = ["USE", "VirtioPci", "adds_by_use", "read_virtio_pci"]
 
 USE: Final = frozenset(
     [
+        "virtio-balloon-device/free-page-report",
+        "virtio-net-device/rss",
         "virtio/64bit_features",
         "virtio/broken",
         "virtio/device_endian",
@@ -30,10 +33,11 @@ USE: Final = frozenset(
         "virtio/ringsize",
         "virtio/started",
         "virtio/virtqueues",
+        "virtio_mmio/state",
         "virtio_pci/modern_state",
     ]
 )
-"""Subsections of the common part that QEMU 5.2.0, 7.2.22, 10.0.13 and 11.1.3 all hold (in Debian's programs)."""
+"""Subsections of the device and of the common part that QEMU 5.2.0, 7.2.22, 10.0.13 and 11.1.3 all hold (in Debian's programs)."""
 
 _STANDARD: Final = 256
 _EXPRESS_SPACE: Final = 4096
@@ -44,6 +48,9 @@ _NAME: Final = re.compile(rb"virtio[a-z0-9_-]*/[a-z0-9_]+")
 _MACS: Final = (
     6 + 4 + 4 + 2 + 1 + 1
 )  # bytes before the count of filtered addresses: address, ring, header, status, modes
+_MAC: Final = 6
+_CHOOSES_OFFLOADS: Final = 1 << 2  # VIRTIO_NET_F_CTRL_GUEST_OFFLOADS
+_OFFLOADS: Final = 8  # bytes
 _VERSIONS: Final = (1, 2)  # of the PCI device's own description
 
 
@@ -82,20 +89,39 @@ def read_virtio_pci(raw: bytes) -> VirtioPci | None:
     return VirtioPci(config, features, features_offset, sizes, raw[reader.source.offset :])
 
 
-def adds_by_use(sent: bytes, here: bytes, *, net: bool) -> bool:
+def adds_by_use(sent: bytes, here: bytes, idstr: str) -> bool:
     """Whether all that a field has more or less than the destination's own comes from a guest that drives the device.
 
-    Such are subsections in `USE`, and the addresses that a network device (`net`) filters; for no more queues.
+    Such are subsections in `USE`, and of a network device the addresses that it filters and the offloads that the
+    guest chose; for no more queues. The path of the section tells the bus.
     """
-    ours, theirs = read_virtio_pci(sent), read_virtio_pci(here)
-    if (ours is None) != (theirs is None):
+    ours, theirs = _device(sent, idstr), _device(here, idstr)
+    if ours is None or theirs is None or ours.queues > theirs.queues:
         return False
-    if ours is not None and theirs is not None:
-        if len(ours.sizes) > len(theirs.sizes):
-            return False
-        sent, here = ours.rest, theirs.rest
-    known = USE | set(_subsections(here))
-    return _own(sent, net=net) == _own(here, net=net) and known.issuperset(_subsections(sent))
+    known = USE | set(_subsections(theirs.rest))
+    net = idstr.endswith("virtio-net")
+    return _own(ours, net=net) == _own(theirs, net=net) and known.issuperset(_subsections(ours.rest))
+
+
+class _Device(Record):
+    """Number of queues, the guest's features, and the device's own part with what follows."""
+
+    queues: int
+    features: int
+    rest: bytes
+
+
+def _device(raw: bytes, idstr: str) -> _Device | None:
+    if (pci := read_virtio_pci(raw)) is not None:
+        return _Device(len(pci.sizes), pci.features, pci.rest)
+    parts = {part.name: part for part in expand("virtio", raw, idstr)}
+    if "queues" not in parts:
+        return None
+    numbers = {name: part.value for name, part in parts.items() if isinstance(part.value, int)}
+    last = max(
+        (p for n, p in parts.items() if n == "queues" or n.startswith("queue[")), key=lambda p: p.offset
+    )
+    return _Device(numbers["queues"], numbers["guest_features_low"], raw[last.offset + last.size :])
 
 
 def _subsections(raw: bytes) -> dict[str, int]:
@@ -108,10 +134,13 @@ def _subsections(raw: bytes) -> dict[str, int]:
     return found
 
 
-def _own(rest: bytes, *, net: bool) -> int:
+def _own(device: _Device, *, net: bool) -> int:
     """Bytes of the device's own part, without what depends on the guest."""
-    size = next(iter(_subsections(rest).values()), len(rest))
-    return size - 6 * int.from_bytes(rest[_MACS : _MACS + 4]) if net else size
+    size = next(iter(_subsections(device.rest).values()), len(device.rest))
+    if not net:
+        return size
+    offloads = _OFFLOADS if device.features & _CHOOSES_OFFLOADS else 0
+    return size - offloads - _MAC * int.from_bytes(device.rest[_MACS : _MACS + 4])
 
 
 class _Reader:

@@ -6,7 +6,10 @@ from __future__ import annotations
 import pytest
 
 from migmatrix.vmstate.check.cpu import CPU_SUBSECTIONS
+from migmatrix.vmstate.check.items import items_of
+from migmatrix.vmstate.check.schema import Schema, SchemaDescription, SchemaDevice, SchemaField
 from migmatrix.vmstate.check.section import _Comparison
+from migmatrix.vmstate.check.use import without_use
 from migmatrix.vmstate.view.decode import Node
 from migmatrix.vmstate.view.stream import Section
 from migmatrix.vmstate.wire.constants import SectionType
@@ -54,3 +57,66 @@ def test_a_cpu_that_ran_sends_what_every_build_knows(name: str) -> None:
 def test_another_subsection_is_still_told(idstr: str, name: str) -> None:
     sub = struct(name, leaf("value", "uint64", 8), kind="subsection")
     assert reasons(idstr, struct(idstr, sub), struct(idstr)) == [f"there is no subsection {name!r} here"]
+
+
+def number(name: str, value: int) -> Node:
+    return Node(name=name, kind="uint8", offset=0, size=1, value=value, children=(), version=None)
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_elements_whose_number_is_told_are_no_difference(count: int) -> None:
+    """nvme of 11.1.3 under Linux: `outstanding_aers` tells the length of `aer_reqs`."""
+    elements = [struct(f"aer_reqs[{i}]", leaf("status", "uint16", 2)) for i in range(count)]
+    last = leaf("aer_queued", "int32", 4)
+    sent = struct("nvme", number("outstanding_aers", count), *elements, last)
+    here = struct("nvme", number("outstanding_aers", 0), last)
+    assert reasons("nvme", sent, here) == []
+    assert reasons("nvme", here, sent) == []
+
+
+def test_a_longer_array_without_a_number_is_still_told() -> None:
+    elements = [struct(f"regs[{i}]", leaf("status", "uint16", 2)) for i in range(3)]
+    assert reasons(
+        "x", struct("x", number("n", 9), *elements), struct("x", number("n", 9), *elements[:2])
+    ) == ["'regs[2].status' (2 bytes) sent, nothing (0 bytes) read"]
+
+
+@pytest.mark.parametrize("kind", ["scsi-requests", "qtailq", "gtree"])
+def test_lists_are_as_long_as_the_guest_makes_them(kind: str) -> None:
+    sent = struct("scsi-disk", leaf("qdev.requests", kind, 558), leaf("last", "uint8", 1))
+    here = struct("scsi-disk", leaf("qdev.requests", kind, 1), leaf("last", "uint8", 1))
+    assert reasons("scsi-disk", sent, here) == []
+
+
+def drive(flag: int, *more: Node, version: int = 3) -> Node:
+    return struct("ide", number("version", version), number("identify_set", flag), *more, number("error", 0))
+
+
+IDENTIFY = leaf("identify_data", "buffer", 512)
+KNOWN = SchemaDescription("ide", 3, 0, (SchemaField("identify_data", 0, conditional=True, size=512),))
+
+
+def by_schema(sent: Node, here: Node) -> list[str]:
+    schema = Schema("pc", {"ide-device": SchemaDevice("ide-device", 3, 0, KNOWN)})
+    section = Section(SectionStart(SectionType.FULL, 1, "ide", 0, 3), (), None)
+    return [reason.message for reason in _Comparison(section, 0, schema, "").section(sent, here)]
+
+
+def test_a_field_behind_its_condition_is_no_difference() -> None:
+    """A drive of AHCI that SeaBIOS identified (10.0.13 to 7.2.22)."""
+    assert by_schema(drive(1, IDENTIFY), drive(0)) == []
+    assert by_schema(drive(0), drive(1, IDENTIFY)) == []
+
+
+def test_a_field_under_a_condition_that_is_not_seen_is_still_told() -> None:
+    told = ["'identify_data' (512 bytes) sent, nothing (0 bytes) read"]
+    assert by_schema(drive(1, IDENTIFY), drive(1)) == told
+    assert by_schema(drive(1, IDENTIFY, version=4), drive(0)) == told
+
+
+def test_an_array_that_is_empty_here_is_no_difference() -> None:
+    known = SchemaDescription("ide", 3, 0, (SchemaField("reqs", 0, conditional=False, size=8),))
+    items = list(items_of(struct("ide", struct("reqs", leaf("status", "uint16", 2)), number("error", 0))))
+    here = [item for item in items if item.path == "error"]
+    assert without_use(items, here, [known], 3) == (here, here)
+    assert without_use(items, here, [], 3) == (items, here)
