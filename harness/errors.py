@@ -85,9 +85,10 @@ class ConfigError(UserError):
 class UnusableBuild(UserError):
     """What a build names is not there, or is no emulator."""
 
-    def __init__(self, build: str, problem: str) -> None:
+    def __init__(self, build: str, problem: str, key: str = "") -> None:
         super().__init__(f"build {build!r}: {problem}")
         self.build = build
+        self.key = key  # of the build's keys the one that is wrong, where one is
 
 
 class InfrastructureError(MigmatrixError):
@@ -117,12 +118,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suggestion to append to "unknown ...": the word that is near, else one with a part in common, else the known."""
     words = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word, words, n=1) or _related(word, words)
-    if near:
+    if near and not (len(words) <= _MANY and _other_number(word, near[0])):
         return f"did you mean {near[0]!r}?"
     if not words:
         return "none is known"
     more = f" and {len(words) - _MANY} more" if len(words) > _MANY else ""
     return f"known: {', '.join(words[:_MANY])}{more}"
+
+
+def _other_number(one: str, other: str) -> bool:
+    """Whether two names differ in a number only: of ``qemu-6.0`` none knows which version is meant."""
+    numbers, words = (re.compile(pattern) for pattern in (r"[^0-9]+", r"[0-9.]+"))
+    return words.sub("", one) == words.sub("", other) and numbers.sub("", one) != numbers.sub("", other)
 
 
 def _related(word: str, known: Sequence[str]) -> list[str]:

@@ -29,11 +29,11 @@ def container_engine() -> docker.DockerClient:
     """A client of a container engine."""
     from needs import missing
 
-    from migmatrix.harness.engines.docker import connect
+    from migmatrix.harness.builds.client import new_client
     from migmatrix.harness.errors import EngineError
 
     try:
-        return connect()
+        return new_client()
     except EngineError as err:
         why = str(err)
     with warnings.catch_warnings():  # the SDK forgets to close its socket when it cannot connect

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from migmatrix.harness.builds.facts import PreparedBuild
+from migmatrix.harness.builds.loadable import why_not
 from migmatrix.harness.builds.provider import Provider
 from migmatrix.harness.builds.spec import BuildSpec, FileName
 from migmatrix.harness.errors import UnusableBuild
@@ -42,10 +43,15 @@ class BinaryProvider(Provider[BinarySpec]):
         """The build; UnusableBuild when there is no such emulator."""
         path = Path(spec.path).absolute()
         if not path.is_file():
-            raise UnusableBuild(spec.id, f"there is no emulator {spec.path!r}")
+            raise UnusableBuild(spec.id, f"there is no emulator {spec.path!r}", "path")
         if not os.access(path, os.X_OK):
-            raise UnusableBuild(spec.id, f"the emulator {spec.path!r} is not executable")
-        facts, emulator = prober.binary(path, spec.id, spec.path)
+            raise UnusableBuild(spec.id, f"the emulator {spec.path!r} is not executable", "path")
+        try:
+            facts, emulator = prober.binary(path, spec.id, spec.path)
+        except UnusableBuild as err:
+            if reason := why_not(path):
+                raise UnusableBuild(spec.id, f"{spec.path!r} cannot run here: {reason}", "path") from err
+            raise
         return PreparedBuild(spec.id, spec.provider, self.origin(spec, facts), facts, emulator)
 
     def origin(self, spec: BinarySpec, facts: BuildFacts) -> str:

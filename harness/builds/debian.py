@@ -20,13 +20,13 @@ from typing import IO, TYPE_CHECKING, ClassVar
 
 from migmatrix.harness.builds.apt import debian_mirror
 from migmatrix.harness.builds.facts import PreparedBuild
-from migmatrix.harness.builds.packages import HELD, known_as
+from migmatrix.harness.builds.packages import HELD, SUITES, known_as
 from migmatrix.harness.builds.probe import held, script
 from migmatrix.harness.builds.prober import container_images
 from migmatrix.harness.builds.provider import Provider
 from migmatrix.harness.builds.recipe import DEFAULT_PACKAGE, DebianRecipe
 from migmatrix.harness.builds.spec import BuildSpec, Name, Text
-from migmatrix.harness.errors import BuildError, EngineError, UnusableBuild, UserError
+from migmatrix.harness.errors import BuildError, EngineError, UnusableBuild, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,10 @@ __all__ = ["REPOSITORY", "DebianImages", "DebianProvider", "DebianSpec", "Labels
 
 REPOSITORY = "migmatrix/debian"
 _CHUNK = 1 << 20
+
+# apt's words, the same from bullseye to trixie.
+_NO_SUITE = "does not have a Release file"
+_NO_PACKAGE = "Unable to locate package "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,7 @@ def _emulator(spec: DebianSpec) -> str | None:
     if spec.binary:
         if known and not known_as(spec.package, spec.binary):
             problem = f"package {spec.package!r} holds no emulator {spec.binary!r}"
-            raise UnusableBuild(spec.id, f"{problem}, but {' and '.join(map(repr, known))}")
+            raise UnusableBuild(spec.id, f"{problem}, but {' and '.join(map(repr, known))}", "binary")
         return spec.binary
     if spec.package == DEFAULT_PACKAGE:
         return ""
@@ -109,10 +113,12 @@ def _only(images: Images, image: str, spec: DebianSpec) -> str:
 
 def _one_of(names: tuple[str, ...], spec: DebianSpec) -> str:
     if not names:
-        raise UnusableBuild(spec.id, f"package {spec.package!r} brings no emulator (qemu-system-*)")
+        raise UnusableBuild(
+            spec.id, f"package {spec.package!r} brings no emulator (qemu-system-*)", "package"
+        )
     if len(names) > 1:
         problem = f"package {spec.package!r} holds {len(names)} emulators, say which with 'binary'"
-        raise UnusableBuild(spec.id, f"{problem}: {' or '.join(map(repr, names))}")
+        raise UnusableBuild(spec.id, f"{problem}: {' or '.join(map(repr, names))}", "package")
     return names[0]
 
 
@@ -122,9 +128,23 @@ def _make(making: DebianImages, spec: DebianSpec, prober: Prober, emulator: str 
     try:
         root, how = making.make_root()
         return _named(making, root, how, spec, prober, emulator)
+    except (BuildError, UserError) as err:
+        making.clean_up()
+        raise _absent(spec, str(err)) or err from err
     except BaseException:
         making.clean_up()
         raise
+
+
+def _absent(spec: DebianSpec, said: str) -> UnusableBuild | None:
+    """What the matrix names and the mirror lacks, by apt's words; None for any other failure."""
+    if _NO_SUITE in said:
+        known = did_you_mean(spec.suite, SUITES)
+        return UnusableBuild(spec.id, f"the mirror has no suite {spec.suite!r}: {known}", "suite")
+    if f"{_NO_PACKAGE}{spec.package}'" in said:
+        problem = f"suite {spec.suite!r} has no package {spec.package!r}"
+        return UnusableBuild(spec.id, f"{problem}: {did_you_mean(spec.package, HELD)}", "package")
+    return None
 
 
 def _named(
@@ -249,8 +269,8 @@ def _output(argv: list[str]) -> Iterator[bytes]:
 
 
 def _last_line(errors: IO[bytes]) -> str:
-    """The line that says why: the last that mmdebstrap or apt marks as an error, else the last."""
+    """The line that says why: the first that mmdebstrap or apt marks as an error, else the last."""
     errors.seek(0)
     lines = errors.read().decode(errors="replace").split("\n")
     marked = [line for line in lines if line.startswith("E: ")]
-    return repr((marked or [line for line in lines if line] or ["it said nothing"])[-1])
+    return repr(marked[0] if marked else ([line for line in lines if line] or ["it said nothing"])[-1])

@@ -16,12 +16,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import docker
 import docker.errors
 import requests.exceptions
 from docker.types import LogConfig
 from docker.utils import parse_repository_tag
 
+from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Images:
     """A connection to the engine, for use in a `with` statement; not shared between threads."""
 
     def __init__(self) -> None:
-        with _border("reach the container engine"):
-            self._client = docker.from_env(timeout=_TIMEOUT_SECONDS)
+        self._client = new_client(_TIMEOUT_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +92,7 @@ class Images:
     def pull(self, reference: str) -> str:
         """Fetch an image; the reason when that cannot be done, else an empty string."""
         repository, tag = parse_repository_tag(reference)
-        client = docker.from_env(timeout=_PULL_TIMEOUT_SECONDS)
+        client = new_client(_PULL_TIMEOUT_SECONDS)
         try:
             client.images.pull(repository, tag=tag or "latest")
         except docker.errors.DockerException as err:

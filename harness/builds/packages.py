@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HELD", "known_as"]
+__all__ = ["HELD", "SUITES", "known_as"]
 
 _PREFIX = "qemu-system-"
 _TARGETS = {
@@ -27,6 +27,10 @@ _TARGETS = {
     "qemu-system-misc": "alpha avr cris hppa lm32 loongarch64 m68k microblaze microblazeel moxie nios2 or1k riscv32"
     " riscv64 rx s390x sh4 sh4eb tricore unicore32 xtensa xtensaeb",
 }
+
+# Suggested for one that the mirror does not have; others are tried all the same.
+_RELEASES = ("bullseye", "bookworm", "trixie", "forky")
+SUITES = (*_RELEASES, *(f"{release}-backports" for release in _RELEASES), "sid", "experimental")
 
 # Links that Debian adds since bookworm, named after its own architectures: taken, not advised.
 _LINKS = {

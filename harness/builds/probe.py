@@ -69,7 +69,8 @@ def parse(text: str, build: str, emulator: str) -> ProbeOutput:
         raise UnusableBuild(build, _missing(emulator, sections["missing"]))
     replies = _replies(sections.get("qmp", ()))
     if not {"version", "machines", "capabilities"} <= replies.keys():
-        raise UnusableBuild(build, f"{emulator!r} is not an emulator that speaks QMP: {_last_words(text)}")
+        said = _last_words(sections.get("qmp", []) if sections else text.splitlines())
+        raise UnusableBuild(build, f"{emulator!r} is not an emulator that speaks QMP: {said}")
     hashes = (line.split(maxsplit=1) for line in sections["files"])
     return ProbeOutput(
         emulator=sections["emulator"][0],
@@ -127,9 +128,10 @@ def _machine(row: Mapping[str, Any]) -> MachineType:
     )
 
 
-def _last_words(text: str) -> str:
-    lines = [line for line in text.splitlines() if line and not line.startswith(("@", "{"))]
-    return repr(lines[-1] if lines else "it said nothing")
+def _last_words(lines: Sequence[str]) -> str:
+    """What was said instead of QMP."""
+    said = [line for line in lines if line and not line.startswith("{")]
+    return repr(said[-1]) if said else "it said nothing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,6 @@ class DebianRecipe:
         """The command that writes the root as a tar file to its standard output."""
         argv = [
             "mmdebstrap",
-            "--quiet",
             "--variant=minbase",
             "--format=tar",
             '--aptopt=APT::Install-Recommends "false"',

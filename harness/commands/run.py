@@ -34,6 +34,7 @@ from migmatrix.harness.report import Progress, render_terminal
 from migmatrix.harness.report.jsonfile import render_json
 from migmatrix.harness.run.pipeline import execute, prepare_plan
 from migmatrix.harness.run.planfile import prepare_plan_file
+from migmatrix.harness.store import RunStore
 from migmatrix.harness.stored.reports import load_report, open_run
 
 if TYPE_CHECKING:
@@ -77,10 +78,14 @@ def run(
         out=out,
         store_limit=int(store_limit * (1 << 30)),
     )
+    if out is not None:
+        RunStore.check(out)
     if plan is None:
         prepared = prepare_plan(options, log)
     else:
         prepared, options = prepare_plan_file(plan, options, log, own_matrix=not _given(context, "file"))
+    if out is not None:
+        RunStore.check(out, prepared.plan.digest)
     for line in render_plan(prepared.plan):
         log(line)
     report = execute(prepared, options, Progress(Console(stderr=True)), log)

@@ -189,6 +189,8 @@ class _Loader:
     def _builds(self) -> Iterable[tuple[str, BuildSpec]]:
         for id_, build in self._spec.builds.items():
             self._where["builds", id_] = self._document.key_position(("builds", id_))
+            for key in self._document.data["builds"][id_]:
+                self._where["builds", id_, key] = self._document.position(("builds", id_, key))
             self._args(self._document, ("builds", id_, "args"), build.args)
             given = build.model_dump(exclude={"explicit"})
             kind = PROVIDERS[given.pop("provider")].spec

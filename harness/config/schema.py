@@ -272,7 +272,8 @@ def _named_guest(value: Any) -> Any:
     if isinstance(value, dict) and "kind" not in value and "name" in value:
         if value["name"] not in ("paused", "firmware"):
             raise mistake(
-                f"unknown guest {value['name']!r}: write paused or firmware, or give it a kind, which is one of these",
+                f"unknown guest {value['name']!r}: known: paused, firmware;"
+                " one of another name needs one of these as its kind",
                 "name",
             )
         return {**value, "kind": value["name"]}

@@ -19,12 +19,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docker
 import docker.errors
 import requests
 from docker.models.containers import Container
 from docker.types import Mount
 
+from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.engines.base import Needs, OwnsStack, Role
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, alive, base_name
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.engines.workspace import Workspace
 
-__all__ = ["DockerEngine", "connect", "engine_errors", "remove_left"]
+__all__ = ["DockerEngine", "engine_errors", "remove_left"]
 
 LABEL = "migmatrix.run"
 BASE_LABEL = "migmatrix.base"
@@ -78,14 +78,6 @@ class engine_errors:  # noqa: N801 - a context manager, named like contextlib's
             raise EngineError(f"cannot {self._doing}: {error.explanation or error}") from error
         if isinstance(error, docker.errors.DockerException | requests.RequestException):
             raise EngineError(f"cannot {self._doing}: {error}") from error
-
-
-def connect() -> docker.DockerClient:
-    """A client of the engine that DOCKER_HOST or the default socket names; EngineError when none answers."""
-    with engine_errors("reach a container engine"):
-        client = docker.from_env()
-        client.ping()
-    return client
 
 
 class _DockerSandbox(SupervisedSandbox):
@@ -179,7 +171,7 @@ class DockerEngine(OwnsStack):
         # From the workspace, so that it is all that an engine elsewhere has to see of the harness's files.
         self._supervisor = Path(shutil.copy(SUPERVISOR, workspace.root))
         self._supervisor.chmod(0o644)
-        self._client = connect()
+        self._client = new_client()
         with engine_errors("ask the engine's version"):
             self._version = self._client.version()["Version"]
         self._sandboxes: dict[tuple[str, Role, Needs], _DockerSandbox] = {}

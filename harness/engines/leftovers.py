@@ -51,10 +51,11 @@ def clean_up(log: Callable[[str], None]) -> None:
 def _remove_contained(root: Path) -> None:
     if not any(root.glob("c[0-9]*")):  # directories of containers
         return
-    from migmatrix.harness.engines.docker import LABEL, connect, remove_left  # noqa: PLC0415 - slow to import, seldom needed
+    from migmatrix.harness.builds.client import new_client  # noqa: PLC0415 - slow to import, seldom needed
+    from migmatrix.harness.engines.docker import LABEL, remove_left  # noqa: PLC0415
 
     try:
-        client = connect()
+        client = new_client()
     except EngineError:  # none answers: what it still holds goes when a run has it open again
         return
     remove_left(client, f"{LABEL}={root.name}")

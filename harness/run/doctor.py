@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.engines.docker import connect
+from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.errors import EngineError
 
 if TYPE_CHECKING:
@@ -85,10 +85,9 @@ def _writable(store: Path) -> Finding:
 
 def _engine() -> Finding:
     try:
-        version = connect().version()
+        version = new_client().version()
     except EngineError as err:
-        hint = "scripts/install-engine, the group docker, or DOCKER_HOST; the reference emulator and binaries need none"
-        return Finding("engine", fit=False, text=f"{err}; {hint}")
+        return Finding("engine", fit=False, text=f"{err}; the reference emulator and binaries need none")
     return Finding(
         "engine", fit=True, text=f"{version.get('Platform', {}).get('Name') or 'engine'} {version['Version']}"
     )

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import os
 import platform
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from migmatrix.harness.store import LegStore, RunStore
 from migmatrix.harness.stored.reports import closing_code, known_notes, rewrite_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from migmatrix.harness.builds import BuildSpec, PreparedBuild
     from migmatrix.harness.config import Matrix
@@ -116,7 +116,9 @@ def list_builds(
     file: Path, store: Path, log: Callable[[str], None], *, engine: EngineName | None = None
 ) -> dict[str, PreparedBuild | None]:
     """The builds of a matrix as they are; None for one that is not prepared."""
-    return lookup(engine_specs(load_matrix(file), engine), cache=store / "builds", log=log)
+    matrix = load_matrix(file)
+    with _placed(matrix):
+        return lookup(engine_specs(matrix, engine), cache=store / "builds", log=log)
 
 
 def engine_specs(matrix: Matrix, engine: EngineName | None) -> dict[str, BuildSpec]:
@@ -140,10 +142,18 @@ def prepare_specs(
 ) -> dict[str, PreparedBuild]:
     """Get builds of a matrix ready; for one that cannot be used, the error names its line in the matrix file."""
     LegStore(store, log)  # refuse a directory that cannot be written to before anything is made
-    try:
+    with _placed(matrix):
         return prepare(specs, cache=store / "builds", log=log, refresh=refresh)
+
+
+@contextmanager
+def _placed(matrix: Matrix) -> Iterator[None]:
+    """Give a build that cannot be used its place in the matrix file: of the key that is wrong, else of the build."""
+    try:
+        yield
     except UnusableBuild as err:
-        raise matrix.mistake(str(err), "builds", err.build) from err
+        key = ("builds", err.build, err.key)
+        raise matrix.mistake(str(err), *(key if key in matrix.where else key[:2])) from err
 
 
 def prepare_plan(options: RunOptions, log: Callable[[str], None] = silent) -> Prepared:

@@ -9,6 +9,7 @@ writes its directory anew, from legs that are found done.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from contextlib import closing, contextmanager
@@ -71,9 +72,9 @@ class RunStore:
     @classmethod
     def create(cls, directory: Path, plan_digest: str) -> Self:
         """Begin a run here; UserError when the directory holds another plan's run or cannot be written."""
+        cls.check(directory, plan_digest)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            cls._refuse_others(directory, plan_digest)
             store = cls(directory, cls._connect(directory))
             store._results = (directory / _RESULTS).open("w")
         except (OSError, sqlite3.Error) as err:
@@ -108,6 +109,19 @@ class RunStore:
         return database
 
     @classmethod
+    def check(cls, directory: Path, plan_digest: str = "") -> None:
+        """Raise the UserError of `create` for what can be seen before; without a plan's digest any run will do."""
+        place = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+        if not place.is_dir():
+            which = "it" if place == directory else repr(str(place))
+            raise UserError(f"cannot write to {str(directory)!r}: {which} is no directory")
+        try:
+            if directory.is_dir():
+                cls._refuse_others(directory, plan_digest)
+        except (OSError, sqlite3.Error) as err:
+            raise UserError(f"cannot write to {str(directory)!r}: {err}") from err
+
+    @classmethod
     def _refuse_others(cls, directory: Path, plan_digest: str) -> None:
         if not (directory / _DATABASE).exists():
             if any(directory.iterdir()):
@@ -115,7 +129,7 @@ class RunStore:
             return
         with closing(cls._connect(directory)) as database:
             row = database.execute("SELECT value FROM meta WHERE name = 'plan'").fetchone()
-        if row is not None and json.loads(row[0]) != plan_digest:
+        if plan_digest and row is not None and json.loads(row[0]) != plan_digest:
             raise UserError(f"{str(directory)!r} holds the run of another plan; choose another --out")
 
     def set_meta(self, facts: Mapping[str, Any]) -> None:

@@ -14,9 +14,10 @@ import pytest
 from debian import MATRICES
 
 from migmatrix.harness.builds import prepare
+from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.engines import Engines, Needs, Role, Workspace
-from migmatrix.harness.engines.docker import LABEL, connect
+from migmatrix.harness.engines.docker import LABEL
 from migmatrix.harness.engines.supervised import SupervisedSandbox
 from migmatrix.harness.hops import LegTask, run_snapshot_leg
 from migmatrix.harness.judge import judge_leg
@@ -130,7 +131,7 @@ def in_workspace(work: Callable[[Workspace, Engines], Awaitable[LegEvidence]]) -
 
 def emulators(workspace: Workspace) -> list[psutil.Process]:
     """The emulators that run in this workspace's containers."""
-    containers = connect().containers.list(filters={"label": f"{LABEL}={workspace.run_id}"})
+    containers = new_client().containers.list(filters={"label": f"{LABEL}={workspace.run_id}"})
     found: list[psutil.Process] = []
     for container in containers:
         top = container.top()

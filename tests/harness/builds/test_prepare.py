@@ -16,7 +16,7 @@ from migmatrix.harness.builds.binary import BinarySpec
 from migmatrix.harness.builds.debian import DebianSpec, Labels, _output
 from migmatrix.harness.builds.image import ImageSpec
 from migmatrix.harness.builds.images import Images
-from migmatrix.harness.errors import BuildError, EngineError, UserError
+from migmatrix.harness.errors import BuildError, EngineError, UnusableBuild, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,8 +128,8 @@ def test_engine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     gc.collect()
 
 
-def test_output_of_a_failing_command_ends_with_its_error() -> None:
-    chunks = _output(["sh", "-c", "printf abc; echo 'E: no such suite' >&2; exit 3"])
+def test_output_of_a_failing_command_ends_with_its_first_error() -> None:
+    chunks = _output(["sh", "-c", "printf abc; printf 'E: no such suite\\nE: failed\\n' >&2; exit 3"])
     assert next(chunks) == b"abc"
     with pytest.raises(BuildError, match="'sh' failed with status 3: 'E: no such suite'"):
         next(chunks)
@@ -225,11 +225,22 @@ def test_interrupted_import_leaves_nothing() -> None:
 @pytest.mark.qemu
 @pytest.mark.slow
 @pytest.mark.usefixtures("container_engine")
-def test_suite_that_is_not_there_is_a_build_error(cache: Path) -> None:
-    specs = {"n": DebianSpec(id="n", suite="nosuchsuite")}
-    with pytest.raises(BuildError, match="'mmdebstrap' failed"):
-        prepare(specs, cache=cache)
-    assert lookup(specs, cache=cache) == {"n": None}
+@pytest.mark.parametrize(
+    ("spec", "key", "said"),
+    [
+        (DebianSpec(id="n", suite="bookwurm"), "suite", "no suite 'bookwurm': did you mean 'bookworm'"),
+        (DebianSpec(id="n", suite="sid-backport"), "suite", "no suite 'sid-backport'"),
+        (DebianSpec(id="n", suite="trixie", package="qemu-system-ppx", binary="x"), "package",
+         "'trixie' has no package 'qemu-system-ppx': did you mean 'qemu-system-ppc'"),
+    ],
+)  # fmt: skip
+def test_what_the_mirror_lacks_is_the_users_mistake(
+    cache: Path, spec: DebianSpec, key: str, said: str
+) -> None:
+    with pytest.raises(UnusableBuild, match=said) as caught:
+        prepare({"n": spec}, cache=cache)
+    assert caught.value.key == key
+    assert lookup({"n": spec}, cache=cache) == {"n": None}
 
 
 @pytest.mark.qemu

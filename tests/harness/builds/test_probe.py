@@ -63,7 +63,12 @@ def test_output_becomes_facts() -> None:
     [
         ("@missing\n", "build 'x': there is no emulator 'qemu'"),
         ("@missing\na\nb\n", "build 'x': there is no emulator 'qemu': there is 'a' and 'b'"),
-        ("", "build 'x': 'qemu' is not an emulator that speaks QMP: 'it said nothing'"),
+        ("", "build 'x': 'qemu' is not an emulator that speaks QMP: it said nothing"),
+        (
+            "@emulator\n/bin/true\n@files\naa  /bin/true\n@devices\n@qmp\n",
+            "build 'x': 'qemu' is not an emulator that speaks QMP: it said nothing",
+        ),
+        ("exec /bin/sh: exec format error\n", "speaks QMP: 'exec /bin/sh: exec format error'"),
         (
             "@emulator\n/bin/true\n@files\n@devices\n@qmp\nusage: true\n",
             "build 'x': 'qemu' is not an emulator that speaks QMP: 'usage: true'",

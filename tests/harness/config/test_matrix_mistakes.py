@@ -127,7 +127,7 @@ MISTAKES = {
     ),
     "unknown guest": (
         ("paths:", "guests: [windows]\npaths:"),
-        "8:10: unknown guest 'windows': write paused or firmware, or give it a kind, which is one of these",
+        "8:10: unknown guest 'windows': known: paused, firmware; one of another name needs one of these as its kind",
     ),
     "guest time": (
         ("paths:", "guests: [{name: firmware, seconds: soon}]\npaths:"),
