@@ -292,7 +292,7 @@ class _Session:
     def _begin(self, stack: ExitStack) -> None:
         plan = self.prepared.plan
         out = self.options.out or default_directory(self.prepared, self.options)
-        self.store = stack.enter_context(RunStore.create(out, plan.digest))
+        self.store = stack.enter_context(RunStore.create(out, plan.digest, self.log))
         self.store.set_meta(self.facts())
         self.begun = True
         self.progress.start(len(plan.cells), len(plan.legs))

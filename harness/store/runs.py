@@ -4,25 +4,31 @@
 `run.db` holds the evidence of every leg that the run's verdicts rest on, so that `judge`, `report` and `show` need
 nothing else, on any machine; `evidence/` holds the streams that failing legs were given. The leg store, not this directory, is what a run resumes from: starting a run again
 writes its directory anew, from legs that are found done.
+
+1. One process writes to a run directory at a time: it holds a lock on the directory itself.
+2. What is read was written so: facts, results and evidence have check sums; runs of before have none, and are read.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import itertools
 import json
 import os
 import sqlite3
 import zlib
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import PUBLIC, replacing
+from migmatrix.harness.files import PUBLIC, is_plain, replacing
 from migmatrix.harness.model import CellResult
 from migmatrix.harness.store.legs import EVIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -33,11 +39,21 @@ __all__ = ["Basis", "RunStore"]
 _DATABASE = "run.db"
 _RESULTS = "results.jsonl"
 _FORMAT = 1
+_SUM = "sha256"
+# What sqlite says of files that may be whole; the low byte is the kind.
+_NOT_NOW = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM,
+}  # fmt: skip
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS hops (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cells (cell TEXT PRIMARY KEY, result TEXT NOT NULL, basis TEXT NOT NULL);
 """
+
+
+def _ignore(*_: object) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,41 +79,48 @@ class Basis:
 class RunStore:
     """One run directory, open for writing (`create`) or reading (`open`)."""
 
-    def __init__(self, directory: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, directory: Path, database: sqlite3.Connection, stack: ExitStack) -> None:
         self.directory = directory
         self._database = database
+        self._stack = stack
         self._results: Any = None
         self._kept: set[str] = set()
 
     @classmethod
-    def create(cls, directory: Path, plan_digest: str) -> Self:
-        """Begin a run here; UserError when the directory holds another plan's run or cannot be written."""
+    def create(cls, directory: Path, plan_digest: str, log: Callable[[str], None] = _ignore) -> Self:
+        """Begin a run here; UserError when the directory is another's, or cannot be written.
+
+        Another's is what holds another plan's run, or what another process is writing now. `log` is told of a damaged
+        database, which is set aside: nothing in it is needed.
+        """
         cls.check(directory, plan_digest)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            store = cls(directory, cls._connect(directory))
-            store._results = (directory / _RESULTS).open("w")
-        except (OSError, sqlite3.Error) as err:
-            raise UserError(f"cannot write to {str(directory)!r}: {err}") from err
-        with store._errors():
-            store._database.execute("DELETE FROM cells")
-            store._database.execute("DELETE FROM meta")
-            store._database.execute("DELETE FROM hops")
-            store.set_meta({"format": _FORMAT, "plan": plan_digest})
+        with ExitStack() as stack:
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_writing(directory))
+                cls._make_way(directory, plan_digest, log)
+                database = stack.enter_context(closing(cls._connect(directory)))
+                results = stack.enter_context(_anew(directory / _RESULTS))
+            except (OSError, sqlite3.Error) as err:
+                raise UserError(f"cannot write to {str(directory)!r}: {err}") from err
+            store = cls(directory, database, stack.pop_all())
+        store._results = results
+        store.set_meta({"format": _FORMAT, "plan": plan_digest})
         return store
 
     @classmethod
     def open(cls, directory: Path) -> Self:
         """Read a run; UserError when there is none."""
-        if not (directory / _DATABASE).is_file():
+        if not is_plain(directory / _DATABASE):
             raise UserError(f"{str(directory)!r} holds no run")
-        try:
-            store = cls(directory, cls._connect(directory))
+        with ExitStack() as stack:
+            with _reading(directory):
+                database = stack.enter_context(closing(cls._connect(directory)))
+            store = cls(directory, database, stack)
             version = store.meta().get("format")
-        except sqlite3.Error as err:
-            raise UserError(f"cannot read the run in {str(directory)!r}: {err}") from err
-        if version != _FORMAT:
-            raise UserError(f"the run in {str(directory)!r} has format {version!r}, not {_FORMAT}")
+            if version != _FORMAT:
+                raise UserError(f"the run in {str(directory)!r} has format {version!r}, not {_FORMAT}")
+            store._stack = stack.pop_all()
         return store
 
     @staticmethod
@@ -118,36 +141,63 @@ class RunStore:
         try:
             if directory.is_dir():
                 cls._refuse_others(directory, plan_digest)
-        except (OSError, sqlite3.Error) as err:
+        except _DamagedRunError:  # which `create` sets aside
+            pass
+        except OSError as err:
             raise UserError(f"cannot write to {str(directory)!r}: {err}") from err
 
     @classmethod
     def _refuse_others(cls, directory: Path, plan_digest: str) -> None:
-        if not (directory / _DATABASE).exists():
+        if not os.path.lexists(directory / _DATABASE):
             if any(directory.iterdir()):
                 raise UserError(f"{str(directory)!r} is not empty and holds no run")
             return
-        with closing(cls._connect(directory)) as database:
-            row = database.execute("SELECT value FROM meta WHERE name = 'plan'").fetchone()
-        if plan_digest and row is not None and json.loads(row[0]) != plan_digest:
+        plan = cls._plan_of(directory)
+        if plan_digest and plan not in (plan_digest, None):
             raise UserError(f"{str(directory)!r} holds the run of another plan; choose another --out")
+
+    @classmethod
+    def _make_way(cls, directory: Path, plan_digest: str, log: Callable[[str], None]) -> None:
+        """Discard the database of the same plan's run, set a damaged one aside; UserError for another plan's."""
+        path = directory / _DATABASE
+        try:
+            cls._refuse_others(directory, plan_digest)
+        except _DamagedRunError as err:
+            path.rename(_unused(path.with_name(f"{path.name}.damaged")))
+            log(f"{err}; set it aside and began anew")
+        _discard(path)
+
+    @classmethod
+    def _plan_of(cls, directory: Path) -> str | None:
+        """The digest of the plan whose run is here, if it had begun."""
+        if not is_plain(path := directory / _DATABASE):
+            raise _DamagedRunError(f"{str(path)!r} is not a plain file")
+        with _reading(directory), closing(cls._connect(directory)) as database:
+            return cls(directory, database, ExitStack()).meta().get("plan")
 
     def set_meta(self, facts: Mapping[str, Any]) -> None:
         """Keep facts about the run; values are JSON."""
+        rows = [(name, json.dumps(value)) for name, value in facts.items()]
         with self._errors():
-            self._database.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)", [(n, json.dumps(v)) for n, v in facts.items()]
-            )
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+            every = self._database.execute("SELECT * FROM meta WHERE name != ?", (_SUM,)).fetchall()
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SUM, _sum(sorted(every))))
+            self._database.execute("COMMIT")
 
     def meta(self) -> dict[str, Any]:
         """All facts about the run."""
-        return {name: json.loads(value) for name, value in self._database.execute("SELECT * FROM meta")}
+        with _reading(self.directory):
+            rows = dict(self._database.execute("SELECT * FROM meta"))
+            if (told := rows.pop(_SUM, None)) is not None and told != _sum(sorted(rows.items())):
+                raise _DamagedError("its facts differ from their check sum")
+            return {name: json.loads(value) for name, value in rows.items()}
 
     def add(self, result: CellResult, basis: Basis, number: int | None = None) -> None:
         """Keep one cell's result, the evidence that it rests on, and its number in the plan, from 1."""
         line = json.dumps(result.to_json())
         numbered = {} if number is None else {"number": number}
-        row = (result.cell.id, line, json.dumps(basis.keys() | numbered))
+        row = (result.cell.id, line, _summed(line, basis.keys() | numbered))
         with self._errors():
             self._database.execute("BEGIN")
             self._keep(basis)
@@ -167,33 +217,43 @@ class RunStore:
     def replace_results(self, results: Iterable[CellResult]) -> None:
         """Write all results anew, after judging again."""
         lines = {r.cell.id: json.dumps(r.to_json()) for r in results}
-        with self._errors(), replacing(self.directory / _RESULTS, PUBLIC) as new:
-            new.write_text("".join(line + "\n" for line in lines.values()))
+        rows = [(lines[cell], _summed(lines[cell], basis), cell) for cell, _, basis in self._cells()]
+        mine = self._results is not None  # of `create`, which has the lock
+        with self._errors(), nullcontext() if mine else _writing(self.directory):
+            with replacing(self.directory / _RESULTS, PUBLIC) as new:
+                new.write_text("".join(line + "\n" for line in lines.values()))
             self._database.execute("BEGIN")
-            self._database.executemany(
-                "UPDATE cells SET result = ? WHERE cell = ?", [(line, cell) for cell, line in lines.items()]
-            )
+            self._database.executemany("UPDATE cells SET result = ?, basis = ? WHERE cell = ?", rows)
             self._database.execute("COMMIT")
 
     def stream(self, key: str) -> Path:
         """Where the compressed stream of a leg is kept, if a failing leg loaded it."""
         return self.directory / "evidence" / f"{key}.stream.zst"
 
+    def _cells(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Cell id, result and basis of each cell, in the order in which they finished."""
+        found = []
+        with _reading(self.directory):
+            for cell, line, text in self._database.execute("SELECT * FROM cells ORDER BY rowid"):
+                basis = json.loads(text)
+                if (told := basis.pop(_SUM, None)) is not None and told != _sum([line, basis]):
+                    raise _DamagedError(f"the result of {cell!r} differs from its check sum")
+                found.append((cell, line, basis))
+        return found
+
     def results(self) -> Iterator[CellResult]:
         """All results, in the order in which the cells finished."""
-        for (line,) in self._database.execute("SELECT result FROM cells ORDER BY rowid"):
+        for _, line, _ in self._cells():
             yield CellResult.from_json(json.loads(line))
 
     def numbers(self) -> dict[str, int]:
         """Numbers in the plan by cell id; runs that were made before numbers were kept, and merged ones, have none."""
-        rows = self._database.execute("SELECT cell, basis FROM cells ORDER BY rowid")
-        found = ((cell, json.loads(basis).get("number")) for cell, basis in rows)
+        found = ((cell, basis.get("number")) for cell, _, basis in self._cells())
         return {cell: number for cell, number in found if number is not None}
 
     def judged(self) -> Iterator[tuple[Cell, Basis]]:
         """Every cell with what its verdict rests on, to judge it again."""
-        for line, basis in self._database.execute("SELECT result, basis FROM cells ORDER BY rowid"):
-            keys = json.loads(basis)
+        for _, line, keys in self._cells():
             legs = tuple(None if key is None else self._known(key) for key in keys["hops"])
             probes = {build: self._known(key) for build, key in keys["probes"].items()}
             yield CellResult.from_json(json.loads(line)).cell, Basis(legs, probes)
@@ -206,8 +266,9 @@ class RunStore:
 
     def evidence(self, key: str) -> LegEvidence | None:
         """The evidence of one leg, if the run has it."""
-        row = self._database.execute("SELECT evidence FROM hops WHERE key = ?", (key,)).fetchone()
-        return None if row is None else EVIDENCE.validate_json(zlib.decompress(row[0]))
+        with _reading(self.directory):
+            row = self._database.execute("SELECT evidence FROM hops WHERE key = ?", (key,)).fetchone()
+            return None if row is None else EVIDENCE.validate_json(zlib.decompress(row[0]))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -225,6 +286,73 @@ class RunStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._results is not None:
-            self._results.close()
-        self._database.close()
+        self._stack.close()
+
+
+class _DamagedError(Exception):
+    """What a run directory holds is not what its check sums say."""
+
+
+class _DamagedRunError(UserError):
+    """A run cannot be read, and never will be."""
+
+
+@contextmanager
+def _reading(directory: Path) -> Iterator[None]:
+    """Translate what damaged files raise, and what a file raises that is in use or out of reach: UserError."""
+    told = f"cannot read the run in {str(directory)!r}"
+    try:
+        yield
+    except sqlite3.Error as err:
+        code = getattr(err, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # a text that is none has no code
+        kind = UserError if code & 0xFF in _NOT_NOW else _DamagedRunError
+        raise kind(f"{told}: {err}") from err
+    except (
+        _DamagedError,
+        zlib.error,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as err:  # a bit makes NULL of a text
+        raise _DamagedRunError(f"{told}: {err}") from err
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Be the one process that writes to a run directory; UserError when another is. Its end, by any means, ends this."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as err:
+        raise UserError(f"another run is writing to {str(directory)!r}; choose another --out") from err
+    finally:
+        os.close(handle)
+
+
+def _discard(path: Path) -> None:
+    """Remove a database with the two files that sqlite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _unused(path: Path) -> Path:
+    """The first name that is not taken: `path`, `path.2`, ..."""
+    names = (path if n == 1 else path.with_name(f"{path.name}.{n}") for n in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def _anew(path: Path) -> TextIO:
+    """Open an empty file to write to; a link or a FIFO in its place is removed, as it would lead elsewhere or nowhere."""
+    if not is_plain(path):
+        path.unlink(missing_ok=True)
+    return path.open("w")
+
+
+def _summed(line: str, basis: Mapping[str, Any]) -> str:
+    """A cell's basis as JSON, with the check sum of it and of the result."""
+    return json.dumps({**basis, _SUM: _sum([line, basis])})
+
+
+def _sum(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

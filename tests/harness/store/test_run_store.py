@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Stag
 from migmatrix.harness.store import Basis, RunStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LEG, PROBE = (LegEvidence(key * 64, (StageEvidence(Stage.START, 0.1),), ()) for key in "ab")
@@ -81,3 +85,104 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(UserError, match="cannot read the run in"):
         RunStore.open(tmp_path)
+
+
+def flipped(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1 << place % 8
+    path.write_bytes(data)
+
+
+def test_no_flipped_bit_of_a_run_is_told(tmp_path: Path) -> None:
+    """In sqlite's own pages a bit may change nothing; it never changes what is told."""
+    with RunStore.create(tmp_path, "digest") as run:
+        run.set_meta({"started": "today"})
+        run.add(RESULT, BASIS, 1)
+        facts, results, judged = run.meta(), list(run.results()), list(run.judged())
+    refused = 0
+    for place in range(0, (tmp_path / "run.db").stat().st_size, 61):
+        flipped(tmp_path / "run.db", place)
+        try:
+            with RunStore.open(tmp_path) as run:
+                # what is missing was never there: nothing vouches for the number of cells
+                assert run.meta() in (facts, {})
+                assert all(one in results for one in run.results())
+                assert all(one in judged for one in run.judged())
+        except (UserError, StoreError):
+            refused += 1
+        for suffix in ("-wal", "-shm"):
+            (tmp_path / f"run.db{suffix}").unlink(missing_ok=True)
+        flipped(tmp_path / "run.db", place)
+    assert refused > 10
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "garbage": lambda whole: b"no database" * 100,  # noqa: ARG005 - as the others
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "facts": lambda whole: whole.replace(b'"digest"', b'"digess"'),
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "directory", "link", "fifo"])
+def test_a_damaged_run_is_set_aside_and_begun_anew(tmp_path: Path, damage: str) -> None:
+    with RunStore.create(tmp_path, "digest") as run:
+        run.add(RESULT, BASIS)
+    path = tmp_path / "run.db"
+    whole = path.read_bytes()
+    path.unlink()
+    match damage:
+        case "directory":
+            path.mkdir()
+        case "link":
+            path.symlink_to("results.jsonl")
+        case "fifo":
+            os.mkfifo(path)
+        case _:
+            path.write_bytes(DAMAGES[damage](whole))
+    log: list[str] = []
+    with RunStore.create(tmp_path, "digest", log.append) as run:
+        run.add(RESULT, BASIS)
+        assert list(run.results()) == [RESULT]
+    assert os.path.lexists(tmp_path / "run.db.damaged")
+    assert len(log) == 1
+    assert "set it aside" in log[0]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_results_are_written_to_a_file_of_their_own(tmp_path: Path, kind: str) -> None:
+    with RunStore.create(tmp_path, "digest"):
+        pass
+    (tmp_path / "results.jsonl").unlink()
+    (tmp_path / "other").write_text("other")
+    if kind == "fifo":
+        os.mkfifo(tmp_path / "results.jsonl")
+    else:
+        (tmp_path / "results.jsonl").symlink_to("other")
+    with RunStore.create(tmp_path, "digest") as run:
+        run.add(RESULT, BASIS)
+    assert (tmp_path / "results.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "other").read_text() == "other"
+
+
+def test_one_process_writes_to_a_run_directory_at_a_time(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, "digest") as first:
+        first.add(RESULT, BASIS)
+        with pytest.raises(UserError, match=r"another run is writing to .*; choose another --out"):
+            RunStore.create(tmp_path, "digest")
+        with RunStore.open(tmp_path) as reader:
+            assert list(reader.results()) == [RESULT]
+            with pytest.raises(UserError, match="another run is writing"):
+                reader.replace_results([RESULT])
+    with RunStore.create(tmp_path, "digest") as second:
+        assert list(second.results()) == []
+
+
+def test_a_database_in_use_is_not_called_damaged(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, "digest"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "run.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match="database is locked"):
+            RunStore.create(tmp_path, "digest")
+    assert not (tmp_path / "run.db.damaged").exists()
