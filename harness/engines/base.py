@@ -50,12 +50,6 @@ class Job(Protocol):
     async def wait(self) -> int:
         """The exit status, negative for a signal; EngineError when the sandbox died."""
 
-    async def saved(self) -> int:
-        """The exit status of the helper that writes an outgoing stream (`save_command`)."""
-
-    def save_command(self, name: str) -> str:
-        """A shell command that copies its input to file `name` and then reports to `saved`."""
-
     def signal(self, name: str) -> None:
         """Send a signal by name ("TERM"); nothing happens when the emulator has ended."""
 
@@ -79,9 +73,6 @@ class Sandbox(Protocol):
 
     def job(self) -> Job:
         """A new job with an empty directory."""
-
-    def stream(self, path: Path) -> str:
-        """A file of the shared stream directory as the emulators here see it."""
 
     def link(self, path: Path) -> str:
         """A file of the directory shared by all sandboxes of a run, as the emulators here see it."""

@@ -3,8 +3,8 @@
 
 Works with any engine that speaks Docker's API (Podman through DOCKER_HOST). Containers have a read-only root, no
 capabilities, no new privileges, an unprivileged user, bounded memory and processes, and no network unless the mode
-needs one; destinations see the stream directory read-only, sources do not see it. Those for postcopy are root inside
-with SYS_PTRACE and userfaultfd: QEMU cannot do it with less. A container ends when its
+needs one; streams come and go over QMP (`hops/carry.py`). Those for postcopy are root inside with SYS_PTRACE and
+userfaultfd: QEMU cannot do it with less. A container ends when its
 supervisor does, which is when the harness does; what a killed harness still left is removed by `leftovers.clean_up`,
 and what came to be even later, with the engine of another run.
 """
@@ -49,7 +49,7 @@ _SECCOMP_POSTCOPY = Path(__file__).with_name("seccomp-postcopy.json")
 _START_DEADLINE = 60.0
 _MEMORY_LIMIT = "4g"
 _PIDS_LIMIT = 1024
-_INNER_JOBS, _INNER_STREAMS, _INNER_LINK = "/migmatrix/jobs", "/migmatrix/streams", "/migmatrix/link"
+_INNER_JOBS, _INNER_LINK = "/migmatrix/jobs", "/migmatrix/link"
 _INNER_SUPERVISOR = "/migmatrix/supervisor.sh"
 
 # Docker's and Podman's words for a bind mount of what the engine's own host does not have.
@@ -96,9 +96,6 @@ class _DockerSandbox(SupervisedSandbox):
         super().__init__(workspace, name, _INNER_JOBS, user)
         self._client = client
         self._log = log
-
-    def stream(self, path: Path) -> str:
-        return f"{_INNER_STREAMS}/{path.name}"
 
     def link(self, path: Path) -> str:
         return f"{_INNER_LINK}/{path.name}"
@@ -191,21 +188,21 @@ class DockerEngine(OwnsStack):
         async with self._opening[key]:
             sandbox = self._sandboxes.get(key)
             if sandbox is None or sandbox.dead:
-                sandbox = await self._open(build, role, needs)
+                sandbox = await self._open(build, needs)
                 self._sandboxes[key] = sandbox
             return sandbox
 
-    async def _open(self, build: PreparedBuild, role: Role, needs: Needs) -> _DockerSandbox:
+    async def _open(self, build: PreparedBuild, needs: Needs) -> _DockerSandbox:
         self._opened += 1
         sandbox = _DockerSandbox(self._workspace, f"c{self._opened}", self._client, self._log, _user(needs))
         self._all.append(sandbox)
         async with self._networking:
             network = await asyncio.to_thread(self._private_network) if needs.network else ""
-        await sandbox.open(self._options(sandbox, build, role, needs, network), network)
+        await sandbox.open(self._options(sandbox, build, needs, network), network)
         return sandbox
 
     def _options(
-        self, sandbox: _DockerSandbox, build: PreparedBuild, role: Role, needs: Needs, network: str
+        self, sandbox: _DockerSandbox, build: PreparedBuild, needs: Needs, network: str
     ) -> dict[str, Any]:
         """Arguments of `docker run`."""
         return {
@@ -214,7 +211,7 @@ class DockerEngine(OwnsStack):
             "entrypoint": ["/bin/sh"],
             "name": f"migmatrix-{self._workspace.run_id}-{sandbox.name}",
             "labels": self._labels,
-            "mounts": list(self._mounts(sandbox, role)),
+            "mounts": list(self._mounts(sandbox)),
             "user": f"{sandbox.user}:{sandbox.user}" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}",
             "environment": {"HOME": "/tmp"},  # noqa: S108 - the container's own tmpfs
             "working_dir": "/",
@@ -230,13 +227,11 @@ class DockerEngine(OwnsStack):
             **({"network": network} if network else {"network_mode": "none"}),
         }
 
-    def _mounts(self, sandbox: _DockerSandbox, role: Role) -> Iterator[Mount]:
+    def _mounts(self, sandbox: _DockerSandbox) -> Iterator[Mount]:
         """Bind mounts; unlike with `volumes`, the engine refuses a directory that it does not have, and makes none."""
         yield Mount(_INNER_JOBS, str(sandbox.root), type="bind")
         yield Mount(_INNER_LINK, str(self._workspace.link), type="bind")
         yield Mount(_INNER_SUPERVISOR, str(self._supervisor), type="bind", read_only=True)
-        if role is Role.DESTINATION:
-            yield Mount(_INNER_STREAMS, str(self._workspace.streams), type="bind", read_only=True)
 
     def _private_network(self) -> str:
         """The run's network: its containers reach each other and nothing else."""

@@ -53,18 +53,11 @@ class SupervisedJob:
         self.files = sandbox.make(name)
         self._sandbox = sandbox
         self._pid: int | None = None
-        loop = asyncio.get_running_loop()
-        self._exit: asyncio.Future[int] = loop.create_future()
-        self._saved: asyncio.Future[int] = loop.create_future()
+        self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def inner(self, name: str) -> str:
         """The path of a file of this job as the emulator sees it."""
         return f"{self._sandbox.inner_root}/{self.name}/{name}"
-
-    def save_command(self, name: str) -> str:
-        """A shell command that copies its input to file `name` and then reports to `saved`."""
-        events = f"{self._sandbox.inner_root}/events"
-        return f"cat >{shlex.quote(self.inner(name))}; echo saved {self.name} $? >>{shlex.quote(events)}"
 
     async def start(self, argv: Sequence[str]) -> None:
         """Start the emulator; EngineError when the sandbox is gone."""
@@ -77,10 +70,6 @@ class SupervisedJob:
     async def wait(self) -> int:
         """The exit status, negative for a signal; EngineError when the sandbox died."""
         return await asyncio.shield(self._exit)
-
-    async def saved(self) -> int:
-        """The exit status of the helper that writes an outgoing stream."""
-        return await asyncio.shield(self._saved)
 
     def signal(self, name: str) -> None:
         """Send a signal by name; nothing happens when the emulator has ended."""
@@ -115,15 +104,12 @@ class SupervisedJob:
                 self._pid = value
             case "exit" if not self._exit.done():
                 self._exit.set_result(value if value < _SIGNALLED else _SIGNALLED - value)
-            case "saved" if not self._saved.done():
-                self._saved.set_result(value)
 
     def on_sandbox_death(self, reason: str) -> None:
         """Fail every waiter."""
-        for future in (self._exit, self._saved):
-            if not future.done():
-                future.set_exception(EngineError(reason))
-                future.exception()  # it may be that nobody waits
+        if not self._exit.done():
+            self._exit.set_exception(EngineError(reason))
+            self._exit.exception()  # it may be that nobody waits
 
 
 class SupervisedSandbox:
@@ -184,10 +170,6 @@ class SupervisedSandbox:
         with contextlib.suppress(OSError):
             self._files.remove(name, _MOST_ENTRIES)
 
-    def stream(self, path: Path) -> str:
-        """A file of the shared stream directory as the emulators here see it."""
-        return str(path)
-
     def link(self, path: Path) -> str:
         """A file of the directory shared by all sandboxes, as the emulators here see it."""
         return str(path)
@@ -236,9 +218,7 @@ class SupervisedSandbox:
         match words:
             case ["ready"] if not self._ready.done():
                 self._ready.set_result(None)
-            case ["pid" | "exit" | "saved" as what, name, value] if name in self._jobs and _NUMBER.fullmatch(
-                value
-            ):
+            case ["pid" | "exit" as what, name, value] if name in self._jobs and _NUMBER.fullmatch(value):
                 if what == "pid" or int(value) <= _LAST_STATUS:
                     self._jobs[name].on_event(what, int(value))
             case _:  # a job that was discarded, or an emulator that writes rubbish into its own FIFO

@@ -11,7 +11,6 @@
 #   ready              once, when commands are read
 #   pid ID PID         the emulator's process id, as this shell sees it
 #   exit ID STATUS     128 + N when signal N ended it
-#   (emulators' own helpers may add lines: `saved ID STATUS`)
 #
 # The harness holds the write end of DIR/commands. When it ends, by whatever means, `read` sees the end of
 # file and everything that was started here is killed: nothing outlives the harness.

@@ -96,7 +96,7 @@ class Workspace:
             with _base_lock():  # nobody may take an unlocked new workspace for an abandoned one
                 self.root.mkdir(mode=0o711)
                 self._lock.acquire()
-            self.streams.mkdir()
+            self.streams.mkdir(mode=0o700)
             self.link.mkdir()
             self.link.chmod(0o1777)  # emulators of two users may meet here
         except OSError as err:

@@ -1,36 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The snapshot leg: start an emulator, load the stream in, check the guest, save the stream out.
 
-One emulator does both halves, so that the state of A really travels through B. The stream goes through `exec:`,
-which every version has; the saving helper reports its own end, because QEMU calls a migration completed while the
-helper may still be writing.
+One emulator does both halves, so that the state of A really travels through B. The harness itself is the other end
+of each migration (`carry.py`), which works in every version and however an emulator is confined.
 """
 
 from __future__ import annotations
 
-import asyncio
-import shlex
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.beneath import NotPlainError
 from migmatrix.harness.engines.base import Needs, Role
-from migmatrix.harness.errors import InfrastructureError, StoreError
+from migmatrix.harness.hops.carry import StreamIn, StreamOut
 from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator
 from migmatrix.harness.hops.task import Problem, Recorder
-from migmatrix.harness.model import LegEvidence, Stage, StreamInfo
+from migmatrix.harness.model import LegEvidence, Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from migmatrix.harness.engines.base import Engine, Sandbox
+    from migmatrix.harness.engines.base import Engine
     from migmatrix.harness.hops.task import LegTask
+    from migmatrix.harness.model import StreamInfo
 
 __all__ = ["run_snapshot_leg"]
-
-_OUT = "stream"
-# No honest stream is longer: a sandbox has half of that memory.
-_LONGEST = 8 << 30
 
 
 async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
@@ -41,7 +34,7 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     emulator = Emulator(sandbox, task.build, role, task.guest, recorder.clock)
     stream: StreamInfo | None = None
     try:
-        stream = await _stages(task, sandbox, emulator, recorder)
+        stream = await _stages(task, emulator, recorder)
     except Problem:
         pass  # the recorder has it
     finally:
@@ -50,9 +43,7 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
 
 
-async def _stages(
-    task: LegTask, sandbox: Sandbox, emulator: Emulator, recorder: Recorder
-) -> StreamInfo | None:
+async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:
     deadlines = task.deadlines
     with recorder.stage(Stage.START):
         start = emulator.start(task.machine, task.arguments, incoming=task.incoming is not None)
@@ -62,7 +53,7 @@ async def _stages(
             await emulator.race(release(emulator), deadlines[Stage.START])
     if task.incoming is not None:
         with recorder.stage(Stage.LOAD):
-            await emulator.race(_load(emulator, sandbox.stream(task.incoming)), deadlines[Stage.LOAD])
+            await emulator.race(_load(emulator, task.incoming), deadlines[Stage.LOAD])
         with recorder.stage(Stage.CHECK):
             await check_guest(emulator, task.guest, deadlines[Stage.CHECK])
     stream = None
@@ -80,29 +71,19 @@ async def _run_and_save(task: LegTask, emulator: Emulator, recorder: Recorder, t
         if emulator.role is Role.DESTINATION:
             emulator.become_source()
             await emulator.race(emulator.set_up(task.mode), task.deadlines[Stage.SAVE])
-        await emulator.race(_save(emulator), task.deadlines[Stage.SAVE])
-        return await _collect(emulator, target)
+        return await emulator.race(_save(emulator, target), task.deadlines[Stage.SAVE])
 
 
-async def _load(emulator: Emulator, path: str) -> None:
-    await emulator.qmp.execute("migrate-incoming", {"uri": f"exec:cat {shlex.quote(path)}"})
-    await emulator.migration_status()
+async def _load(emulator: Emulator, source: Path) -> None:
+    with StreamIn(source) as stream:
+        uri = await stream.give(emulator.qmp)
+        await emulator.qmp.execute("migrate-incoming", {"uri": uri})
+        await emulator.migration_status()
 
 
-async def _save(emulator: Emulator) -> None:
-    await emulator.qmp.execute("migrate", {"uri": f"exec:{emulator.job.save_command(_OUT)}"})
-    await emulator.migration_status()
-    status = await emulator.job.saved()
-    if status != 0:
-        raise InfrastructureError(f"the helper that writes the stream failed with status {status}")
-
-
-async def _collect(emulator: Emulator, target: Path) -> StreamInfo:
-    """Copy a finished stream to where loads find it; Problem when the emulator left something else."""
-    try:
-        sha256, size = await asyncio.to_thread(emulator.job.files.copy, _OUT, target, _LONGEST)
-    except (NotPlainError, FileNotFoundError, PermissionError) as err:
-        raise Problem("malformed", f"no stream is left: {err}", emulator.role.value) from err
-    except OSError as err:
-        raise StoreError(f"cannot keep a stream: {err}") from err
-    return StreamInfo(sha256, size)
+async def _save(emulator: Emulator, target: Path) -> StreamInfo:
+    with StreamOut(target) as stream:
+        uri = await stream.give(emulator.qmp)
+        await emulator.qmp.execute("migrate", {"uri": uri})
+        await emulator.migration_status()
+        return await stream.whole(emulator.role.value)

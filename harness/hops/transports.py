@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.engines.base import Needs
 from migmatrix.harness.errors import EngineError
+from migmatrix.harness.hops.carry import FD_NAME
 from migmatrix.harness.hops.task import Problem
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["TRANSPORTS", "Link", "needs_of"]
 
 TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
-_FD_NAME = "migmatrix"
 # Of what an emulator may have put in the place of a link.
 _MOST_ENTRIES = 10_000
 
@@ -70,7 +70,7 @@ class Link:
             case "tcp":
                 return "tcp:0.0.0.0:0"
             case "fd":
-                return f"fd:{_FD_NAME}"
+                return f"fd:{FD_NAME}"
             case "exec":
                 return f"exec:cat {shlex.quote(inner(self._path))}"
             case transport:
@@ -80,7 +80,7 @@ class Link:
         path = source.sandbox.link(self._path)
         match self._transport:
             case "fd":
-                return f"fd:{_FD_NAME}"
+                return f"fd:{FD_NAME}"
             case "exec":
                 return f"exec:cat >{shlex.quote(path)}"
             case transport:
@@ -95,7 +95,7 @@ class Link:
     async def _prepare(self, emulator: Emulator, end: int) -> None:
         if self._ends is not None:
             emulator.qmp.send_fd(self._ends[end].fileno())
-            await emulator.qmp.execute("getfd", {"fdname": _FD_NAME})
+            await emulator.qmp.execute("getfd", {"fdname": FD_NAME})
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Link]:

@@ -145,5 +145,6 @@ def _reason(judgement: LegJudgement) -> str:
         return cause.message
     if cause.kind == "crash":
         return f"build {judgement.build!r} crashed at its start: {cause.message}"
-    does = "refuses this mode" if judgement.problem == "qmp-error" else "cannot start this"
+    mode = judgement.problem == "qmp-error" or judgement.stage is Stage.MIGRATE
+    does = "refuses this mode" if mode else "cannot start this"
     return f"build {judgement.build!r} {does}: {cause.message}"

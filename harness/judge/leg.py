@@ -8,7 +8,8 @@ Rules, in order:
 3. Else what either side says, the one that the problem was seen on first; a text that is not known, or an end
    without one, gives way to it; a symptom (the connection broke, the stream ended) to all.
 4. Text that is more than a symptom decides what a deadline was about; without one it is a hang.
-5. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline; a refusal
+5. What the harness asked for although the arguments forbid it is no emulator's fault.
+6. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline; a refusal
    is `blocked` on the source side and a failure on the destination's.
 """
 
@@ -32,6 +33,7 @@ __all__ = ["LegJudgement", "judge_leg", "started"]
 _DISK_FULL_BYTES = 1 << 20
 _NEEDS_SPACE = (Stage.SAVE, Stage.MIGRATE)
 _TERMINATED = re.compile(r"terminating on signal (\d+).*")
+_NO_CHILDREN = re.compile(r"^(?:on|enable=on),(?:.*,)?spawn=deny(?:,|$)")
 _STATUS = re.compile(r"status '([\w-]+)'")
 # What a cause must tell at least to explain a problem; a guest that is not well is explained by no text.
 _LEAST = {"deadline": Tells.END, "wrong-status": Tells.CRASH, "silent": Tells.CRASH, "malformed": Tells.CRASH}
@@ -63,7 +65,9 @@ def judge_leg(evidence: LegEvidence) -> LegJudgement:
     failed = evidence.failed
     if failed is None:
         return LegJudgement(Verdict.PASS)
-    finding = _placed(_lack_of_space(evidence, failed, _find(evidence, failed)), failed)
+    finding = _spawn_denied(evidence) or _placed(
+        _lack_of_space(evidence, failed, _find(evidence, failed)), failed
+    )
     verdict = _verdict(failed, finding)
     return LegJudgement(verdict, failed.stage, finding.cause, failed.problem, finding.build)
 
@@ -90,6 +94,22 @@ def _infrastructure(evidence: LegEvidence) -> LegJudgement:
     build = evidence.emulators[-1].build if evidence.emulators else ""
     cause = Cause("infrastructure", message=evidence.infrastructure)
     return LegJudgement(Verdict.ERROR, stage, cause, "infrastructure", build)
+
+
+def _spawn_denied(evidence: LegEvidence) -> _Finding | None:
+    """A child process that the harness asked for with ``exec:``, of an emulator whose ``-sandbox`` forbids it."""
+    for emulator in evidence.emulators:
+        uris = (
+            str(sent.message.get("arguments", {}).get("uri", ""))
+            for sent in emulator.qmp
+            if sent.direction == ">"
+        )
+        if any(map(_NO_CHILDREN.search, emulator.argv)) and any(uri.startswith("exec:") for uri in uris):
+            cause = Cause(
+                "spawn-denied", message="-sandbox with spawn=deny forbids the child process of exec:"
+            )
+            return _Finding(cause, emulator.role, emulator.build)
+    return None
 
 
 def _find(evidence: LegEvidence, failed: StageEvidence) -> _Finding:
@@ -177,17 +197,21 @@ def _lack_of_space(evidence: LegEvidence, failed: StageEvidence, finding: _Findi
 
 def _verdict(failed: StageEvidence, finding: _Finding) -> Verdict:
     wanted = load_table().kind(finding.cause.kind).verdict
-    if wanted is Verdict.ERROR or _helper_gone(failed, finding.cause):
+    if wanted is Verdict.ERROR or _own_doing(failed, finding.cause):
         return Verdict.ERROR
     if failed.stage is Stage.START:
         return Verdict.FAIL if failed.problem == "deadline" else Verdict.UNSUPPORTED
     if wanted is Verdict.BLOCKED and finding.role == "source":
         return Verdict.BLOCKED
-    if wanted is Verdict.UNSUPPORTED and failed.problem == "qmp-error":
+    if wanted is Verdict.UNSUPPORTED and (
+        failed.problem == "qmp-error" or finding.cause.kind == "spawn-denied"
+    ):
         return Verdict.UNSUPPORTED
     return Verdict.FAIL
 
 
-def _helper_gone(failed: StageEvidence, cause: Cause) -> bool:
-    """A snapshot is written to a helper of the harness: nobody else can have closed that pipe."""
-    return failed.stage is Stage.SAVE and cause.kind == "channel"
+def _own_doing(failed: StageEvidence, cause: Cause) -> bool:
+    """Of a snapshot: nobody but the harness holds its other end, and of old the harness asked for a child process."""
+    return failed.stage is not Stage.MIGRATE and (
+        cause.kind == "spawn-denied" or (failed.stage is Stage.SAVE and cause.kind == "channel")
+    )

@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import PUBLIC, is_plain, plain, replacing, write_whole
+from migmatrix.harness.files import is_plain, plain, replacing, write_whole
 from migmatrix.harness.model import LegEvidence
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class LegStore:
         sha256 = evidence.stream.sha256
         try:
             with _store_errors("fetch a stream"):
-                with replacing(target, PUBLIC) as new:  # emulators run as another user
+                with replacing(target) as new:
                     _decompress(source, new, sha256)
                 os.utime(source)  # eviction goes by last use
         except _Damaged as err:

@@ -16,10 +16,10 @@ from debian import MATRICES
 from migmatrix.harness.builds import prepare
 from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.config import load_matrix
-from migmatrix.harness.engines import Engines, Needs, Role, Workspace
+from migmatrix.harness.engines import Engines, Workspace
 from migmatrix.harness.engines.docker import LABEL
-from migmatrix.harness.engines.supervised import SupervisedSandbox
-from migmatrix.harness.hops import LegTask, run_snapshot_leg
+from migmatrix.harness.hops import LegTask, run_snapshot_leg, snapshot
+from migmatrix.harness.hops.carry import StreamIn
 from migmatrix.harness.judge import judge_leg
 from migmatrix.harness.model import Guest, LegEvidence, Mode, Stage, Verdict
 from migmatrix.harness.plan import make_plan
@@ -140,29 +140,32 @@ def emulators(workspace: Workspace) -> list[psutil.Process]:
     return [process for process in found if process.name().startswith("qemu-system")]
 
 
-async def feed_half(fifo: Path, stream: bytes) -> int:
-    """Write half of a stream to a load that waits for it; the open end."""
-    end = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)
-    await asyncio.to_thread(os.write, end, stream[: len(stream) // 2])
-    return end
+class HalfFed(StreamIn):
+    """A stream of which an emulator gets a half, and no end; `fed` is set when it has it."""
+
+    fed: asyncio.Event
+
+    def _send(self) -> None:
+        half = os.fstat(self._file).st_size // 2
+        self._at += os.sendfile(self._ours.fileno(), self._file, self._at, half - self._at)
+        if self._at == half:
+            self._loop.remove_writer(self._ours)
+            self.fed.set()
 
 
 async def loaded_by_halves(
     workspace: Workspace, engine: Engines, build: PreparedBuild, then: Callable[[Workspace], None]
 ) -> LegEvidence:
-    """Save a stream, then load it from a FIFO that stays half full while `then` happens."""
+    """Save a stream, then load it half; `then` happens while the rest is waited for."""
     saved = workspace.streams / "saved"
     await run_snapshot_leg(engine, task(build, save_to=saved))
-    fifo = workspace.streams / "fifo"
-    os.mkfifo(fifo)
-    fifo.chmod(0o644)
-    load = asyncio.create_task(run_snapshot_leg(engine, task(build, incoming=fifo)))
-    end = await feed_half(fifo, saved.read_bytes())
-    try:
+    HalfFed.fed = asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "StreamIn", HalfFed)
+        load = asyncio.create_task(run_snapshot_leg(engine, task(build, incoming=saved)))
+        await HalfFed.fed.wait()
         await asyncio.to_thread(then, workspace)
         return await load
-    finally:
-        os.close(end)
 
 
 def test_an_emulator_killed_while_it_loads_is_the_hosts(build: PreparedBuild) -> None:
@@ -191,12 +194,8 @@ def test_an_emulator_killed_while_it_saves_is_the_hosts(build: PreparedBuild) ->
     slow = Mode("slow", parameters=(("max-bandwidth", 4096),))
 
     async def work(workspace: Workspace, engine: Engines) -> LegEvidence:
-        sandbox = await engine.sandbox(build, Role.SOURCE, Needs())
-        leg = asyncio.create_task(
-            run_snapshot_leg(engine, task(build, slow, save_to=workspace.streams / "never"))
-        )
-        assert isinstance(sandbox, SupervisedSandbox)
-        stream = sandbox.root / "1" / "stream"
+        stream = workspace.streams / "never"
+        leg = asyncio.create_task(run_snapshot_leg(engine, task(build, slow, save_to=stream)))
         while not (stream.exists() and stream.stat().st_size):
             await asyncio.sleep(0.01)  # until there is something to interrupt
         (victim,) = await asyncio.to_thread(emulators, workspace)
@@ -208,3 +207,30 @@ def test_an_emulator_killed_while_it_saves_is_the_hosts(build: PreparedBuild) ->
     assert (judgement.verdict, judgement.stage) == (Verdict.ERROR, Stage.SAVE)
     assert judgement.cause is not None
     assert judgement.cause.kind == "killed"
+
+
+def test_what_a_sandbox_forbids_is_not_needed_or_is_told(tmp_path: Path) -> None:
+    """libvirt's -sandbox: snapshots need no child, the mode exec does, and no build is at fault."""
+    matrix = tmp_path / "sandbox.yaml"
+    matrix.write_text("""
+builds: {qemu-7.2: {provider: debian, suite: bookworm}, qemu-11.1: {provider: debian, suite: trixie-backports}}
+machines: [pc-q35-7.2]
+defaults: {args: [-m, "64", -nodefaults]}
+profiles:
+  define:
+    guest: {args: [-sandbox, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]}
+modes: [snapshot, exec, fd]
+paths: {pairs: ["qemu-7.2>qemu-11.1", "qemu-11.1>qemu-7.2"]}
+""")
+
+    results = run_matrix(matrix, tmp_path / "store")
+
+    found = {
+        (r.cell.path[0], r.cell.mode): (str(r.verdict), r.cause and r.cause.kind) for r in results.values()
+    }
+    refused = ("unsupported", "spawn-denied")
+    assert found == {
+        (source, mode): refused if mode == "exec" else ("pass", None)
+        for source in ("qemu-7.2", "qemu-11.1")
+        for mode in ("snapshot", "exec", "fd")
+    }

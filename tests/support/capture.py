@@ -8,12 +8,12 @@ directions kept. `Wire.cut` breaks all connections, as a network does.
 from __future__ import annotations
 
 import asyncio
-import shlex
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from migmatrix.harness.engines import Needs, Role
+from migmatrix.harness.hops.carry import StreamIn
 from migmatrix.harness.hops.checks import let_run, release
 from migmatrix.harness.hops.emulator import Emulator
 from migmatrix.harness.model import Guest, Mode
@@ -216,7 +216,7 @@ async def sides(
             incoming = needed is Role.DESTINATION
             await emulator.race(emulator.start(MACHINE, arguments, incoming=incoming), DEADLINE)
             if loads:
-                await emulator.race(_load(emulator, sandbox.stream(lab.keep(loads.stream))), DEADLINE)
+                await emulator.race(_load(emulator, lab.keep(loads.stream)), DEADLINE)
             await emulator.race(emulator.set_up(mode), DEADLINE)
             both.append(emulator)
         found = Sides(lab, f"wire-{lab.serial()}", *both)
@@ -227,9 +227,11 @@ async def sides(
         yield found
 
 
-async def _load(emulator: Emulator, path: str) -> None:
+async def _load(emulator: Emulator, path: Path) -> None:
     """Load a stream file; the guest stays stopped, and is a source from then on."""
     await emulator.set_up(Mode("snapshot"))
-    await emulator.qmp.execute("migrate-incoming", {"uri": f"exec:cat {shlex.quote(path)}"})
-    await emulator.migration_status()
+    with StreamIn(path) as stream:
+        uri = await stream.give(emulator.qmp)
+        await emulator.qmp.execute("migrate-incoming", {"uri": uri})
+        await emulator.migration_status()
     emulator.become_source()

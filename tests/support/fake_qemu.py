@@ -17,6 +17,7 @@ tests/emulator/test_conformance.py holds it against real QEMU. A migration whose
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DEVICES = ("e1000", "picky", "broken")
 CAPABILITIES = ("events", "multifd")
@@ -61,10 +62,10 @@ def die(message: str) -> None:
     os._exit(1)
 
 
-def requests(fd: int) -> Iterator[Any]:
+def requests(read: Callable[[], bytes]) -> Iterator[Any]:
     """JSON values that come in; nothing has to stand between them."""
     pending = ""
-    while data := os.read(fd, 65536):
+    while data := read():
         pending = (pending + data.decode()).lstrip()
         while pending:
             try:
@@ -91,6 +92,8 @@ class Fake:
         self.error = ""
         self.bandwidth = 1 << 40
         self.incoming = False
+        self.sent: list[int] = []  # descriptors that came without a name as yet
+        self.fds: dict[str, int] = {}
         self.server = socket.socket(socket.AF_UNIX)  # where a stream comes in, if it comes over a socket
 
     def misbehave(self, stage: str) -> None:
@@ -132,17 +135,23 @@ class Fake:
         self.misbehave("start")
         target = self.plain["-qmp"]
         if target == "stdio":
-            self.serve(sys.stdin.fileno(), sys.stdout)
+            self.serve(lambda: os.read(sys.stdin.fileno(), 65536), sys.stdout)
             return
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(target.removeprefix("unix:"))
-            self.serve(sock.fileno(), sock.makefile("w"))
+            self.serve(lambda: self.receive(sock), sock.makefile("w"))
 
-    def serve(self, reader: int, writer: Any) -> None:
+    def receive(self, sock: socket.socket) -> bytes:
+        """What comes in, and the descriptors beside it."""
+        data, fds, _, _ = socket.recv_fds(sock, 65536, 4)
+        self.sent.extend(fds)
+        return data
+
+    def serve(self, read: Callable[[], bytes], writer: Any) -> None:
         """Answer commands."""
         self.out = writer
         self.send({"QMP": {"version": {"qemu": self.numbers(), "package": ""}, "capabilities": []}})
-        for request in requests(reader):
+        for request in requests(read):
             if not isinstance(request, dict):
                 self.send({"error": refusal("QMP input must be a JSON object")})
                 continue
@@ -218,7 +227,10 @@ class Fake:
     def do_getfd(self, arguments: Any) -> Any:
         if "fdname" not in arguments:
             return refusal("Parameter 'fdname' is missing")
-        return refusal("No file descriptor supplied via SCM_RIGHTS")
+        if not self.sent:
+            return refusal("No file descriptor supplied via SCM_RIGHTS")
+        self.fds[arguments["fdname"]] = self.sent.pop(0)
+        return {}
 
     def do_cont(self, _: Any) -> Any:
         if self.status == "inmigrate":
@@ -281,7 +293,7 @@ class Fake:
             return refusal(reason)
         if self.migration == "active":
             return refusal("There's a migration process in progress")
-        if arguments["uri"].startswith("fd:"):
+        if arguments["uri"].startswith("fd:") and arguments["uri"][3:] not in self.fds:
             return refusal(f"File descriptor named '{arguments['uri'][3:]}' has not been found")
         return {}
 
@@ -291,6 +303,10 @@ class Fake:
         if transport == "unix":
             self.migration = "setup"
             threading.Thread(target=lambda: self.take(receive(self.server)), daemon=True).start()
+        elif transport == "fd":
+            with os.fdopen(self.fds.pop(target), "rb") as file:
+                data = file.read()
+            self.take(data)
         else:
             self.take(subprocess.run(["/bin/sh", "-c", target], stdout=subprocess.PIPE, check=True).stdout)
 
@@ -354,14 +370,18 @@ class Fake:
             "state": self.fakes.get("emit", self.fakes.get("state", "")),
         }
         data = json.dumps(stream).encode()
+        if self.fakes.get("full") == "save":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         transport, _, command = uri.partition(":")
         if transport == "unix":
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(command)
                 sock.sendall(data)
             return
-        if self.fakes.get("full") == "save":
-            command = "cat >/dev/full; " + command.partition("; ")[2].replace("$?", "1", 1)
+        if transport == "fd":
+            with os.fdopen(self.fds.pop(command), "wb") as file:
+                file.write(data)
+            return
         with subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             with process.stdin as pipe:

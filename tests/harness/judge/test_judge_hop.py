@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from judge_evidence import FIRST, NORMAL, emulator, leg
 
 from migmatrix.harness.judge import judge_leg
-from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage, StageEvidence, Verdict
+from migmatrix.harness.model import EmulatorEvidence, LegEvidence, QmpMessage, Stage, StageEvidence, Verdict
 
 P = "qemu-system-x86_64: "
 REJECTED = f"{P}Missing section footer for 0000:00:03.0/xhci\n{P}load of migration failed: Invalid argument\n"
@@ -276,3 +278,33 @@ def test_the_build_that_the_cause_comes_from_is_named() -> None:
         source("x"), destination(REJECTED, 1), names=LIVE, problem="migration-failed", role="source"
     )
     assert judge_leg(evidence).build == "b"
+
+
+@pytest.mark.parametrize(
+    ("names", "sandbox", "uri", "verdict", "kind"),
+    [
+        # what stores hold of before snapshots went over a socket
+        (
+            FIRST,
+            "on,obsolete=deny,spawn=deny,resourcecontrol=deny",
+            "exec:cat >f",
+            Verdict.ERROR,
+            "spawn-denied",
+        ),
+        (LIVE, "on,spawn=deny", "exec:cat >f", Verdict.UNSUPPORTED, "spawn-denied"),
+        (LIVE, "on,spawn=allow", "exec:cat >f", Verdict.FAIL, "crash"),
+        (LIVE, "off,spawn=deny", "exec:cat >f", Verdict.FAIL, "crash"),
+        (LIVE, "on,spawn=deny", "unix:s", Verdict.FAIL, "crash"),
+    ],
+)
+def test_a_child_that_the_arguments_forbid_is_no_fault_of_the_build(
+    names: tuple[Stage, ...], sandbox: str, uri: str, verdict: Verdict, kind: str
+) -> None:
+    sent = QmpMessage(0.1, ">", {"execute": "migrate", "arguments": {"uri": uri}})
+    confined = replace(source("", -31), argv=("qemu", "-sandbox", sandbox), qmp=(sent,))
+
+    judgement = judge_leg(leg(confined, names=names, problem="exited", role="source"))
+
+    assert judgement.verdict is verdict
+    assert judgement.cause is not None
+    assert judgement.cause.kind == kind
