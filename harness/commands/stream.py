@@ -109,7 +109,7 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
         "action": "store_true",
         "help": "nothing but the description of the devices, JSON as it stands in the stream",
     },
-    "--full": {"action": "store_true", "help": "values in full, however long"},
+    "--full": {"action": "store_true", "help": "values in full, however long, and every part of memory"},
     "--pages": {"action": "store_true", "help": "runs of memory pages"},
     "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
     "--volatile": {"action": "store_true", "help": "show also values that change by themselves"},

@@ -3,21 +3,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["rendered"]
 
+_FEW: Final = 3  # parts in a row that are worth a line each
+
 
 def rendered(found: dict[str, Any], narrow: bool, most: int | None) -> Iterator[str]:
-    """Lines of what `outline` found, without head and tail when `narrow`; `most` characters of a value, None: all."""
+    """Lines of what `outline` found, without head and tail when `narrow`.
+
+    `most` characters of a value; None: all, and each part of an iterated section.
+    """
     if not narrow:
         yield from _head(found)
     elements = found["sections"] if narrow else [*found["sections"], *found["commands"]]
-    for entry in sorted(elements, key=lambda element: element["offset"]):
-        yield from _section(entry, most) if "kind" in entry else _command(entry)
+    in_order = sorted(elements, key=lambda element: element["offset"])
+    for are_parts, entries in groupby(in_order, lambda entry: most is not None and _is_part(entry)):
+        some = list(entries)
+        yield from _parts(some) if are_parts else _each(some, most)
     if not narrow:
         yield from _tail(found)
     for run in found.get("pages", ()):
@@ -38,19 +46,47 @@ def _head(found: dict[str, Any]) -> Iterator[str]:
         yield f"  ram {block['name']}: {block['used_length']:#x} bytes, {counts}"
 
 
+def _each(entries: Iterable[dict[str, Any]], most: int | None) -> Iterator[str]:
+    for entry in entries:
+        yield from _section(entry, most) if "kind" in entry else _command(entry)
+
+
+def _is_part(entry: dict[str, Any]) -> bool:
+    return entry.get("kind") == "part" and "fields" not in entry
+
+
+def _parts(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """Parts of iterated sections that follow each other: a few as they are, many as one line for each section."""
+    if len(entries) <= _FEW:
+        yield from _each(entries, _FEW)
+        return
+    sections: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for entry in entries:
+        sections.setdefault((entry["name"], entry["instance"]), []).append(entry)
+    for (name, instance), parts in sections.items():
+        first, last, size = parts[0], parts[-1], sum(part["size"] for part in parts)
+        title = f"{name}#{instance} v{first['version']}"
+        up_to = f", the last at {last['offset']:#x}" if len(parts) > 1 else ""
+        count = f"{len(parts)} parts, {size} bytes{up_to} (--full)"
+        yield f"{first['offset']:#010x}  part   {title}  {count}"
+
+
 def _section(entry: dict[str, Any], most: int | None) -> Iterator[str]:
     name = f"{entry['name']}#{entry['instance']} v{entry['version']}"
     footer = "" if entry["footer"] else ", no footer"
     yield f"{entry['offset']:#010x}  {entry['kind']:<5}  {name}  {entry['size']} bytes{footer}"
     for field in entry.get("fields", ()):
-        value = _cut(_value(field["value"]), most)
+        value = _cut(_value(field["value"], field.get("size", 0)), most)
         yield f"    {field['offset']:#010x}  {field['path']} = {value}  ({field['type']})"
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, size: int) -> str:
+    """A number with its bytes, `size` of them; -1 has those of its two's complement."""
     if isinstance(value, list):
         return "[" + " ".join(map(str, value)) + "]"
-    return f"{value} ({value:#x})" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return str(value)
+    return f"{value} ({value + (1 << 8 * size) if value < 0 else value:#x})"
 
 
 def _cut(text: str, most: int | None) -> str:

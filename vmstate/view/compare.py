@@ -254,13 +254,13 @@ def _leaf_text(leaf: Leaf | None) -> str:
 
 
 def _text(value: Value | str | tuple[str, ...]) -> str:
-    """A value as a reader wants it: numbers in hex, the start of a long buffer."""
+    """A value as a reader wants it: numbers in hex, negative ones in decimal, the start of a long buffer."""
     if value is None:
         return ""
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int):
-        return f"{value:#x}"
+        return f"{value:#x}" if value >= 0 else str(value)
     if isinstance(value, bytes):
         more = f"... ({len(value)} bytes)" if len(value) > _SHOWN else ""
         return value[:_SHOWN].hex() + more
@@ -269,11 +269,19 @@ def _text(value: Value | str | tuple[str, ...]) -> str:
 
 
 def _pair(a: Value | str, b: Value | str) -> tuple[str, str]:
-    """Both values as text; of long sequences the part from the first difference on."""
-    if isinstance(a, bytes | tuple) and isinstance(b, bytes | tuple) and len(a) == len(b) > _SHOWN:
+    """Both values as text; of arrays the elements that differ, of long buffers the part from the first difference on."""
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
+        different = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+        return _elements(a, different), _elements(b, different)
+    if isinstance(a, bytes) and isinstance(b, bytes) and len(a) == len(b) > _SHOWN:
         at = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
         return f"[{at:#x}] {_text(a[at : at + _SHOWN])}", f"[{at:#x}] {_text(b[at : at + _SHOWN])}"
     return _text(a), _text(b)
+
+
+def _elements(values: tuple[Value, ...], numbers: list[int]) -> str:
+    more = f" ... ({len(numbers)} differ)" if len(numbers) > _SHOWN else ""
+    return " ".join(f"[{i:#x}] {_text(values[i])}" for i in numbers[:_SHOWN]) + more
 
 
 # -- memory ------------------------------------------------------------------------------------

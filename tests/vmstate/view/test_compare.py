@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from migmatrix.vmstate.view.compare import Change, diff
+from migmatrix.vmstate.view.compare import Change, _pair, diff
 from migmatrix.vmstate.view.digest import digest
 from migmatrix.vmstate.view.stream import Stream, read_stream
 
@@ -98,7 +98,7 @@ CASES = [
     ),
     (
         stream(device(b"\1\2"), of_size("uint8", 1, 2)), stream(device(b"\1\3"), of_size("uint8", 1, 2)),
-        Change("value", "dev#0", "n", "[0x1 0x2]", "[0x1 0x3]"),
+        Change("value", "dev#0", "n", "[0x1] 0x2", "[0x1] 0x3"),
     ),
     (
         stream(device(bytes(17)), of_size("uint8", 1, 17)), stream(device(bytes(18)), of_size("uint8", 1, 18)),
@@ -147,3 +147,9 @@ def test_a_description_that_does_not_fit_its_bytes_leaves_one_value() -> None:
     described = b"\0\x06" + u32(len(text)) + text
     a, b = (read_stream(HEAD + device(raw) + described, delimiter=of_three) for raw in (b"abc", b"abd"))
     assert diff(a, b) == (Change("value", "dev#0", "payload", "616263", "616264"),)
+
+
+def test_of_an_array_only_the_elements_that_differ_are_named() -> None:
+    a, b = tuple(range(16)), (*range(3), -7, *range(4, 16))
+    assert _pair(a, b) == ("[0x3] 0x3", "[0x3] -7")
+    assert _pair((1,) * 40, (2,) * 40)[1].endswith("[0xf] 0x2 ... (40 differ)")
