@@ -80,7 +80,7 @@ class _Parser(ArgumentParser):
 
 
 _FILE: Final = (
-    "stream: plain, packed (gzip, zstd, xz, bzip2), or in a libvirt save image; - for standard input; "
+    "stream: plain, packed (gzip, zstd, xz, bzip2, lz4, lzop), or in a libvirt save image; - for standard input; "
     "FILE,offset=N as QEMU's file: has it"
 )
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {

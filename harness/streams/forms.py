@@ -26,11 +26,11 @@ PACKED: Final = {
     "zstd": b"\x28\xb5\x2f\xfd",
     "xz": b"\xfd7zXZ\0",
     "bzip2": b"BZh",
+    "lzop": b"\x89LZO\0\r\n\x1a\n",
+    "lz4": b"\x04\x22\x4d\x18",
 }
 _FOREIGN: Final = {
-    b"\x89LZO\0\r\n\x1a\n": "packed by lzop: unpack it first",
-    b"\x04\x22\x4d\x18": "packed by lz4: unpack it first",
-    b"\x02\x21\x4c\x18": "packed by lz4: unpack it first",
+    b"\x02\x21\x4c\x18": "packed by lz4 in its old format: unpack it first",
     b"\x7fELF": "an ELF file (a memory dump?), no migration stream",
     b"KDUMP   ": "a kdump core, no migration stream",
     b"makedumpfile\0": "a flattened kdump core, no migration stream",

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies what cannot be mapped as it is to a temporary file: packed streams, and pipes; see `harness.streams.file`."""
+"""Copies what cannot be mapped as it is to a temporary file: packed streams, and pipes; see `harness.streams.file`.
+
+Python or a library unpacks what they know; lz4 and lzop are unpacked by the programs of these names, where they are
+installed.
+"""
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import os
 import shutil
+import subprocess
 import tempfile
 import zlib
 from contextlib import contextmanager
@@ -39,14 +45,31 @@ def unpacked(file: IO[bytes], path: str, packing: str) -> Iterator[IO[bytes]]:
     """A temporary file with what is packed from the place of `file` on; UserError when that is damaged or ends early."""
     with tempfile.TemporaryFile() as plain:
         try:
-            for piece in _UNPACK[packing](file):
-                plain.write(piece)
+            if packing in _UNPACK:
+                plain.writelines(_UNPACK[packing](file))
+            else:
+                _run(packing, file, path, plain)
         except EOFError as error:
             raise UserError(f"cannot unpack {path!r}: the {packing} data ends early") from error
         except (BadGzipFile, zlib.error, zstandard.ZstdError, lzma.LZMAError) as error:
             raise UserError(f"cannot unpack {path!r}: {error}") from error
         plain.flush()
         yield plain
+
+
+def _run(program: str, file: IO[bytes], path: str, plain: IO[bytes]) -> None:
+    """Let `program` unpack; UserError when it is not installed, or does not like what it gets."""
+    found = shutil.which(program)
+    if found is None:
+        raise UserError(
+            f"{path!r} is packed by {program}, which is not installed: install or unpack it first"
+        )
+    os.lseek(file.fileno(), file.tell(), os.SEEK_SET)  # where `file` is, whatever it has read ahead
+    done = subprocess.run([found, "-dc"], stdin=file, stdout=plain, stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").split("\n")
+        why = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {done.returncode}")
+        raise UserError(f"cannot unpack {path!r}: {why}")
 
 
 def _pieces(
