@@ -117,6 +117,25 @@ class ExplanationNote:
     lines: tuple[str, ...]
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """The lines as a table: a name, and what is said of it; the first line, the signature, is left out.
+
+        A line is two blanks, a name of twelve columns or more (none: the line before goes on), a blank, text.
+        """
+        rows: list[tuple[str, list[str]]] = []
+        for line in self.lines:
+            if not line.startswith("  "):
+                continue
+            name, text = line[2:14].rstrip(), line[14:]
+            if not text.startswith(" "):
+                rest, _, text = text.partition(" ")
+                name += rest
+            if name or not rows:
+                rows.append((name, []))
+            rows[-1][1].append(text.strip())
+        return rows
+
 
 class Section(StrEnum):
     """Where a group belongs in a report."""
@@ -205,7 +224,7 @@ class RunReport:
     profiles: Sequence[Profile] = ()
     dropped: Sequence[Dropped] = ()
     known_issues: Sequence[KnownIssueNote] = ()
-    explanations: Mapping[str, ExplanationNote] = field(default_factory=dict)
+    explanations: Mapping[str, Sequence[ExplanationNote]] = field(default_factory=dict)
     numbers: Mapping[str, int] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     evidence: Callable[[CellResult], Sequence[LegEvidence]] = _no_evidence
@@ -219,10 +238,9 @@ class RunReport:
         """Return the cell id behind its number in the plan, ``#12 pc-q35-7.2/...``, which `migmatrix show` takes."""
         return numbered(cell, self.numbers.get(cell.id))
 
-    def explanation(self, found: Group) -> ExplanationNote | None:
-        """What was found out about a group, if it was explained."""
-        known = (self.explanations.get(variant.signature or "") for variant in found.variants)
-        return next((note for note in known if note), None)
+    def explained(self, found: Group) -> list[ExplanationNote]:
+        """What was found out about a group: of each part of each of its signatures that was explained."""
+        return [note for one in found.variants for note in self.explanations.get(one.signature or "", ())]
 
     def verdicts(self) -> Counter[Verdict]:
         """Cells by verdict."""

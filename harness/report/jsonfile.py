@@ -15,6 +15,8 @@ from migmatrix.harness.report.data import ExplanationNote, Group, RunReport, Sec
 from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migmatrix.harness.model import CellResult
 
 __all__ = ["FORMAT", "render_json"]
@@ -101,7 +103,7 @@ def _findings(report: RunReport) -> dict[str, Any]:
         },
         "hops": {"executed": report.legs.executed, "reused": report.legs.reused},
         "groups": {
-            section.value: [_group(g, report.explanation(g)) for g in report.groups(section)]
+            section.value: [_group(g, report.explained(g)) for g in report.groups(section)]
             for section in Section
         },
         "untested": [
@@ -131,7 +133,7 @@ def _findings(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _group(found: Group, explanation: ExplanationNote | None) -> dict[str, Any]:
+def _group(found: Group, explained: Sequence[ExplanationNote]) -> dict[str, Any]:
     return {
         "signature": found.signature,
         "cells": found.cells,
@@ -146,7 +148,8 @@ def _group(found: Group, explanation: ExplanationNote | None) -> dict[str, Any]:
         "routes": found.routes,
         "smallest": found.smallest.to_json(),
         "command": visible(found.command),
-        "explanation": None if explanation is None else dict(explanation.data),
+        "explanation": dict(explained[0].data) if explained else None,
+        "explanations": [dict(note.data) for note in explained],
     }
 
 

@@ -128,7 +128,7 @@ def _commands(groups: list[Group]) -> Iterator[str]:
 
 
 def _explanations(report: RunReport, groups: list[Group]) -> Iterator[str]:
-    explained = [(found, note) for found in groups if (note := report.explanation(found))]
+    explained = [(found, note) for found in groups for note in report.explained(found)]
     if not explained:
         return
     yield "Explained:"

@@ -134,12 +134,14 @@ def evidence_of(run: RunStore, result: CellResult) -> Sequence[LegEvidence]:
     return [evidence for evidence in found if evidence is not None]
 
 
-def _explanations(directory: Path) -> dict[str, ExplanationNote]:
+def _explanations(directory: Path) -> dict[str, list[ExplanationNote]]:
     """What `migmatrix explain` left in the run, by signature."""
-    kept = (json.loads(path.read_text()) for path in sorted((directory / "explain").glob("*.json")))
-    return {
-        data["signature"]: ExplanationNote(data["fix"]["summary"], tuple(data["text"]), data) for data in kept
-    }
+    found: dict[str, list[ExplanationNote]] = {}
+    for path in sorted((directory / "explain").glob("*.json")):
+        data = json.loads(path.read_text())
+        note = ExplanationNote(data["fix"]["summary"], tuple(data["text"]), data)
+        found.setdefault(data["signature"], []).append(note)
+    return found
 
 
 def _host(meta: Mapping[str, Any]) -> HostFacts:

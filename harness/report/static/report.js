@@ -10,7 +10,7 @@ const [MACHINE, PROFILE, PATH, MODE, GUEST, VERDICT, OUTCOME, HOP, STAGE, CAUSE,
 const TOTAL = MACHINE.length;
 const PAGE = 200;
 const UNEXPECTED = new Set(["regression", "wrong-failure"]);
-const KEYS = ["machine", "profile", "build", "kind", "verdict", "outcome", "path", "signature", "problem", "fails", "chain", "text"];
+const KEYS = ["machine", "profile", "build", "kind", "mode", "guest", "verdict", "outcome", "path", "signature", "problem", "fails", "chain", "text", "sort"];
 const SEVERITY = Object.keys(D.glyphs);
 const ITSELF = 1 << D.flags.indexOf("itself");
 const labelOf = (status) => D.labels[status] || status;
@@ -85,17 +85,20 @@ function go(change) {
 function chosenIndexes(state) {
   const at = (table, value) => (value ? table.indexOf(value) : -1);
   const machine = at(D.machines, state.machine), profile = at(D.profiles, state.profile);
+  const mode = at(D.modes, state.mode), guest = at(D.guests, state.guest);
   const verdict = at(D.verdicts, state.verdict), outcome = at(D.outcomes, state.outcome);
   const signature = state.signature ? D.signatures.indexOf(state.signature) + 1 || -2 : -1;
   const kind = state.chain ? 1 << D.flags.indexOf(state.chain) : 0;
   const problem = state.problem ? D.problems.find(([first]) => D.signatures[first - 1] === state.problem) || [] : null;
   const paths = allowedPaths(state), words = state.text.toLowerCase().split(/\s+/).filter(Boolean);
   const unknown = (value, index) => value && index < 0;
-  if (unknown(state.machine, machine) || unknown(state.profile, profile) || unknown(state.outcome, outcome)) return [];
+  if (unknown(state.machine, machine) || unknown(state.profile, profile) || unknown(state.mode, mode) || unknown(state.guest, guest) || unknown(state.outcome, outcome)) return [];
   const found = [];
   for (let n = 0; n < TOTAL; n++) {
     if (machine >= 0 && MACHINE[n] !== machine) continue;
     if (profile >= 0 && PROFILE[n] !== profile) continue;
+    if (mode >= 0 && MODE[n] !== mode) continue;
+    if (guest >= 0 && GUEST[n] !== guest) continue;
     if (verdict >= 0 && VERDICT[n] !== verdict) continue;
     if (outcome >= 0 && OUTCOME[n] !== outcome) continue;
     if (signature !== -1 && SIGNATURE[n] !== signature) continue;
@@ -124,16 +127,19 @@ function hasWords(n, words) {
   return words.every((word) => text.includes(word));
 }
 
+const OPTIONS = { between: "between builds", itself: "with itself too" };
 const form = document.querySelector(".filters");
 
 function fillFilters() {
   const used = (values, table) => [...new Set(values)].sort((a, b) => a - b).map((n) => table[n]);
   const choices = {
-    machine: D.machines, profile: D.profiles, build: D.builds, kind: ["pairs", "chains"],
+    machine: D.machines, profile: D.profiles, build: D.builds, kind: ["pairs", "chains"], mode: D.modes, guest: D.guests,
+    fails: FLAGS.some((flags) => flags & ITSELF) ? ["between", "itself"] : [],
     verdict: used(VERDICT, D.verdicts), outcome: used(OUTCOME, D.outcomes),
   };
   for (const [name, values] of Object.entries(choices)) {
-    form.elements[name].append(el("option", { value: "" }, "all"), ...values.map((v) => el("option", { value: v }, v)));
+    form.elements[name].parentElement.hidden = ["mode", "guest", "fails"].includes(name) && values.length < 2;
+    form.elements[name].append(el("option", { value: "" }, "all"), ...values.map((v) => el("option", { value: v }, OPTIONS[v] || v)));
   }
   form.addEventListener("change", (event) => event.target.name !== "text" && go({ [event.target.name]: event.target.value }));
   form.elements.text.addEventListener("input", () => {
@@ -146,7 +152,7 @@ function fillFilters() {
 
 function showFilters(state) {
   for (const field of form.elements) {
-    if (!field.name) continue;
+    if (!field.name || !(field.name in state)) continue;
     if (field.value !== state[field.name]) field.value = state[field.name];
     field.classList.toggle("set", Boolean(state[field.name]));
   }
@@ -154,7 +160,6 @@ function showFilters(state) {
   if (state.path) words.push("path ", pathNode(state.path.split(">")));
   if (state.signature) words.push(words.length ? ", " : "", "signature ", el("code", null, state.signature));
   if (state.problem) words.push(words.length ? ", " : "", "problem ", el("code", null, state.problem));
-  if (state.fails) words.push(words.length ? ", " : "", state.fails === "itself" ? "what a build has with itself too" : "breaks between builds");
   if (state.chain) words.push(words.length ? ", " : "", `chains that are ${state.chain}`);
   form.querySelector(".active").replaceChildren(...(words.length ? ["also only: ", ...words] : []));
 }
@@ -165,15 +170,53 @@ const list = { cells: [], shown: 0 };
 const body = document.querySelector(".cells tbody");
 const more = document.querySelector(".more");
 
-function showList(cells) {
-  const order = new Map(SEVERITY.map((name, n) => [name, n]));
-  const rank = new Map(cells.map((n) => [n, order.get(statusOf(n))]));
-  list.cells = [...cells].sort((a, b) => rank.get(a) - rank.get(b) || a - b);
+// By what each column is sorted; the first two orders are ties of the others.
+const SORTS = {
+  outcome: (n) => SEVERITY.indexOf(statusOf(n)), machine: (n) => MACHINE[n], profile: (n) => D.profiles[PROFILE[n]],
+  path: (n) => pathText[PATH[n]], mode: modeText, why: whyText, time: (n) => MILLIS[n],
+};
+const natural = new Intl.Collator("en", { numeric: true }).compare;
+
+function sorted(cells, by, down) {
+  const keys = new Map(cells.map((n) => [n, SORTS[by](n)]));
+  const compare = typeof keys.get(cells[0]) === "string" ? natural : (a, b) => a - b;
+  return [...cells].sort((a, b) => (down ? -1 : 1) * compare(keys.get(a), keys.get(b)) || a - b);
+}
+
+function showList(cells, sort) {
+  const by = sort.replace("-", "") in SORTS ? sort.replace("-", "") : "outcome", down = sort.startsWith("-");
+  list.cells = sorted(cells, by, down);
   list.shown = 0;
   body.replaceChildren();
+  for (const head of document.querySelectorAll(".cells th")) {
+    head.setAttribute("aria-sort", head.dataset.sort === by ? (down ? "descending" : "ascending") : "none");
+  }
   document.querySelector(".found").textContent = `${number.format(cells.length)} of ${plural(TOTAL, "cell")}`;
   showMore();
 }
+
+document.querySelector(".cells thead").addEventListener("click", (event) => {
+  const head = event.target.closest("th");
+  if (head) go({ sort: head.getAttribute("aria-sort") === "ascending" ? `-${head.dataset.sort}` : head.dataset.sort });
+});
+
+// The cells that are listed as objects under the names of results.jsonl, as far as the page knows them.
+function cellObject(n) {
+  const cause = causeOf(n);
+  return {
+    cell: cellId(n), machine: D.machines[MACHINE[n]], profile: D.profiles[PROFILE[n]], path: pathNames[PATH[n]], mode: D.modes[MODE[n]], guest: D.guests[GUEST[n]],
+    verdict: D.verdicts[VERDICT[n]], outcome: D.outcomes[OUTCOME[n]], hop: HOP[n] || null, stage: STAGE[n] ? D.stages[STAGE[n] - 1] : null,
+    cause: cause && Object.fromEntries(["kind", "device", "field", "message"].map((name, k) => [name, cause[k]])),
+    signature: optional(D.signatures, SIGNATURE[n]) || null, seconds: MILLIS[n] / 1000, reason: optional(D.reasons, REASON[n]), known_issue: optional(D.issues, ISSUE[n]) || null,
+  };
+}
+
+document.querySelector(".save").addEventListener("click", () => {
+  const text = JSON.stringify({ matrix: document.title, finished: D.finished, builds: D.versions, cells: list.cells.map(cellObject) });
+  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  el("a", { href: url, download: "cells.json" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+});
 
 function showMore() {
   const next = list.cells.slice(list.shown, list.shown + PAGE);
@@ -196,17 +239,19 @@ function modeText(n) {
   return guest === "paused" ? D.modes[MODE[n]] : `${D.modes[MODE[n]]}, ${guest}`;
 }
 
+const whereText = (n) => (STAGE[n] ? `hop ${HOP[n]} ${D.stages[STAGE[n] - 1]} ` : "");
+const causeText = (n) => (CAUSE[n] ? causeOf(n).slice(0, 3).filter(Boolean).join(" ") : "");
+function whyText(n) { return [causeText(n), optional(D.reasons, REASON[n])].filter(Boolean).join(" "); }
+
 function whyNode(n) {
-  const cause = causeOf(n);
-  const text = cause ? [cause[0], cause[1], cause[2]].filter(Boolean).join(" ") : "";
-  const where = STAGE[n] ? `hop ${HOP[n]} ${D.stages[STAGE[n] - 1]} ` : "";
-  return el("td", { class: "why" }, where, text ? el("b", null, text) : "", text ? " " : "", optional(D.reasons, REASON[n]));
+  const text = causeText(n);
+  return el("td", { class: "why" }, whereText(n), text ? el("b", null, text) : "", text ? " " : "", optional(D.reasons, REASON[n]));
 }
 
 function update() {
   const state = readState();
   showFilters(state);
-  showList(chosenIndexes(state));
+  showList(chosenIndexes(state), state.sort);
   showMaps(state);
   showDetail(state);
 }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -210,10 +211,64 @@ def test_a_map_wider_than_the_page_scrolls_inside(window: Page, small: RunReport
     )
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_who_sees_no_green_tells_squares_apart(
+    window: Page, small: RunReport, tmp_path: Path, *, dark: bool
+) -> None:
+    """By the matrix of Machado and others (2009) for deuteranopia; with green in place of blue they were 19 apart."""
+    write_reports(two_sorts(small), tmp_path)
+    window.screen(1400, 900, dark=dark)
+    window.open((tmp_path / "report.html").as_uri())
+    seen = window.evaluate(_AS_SEEN)
+    for other in ("o-regression", "o-regression few", "o-known", "o-incomplete"):
+        assert max(abs(a - b) for a, b in zip(seen["o-ok"], seen[other], strict=True)) >= 30, (other, seen)
+
+
+def test_columns_sort_by_a_click_and_by_a_link(window: Page, small: RunReport, tmp_path: Path) -> None:
+    write_reports(two_sorts(small), tmp_path)
+    window.open((tmp_path / "report.html").as_uri())
+    profiles = "[...document.querySelectorAll('.cells tbody td:nth-child(3)')].map((td) => td.innerText)"
+    head = "document.querySelector('.cells th:nth-child(3)')"
+    assert window.evaluate(f"{head}.ariaSort") == "none"
+    window.evaluate(f"{head}.querySelector('button').click()")
+    found = window.evaluate(profiles)
+    assert found == sorted(found)
+    assert window.evaluate(f"{head}.ariaSort") == "ascending"
+    window.evaluate(f"{head}.querySelector('button').click()")
+    assert window.evaluate(profiles) == sorted(found, reverse=True)
+    assert window.evaluate("location.hash") == "#sort=-profile"
+
+
+def test_what_is_listed_can_be_saved_as_json(window: Page, small: RunReport, tmp_path: Path) -> None:
+    report = two_sorts(small)
+    write_reports(report, tmp_path)
+    window.open((tmp_path / "report.html").as_uri() + "#profile=net")
+    window.evaluate("URL.createObjectURL = (blob) => { window.saved = blob; return '#'; }")
+    window.evaluate("document.querySelector('.save').click()")
+    (cell,) = json.loads(window.evaluate("window.saved.text()"))["cells"]
+    (wanted,) = [r.to_json() for r in report.results if r.cell.profile == "net"]
+    wanted.pop("hops")  # the page knows no keys
+    assert cell == wanted
+
+
 def test_nothing_found_offers_no_more(window: Page, url: str) -> None:
     window.open(url + "#machine=no-such-machine")
     assert window.evaluate("document.querySelector('.more').checkVisibility()") is False
     assert "0 left" not in window.evaluate("document.querySelector('.more').textContent")
+
+
+_AS_SEEN = """(() => {
+  const matrix = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]];
+  const found = {};
+  for (const name of ["o-ok", "o-regression", "o-regression few", "o-known", "o-incomplete"]) {
+    const square = document.querySelector(".map td a");
+    square.className = name;
+    const colour = getComputedStyle(square).backgroundColor;
+    const rgb = colour.match(/[\\d.]+/g).slice(0, 3).map((n) => n * (colour.startsWith("color(") ? 255 : 1));
+    found[name] = matrix.map((row) => Math.min(255, Math.max(0, row.reduce((sum, factor, k) => sum + factor * rgb[k], 0))));
+  }
+  return found;
+})()"""
 
 
 _CONTRAST = """(() => {

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from migmatrix.harness.judge import family, signature
 from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
-from migmatrix.harness.report import Section, group, render_terminal
+from migmatrix.harness.report import ExplanationNote, Section, group, render_terminal
 from migmatrix.harness.report.html import render_html
 from migmatrix.harness.report.jsonfile import render_json
 from migmatrix.harness.report.junit import render_junit
@@ -134,6 +134,25 @@ def two_sorts(small: RunReport) -> RunReport:
     crashes = [failed(path, CRASH, f"p{n}") for n in range(3) for path in ("AA", "AB", "AC")]
     breaks = [failed("AB", ring("virtio-net"), "net"), failed("AB", ring("virtio-blk", 1), "blk")]
     return replace(small, results=[*crashes, *breaks], cells_planned=11, evidence=lambda _: ())
+
+
+def test_the_page_has_each_explanation_of_a_problem_as_a_table(small: RunReport) -> None:
+    lines = (
+        "virtio-ring virtio-net vring.num",
+        "  answer       -global x=y makes it pass",
+        "  reproducer   pc A>B snapshot paused",
+        "               -device virtio-net <b>",
+        "  not reproduced it passed",
+    )
+    notes = [ExplanationNote("one", lines, {"n": 1}), ExplanationNote("two", lines[:2], {"n": 2})]
+    report = replace(two_sorts(small), explanations={"virtio-ring virtio-net vring.num": notes})
+    page = render_html(report)
+    assert page.count("Explained: ") == 2
+    assert '<th scope="row">answer</th><td>-global x=y makes it pass</td>' in page
+    assert "<td>pc A&gt;B snapshot paused<br>-device virtio-net &lt;b&gt;</td>" in page
+    assert '<th scope="row">not reproduced</th><td>it passed</td>' in page
+    first = json.loads(render_json(report))["groups"]["problem"][0]
+    assert (first["explanation"], first["explanations"]) == ({"n": 1}, [{"n": 1}, {"n": 2}])
 
 
 def test_every_report_puts_breaks_between_builds_first_and_counts_alike(small: RunReport) -> None:
