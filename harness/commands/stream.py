@@ -151,7 +151,9 @@ def summary(name: str) -> str:
 
 
 def _read(source: Source, described: VmDesc | None = None) -> Stream:
-    return read_stream(source.data, strict=False, release=source.release, vmdesc=described)
+    return read_stream(
+        source.data, strict=False, release=source.release, vmdesc=described, file_start=source.start
+    )
 
 
 def _described(like: str | None) -> VmDesc | None:

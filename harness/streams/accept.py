@@ -47,7 +47,7 @@ def accept_file(path: str, by: str, release: str = "") -> Acceptance:
     with open_stream(by) as known, _stream(path) as stream:
         if bytes(known.data[:_HEAD]).lstrip().startswith(b"{"):
             return _with_unread(stream, acceptance(stream, _schema(by, known)))
-        own = read_stream(known.data, strict=False, release=known.release)
+        own = read_stream(known.data, strict=False, release=known.release, file_start=known.start)
         _refuse_damaged(own, by)
         return _with_unread(stream, acceptance(stream, own, release=release))
 
@@ -69,7 +69,7 @@ def _check_release(release: str) -> None:
 @contextmanager
 def _stream(path: str) -> Iterator[Stream]:
     with open_stream(path) as source:
-        stream = read_stream(source.data, strict=False, release=source.release)
+        stream = read_stream(source.data, strict=False, release=source.release, file_start=source.start)
         _refuse_damaged(stream, path)
         yield stream
 

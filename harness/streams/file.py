@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Source", "byte_count", "open_stream"]
 
 _MAGIC: Final = b"QEVM"
-_MAPPED: Final = b"\x0amapped-ram"  # the capability, as the configuration names it
 _SMALL: Final = 1 << 23  # bytes: reading them takes no longer than mapping
 _UNITS: Final = "kmgt"
 
@@ -36,7 +35,7 @@ class Source:
     """
 
     def __init__(self, file: IO[bytes], start: int = 0, inside: str = "", *, mapped: bool = True) -> None:
-        self._file, self._start, self.inside = file.fileno(), start, inside
+        self._file, self.start, self.inside = file.fileno(), start, inside
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else None
         file.seek(0)
         self.data = memoryview(file.read() if self._map is None else self._map)[start:]
@@ -45,7 +44,7 @@ class Source:
         """Give back the memory of the bytes from `start` to `end`; they can be read again."""
         if self._map is None:
             return
-        first, last = start + self._start, end + self._start
+        first, last = start + self.start, end + self.start
         first = (
             first // mmap.PAGESIZE * mmap.PAGESIZE
         )  # outwards: records of a page and 8 bytes hold no whole page
@@ -55,7 +54,7 @@ class Source:
 
     def read(self, start: int, into: memoryview) -> None:
         """Fill `into` from offset `start`; OSError when the file has become shorter."""
-        if os.preadv(self._file, (into,), self._start + start) != len(into):
+        if os.preadv(self._file, (into,), self.start + start) != len(into):
             raise OSError(errno.EIO, "it became shorter while it was read")
 
 
@@ -133,10 +132,6 @@ def _peeled(
     file.seek(start)
     head = file.read(forms.HEAD)
     if head.startswith(_MAGIC):
-        if _MAPPED in head:
-            raise UserError(
-                f"{path!r} has a mapped-ram stream at {start:#x}: that is read at the begin of a file only"
-            )
         return None
     image = forms.save_image(head)
     if image is not None:

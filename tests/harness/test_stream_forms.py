@@ -18,6 +18,8 @@ import zstandard
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.streams.file import byte_count, open_stream
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,12 +192,31 @@ def test_an_offset_behind_the_end(tmp_path: Path) -> None:
         found(f"{written(tmp_path, STREAM)},offset=1M")
 
 
-def test_a_mapped_ram_stream_at_an_offset_has_its_pages_elsewhere(tmp_path: Path) -> None:
-    path = written(tmp_path, bytes(512) + STREAM[:8] + b"\x0amapped-ram")
-    with pytest.raises(
-        UserError, match="mapped-ram stream at 0x200: that is read at the begin of a file only"
-    ):
-        found(path, 512)
+def test_a_mapped_ram_stream_at_an_offset(tmp_path: Path) -> None:
+    """QEMU 10.0.13 counts the places of bitmap and pages from the begin of the file, whatever the offset."""
+    path, places = tmp_path / "file", []
+    for start in (0, 8192):
+        path.write_bytes(bytes(start) + mapped_ram(start))
+        with open_stream(str(path), start) as source:
+            stream = read_stream(source.data, file_start=source.start)
+        assert list(stream.ram.blocks["a"].pages()) == [(4096, b"p" * 4096)]
+        places.append([event.offset for event in stream.events])
+    assert places[0] == places[1]
+    with pytest.raises(StreamError, match="expected a bitmap at 0x207c or later, found 0x7c"):
+        read_stream(mapped_ram(0), file_start=8192)
+
+
+def mapped_ram(start: int) -> bytes:
+    """A stream for a file in which it begins at `start`: one block of two pages, the second is there."""
+    names = b"\5\x1aconfiguration/capabilities\0\0\0\1\0\0\0\1\x0amapped-ram"
+    head = b"QEVM\0\0\0\3\7\0\0\0\1m" + names + b"\1\0\0\0\2\3ram\0\0\0\0\0\0\0\4"
+    head += struct.pack(">Q", 0x2004) + b"\1a" + struct.pack(">Q", 0x2000)
+    bitmap = len(head) + 28
+    head += struct.pack(">IQQQ", 1, 4096, start + bitmap, start + 4096) + b"\2" + bytes(7)
+    end = struct.pack(">Q", 0x10)
+    footer = b"\x7e\0\0\0\2"
+    pages = head.ljust(4096, b"\0") + bytes(4096) + b"p" * 4096 + end + footer
+    return pages + b"\3\0\0\0\2" + end + footer + b"\0"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class Mapped(Protocol):
     """A file that its holder has mapped; `release` gives the memory of a range of offsets back."""
 
     data: memoryview
+    start: int  # of `data` in the file
 
     def release(self, start: int, end: int, /) -> None:
         """Take back the memory of bytes that the caller does not need at the moment; it may read them again."""
@@ -98,7 +99,7 @@ class _Side(Reading, LookAhead):
     """
 
     def __init__(self, file: Mapped, helped: Help | None, like: _Side | None = None) -> None:
-        super().__init__(file.data, release=file.release, like=like, look_ahead=self)
+        super().__init__(file.data, release=file.release, like=like, look_ahead=self, file_start=file.start)
         self.file = file
         self._other = self
         self._run: PageRun | None = None

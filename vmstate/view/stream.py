@@ -181,16 +181,25 @@ def read_stream(
     release: Release | None = None,
     page_size: int | None = None,
     vmdesc: VmDesc | None = None,
+    file_start: int = 0,
 ) -> Stream:
     """Read all of `data`; a `delimiter` replaces the stream's own VM description, `vmdesc` stands in where it has none.
 
-    `page_size` replaces that of the stream's target, in bytes.
+    `page_size` replaces that of the stream's target, in bytes. `file_start` is where `data` begins in its file, in bytes:
+    mapped-ram tells offsets in the file.
 
     With `strict` bad input raises StreamError; without, the result is the stream up to there with `error`
     set. `release(start, end)` hears which bytes nobody needs at the moment, so that a caller with a mapped
     file can give their memory back. `Stream.ram` and what uses it call it too.
     """
-    reading = Reading(data, delimiter=delimiter, release=release, page_size=page_size, vmdesc=vmdesc)
+    reading = Reading(
+        data,
+        delimiter=delimiter,
+        release=release,
+        page_size=page_size,
+        vmdesc=vmdesc,
+        file_start=file_start,
+    )
     while reading.step():
         pass
     stream = reading.stream()
@@ -231,6 +240,7 @@ class Reading:
         like: Reading | None = None,
         look_ahead: LookAhead | None = None,
         vmdesc: VmDesc | None = None,
+        file_start: int = 0,
     ) -> None:
         self._view = memoryview(data).cast("B")
         self._release = release
@@ -244,6 +254,7 @@ class Reading:
             StreamReader,
             delimiter=delimiter or self.described,
             guess=None if delimiter else self.described.names,
+            file_start=file_start,
         )
         self._reader = self._from_start(page_size or self.described.page_size or wire.PAGE_SIZE, look_ahead)
 

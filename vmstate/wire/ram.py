@@ -161,6 +161,7 @@ class RamState:
 
     `page_sizes` is the OR of all block page sizes from POSTCOPY_ADVISE, `lengths` the used length of each
     block in bytes, `block` the block of the last page record. `told`: the channel itself told the page size.
+    `file_start`: where in its file the stream begins, as offsets of mapped-ram count from the file's start.
     `may_share`: without a configuration nothing says whether x-ignore-shared is on but the block list.
     """
 
@@ -169,6 +170,7 @@ class RamState:
         self.told = False
         self.ignore_shared = self.may_share = False
         self.mapped = False
+        self.file_start = 0
         self.page_sizes = 0
         self.lengths = {} if lengths is None else lengths
         self.block: str | None = None
@@ -394,7 +396,7 @@ class RamReader:
     # -- mapped-ram ----------------------------------------------------------------------------
 
     def _mapped(self, block: RamBlock) -> Steps:
-        window, path = self._window, f"ram/{block.name}.mapped"
+        window, path, start = self._window, f"ram/{block.name}.mapped", self._state.file_start
         yield from window.want(28, path)
         offset = window.offset
         version, size, bitmap, pages = struct.unpack(">IQQQ", window.take(28))
@@ -403,12 +405,12 @@ class RamReader:
         yield header
         if header.shared:
             return
-        yield from self._part(block.name, "gap", header.bitmap_offset - window.offset)
+        yield from self._part(block.name, "gap", header.bitmap_offset - start - window.offset)
         yield from self._part(block.name, "bitmap", -(-block.used_length // (64 * size)) * 8)
-        if header.pages_offset < window.offset:
-            expected = f"pages at {window.offset:#x} or later"
+        if header.pages_offset < start + window.offset:
+            expected = f"pages at {start + window.offset:#x} or later"
             raise StreamError(header.offset, path, expected, f"found {header.pages_offset:#x}")
-        yield from self._part(block.name, "gap", header.pages_offset - window.offset)
+        yield from self._part(block.name, "gap", header.pages_offset - start - window.offset)
         yield from self._part(block.name, "pages", block.used_length)
 
     def _check_mapped(self, header: MappedHeader, path: str) -> None:
@@ -416,8 +418,9 @@ class RamReader:
         if header.version != 1 or size != self._state.page_size:
             expected = f"version 1, page size {self._state.page_size}"
             raise StreamError(header.offset, path, expected, f"found {header.version}, {size}")
-        if header.bitmap_offset < self._window.offset and not header.shared:
-            expected = f"a bitmap at {self._window.offset:#x} or later"
+        least = self._state.file_start + self._window.offset
+        if header.bitmap_offset < least and not header.shared:
+            expected = f"a bitmap at {least:#x} or later"
             raise StreamError(header.offset, path, expected, f"found {header.bitmap_offset:#x}")
 
     def _part(self, block: str, part: str, size: int) -> Steps:

@@ -93,6 +93,7 @@ class StreamReader(ChannelReader):
         package_at: int | None = None,
         look_ahead: LookAhead | None = None,
         guess: Guess | None = None,
+        file_start: int = 0,
     ) -> None:
         super().__init__(package_at or 0)
         self._delimiter = delimiter
@@ -100,6 +101,8 @@ class StreamReader(ChannelReader):
         self._guess = guess
         self.sections: dict[int, SectionStart] = earlier.sections if earlier else {}
         self.ram: RamState = earlier.ram if earlier else RamState(page_size)
+        if not earlier:
+            self.ram.file_start = file_start
         begin = Phase.PACKAGE if package_at is not None else Phase.HEADER if header else Phase.SECTIONS
         self.progress: Progress = Progress(begin)
         if earlier is not None:

@@ -29,6 +29,7 @@ class Held:
 
     data: memoryview
     bad: int = -1
+    start: int = 0
     released: list[tuple[int, int]] = field(default_factory=list)
 
     def release(self, start: int, end: int, /) -> None:
