@@ -112,7 +112,10 @@ class _ForkServer:
     def _obey(self, verb: str, name: str, value: str = "") -> list[str] | None:
         if verb == "start":
             return self._start(name)
-        self._signal(int(name), value)
+        if verb == "state":
+            self._tell(f"state {name} {_state(int(value))}")
+        else:
+            self._signal(int(name), value)
         return None
 
     def _start(self, name: str) -> list[str] | None:
@@ -155,6 +158,15 @@ class _ForkServer:
         if os.path.realpath(where) != self._launchers:
             os.execv("/bin/sh", ["sh", script])  # noqa: S606 - as any supervisor does
         return [launcher.removeprefix("qemu-"), *arguments]
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for a process, ``-`` when there is none (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib is not for emulators
+            return file.read().rpartition(b") ")[2][:1].decode() or "-"
+    except OSError:
+        return "-"
 
 
 def _standard_files(name: str) -> Iterator[tuple[str, int]]:

@@ -50,6 +50,9 @@ class Job(Protocol):
     async def wait(self) -> int:
         """The exit status, negative for a signal; EngineError when the sandbox died."""
 
+    async def state(self) -> str:
+        """The kernel's letter for the process (T: stopped), "" when there is none; EngineError when nobody answers."""
+
     def signal(self, name: str) -> None:
         """Send a signal by name ("TERM"); nothing happens when the emulator has ended."""
 

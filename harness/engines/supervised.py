@@ -41,6 +41,8 @@ _SIGNALLED = 128
 _LONGEST_LINE = 256
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _LAST_STATUS = 255
+# Seconds that a supervisor gets to answer; it does nothing else for long.
+_ANSWER_DEADLINE = 10.0
 # Entries of a job's directory that are removed at once; what a build put there beyond them goes with the workspace.
 _MOST_ENTRIES = 10_000
 
@@ -54,6 +56,7 @@ class SupervisedJob:
         self._sandbox = sandbox
         self._pid: int | None = None
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._state: asyncio.Future[str] | None = None
 
     def inner(self, name: str) -> str:
         """The path of a file of this job as the emulator sees it."""
@@ -70,6 +73,21 @@ class SupervisedJob:
     async def wait(self) -> int:
         """The exit status, negative for a signal; EngineError when the sandbox died."""
         return await asyncio.shield(self._exit)
+
+    async def state(self) -> str:
+        """The kernel's letter for the process (T: stopped), "" when there is none; EngineError when nobody answers."""
+        if self._pid is None or self.exited:
+            return ""
+        if self._state is None or self._state.done():
+            self._state = asyncio.get_running_loop().create_future()
+            self._sandbox.command(f"state {self.name} {self._pid}")
+        try:
+            async with asyncio.timeout(_ANSWER_DEADLINE):
+                letter = await asyncio.shield(self._state)
+        except TimeoutError as err:
+            self._sandbox.die(f"{self._sandbox.name}: the supervisor does not answer: was it stopped?")
+            raise EngineError(self._sandbox.dead) from err
+        return letter.strip("-")
 
     def signal(self, name: str) -> None:
         """Send a signal by name; nothing happens when the emulator has ended."""
@@ -97,6 +115,11 @@ class SupervisedJob:
         self.files.close()
         self._sandbox.remove(self.name)
 
+    def on_state(self, letter: str) -> None:
+        """Take the answer to `state`."""
+        if self._state is not None and not self._state.done():
+            self._state.set_result(letter)
+
     def on_event(self, what: str, value: int) -> None:
         """Take one line of the event FIFO."""
         match what:
@@ -107,9 +130,10 @@ class SupervisedJob:
 
     def on_sandbox_death(self, reason: str) -> None:
         """Fail every waiter."""
-        if not self._exit.done():
-            self._exit.set_exception(EngineError(reason))
-            self._exit.exception()  # it may be that nobody waits
+        for future in (self._exit, self._state):
+            if future is not None and not future.done():
+                future.set_exception(EngineError(reason))
+                future.exception()  # it may be that nobody waits
 
 
 class SupervisedSandbox:
@@ -221,5 +245,7 @@ class SupervisedSandbox:
             case ["pid" | "exit" as what, name, value] if name in self._jobs and _NUMBER.fullmatch(value):
                 if what == "pid" or int(value) <= _LAST_STATUS:
                     self._jobs[name].on_event(what, int(value))
+            case ["state", name, letter] if name in self._jobs and len(letter) == 1:
+                self._jobs[name].on_state(letter)
             case _:  # a job that was discarded, or an emulator that writes rubbish into its own FIFO
                 pass

@@ -7,10 +7,12 @@
 # Reads lines from the FIFO DIR/commands:
 #   start ID           runs DIR/ID/run (a script that execs the emulator), output to DIR/ID/{stdout,stderr}
 #   signal PID NAME    sends a signal
+#   state ID PID       asks how the emulator is
 # and writes lines to the FIFO DIR/events:
 #   ready              once, when commands are read
 #   pid ID PID         the emulator's process id, as this shell sees it
 #   exit ID STATUS     128 + N when signal N ended it
+#   state ID LETTER    the kernel's word: R running, S asleep, T stopped, ...; - when there is no such process
 #
 # The harness holds the write end of DIR/commands. When it ends, by whatever means, `read` sees the end of
 # file and everything that was started here is killed: nothing outlives the harness.
@@ -34,6 +36,12 @@ while read -r verb id name; do
         ) &
         ;;
     signal) kill -s "$name" "$id" 2>/dev/null ;;
+    state)
+        letter=-
+        { read -r letter <"/proc/$name/stat"; } 2>/dev/null
+        letter=${letter##*) }
+        echo "state $id ${letter%% *}" >&3
+        ;;
     esac
 done
 

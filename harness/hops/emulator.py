@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from migmatrix.harness.engines.base import Sandbox
     from migmatrix.harness.model import Guest, Mode
 
-__all__ = ["Emulator", "MigrationFailed"]
+__all__ = ["Emulator", "MigrationFailed", "refuse_stopped"]
 
 T = TypeVar("T")
 
+# The kernel's letters for a process that a signal, or a debugger, stopped.
+_STOPPED = ("T", "t")
 _FINAL = ("completed", "failed", "cancelled")
 # How long an emulator may take to end after it has said, or shown, that it will.
 _LAST_WORDS = 10.0
@@ -177,6 +179,13 @@ class Emulator:
         except (TimeoutError, Disconnected, Refused):
             pass  # its work is done and recorded; `end` climbs the ladder
 
+    async def stopped(self) -> bool:
+        """Whether somebody stopped it (SIGSTOP, a debugger); then no signal but KILL will end it, which is sent."""
+        stopped = await self.job.state() in _STOPPED
+        if stopped:
+            self.job.signal("KILL")
+        return stopped
+
     async def end(self) -> EmulatorEvidence:
         """End it by all means, and return what is known of it."""
         if self._end is not None:
@@ -210,6 +219,16 @@ class Emulator:
                     await self.job.wait()
             except TimeoutError:
                 continue
+
+
+async def refuse_stopped(problem: Problem, *emulators: Emulator) -> None:
+    """EngineError when something was waited for in vain because one of the emulators had been stopped."""
+    if problem.problem in ("deadline", "silent"):
+        stopped = [emulator.build.id for emulator in emulators if await emulator.stopped()]
+        if stopped:
+            raise EngineError(
+                f"somebody stopped the emulator of build {stopped[0]!r} (SIGSTOP or a debugger)"
+            )
 
 
 def _retrieve(end: asyncio.Future[int]) -> None:

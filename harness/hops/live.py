@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.hops.checks import check_guest, let_run, release
-from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.emulator import Emulator, refuse_stopped
 from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.task import Problem, Recorder
 from migmatrix.harness.hops.transports import Link, needs_of
@@ -69,8 +69,8 @@ class _LiveLeg:
         try:
             await self._stages(sides)
             ok = True
-        except Problem:
-            pass  # the recorder has it
+        except Problem as problem:  # the recorder has it
+            await refuse_stopped(problem, *sides)
         finally:
             survivor = sides.pop() if ok else None
             ended.extend([await side.end() for side in sides])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.engines.base import Needs, Role
 from migmatrix.harness.hops.carry import StreamIn, StreamOut
 from migmatrix.harness.hops.checks import check_guest, let_run, release
-from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.emulator import Emulator, refuse_stopped
 from migmatrix.harness.hops.task import Problem, Recorder
 from migmatrix.harness.model import LegEvidence, Stage
 
@@ -35,8 +35,8 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     stream: StreamInfo | None = None
     try:
         stream = await _stages(task, emulator, recorder)
-    except Problem:
-        pass  # the recorder has it
+    except Problem as problem:  # the recorder has it
+        await refuse_stopped(problem, emulator)
     finally:
         free = emulator.job.files.free()
         evidence = await emulator.end()

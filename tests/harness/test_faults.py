@@ -76,6 +76,32 @@ def test_an_emulator_killed_from_outside_is_an_error_and_is_not_kept(lab: Lab) -
     assert lab.verdicts() == {"pass": 1}
 
 
+@pytest.mark.parametrize("mode", ["snapshot", "unix"])
+def test_an_emulator_stopped_from_outside_is_an_error_and_is_not_kept(lab: Lab, mode: str) -> None:
+    go = lab.root / "go"
+    waiting = lab.root / "go.waiting"
+    matrix = lab.matrix(
+        builds=lab.builds({"old": [], "slow": ["-fake", f"wait={go}"]}),
+        modes=[mode],
+        policy={"retries": 0, "deadline": {"load": 2.0, "migrate": 2.0}},
+    )
+    select = ("--select", "profile=plain", "--path", "old>slow")
+
+    process = lab.start(lab.run_arguments(matrix, *select))
+    wait_until(lambda: waiting.exists() and waiting.read_text() != "")
+    os.kill(int(waiting.read_text()), signal.SIGSTOP)
+    code = process.wait()
+    (result,) = lab.results().values()
+    go.touch()
+    again = lab.run(matrix, *select)
+
+    assert (code, result["verdict"]) == (3, "error")
+    assert "somebody stopped the emulator of build 'slow'" in result["reason"]
+    assert again.returncode == 0, again.stderr
+    assert lab.verdicts() == {"pass": 1}
+    assert of_lab(lab) == []
+
+
 def test_who_has_more_patience_asks_again(lab: Lab) -> None:
     builds = lab.builds({"old": [], "bad": ["-fake", "hang=load"]})
 

@@ -18,6 +18,7 @@ from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.engines import Engines, Workspace
 from migmatrix.harness.engines.docker import LABEL
+from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops import LegTask, run_snapshot_leg, snapshot
 from migmatrix.harness.hops.carry import StreamIn
 from migmatrix.harness.judge import judge_leg
@@ -179,6 +180,15 @@ def test_an_emulator_killed_while_it_loads_is_the_hosts(build: PreparedBuild) ->
     assert (judgement.verdict, judgement.stage) == (Verdict.ERROR, Stage.LOAD)
     assert judgement.cause is not None
     assert (judgement.cause.kind, judgement.cause.field) == ("killed", "SIGKILL")
+
+
+def test_an_emulator_stopped_while_it_loads_is_the_hosts(build: PreparedBuild) -> None:
+    def stop(workspace: Workspace) -> None:
+        (victim,) = emulators(workspace)
+        victim.send_signal(signal.SIGSTOP)
+
+    with pytest.raises(EngineError, match="somebody stopped the emulator"):
+        in_workspace(lambda w, e: loaded_by_halves(w, e, build, stop))
 
 
 def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -134,6 +135,23 @@ def test_signals_reach_the_one_they_are_for(sandbox: Sandbox, bundle: Bundle) ->
     sandbox.command(f"signal {first} TERM")
     assert sandbox.event() == ["exit", "1", "0"]
     assert "terminating on signal 15" in sandbox.output("1", "stderr")
+
+
+def test_a_stopped_emulator_is_told_from_one_that_waits(sandbox: Sandbox) -> None:
+    pid = sandbox.start("1", "/bin/sleep", "1000")
+
+    def state() -> str:
+        sandbox.command(f"state 1 {pid}")
+        what, who, letter = sandbox.event()
+        assert (what, who) == ("state", "1")
+        return letter
+
+    wait_until(lambda: state() == "S")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: state() == "T")
+    sandbox.command(f"signal {pid} KILL")
+    assert sandbox.event() == ["exit", "1", "137"]
+    assert state() == "-"
 
 
 def test_other_commands_and_mistakes_have_their_status(sandbox: Sandbox, bundle: Bundle) -> None:
