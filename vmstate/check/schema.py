@@ -95,6 +95,12 @@ class Schema:
         every = (d for device in self.devices.values() for d in device.description.walk())
         return any(field.count is not None for description in every for field in description.fields)
 
+    @cached_property
+    def conditional(self) -> frozenset[str]:
+        """Last steps of the names of all fields that some description has under a condition."""
+        every = (d for device in self.devices.values() for d in device.description.walk())
+        return frozenset(f.name.rpartition(".")[2] for d in every for f in d.fields if f.conditional)
+
     def for_section(self, idstr: str) -> tuple[SchemaDevice, ...]:
         """Device classes that a section may belong to, by what follows its path; empty for an unknown one."""
         name = idstr

@@ -18,7 +18,7 @@ from migmatrix.vmstate.check.items import Item, Key, items_of, subsections_of
 from migmatrix.vmstate.check.layout import leaves
 from migmatrix.vmstate.check.pcimask import first_difference
 from migmatrix.vmstate.check.refusal import LocalSection, Refusal, RefusalKind
-from migmatrix.vmstate.check.use import without_use
+from migmatrix.vmstate.check.use import perhaps_use, without_use
 from migmatrix.vmstate.check.virtio import adds_by_use, read_virtio_pci
 from migmatrix.vmstate.device.lifetime import release_key
 from migmatrix.vmstate.errors import StreamError
@@ -107,12 +107,16 @@ class _Comparison:
         self._release = release_key(release) if release else None
         devices = schema.for_section(section.start.idstr) if schema else ()
         self._known = [device.description for device in devices]
+        named = (
+            schema.conditional if schema and not devices else frozenset()
+        )  # no class of the schema is this
         self._fields = {
             field.name.rpartition(".")[2]: field
             for known in self._known
             for description in known.walk()
             for field in description.fields
         }
+        self._conditional_names = named | {name for name, field in self._fields.items() if field.conditional}
 
     def _refusal(
         self, kind: RefusalKind, message: str, name: str, node: Node | None, *, certain: bool = True
@@ -169,8 +173,11 @@ class _Comparison:
     ) -> Iterator[Refusal]:
         """Fields in wire order, then subsections; a difference of layout ends it."""
         read = (item for item in items_of(local) if _reads(item, known, version))
-        ours, theirs = without_use(list(items_of(incoming)), list(read), known, version)
+        ours, theirs = without_use(
+            list(items_of(incoming)), list(read), known, version, self._conditional_names
+        )
         balanced = _bytes(ours) == _bytes(theirs)  # the footer is found: values shift, no loader notices
+        unsure = balanced or (not known and perhaps_use(ours, theirs))
         for tag, a, b, c, d in _aligned([item.key for item in ours], [item.key for item in theirs]):
             if tag == "equal":
                 for one, other in zip(ours[a:b], theirs[c:d], strict=True):
@@ -178,7 +185,7 @@ class _Comparison:
             elif refusals := list(self._unequal(ours[a:b], theirs[c:d])):
                 layout = RefusalKind.LAYOUT
                 yield from (
-                    replace(r, certain=r.certain and not (balanced and r.kind is layout)) for r in refusals
+                    replace(r, certain=r.certain and not (unsure and r.kind is layout)) for r in refusals
                 )
                 return
         here = {node.name: node for node in subsections_of(local)}
