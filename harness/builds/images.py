@@ -36,6 +36,7 @@ __all__ = ["Images", "StoredImage"]
 _TIMEOUT_SECONDS = 600
 _PULL_TIMEOUT_SECONDS = 120
 _MAX_LINKS = 8
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ def _border(action: str) -> Iterator[None]:
         raise EngineError(f"cannot {action}: {_reason(err)}") from err
     except requests.exceptions.RequestException as err:
         raise EngineError(f"cannot {action}: the container engine does not answer ({err})") from err
+
+
+def _bordered(chunks: Iterator[bytes], action: str) -> Iterator[bytes]:
+    with _border(action):
+        yield from chunks
 
 
 def _reason(err: docker.errors.DockerException) -> str:
@@ -112,6 +118,20 @@ class Images:
         if "status" not in status:
             raise EngineError(f"cannot import a root file system: {status.get('error', status)}")
         return str(status["status"])
+
+    def save(self, image: str) -> tuple[str, Iterator[bytes]]:
+        """The first name of an image, its id where it has none, and its tar file, which keeps that name."""
+        with _border(f"save the image {image!r}"):
+            found = self._client.images.get(image)
+            named: Iterator[bytes] = found.save(_CHUNK, named=bool(found.tags))
+        return (found.tags or [str(found.id)])[0], _bordered(named, f"save the image {image!r}")
+
+    def load(self, tar: Iterator[bytes]) -> list[str]:
+        """Load a tar file as `save` gives it; ``NAME ID`` of each image."""
+        with _border("load an image"):
+            body: Any = tar  # the stubs know only files; an iterator goes out in chunks
+            loaded = self._client.images.load(body)
+            return [f"{(image.tags or ['(no name)'])[0]} {image.id}" for image in loaded]
 
     def build(self, dockerfile: str, tag: str | None = None, files: Iterable[tuple[str, bytes]] = ()) -> str:
         """Make an image by a build file, name it `tag`, and return its id; `files` are what it may copy.

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`migmatrix builds list|prepare`: the emulator builds of a matrix."""
+"""`migmatrix builds list|prepare|export|import`: the emulator builds of a matrix."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from migmatrix.harness.builds.archives import export_images, import_images
 from migmatrix.harness.commands.options import (
     MATRIX,
     EngineOption,
     FileOption,
+    IntoOption,
     JsonOption,
     StoreOption,
     log,
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import PreparedBuild
 
 __all__ = ["app"]
+
+BuildsArgument = Annotated[list[str] | None, typer.Argument(help="builds; default all", metavar="ID")]
 
 app = typer.Typer(help="Get emulator builds ready.", no_args_is_help=True)
 
@@ -46,7 +51,7 @@ def list_all(
 
 @app.command()
 def prepare(
-    ids: Annotated[list[str] | None, typer.Argument(help="builds; default all", metavar="ID")] = None,
+    ids: BuildsArgument = None,
     file: FileOption = MATRIX,
     store: StoreOption = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="make images anew")] = False,
@@ -56,6 +61,32 @@ def prepare(
     """Get images and binaries ready."""
     builds = prepare_builds(file, store_directory(store), ids or [], log, refresh=refresh, engine=engine)
     _show(builds, as_json=as_json)
+
+
+@app.command()
+def export(
+    ids: BuildsArgument = None,
+    file: FileOption = MATRIX,
+    out: IntoOption = Path("images"),
+    store: StoreOption = None,
+    engine: EngineOption = None,
+) -> None:
+    """Write images to files, for other engines.
+
+    Make what is not there yet. A job that imports the files makes none anew, and its legs have the same keys.
+    """
+    builds = prepare_builds(file, store_directory(store), ids or [], log, engine=engine)
+    if not export_images(builds.values(), out, log):
+        say("nothing to export: these builds run on this host")
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="files, or directories of them", metavar="FILE...")],
+) -> None:
+    """Load images that `builds export` wrote."""
+    for line in import_images(paths, log):
+        say(line)
 
 
 def _show(builds: Mapping[str, PreparedBuild | None], *, as_json: bool) -> None:
