@@ -77,8 +77,10 @@ def heed() -> dict[signal.Signals, Any]:
 
 
 def over() -> None:
-    """Take no signal any more: the command has its exit code."""
+    """Take no signal any more: the command has its exit code. The interpreter's own end leaves what is ignored so."""
     _INTERRUPTS.ending = True
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def asked() -> bool:

@@ -5,8 +5,8 @@ Rules:
 1. A cell asks for its probes, then for its legs one after another, and stops at the first that failed.
 2. A leg is done only when no store entry answers for it; its stream in is fetched, or made again, first.
 3. Evidence is stored before anything is judged.
-4. A failure of the host is retried, then reported as such; when the engine or the store failed several times in a
-   row, nothing more is started.
+4. A failure of the host is retried, then reported as such; what failed several times in a row is started no more
+   (`Failures`).
 5. Memory and workspace are bounded; what they no longer have comes from the store again.
 """
 
@@ -26,11 +26,12 @@ from migmatrix.harness.hops.task import LegTask, LiveTask
 from migmatrix.harness.hops.transports import needs_of
 from migmatrix.harness.judge import CellJudgement, LegJudgement, judge_cell, judge_leg, started
 from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
+from migmatrix.harness.run.failures import Failures
 from migmatrix.harness.store.runs import Basis
 from migmatrix.harness.store.streams import StreamCache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -45,7 +46,6 @@ __all__ = ["Judged", "Runner", "Settings"]
 # Cells that are on their way at once, for each emulator that may run at once: enough that a wait for
 # another process's leg, or for a chain's own last leg, leaves no core idle.
 _WINDOW = 8
-_FAILURES_IN_A_ROW = 3
 # Results of legs kept in memory, and bytes of uncompressed streams kept in the workspace.
 _REMEMBERED = 2000
 _STREAMS_LIMIT = 2 << 30
@@ -92,8 +92,7 @@ class Runner:
         self._live: dict[str, asyncio.Task[list[LegEvidence]]] = {}
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._streams = StreamCache(workspace.streams, _STREAMS_LIMIT)
-        self._failures = 0
-        self._down = ""
+        self._failures = Failures()
         self._told: set[str] = set()
         self._warming: asyncio.Future[list[Sandbox | BaseException]] | None = None
 
@@ -186,7 +185,7 @@ class Runner:
         if found is not None:
             self._tell(found, reused=True)
             return found
-        evidence = await self._retried(leg.key, lambda: self._with_incoming(leg))
+        evidence = await self._retried(leg.key, _builds_of([leg]), lambda: self._with_incoming(leg))
         self._tell(evidence, reused=False)
         return evidence
 
@@ -230,7 +229,7 @@ class Runner:
             if evidence.stream:
                 draft.replace(self._streams.path(leg.key))
                 self._streams.add(leg.key)
-            self._failures = 0
+            self._failures.done(_builds_of([leg]))
             return evidence
 
     def _task(self, leg: Leg, incoming: Path | None, save_to: Path | None) -> LegTask:
@@ -299,6 +298,7 @@ class Runner:
 
     async def _run_live(self, keys: tuple[str, ...]) -> list[LegEvidence]:
         found: list[LegEvidence] = []
+        builds = _builds_of([self._plan.leg(key) for key in keys])
 
         async def run() -> LegEvidence:
             async with self._store.claim(keys[-1]), self._slots:
@@ -307,10 +307,10 @@ class Runner:
                 for evidence in found:
                     self._refuse_host_failure(evidence)
                     await asyncio.to_thread(self._store.put, evidence, None)
-                self._failures = 0
+                self._failures.done(builds)
                 return found[-1]
 
-        last = await self._retried(keys[len(found)], run)
+        last = await self._retried(keys[len(found)], builds, run)
         if last.infrastructure:
             return [*found, last]
         for evidence in found:
@@ -332,10 +332,12 @@ class Runner:
 
     # -- failures of the host
 
-    async def _retried(self, key: str, work: Callable[[], Coroutine[Any, Any, LegEvidence]]) -> LegEvidence:
+    async def _retried(
+        self, key: str, builds: frozenset[str], work: Callable[[], Coroutine[Any, Any, LegEvidence]]
+    ) -> LegEvidence:
         """What `work` returns; evidence of the host's failure when it fails for all attempts."""
-        if self._down:
-            return LegEvidence(key, (), (), infrastructure=self._down)
+        if down := self._failures.down(builds):
+            return LegEvidence(key, (), (), infrastructure=down)
         try:
             async for attempt in stamina.retry_context(
                 on=InfrastructureError, attempts=self._settings.retries + 1, wait_initial=0.2, timeout=None
@@ -343,7 +345,8 @@ class Runner:
                 with attempt:
                     return await work()
         except InfrastructureError as err:
-            self._count_failure(err)
+            if not isinstance(err, _HostRefused):
+                self._failures.failed(builds, err)
             return LegEvidence(key, (), (), infrastructure=str(err))
         raise AssertionError("retry_context ends by return or by an error")
 
@@ -359,14 +362,14 @@ class Runner:
         if judgement.verdict is Verdict.ERROR:
             raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
 
-    def _count_failure(self, err: InfrastructureError) -> None:
-        self._failures += not isinstance(err, _HostRefused)
-        if self._failures >= _FAILURES_IN_A_ROW:
-            self._down = f"not started, the host failed {self._failures} times in a row: {err}"
-
 
 class _HostRefused(InfrastructureError):
     """The host lacks what this leg needs (userfaultfd, say); others may do well."""
+
+
+def _builds_of(legs: Iterable[Leg]) -> frozenset[str]:
+    """Ids of the builds that are at work in legs of one path."""
+    return frozenset(name for leg in legs for name in (leg.source, leg.build) if name is not None)
 
 
 def _sandboxes(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:

@@ -6,6 +6,7 @@ What it should do wrong comes as `-fake KEY=VALUE`:
 
     crash=STAGE     SIGSEGV in start, load or save
     hang=STAGE      never answer in start, load or save
+    fatal=STAGE     end the supervisor that started it, in start, load or save
     full=save       the disk is full when the stream is written
     state=TEXT      "device state" written to the stream; a load wants the same TEXT
     block=TEXT      refuse to migrate
@@ -97,7 +98,10 @@ class Fake:
         self.server = socket.socket(socket.AF_UNIX)  # where a stream comes in, if it comes over a socket
 
     def misbehave(self, stage: str) -> None:
-        """Crash or hang if told so."""
+        """Crash or hang if told so, or end the supervisor: the leader of its group, in whose directory it is."""
+        if self.fakes.get("fatal") == stage and Path("commands").is_fifo():
+            os.kill(os.getpgrp(), signal.SIGKILL)
+            threading.Event().wait()
         if self.fakes.get("crash") == stage:
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.fakes.get("hang") == stage:
