@@ -4,7 +4,7 @@
 Exit codes: 0 fine, equal or taken; 1 an invalid stream, a difference or a refusal was found; 2 the user's mistake; 3 what
 is there does not tell.
 
-Rule: showing half a gigabyte takes less time than importing typer, so options are read by argparse here, and each
+Rule: showing half a gigabyte takes less time than importing typer, so options are read by argparse, and each
 command imports the part of `vmstate` that only it needs. What is read stays until the end, so that looking for
 garbage is off.
 """
@@ -15,10 +15,10 @@ import gc
 import json
 import os
 import sys
-from argparse import ArgumentParser, HelpFormatter, Namespace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
+from migmatrix.harness.commands.stream_options import parser
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import Source, byte_count, open_stream
 from migmatrix.harness.streams.text import rendered
@@ -27,7 +27,8 @@ from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from argparse import Namespace
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from migmatrix.vmstate.check.accept import Refusal
     from migmatrix.vmstate.view.compare import Change
@@ -39,7 +40,6 @@ _INVALID: Final = ExitCode.REGRESSIONS
 _UNTOLD: Final = ExitCode.INCOMPLETE
 _NOT_WHOLE: Final = ("error", "undelimited", "guessed", "trailing")
 _MOST: Final = 200  # characters of a value
-_WIDTH: Final = 100  # columns of the help; asking the terminal would import more than all else here
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     command, options = _COMMANDS[name]
     gc.disable()
     try:
-        code = _run(command, _parser(name, command.__doc__, *options).parse_intermixed_args(rest))
+        code = _run(command, parser(name, command.__doc__, *options).parse_intermixed_args(rest))
     except UserError as error:
         raise UserError(visible_line(str(error))) from error
     sys.stdout.flush()  # a reader that is gone is met here, not at the exit
@@ -69,70 +69,6 @@ def _run(command: Callable[[Namespace], int], options: Namespace) -> int:
         files = getattr(options, "files", None) or [options.first]
         sys.stderr.write(visible_line(f"{', '.join(files)}: {error}") + "\n")
         return _INVALID
-
-
-# -- options -----------------------------------------------------------------------------------
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog.removeprefix('migmatrix ')}: {message}")
-
-
-_FILE: Final = (
-    "stream: plain, packed (gzip, zstd, xz, bzip2, lz4, lzop), or in a libvirt save image; - for standard input; "
-    "FILE,offset=N as QEMU's file: has it"
-)
-_OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "files": {"nargs": "+", "metavar": "FILE", "help": _FILE},
-    "first": {"metavar": "FILE", "help": _FILE},
-    "second": {"metavar": "FILE", "help": "the other one"},
-    "source": {"metavar": "SOURCE", "help": "what the sending build writes with -dump-vmstate"},
-    "destination": {"metavar": "DESTINATION", "help": "the same of the reading build"},
-    "--notes": {"action": "store_true", "help": "show also what changes no byte"},
-    "--offset": {
-        "metavar": "N",
-        "default": "0",
-        "help": "where the stream begins in FILE: bytes, as 4096, 0x1000 or 4K",
-    },
-    "--like": {
-        "metavar": "GOOD",
-        "help": "stream of the same build, machine and devices that describes these, for a FILE that does not",
-    },
-    "--section": {
-        "metavar": "GLOB",
-        "help": "sections of this name, as idstr or idstr#instance, with fields",
-    },
-    "--device": {"metavar": "GLOB", "help": "sections whose last part is this, with fields"},
-    "--fields": {"action": "store_true", "help": "fields of all sections"},
-    "--description": {
-        "action": "store_true",
-        "help": "nothing but the description of the devices, JSON as it stands in the stream",
-    },
-    "--full": {"action": "store_true", "help": "values in full, however long, and every part of memory"},
-    "--pages": {"action": "store_true", "help": "runs of memory pages"},
-    "--no-pages": {"action": "store_true", "help": "do not compare the contents of memory"},
-    "--volatile": {"action": "store_true", "help": "show also values that change by themselves"},
-    "--by": {
-        "metavar": "FILE",
-        "required": True,
-        "help": "stream that the build wrote for the same machine and devices, or its -dump-vmstate output",
-    },
-    "--release": {"metavar": "VERSION", "default": "", "help": "version of that build, to tell its checks"},
-    "--json": {"action": "store_true", "help": "machine-readable output"},
-}
-
-
-def _parser(name: str, what: str | None, *options: str) -> ArgumentParser:
-    parser = _Parser(
-        f"migmatrix stream {name}",
-        description=what,
-        allow_abbrev=False,
-        formatter_class=lambda prog: HelpFormatter(prog, width=_WIDTH),
-    )
-    for option in options:
-        parser.add_argument(option, **_OPTIONS[option])
-    return parser
 
 
 def _usage() -> str:
@@ -156,6 +92,25 @@ def _read(source: Source, described: VmDesc | None = None) -> Stream:
     )
 
 
+def _streams(options: Namespace) -> Iterator[tuple[str, Source, Stream, list[dict[str, Any]]]]:
+    """Each file with its stream, whose memory is that of all channels, and what these are."""
+    described = _described(options.like)
+    if options.channel and len(options.files) > 1:
+        raise UserError("--channel is for one stream")
+    for path in options.files:
+        with open_stream(path, byte_count(options.offset)) as source:
+            stream = _read(source, described)
+            if not options.channel:
+                yield path, source, stream, []
+                continue
+            from migmatrix.harness.streams.channels import with_channels  # noqa: PLC0415 - see the rule above
+
+            with with_channels(stream, options.channel) as (whole, channels):
+                told = zip(options.channel, channels, strict=True)
+                parts = [{"file": f, "kind": c.kind, "size": c.size, "pages": c.pages} for f, c in told]
+                yield path, source, whole, parts
+
+
 def _described(like: str | None) -> VmDesc | None:
     """The VM description of the stream `like`, for streams that have none; UserError when that has none either."""
     if like is None:
@@ -167,11 +122,11 @@ def _described(like: str | None) -> VmDesc | None:
     return found
 
 
-def _answerable(stream: Stream, path: str, *, contents: bool = True) -> int:
+def _answerable(stream: Stream, path: str, *, devices: bool = True, contents: bool = True) -> int:
     """0 when the file tells the guest's whole state; if not, the exit code, and a word on standard error."""
     from migmatrix.vmstate.view.unread import unread  # noqa: PLC0415 - see the rule above
 
-    why = unread(stream, contents=contents) if stream.error is None else str(stream.error)
+    why = unread(stream, devices=devices, contents=contents) if stream.error is None else str(stream.error)
     if why:
         sys.stderr.write(visible_line(f"{path}: {why}") + "\n")
     return _INVALID if stream.error is not None else _UNTOLD if why else 0
@@ -194,16 +149,18 @@ def _show(options: Namespace) -> int:
     from migmatrix.vmstate.view.outline import outline, runs  # noqa: PLC0415 - see the rule above
 
     narrow = options.section is not None or options.device is not None
-    code, described = 0, _described(options.like)
-    for path in options.files:
-        with open_stream(path, byte_count(options.offset)) as source:
-            stream = _read(source, described)
-            if options.description:
-                _say(_description(stream, path))
-                continue
-            found = {"file": path, "inside": source.inside, **outline(stream, _wanted(options))}
-            if options.pages:
-                found["pages"] = list(runs(stream))
+    code = 0
+    for path, source, stream, channels in _streams(options):
+        if options.description:
+            _say(_description(stream, path))
+            continue
+        if options.extract is not None:
+            code = code or _extract(stream, path, options)
+            continue
+        found = {"file": path, "inside": source.inside, **outline(stream, _wanted(options))}
+        found["channels"] = channels
+        if options.pages:
+            found["pages"] = list(runs(stream))
         if narrow:
             found["sections"] = [s for s in found["sections"] if "fields" in s]
             if not found["sections"]:
@@ -212,6 +169,17 @@ def _show(options: Namespace) -> int:
             _say(line)
         code = code or (_INVALID if any(found[what] for what in _NOT_WHOLE) else 0)
     return code
+
+
+def _extract(stream: Stream, path: str, options: Namespace) -> int:
+    from migmatrix.harness.streams.extract import extract  # noqa: PLC0415 - see the rule above
+
+    if code := _answerable(stream, path, devices=False):
+        return code
+    for written in extract(stream, options.extract):
+        line = f"{written['file']}: {written['block']}, {written['size']} bytes"
+        _say(json.dumps(written) if options.json else line)
+    return 0
 
 
 def _description(stream: Stream, path: str) -> str:
@@ -262,15 +230,29 @@ def _diff(options: Namespace) -> int:
         if code := max(_answerable(stream, path, contents=not options.no_pages) for stream, path in sides):
             return code
         found = diff(left, right, ram=not options.no_pages)
+        pages = list(_which_pages(left, right)) if options.which_pages else []
     changes = [c for c in found if _concerns(c, options.section, options.device)]
     shown = [c for c in changes if options.volatile or not c.volatile]
     if options.json:
-        _say(json.dumps([{s: getattr(c, s) for s in Change.__match_args__} for c in shown]))
+        changes_ = [{s: getattr(c, s) for s in Change.__match_args__} for c in shown]
+        places = [{"kind": "page", "path": b, "first": f, "count": n} for b, f, n in pages]
+        _say(json.dumps([*changes_, *places]))
     else:
         for change in shown:
             _say(_line(change))
+        for block, first, count in pages:
+            _say(f"page        ram {block}: {count} from {first:#x}")
         _say(_counted("difference", len(shown), "volatile one", len(changes) - len(shown)))
     return _INVALID if any(not c.volatile for c in changes) else 0
+
+
+def _which_pages(a: Stream, b: Stream) -> Iterator[tuple[str, int, int]]:
+    """Block, offset of the first in bytes, and number of pages that differ, of blocks that both have."""
+    from migmatrix.vmstate.view.ramimage import differing_runs  # noqa: PLC0415 - see the rule above
+
+    for name in a.ram.blocks.keys() & b.ram.blocks.keys():
+        for first, count in differing_runs(a.ram.blocks[name], b.ram.blocks[name]):
+            yield name, first, count
 
 
 def _counted(what: str, shown: int, other: str, hidden: int) -> str:
@@ -302,14 +284,15 @@ def _check(options: Namespace) -> int:
     """
     from migmatrix.vmstate.view.accounting import account  # noqa: PLC0415 - see the rule above
 
-    code, described = 0, _described(options.like)
-    for path in options.files:
-        with open_stream(path, byte_count(options.offset)) as source:
-            found = account(_read(source, described), source.data)
+    code = 0
+    for path, source, stream, channels in _streams(options):
+        found = account(stream, source.data)
         code = code or (0 if found.complete else _INVALID)
         counts = {"size": found.size, "elements": found.elements}
         if options.json:
-            _say(json.dumps({"file": path, **counts, "by_kind": found.by_kind, "problems": found.problems}))
+            more = {"channels": channels} if channels else {}
+            by_kind, problems = found.by_kind, found.problems
+            _say(json.dumps({"file": path, **counts, "by_kind": by_kind, "problems": problems, **more}))
             continue
         word = "complete" if found.complete else "not complete"
         if found.stopped is not None:
@@ -317,6 +300,8 @@ def _check(options: Namespace) -> int:
         _say(f"{path}: {word}, {found.size} bytes, {found.elements} elements")
         for problem in found.problems:
             _say(f"  {problem}")
+        for channel in channels:
+            _say(f"{channel['file']}: complete, {channel['size']} bytes, {channel['kind']}")
     return code
 
 
@@ -328,13 +313,10 @@ def _digest(options: Namespace) -> int:
     from migmatrix.vmstate.view.digest import digest  # noqa: PLC0415 - see the rule above
 
     found: dict[str, str] = {}
-    described = _described(options.like)
-    for path in options.files:
-        with open_stream(path, byte_count(options.offset)) as source:
-            stream = _read(source, described)
-            if code := _answerable(stream, path):
-                return code
-            found[path] = digest(stream)
+    for path, _, stream, _ in _streams(options):
+        if code := _answerable(stream, path):
+            return code
+        found[path] = digest(stream)
     if options.json:
         _say(json.dumps(found))
         return 0
@@ -393,11 +375,17 @@ _SOME: Final = ("--section", "--device")
 _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] = {
     "show": (
         _show,
-        ("files", "--offset", "--like", *_SOME, "--fields", "--description", "--full", "--pages", "--json"),
+        (
+            *("files", "--offset", "--like", "--channel", *_SOME, "--fields", "--description"),
+            *("--full", "--pages", "--extract", "--json"),
+        ),
     ),
-    "diff": (_diff, ("first", "second", "--offset", *_SOME, "--no-pages", "--volatile", "--json")),
-    "check": (_check, ("files", "--offset", "--like", "--json")),
-    "digest": (_digest, ("files", "--offset", "--like", "--json")),
+    "diff": (
+        _diff,
+        ("first", "second", "--offset", *_SOME, "--no-pages", "--which-pages", "--volatile", "--json"),
+    ),
+    "check": (_check, ("files", "--offset", "--like", "--channel", "--json")),
+    "digest": (_digest, ("files", "--offset", "--like", "--channel", "--json")),
     "static": (_static, ("source", "destination", "--notes", "--json")),
     "accept": (_accept, ("first", "--by", "--release", "--json")),
 }

@@ -59,14 +59,15 @@ class Source:
 
 
 @contextmanager
-def open_stream(path: str, offset: int = 0) -> Iterator[Source]:
+def open_stream(path: str, offset: int = 0, *, main: bool = True) -> Iterator[Source]:
     """Map the file at `path` from `offset` on; UserError when it cannot be read, is empty, or is known for no stream.
 
-    ``-`` is standard input, ``FILE,offset=N`` has the offset as QEMU's ``file:`` has it.
+    ``-`` is standard input, ``FILE,offset=N`` has the offset as QEMU's ``file:`` has it. Without
+    `main` it is another channel, of which only its reader knows whether it is one.
     """
     with ExitStack() as stack:
         try:
-            source = _source(stack, *_at(path, offset))
+            source = _source(stack, *_at(path, offset), main=main)
         except OSError as error:
             raise UserError(f"cannot read {path!r}: {error.strerror or error}") from error
         try:
@@ -95,7 +96,7 @@ def byte_count(text: str) -> int:
     return number
 
 
-def _source(stack: ExitStack, path: str, start: int) -> Source:
+def _source(stack: ExitStack, path: str, start: int, *, main: bool) -> Source:
     """What `path` holds, peeled until it is a stream or something that is not known."""
     file, inside = stack.enter_context(_opened(path)), ""
     while True:
@@ -105,7 +106,7 @@ def _source(stack: ExitStack, path: str, start: int) -> Source:
             raise UserError(f"{path!r} ends before offset {start:#x}" if start else f"{path!r} is empty")
         if head == _MAGIC and not start:
             return _held(stack, path, file, 0, inside)
-        found = _peeled(file, path, start)
+        found = _peeled(file, path, start, main=main)
         if found is None:
             return _held(stack, path, file, start, inside)
         opened, start, what = found
@@ -124,7 +125,7 @@ def _held(stack: ExitStack, path: str, file: IO[bytes], start: int, inside: str)
 
 
 def _peeled(
-    file: IO[bytes], path: str, start: int
+    file: IO[bytes], path: str, start: int, *, main: bool
 ) -> tuple[AbstractContextManager[IO[bytes]], int, str] | None:
     """What is inside of a packed file or a save image, where, and in what it was; None for any other file."""
     from migmatrix.harness.streams import forms  # noqa: PLC0415 - see the docstring
@@ -142,7 +143,7 @@ def _peeled(
 
         file.seek(start)
         return unpacked(file, path, packing), 0, packing
-    what = forms.foreign(head, file, start)
+    what = forms.foreign(head, file, start) if main else None
     if what is not None:
         raise UserError(f"{path!r} is {what}")
     return None

@@ -34,7 +34,7 @@ _FOREIGN: Final = {
     b"\x7fELF": "an ELF file (a memory dump?), no migration stream",
     b"KDUMP   ": "a kdump core, no migration stream",
     b"makedumpfile\0": "a flattened kdump core, no migration stream",
-    b"\x11\x22\x33\x44": "a channel of multifd, which has pages only: give the main channel",
+    b"\x11\x22\x33\x44": "a channel of multifd, which has pages only: give the main channel, and this with --channel",
 }
 _QCOW2: Final = b"QFI\xfb"
 _SAVED: Final = b"LibvirtQemudSave"
@@ -62,7 +62,7 @@ def foreign(head: bytes, file: IO[bytes], start: int) -> str | None:
     if known is None and _is_return_path(head):
         return "a return path, which has the destination's messages only: give the main channel"
     if known is None and _is_preempt(head):
-        return "a channel of postcopy-preempt, which has pages only: give the main channel"
+        return "a channel of postcopy-preempt, which has pages only: give the main channel, and this with --channel"
     return known
 
 

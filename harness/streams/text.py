@@ -40,6 +40,9 @@ def _head(found: dict[str, Any]) -> Iterator[str]:
     yield f"  announced capabilities: {capabilities}"
     if found["uuid"]:
         yield f"  uuid: {found['uuid']}"
+    for channel in found["channels"]:
+        pages = f"{channel['pages']} pages, {channel['size']} bytes"
+        yield f"  channel {channel['kind']}: {channel['file']}, {pages}"
     for block in found["ram"]:
         kinds = {k: v for k, v in block.items() if k not in {"name", "used_length", "address"}}
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no pages"

@@ -33,7 +33,7 @@ from migmatrix.vmstate.wire.window import same
 if TYPE_CHECKING:
     from migmatrix.vmstate.wire.events import Event
 
-__all__ = ["BlockImage", "Difference", "RamImage", "differ", "unpacked", "xbzrle_decode"]
+__all__ = ["BlockImage", "Difference", "RamImage", "differ", "differing_runs", "unpacked", "xbzrle_decode"]
 
 _T = TypeVar("_T")
 _CHUNK: Final = 64  # records compared at once: they fit the processor's cache
@@ -371,6 +371,18 @@ def differ(a: BlockImage, b: BlockImage) -> Difference:
         first = page * a.page_size if not count else first
         count += 1
     return Difference(count, first)
+
+
+def differing_runs(a: BlockImage, b: BlockImage) -> Iterator[tuple[int, int]]:
+    """(offset of the first page in bytes, number of pages) of each run of pages that differ."""
+    first = count = 0
+    for page in _different(a, b):
+        if count and page != first + count:
+            yield first * a.page_size, count
+            count = 0
+        first, count = (page, 1) if not count else (first, count + 1)
+    if count:
+        yield first * a.page_size, count
 
 
 def _different(a: BlockImage, b: BlockImage) -> Iterator[int]:

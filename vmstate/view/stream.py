@@ -71,7 +71,8 @@ class Stream(Record, attributes=True):
     """All events of one main channel. `error` is why reading stopped early, if it did; `size` in bytes.
 
     `flaw` is what is wrong with the description, whose devices are then not read; `page_size` in bytes is the
-    target's.
+    target's. `memory` are the events of all channels that tell of memory, in order, where it came by more than the
+    main channel (`vmstate.view.channels`).
     """
 
     events: tuple[Event, ...]
@@ -81,6 +82,7 @@ class Stream(Record, attributes=True):
     release: Release | None = field(default=None, repr=False, compare=False)
     flaw: StreamError | None = None
     page_size: int = wire.PAGE_SIZE
+    memory: tuple[Event, ...] | None = field(default=None, repr=False)
 
     @property
     def header(self) -> Header | None:
@@ -130,9 +132,10 @@ class Stream(Record, attributes=True):
     @cached_property
     def ram(self) -> RamImage:
         """Guest memory by this stream, block by block."""
-        if self.release is None:
-            return RamImage(flat(self.events))
-        return RamImage(flat(self.events), self.release)
+        events = flat(self.events) if self.memory is None else self.memory
+        if self.release is None or self.memory is not None:  # `release` is for offsets of the main channel
+            return RamImage(events)
+        return RamImage(events, self.release)
 
     def encode(self) -> bytes:
         """The stream's bytes again."""

@@ -23,12 +23,12 @@ __all__ = ["unread"]
 _POSTCOPY = (CommandCode.POSTCOPY_LISTEN, CommandCode.POSTCOPY_RUN)
 
 
-def unread(stream: Stream, *, contents: bool = True) -> str:
+def unread(stream: Stream, *, devices: bool = True, contents: bool = True) -> str:
     """Why the file does not tell a guest's whole state, in one line; empty when it does.
 
-    Without `contents` those of memory are not asked for.
+    Without `devices` these are not asked for, without `contents` those of memory.
     """
-    return _devices(stream) or (_memory(stream) if contents else "")
+    return (_devices(stream) if devices else "") or (_memory(stream) if contents else "")
 
 
 def _devices(stream: Stream) -> str:
@@ -45,6 +45,8 @@ def _devices(stream: Stream) -> str:
 
 
 def _memory(stream: Stream) -> str:
+    if stream.memory is not None:
+        return next(filter(None, map(_lacking, stream.ram.blocks.values())), "")
     events = list(stream.flat)
     if any(isinstance(e, Command) and e.code in _POSTCOPY for e in events):
         return "its memory came by postcopy, after this"
@@ -62,6 +64,11 @@ def _memory(stream: Stream) -> str:
             )
             return f"{missing} pages of memory block {block.name!r} are {where}"
     return ""
+
+
+def _lacking(block: BlockImage) -> str:
+    pages = _missing(block)
+    return f"{pages} pages of memory block {block.name!r} are in none of the channels" if pages else ""
 
 
 def _missing(block: BlockImage) -> int:
