@@ -302,10 +302,16 @@ def emulator(line: str) -> list[str]:
 
 
 def born(prefix: Sequence[str], words: Sequence[str], target: Path) -> bytes:
-    """The stream of a real guest whose firmware has run for two seconds."""
-    guest = Guest([*prefix, *words])
+    """The stream of a real guest whose firmware has found nothing to boot, which it says on its debug port."""
+    said = target.with_name(f"{target.name}.said")
+    said.touch()
+    port = ("-chardev", f"file,id=said,path={said}", "-device", "isa-debugcon,iobase=0x402,chardev=said")
+    guest = Guest([*prefix, *words, *port])
     try:
-        time.sleep(2)
+        until = time.monotonic() + DEADLINE
+        while b"No bootable device" not in said.read_bytes():
+            assert time.monotonic() < until, said.read_bytes()
+            guest.command("query-status")
         guest.command("migrate", uri=f"exec:cat > {target}")
         assert guest.status("completed", "failed")["status"] == "completed"
     finally:
