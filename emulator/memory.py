@@ -15,7 +15,7 @@ import mmap
 import threading
 from typing import Final
 
-__all__ = ["PAGE_SIZE", "RamBlock"]
+__all__ = ["PAGE_SIZE", "RamBlock", "aligned"]
 
 PAGE_SIZE: Final = 4096
 _DIRTY: Final = 1
@@ -24,6 +24,11 @@ _RUN_BYTES: Final = 256 * PAGE_SIZE  # what is noted to be written, or not, as o
 
 def _pages(size: int) -> int:
     return -(-size // PAGE_SIZE)
+
+
+def aligned(size: int) -> int:
+    """The size in whole pages."""
+    return _pages(size) * PAGE_SIZE
 
 
 class RamBlock:

@@ -15,7 +15,7 @@ from typing import Final
 
 from migmatrix.vmstate.device.lifetime import lives
 
-__all__ = ["has_text", "text"]
+__all__ = ["has_text", "signed", "text"]
 
 _SIZE_HELP: Final = (
     "Parameter '{name}' expects a non-negative number below 2^64\n"
@@ -133,3 +133,8 @@ def _fill(template: str, values: dict[str, object]) -> str:
     for name, value in values.items():
         template = template.replace("{" + name + "}", str(value))
     return template
+
+
+def signed(word: int) -> int:
+    """A 32-bit word as `%d` of C prints it."""
+    return (word ^ 1 << 31) - (1 << 31)

@@ -80,7 +80,8 @@ class CommandHandler:
         code = self._known(number, length)
         wanted = _LENGTHS[code]
         if wanted not in (_ANY, length):
-            text = f"{code.name} received with bad length - expecting {wanted}, got {length}"
+            name = "(null)" if code is CommandCode.ENABLE_COLO else code.name  # QEMU's table has none for it
+            text = f"{name} received with bad length - expecting {wanted}, got {length}"
             raise LoadFault(text, errno=errno.ERANGE)
         data = source.take(length)
         if len(data) < length:

@@ -18,6 +18,7 @@ from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Co
 from migmatrix.emulator.migration.faults import LoadError, LoadFault, Where
 from migmatrix.emulator.migration.handlers import iterative
 from migmatrix.emulator.migration.names import c_string
+from migmatrix.emulator.texts import signed
 from migmatrix.vmstate.device.errors import Kind, VMStateError
 from migmatrix.vmstate.device.interpret import load_from
 from migmatrix.vmstate.wire.constants import FILE_MAGIC, FILE_VERSION, SectionType
@@ -177,7 +178,8 @@ class StateReader:
                 self._load(source, entry, where)
                 self._footer(source, entry, section_id)
                 return
-        raise LoadFault(f"Unknown savevm section {section_id}", new=f"Unknown section {section_id}")
+        unknown = f"section {signed(section_id)}"
+        raise LoadFault(f"Unknown savevm {unknown}", new=f"Unknown {unknown}")
 
     def _load(self, source: Input, entry: Entry, where: Where) -> None:
         device = iterative(entry)
@@ -192,9 +194,12 @@ class StateReader:
     def _footer(self, source: Input, entry: Entry, section_id: int) -> None:
         if not self._framing.footers:
             return
-        new = f"Section footer error, section_id: {section_id}"
-        if source.take(1) != bytes((SectionType.FOOTER,)):
-            raise LoadFault(said=(f"Missing section footer for {entry.idstr}",), new=new)
+        new = f"Section footer error, section_id: {signed(section_id)}"
+        mark = source.take(1)
+        if source.fell_short or mark != bytes((SectionType.FOOTER,)):
+            missing = f"Missing section footer for {entry.idstr}"
+            unread = f"check_section_footer: Read section footer failed: -{errno.EIO}"
+            raise LoadFault(said=(unread if source.fell_short else missing,), new=new)
         read = int.from_bytes(source.take(4))
         if read != section_id:
             said = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from migmatrix.emulator.migration.configuration import Disagreement
 from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.texts import signed
 from migmatrix.vmstate.device.errors import Kind, VMStateError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _outside(fault: LoadFault | VMStateError) -> bool:
 
 def _section_words(where: Where) -> str:
     if where.part:
-        return f"section id {where.section_id}({where.idstr})"
+        return f"section id {signed(where.section_id)}({where.idstr})"
     return f"for instance {where.instance_id:#x} of device '{where.idstr}'"
 
 
@@ -126,7 +127,7 @@ def _subsection(error: VMStateError) -> _Parts:
 
 
 def _section_too_new(error: VMStateError) -> _Parts:
-    incoming = (error.facts["incoming"] ^ 1 << 31) - (1 << 31)  # signed, as QEMU prints it
+    incoming = signed(error.facts["incoming"])
     text = f"unsupported version {incoming} for '{error.facts['idstr']}' v{error.facts['local']}"
     return _Parts((), f"savevm: {text}", text, error.errno)
 
@@ -190,16 +191,20 @@ _MAKERS: Final[dict[Kind, Callable[[VMStateError], _Parts]]] = {
 }
 
 
+_APART: Final = ("virtio", "virtqueue_extra_state")
+
+
 def _carried(text: str, error: VMStateError) -> tuple[tuple[str, ...], str]:
     """Lines that are printed apart, and the words for the rest of the chain.
 
-    A virtio device loads what is inside its one field by itself, prints why that failed and passes on only that it did.
+    What is inside the fields `_APART` is loaded by code that prints why that failed and passes on only that it did.
     """
-    frames = error.frames
-    outer = next((place for place, frame in enumerate(frames) if frame.type == "virtio"), 0)
-    if not outer:
-        return (), _wrapped(text, frames)
-    return (_wrapped(text, frames[:outer]),), _wrapped(_element(frames[outer]), frames[outer + 1 :])
+    said, inner = [], 0
+    for place, frame in enumerate(error.frames):
+        if frame.type in _APART and (place or error.kind is not Kind.CUSTOM):
+            said.append(_wrapped(text, error.frames[inner:place]))
+            text, inner = _element(frame), place + 1
+    return tuple(said), _wrapped(text, error.frames[inner:])
 
 
 def _wrapped(text: str, frames: Sequence[Frame]) -> str:

@@ -13,7 +13,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.memory import PAGE_SIZE, aligned
 from migmatrix.emulator.migration.faults import LoadFault
 from migmatrix.emulator.migration.names import c_string
 from migmatrix.emulator.migration.xbzrle import decode_page
@@ -119,7 +119,7 @@ class RamLoader:
         elif flags == RamFlag.XBZRLE:
             self._xbzrle(source, block, at)
         else:
-            raise _unknown(flags)
+            raise self._unknown(flags)
 
     def _fill(self, source: Input, block: RamBlock, at: int) -> None:
         fill = source.take(1)
@@ -147,12 +147,18 @@ class RamLoader:
     def _other(self, source: Input, at: int, flags: int) -> None:
         if flags == RamFlag.MEM_SIZE:
             self._block_list(source, at)
-        elif flags == RamFlag.HOOK and not self._traits.ignores_hook:
-            raise LoadFault
-        elif flags not in (RamFlag.EOS, RamFlag.HOOK) and not (
+        elif flags == RamFlag.EOS:
+            pass
+        elif not (flags == RamFlag.HOOK and self._traits.ignores_hook) and not (
             flags == RamFlag.MULTIFD_FLUSH and self._traits.flush_word
         ):
-            raise _unknown(flags)
+            raise self._unknown(flags)
+
+    def _unknown(self, flags: int) -> LoadFault:
+        """Old releases ask the transport about any word with the RDMA bit, and say nothing when that knows none."""
+        if flags & RamFlag.HOOK and not self._traits.ignores_hook:
+            return LoadFault()
+        return LoadFault(said=(f"Unknown combination of migration flags: {flags:#x}",))
 
     def _block_list(self, source: Input, total: int) -> None:
         while total:
@@ -168,7 +174,7 @@ class RamLoader:
 
 
 def _resize(block: RamBlock, length: int) -> None:
-    length = -(-length // PAGE_SIZE) * PAGE_SIZE
+    length = aligned(length)
     try:
         block.resize(length)
     except ValueError:
@@ -183,10 +189,6 @@ def _resize(block: RamBlock, length: int) -> None:
 def _all_there(data: bytes, size: int) -> None:
     if len(data) < size:
         raise LoadFault(errno=errno.EIO)
-
-
-def _unknown(flags: int) -> LoadFault:
-    return LoadFault(said=(f"Unknown combination of migration flags: {flags:#x}",))
 
 
 def _copy_pages(block: RamBlock, view: memoryview) -> int:

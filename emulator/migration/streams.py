@@ -126,6 +126,11 @@ class Input:
         """Whether there is nothing more; waits to know."""
         return not self.need(1)
 
+    @property
+    def fell_short(self) -> bool:
+        """Whether more was asked for than there is, looked at or taken."""
+        return self._over
+
     def need(self, count: int) -> bool:
         """Wait until `count` bytes are here, at most one buffer; False when the stream ends before."""
         while self._end - self._start < count:

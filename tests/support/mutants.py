@@ -312,10 +312,23 @@ def born(prefix: Sequence[str], words: Sequence[str], target: Path) -> bytes:
         while b"No bootable device" not in said.read_bytes():
             assert time.monotonic() < until, said.read_bytes()
             guest.command("query-status")
-        guest.command("migrate", uri=f"exec:cat > {target}")
-        assert guest.status("completed", "failed")["status"] == "completed"
+        return _sent(guest, target)
     finally:
         guest.close()
+
+
+def sent(argv: Sequence[str], target: Path) -> bytes:
+    """The stream of a guest as it starts."""
+    guest = Guest(argv)
+    try:
+        return _sent(guest, target)
+    finally:
+        guest.close()
+
+
+def _sent(guest: Guest, target: Path) -> bytes:
+    guest.command("migrate", uri=f"exec:cat > {target}")
+    assert guest.status("completed", "failed")["status"] == "completed"
     return target.read_bytes()
 
 

@@ -20,7 +20,7 @@ __all__ = ["ERRNO", "Frame", "Kind", "VMStateError"]
 class Kind(StrEnum):
     """What went wrong. The names in brackets are the keys of `VMStateError.facts`."""
 
-    TRUNCATED = "truncated"
+    TRUNCATED = "truncated"  # [read: bytes that were there]
     UNKNOWN_SECTION = "unknown-section"  # [idstr, instance]
     SECTION_TOO_NEW = "section-too-new"  # [idstr, incoming, local]
     TOO_NEW = "too-new"  # [name, incoming, local]

@@ -37,6 +37,7 @@ class Loader(Position):
         super().__init__(path)
         self._source = source
         self._empty = 0
+        self._at_end = False
 
     @property
     def offset(self) -> int:
@@ -48,9 +49,12 @@ class Loader(Position):
         at = self.offset
         data = self._source.take(count)
         if len(data) < count:
-            noun = "byte" if count == 1 else "bytes"
-            raise VMStateError(at, self.where(), f"{count} {noun}", f"read {len(data)}", Kind.TRUNCATED)
+            raise self._truncated(at, count, len(data))
         return bytes(data)
+
+    def _truncated(self, at: int, count: int, read: int) -> VMStateError:
+        wanted = f"{count} {'byte' if count == 1 else 'bytes'}"
+        return VMStateError(at, self.where(), wanted, f"read {read}", Kind.TRUNCATED, {"read": read})
 
     def number(self, size: int) -> int:
         """An unsigned big-endian number of `size` bytes."""
@@ -120,6 +124,10 @@ class Loader(Position):
                 self._single(field, state)
             else:
                 self._array(field, state)
+            if (
+                self._at_end
+            ):  # a look for subsections inside the field met the end: QEMU's error is the field's
+                raise self._truncated(self.offset, 1, 0)
         except VMStateError as error:
             error.frames.append(Frame("field", vmsd.name, field.name, field.type_name))
             raise
@@ -246,7 +254,11 @@ class Loader(Position):
             self._subsection(vmsd, sub, state)
 
     def _next_subsection(self, vmsd: VMState) -> bytes | None:
-        prefix = vmsd.name.encode()
+        name = self._look(vmsd.name.encode())
+        self._at_end = self._source.fell_short
+        return name
+
+    def _look(self, prefix: bytes) -> bytes | None:
         if self._source.peek(1) != bytes([_SUBSECTION]):
             return None
         length = int.from_bytes(self._source.peek(1, 1), "big")

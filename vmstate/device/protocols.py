@@ -23,6 +23,10 @@ class Source(Protocol):
     def offset(self) -> int:
         """Stream offset of the next byte."""
 
+    @property
+    def fell_short(self) -> bool:
+        """Whether more was asked for, taken or only looked at, than the whole stream has."""
+
     def take(self, count: int) -> bytes | memoryview:
         """Consume up to `count` bytes."""
 

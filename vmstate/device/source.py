@@ -14,7 +14,9 @@ __all__ = ["BytesSource", "WindowSource"]
 
 
 class BytesSource:
-    """A section's payload in memory; `base` is its offset in the stream."""
+    """A section's payload in memory; `base` is its offset in the stream. It may end where the stream goes on."""
+
+    fell_short = False
 
     def __init__(self, data: bytes | bytearray | memoryview, base: int = 0) -> None:
         self._data = memoryview(data).cast("B")
@@ -48,6 +50,8 @@ class WindowSource:
 
     `fill` feeds the window at least one more byte and returns True, or returns False at the end.
     """
+
+    fell_short = False  # nobody asks for QEMU's words here
 
     def __init__(self, window: Window, fill: Callable[[], bool]) -> None:
         self._window = window

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import errno
+from typing import Any, ClassVar, Final
 
 from migmatrix.emulator.devices.isa.base import StatefulDevice
+from migmatrix.emulator.memory import aligned
 from migmatrix.emulator.properties import BOOL, UINT16, Property
-from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.description import HookError, VMState
 from migmatrix.vmstate.device.fields import uint16, uint32, uint64
 
 __all__ = ["VMSTATE_FW_CFG", "FwCfg", "FwCfgIo"]
+
+_TABLES: Final = (
+    ("table_mr_size", "/rom@etc/acpi/tables"),
+    ("linker_mr_size", "/rom@etc/table-loader"),
+    ("rsdp_mr_size", "/rom@etc/acpi/rsdp"),
+)
 
 
 def _old_offset(_state: Any, version: int) -> bool:
@@ -23,6 +31,16 @@ def _dma_needed(state: Any) -> bool:
 
 def _acpi_needed(state: Any) -> bool:
     return bool(state.acpi_mr_restore)
+
+
+def _resize_tables(state: Any, _version: int) -> None:
+    """The blocks of the ACPI tables become as large as the source's; QEMU aborts with this text where they cannot."""
+    for field, name in _TABLES:
+        block, size = state.ram_blocks[name], aligned(getattr(state, field))
+        if size > block.max_size:
+            text = f"Size too large: {name}: {size:#x} > {block.max_size:#x}: Invalid argument"
+            raise HookError(text, errno.EINVAL)
+        block.resize(size)
 
 
 VMSTATE_FW_CFG = VMState(
@@ -39,7 +57,7 @@ VMSTATE_FW_CFG = VMState(
         VMState(
             "fw_cfg/acpi_mr",
             (uint64("table_mr_size"), uint64("linker_mr_size"), uint64("rsdp_mr_size")),
-            1, 1, needed=_acpi_needed,
+            1, 1, needed=_acpi_needed, post_load=_resize_tables,
         ),
     ),
 )  # fmt: skip
@@ -70,6 +88,7 @@ class FwCfgIo(FwCfg):
         super().machine_done(tables)
         if tables:
             self.acpi_sizes = tables
+            self.state.ram_blocks = self.machine.ram_blocks
             self.reset()
 
     def reset(self) -> None:

@@ -66,6 +66,11 @@ class Bridge(PCIDevice):
         super().realize()
         self.register(PCIBUS, self.behind, path="")
 
+    @property
+    def drives_pin(self) -> bool:
+        """The hotplug controller does."""
+        return bool(self.props["shpc"])
+
     def configure(self, space: ConfigSpace) -> None:
         """66 MHz and fast back to back on the other side; the hotplug controller."""
         space.write(0x1E, 2, 0x00A0)

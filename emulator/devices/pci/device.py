@@ -155,6 +155,11 @@ class PCIDevice(Device):
         return Rule(self.props["x-config-check"])
 
     @property
+    def drives_pin(self) -> bool:
+        """Whether loading it ends with the level of its interrupt line."""
+        return False
+
+    @property
     def vectors(self) -> int:
         """MSI-X vectors, 0 without MSI-X."""
         return len(self.msix_table) // 16

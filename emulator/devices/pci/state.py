@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.devices.pci.check import refusal
 from migmatrix.emulator.devices.pci.config import CONVENTIONAL, EXPRESS
+from migmatrix.emulator.texts import signed
 from migmatrix.vmstate.device.description import Field, HookError, Info, Slot, VMState
 from migmatrix.vmstate.device.fields import custom, int32_le, struct, uint16, uint16_equal, uint32
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AER_LOG", "MSIX", "PCI_DEVICE", "parent"]
 
 _PINS: Final = 4
+_PIN: Final = 0x3D
 
 
 def _get_config(reading: Reading, _old: Any, slot: Slot) -> Any:
@@ -31,7 +33,15 @@ def _get_config(reading: Reading, _old: Any, slot: Slot) -> Any:
     if refused:
         raise HookError(refused, errno.EINVAL)
     device.space.data[:] = incoming
+    _check_pin(device)
     return device
+
+
+def _check_pin(device: PCIDevice) -> None:
+    """A device that drives its line while it loads needs a pin to do so; QEMU ends by an assertion there."""
+    pin = device.space.read(_PIN, 1)
+    if device.drives_pin and not 0 < pin <= _PINS:
+        raise HookError(f"pci_irq_handler: {pin} is no interrupt pin", errno.EINVAL)
 
 
 def _put_config(writing: Writing, _value: Any, slot: Slot) -> None:
@@ -39,12 +49,14 @@ def _put_config(writing: Writing, _value: Any, slot: Slot) -> None:
 
 
 def _get_pins(reading: Reading, _old: Any, slot: Slot) -> Any:
-    levels = [reading.number(4) for _ in range(_PINS)]
-    if any(level > 1 for level in levels):
-        wrong = next(level for level in levels if level > 1)
-        raise HookError(f"irq state {levels.index(wrong)}: must be 0 or 1", errno.EINVAL)
-    slot.holder.irq_state = levels
+    slot.holder.irq_state = [_level(reading.number(4)) for _ in range(_PINS)]
     return slot.holder
+
+
+def _level(word: int) -> int:
+    if word > 1:
+        raise HookError(f"irq state {signed(word)}: must be 0 or 1.", errno.EINVAL)
+    return word
 
 
 def _put_pins(writing: Writing, _value: Any, slot: Slot) -> None:

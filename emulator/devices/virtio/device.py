@@ -160,9 +160,9 @@ class VirtIODevice(Device):
         for number, ring in enumerate(self.rings):
             ring.place(_QUEUE_MEMORY + 0x10000 * number, min(number + 1, max(self.proxy.vectors - 1, 0)))
 
-    def take_ring(self, reading: Reading, number: int, values: tuple[int, int, int, int]) -> None:
-        """What a stream says of a queue: size, address, index, vector."""
-        size, desc, last, vector = values
+    def take_ring(self, reading: Reading, number: int, values: tuple[int, int, int]) -> Ring:
+        """What a stream says of a queue: size, address, index."""
+        size, desc, last = values
         if number >= len(self.rings):
             self.rings.append(Ring(0))
         ring = self.rings[number]
@@ -173,8 +173,10 @@ class VirtIODevice(Device):
             message = f"VQ {number} address 0x0 inconsistent with Host index 0x{last:x}"
             raise reading.error(Kind.CUSTOM, "an address", "read 0", message=message, errno=1)
         ring.most = size  # unless a subsection says otherwise: QEMU sends that only where the two differ
-        ring.size, ring.desc, ring.last_avail, ring.vector = size, desc, last, vector
+        ring.size, ring.desc, ring.last_avail = size, desc, last
+        return ring
 
-    def refused(self, reading: Reading, why: str) -> Exception:
-        """An error for something in a stream that this device does not take."""
-        return reading.error(Kind.CUSTOM, f"a {self.type_name!r} without that", why, message=why)
+    def refused(self, reading: Reading, why: str, *, quiet: bool = False) -> Exception:
+        """An error for something in a stream that this device does not take; `quiet` where QEMU prints nothing."""
+        message = "" if quiet else why
+        return reading.error(Kind.CUSTOM, f"a {self.type_name!r} without that", why, message=message)

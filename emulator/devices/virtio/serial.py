@@ -64,9 +64,9 @@ class Serial(VirtIODevice):
         reading.take(8)
         ours = self._bitmap()
         if reading.take(len(ours)) != ours:
-            raise self.refused(reading, "other ports are there")
+            raise self.refused(reading, "other ports are there", quiet=True)
         if reading.number(4):
-            raise self.refused(reading, "ports are active")
+            raise self.refused(reading, "ports are active", quiet=True)
 
     def _bitmap(self) -> bytes:
         """Port 0, which a console may take, is all that there is."""

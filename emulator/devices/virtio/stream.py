@@ -5,19 +5,20 @@
    half), device config, queues up to the first of size 0, the device's part, then `COMMON`.
 2. All is one opaque field for the VM description, so `COMMON` moves its tables in one go.
 3. A feature that the host does not have fails the load.
+4. A table of all queues is read at once; where the stream ends inside it, the error names the queue's own field.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from migmatrix.emulator.devices.pci.state import MSIX_STATE, PCI_DEVICE
 from migmatrix.emulator.devices.virtio.ring import MAX_QUEUES, NO_VECTOR
 from migmatrix.vmstate.device.description import Field, HookError, Info, Slot, VMState
-from migmatrix.vmstate.device.errors import Kind
-from migmatrix.vmstate.device.fields import boolean, buffer, custom, uint32, uint64
+from migmatrix.vmstate.device.errors import Frame, Kind, VMStateError
+from migmatrix.vmstate.device.fields import boolean, custom, uint32, uint64
 
 if TYPE_CHECKING:
     from migmatrix.emulator.devices.virtio.device import VirtIODevice
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["VIRTIO", "virtio_field"]
 
 _QUEUE: Final = 28  # bytes of a queue's modern registers
+_PACKED_QUEUE: Final = 10
+_PAIR: Final = struct.Struct(">QQ")
 _VERSION_1: Final = 32
 _PACKED: Final = 34
 
@@ -33,17 +36,18 @@ _PACKED: Final = 34
 class _Tables:
     """The tables of `COMMON`: made when saving, spread over the rings after loading."""
 
-    __slots__ = ("device", "guest", "modern", "packed", "pairs", "selects", "sizes")
+    __slots__ = ("device", "dfselect", "gfselect", "guest", "modern", "packed", "pairs", "sizes")
 
     def __init__(self, device: VirtIODevice) -> None:
         rings = device.rings
         pad = MAX_QUEUES - len(rings)
         self.device = device
-        self.selects, self.guest = [0, 0], [device.guest_features & 0xFFFFFFFF, device.guest_features >> 32]
-        self.pairs = [address for ring in rings for address in (ring.avail, ring.used)] + [0] * (2 * pad)
-        self.sizes = [ring.most for ring in rings] + [0] * pad
+        self.dfselect = self.gfselect = 0
+        self.guest = [device.guest_features & 0xFFFFFFFF, device.guest_features >> 32]
+        self.pairs = b"".join(_PAIR.pack(ring.avail, ring.used) for ring in rings) + bytes(_PAIR.size * pad)
+        self.sizes = b"".join(ring.most.to_bytes(4) for ring in rings) + bytes(4 * pad)
         self.modern = b"".join(ring.modern() for ring in rings) + bytes(_QUEUE * pad)
-        self.packed = bytes(12 * MAX_QUEUES)
+        self.packed = bytes(_PACKED_QUEUE * MAX_QUEUES)
 
     def resized(self) -> bool:
         return any(ring.size != ring.most for ring in self.device.rings)
@@ -59,17 +63,68 @@ def _wide(tables: _Tables) -> bool:
 
 def _spread_pairs(tables: _Tables, _version: int) -> None:
     for number, ring in enumerate(tables.device.rings):
-        ring.avail, ring.used = tables.pairs[2 * number : 2 * number + 2]
+        ring.avail, ring.used = _PAIR.unpack_from(tables.pairs, _PAIR.size * number)
 
 
 def _spread_sizes(tables: _Tables, _version: int) -> None:
-    for ring, most in zip(tables.device.rings, tables.sizes, strict=False):
-        ring.most = most
+    for number, ring in enumerate(tables.device.rings):
+        ring.most = int.from_bytes(tables.sizes[4 * number : 4 * number + 4])
 
 
 def _spread_modern(tables: _Tables, _version: int) -> None:
     for number, ring in enumerate(tables.device.rings):
         ring.set_modern(tables.modern[_QUEUE * number : _QUEUE * (number + 1)])
+
+
+class _Row(NamedTuple):
+    """One queue in a table: the description that QEMU has for it, and its fields with their sizes."""
+
+    vmsd: str
+    fields: tuple[tuple[str, int], ...]
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.fields)
+
+    def frame(self, read: int) -> Frame | None:
+        """Where a stream of `read` bytes ends: QEMU looks for subsections after a row, and misses them outside of it."""
+        place = read % self.size
+        if read and not place:
+            return None
+        for name, size in self.fields:
+            if place < size:
+                return Frame("field", self.vmsd, name)
+            place -= size
+        raise AssertionError(place)
+
+
+_MODERN_ROW: Final = _Row(
+    "virtio_pci/modern_queue_state",
+    (("num", 2), ("unused", 1), ("enabled", 1), ("desc", 8), ("avail", 8), ("used", 8)),
+)
+_PAIR_ROW: Final = _Row("virtqueue_state", (("vring.avail", 8), ("vring.used", 8)))
+_SIZE_ROW: Final = _Row("ringsize_state", (("vring.num_default", 4),))
+_PACKED_ROW: Final = _Row(
+    "packed_virtqueue_state",
+    (
+        ("last_avail_idx", 2), ("last_avail_wrap_counter", 1), ("used_idx", 2), ("used_wrap_counter", 1),
+        ("inuse", 4),
+    ),
+)  # fmt: skip
+
+
+def _table(name: str, attr: str, row: _Row) -> Field:
+    def get(reading: Reading, _old: Any, slot: Slot) -> Any:
+        try:
+            return reading.take(slot.size)
+        except VMStateError as error:
+            error.frames.extend(filter(None, (row.frame(error.facts["read"]),)))
+            raise
+
+    def put(writing: Writing, value: Any, _slot: Slot) -> None:
+        writing.put(value)
+
+    return custom(name, Info(row.vmsd, get, put), row.size * MAX_QUEUES, attr=attr)
 
 
 def _sub(name: str, needed: Any, *fields: Field, **more: Any) -> VMState:
@@ -84,9 +139,10 @@ _MODERN: Final = VMState(
         VMState(
             "virtio_pci/modern_state",
             (
-                uint32("selects", count=2),
-                uint32("guest", count=2),
-                buffer("modern", _QUEUE * MAX_QUEUES),
+                uint32("dfselect"),
+                uint32("gfselect"),
+                uint32("guest_features", attr="guest", count=2),
+                _table("vqs", "modern", _MODERN_ROW),
             ),
             version_id=1,
             minimum_version_id=1,
@@ -112,10 +168,8 @@ COMMON: Final = VMState(
     minimum_version_id=1,
     subsections=(
         _sub("64bit_features", _wide, uint64("guest_features", attr="device.guest_features")),
-        _sub(
-            "virtqueues", _offers(_VERSION_1), uint64("pairs", count=2 * MAX_QUEUES), post_load=_spread_pairs
-        ),
-        _sub("ringsize", _Tables.resized, uint32("sizes", count=MAX_QUEUES), post_load=_spread_sizes),
+        _sub("virtqueues", _offers(_VERSION_1), _table("vq", "pairs", _PAIR_ROW), post_load=_spread_pairs),
+        _sub("ringsize", _Tables.resized, _table("vq", "sizes", _SIZE_ROW), post_load=_spread_sizes),
         _sub("broken", lambda tables: tables.device.broken, boolean("broken", attr="device.broken")),
         _sub(
             "extra_state",
@@ -128,7 +182,7 @@ COMMON: Final = VMState(
             boolean("started", attr="device.started"),
             since="4.0.50",
         ),
-        _sub("packed_virtqueues", _offers(_PACKED), buffer("packed", 12 * MAX_QUEUES), since="4.1.50"),
+        _sub("packed_virtqueues", _offers(_PACKED), _table("vq", "packed", _PACKED_ROW), since="4.1.50"),
         _sub(
             "disabled",
             lambda tables: tables.device.disabled,
@@ -172,6 +226,8 @@ def _get(reading: Reading, _old: Any, slot: Slot) -> Any:
         MSIX_STATE.get(reading, proxy, Slot(slot.field, proxy, 0))
         proxy.config_vector = reading.number(2)
     device.status, device.isr, device.queue_sel = reading.number(1), reading.number(1), reading.number(2)
+    if device.queue_sel >= MAX_QUEUES:
+        raise _refused(reading, "")
     device.guest_features = reading.number(4)
     incoming = reading.take(reading.number(4))
     device.config[:] = (incoming + bytes(device.config)[len(incoming) :])[: len(device.config)]
@@ -208,10 +264,10 @@ def _get_rings(reading: Reading, device: VirtIODevice) -> None:
         raise _refused(reading, f"Invalid number of virtqueues: 0x{count:x}")
     for number in range(count):
         size, desc, last = reading.number(4), reading.number(8), reading.number(2)
-        vector = reading.number(2) if device.proxy.vectors else 0
-        if device.proxy.vectors and vector != NO_VECTOR and vector >= device.proxy.vectors:
-            raise reading.error(Kind.CUSTOM, "a vector that is there", f"read {vector}", message="")
-        device.take_ring(reading, number, (size, desc, last, vector))
+        ring = device.take_ring(reading, number, (size, desc, last))
+        ring.vector = reading.number(2) if device.proxy.vectors else 0
+        if device.proxy.vectors and NO_VECTOR != ring.vector >= device.proxy.vectors:
+            raise reading.error(Kind.CUSTOM, "a vector that is there", f"read {ring.vector}", message="")
 
 
 def _refused(reading: Reading, message: str) -> Exception:

@@ -118,6 +118,11 @@ class VirtIOPCI(PCIDevice):
         return self.modern_wanted and (knows or bool(self.trait("x-ignore-backend-features")))
 
     @property
+    def drives_pin(self) -> bool:
+        """All virtio devices do."""
+        return True
+
+    @property
     def checks_rings(self) -> bool:
         """Whether loading refuses a ring that is larger than this side's."""
         return bool(self.trait("checks-rings"))
