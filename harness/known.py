@@ -157,6 +157,7 @@ def _result(judgement: CellJudgement, decided: _Decision) -> CellResult:
         reason=decided.reason if decided.entry else judgement.reason,
         known_issue=decided.entry.id if decided.entry else None,
         legs=judgement.legs,
+        notes=judgement.notes,
     )
 
 

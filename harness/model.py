@@ -261,7 +261,8 @@ class CellResult:
     `hop` is the number of the migration that went wrong (1 = A to B). `reason` is plain text for
     cells that were not run or whose outcome needs a word; `known_issue` the id that matched.
     `legs` are the keys of the legs that the verdict rests on, in the order of the path; their published name is
-    `hops`, which older runs have too.
+    `hops`, which older runs have too. `notes` say what the sides
+    of a cell that passed were told otherwise (`judge.notes`); older runs have none.
     """
 
     cell: Cell
@@ -275,6 +276,7 @@ class CellResult:
     reason: str = ""
     known_issue: str | None = None
     legs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def failing_pair(self) -> tuple[str, str] | None:
@@ -309,6 +311,7 @@ class CellResult:
             "reason": self.reason,
             "known_issue": self.known_issue,
             "hops": list(self.legs),
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -327,4 +330,5 @@ class CellResult:
             reason=data["reason"],
             known_issue=data["known_issue"],
             legs=tuple(data["hops"]),
+            notes=tuple(data.get("notes", ())),
         )

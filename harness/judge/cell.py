@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.leg import LegJudgement, judge_leg, started
+from migmatrix.harness.judge.notes import notes
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
 
@@ -45,6 +46,7 @@ class CellJudgement:
     seconds: float = 0.0
     reason: str = ""
     legs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def _judgement(
         seconds=sum(_seconds(used)),
         reason=_reason(judgement),
         legs=tuple(evidence.key for evidence in used),
+        notes=notes(used) if judgement.verdict is Verdict.PASS else (),
     )
 
 

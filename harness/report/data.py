@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Profile, Verdict
 from migmatrix.harness.report.answer import Answer, Ship, answer_of
+from migmatrix.harness.report.notes import Noted, noted
 from migmatrix.harness.report.problems import (
     Group,
     group,
@@ -284,6 +285,10 @@ class RunReport:
     def untested(self) -> list[Untested]:
         """What was not tested, by reason, most cells first."""
         return untested(self.results)
+
+    def noted(self) -> list[Noted]:
+        """What the builds of passing cells were told otherwise than those before them, most cells first."""
+        return noted(self.results)
 
     def answer(self) -> Answer:
         """The first line of every report."""

@@ -95,6 +95,7 @@ def render_html(report: RunReport) -> str:
         answer=report.answer(),
         sections=list(_sections(report)),
         untested=report.untested(),
+        noted=report.noted(),
         chains=_chains(report),
         bar=list(_bar(report)),
         most=_GROUPS,

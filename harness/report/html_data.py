@@ -99,6 +99,7 @@ class _Tables:
         self._cause: Table[tuple[str, str, str, str]] = Table(base=1)
         self._reason: Table[str] = Table(base=1)
         self._issue: Table[str] = Table(base=1)
+        self._notes: Table[tuple[str, ...]] = Table(base=1)
         self._surprises = surprises(report.results)
         self._problems = report.groups(Section.PROBLEM)
         self._own = own_failures(report.results)
@@ -122,6 +123,7 @@ class _Tables:
             "causes": self._cause.values(),
             "reasons": self._reason.values(),
             "issues": self._issue.values(),
+            "notes": self._notes.values(),
             "verdicts": [v.value for v in Verdict],
             "outcomes": [o.value for o in Outcome],
             "stages": [s.value for s in Stage],
@@ -147,6 +149,7 @@ class _Tables:
             self._issue.optional(result.known_issue),
             self._flags(result),
             round(result.seconds * 1000),
+            self._notes.optional(result.notes),
         )
 
     def _flags(self, result: CellResult) -> int:

@@ -8,6 +8,7 @@ holds the same cells as objects, with each cell's own cause.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.report.chains import ChainFinding, chain_findings
@@ -117,6 +118,7 @@ def _findings(report: RunReport) -> dict[str, Any]:
             }
             for one in report.untested()
         ],
+        "notes": [asdict(one) for one in report.noted()],
         "chains": [_chain(f) for f in chain_findings(report.results)],
         "dropped": [{"what": d.what, "reason": d.reason, "count": d.count} for d in report.dropped],
         "known_issues": [

@@ -69,6 +69,7 @@ def _lines(report: RunReport) -> Iterator[str]:
     for section, title in _TITLES.items():
         yield from _section(report, title, report.groups(section))
     yield from _untested(report)
+    yield from _noted(report)
     yield from _chains(report)
     yield from _notes(report)
     yield from _about(report)
@@ -150,6 +151,20 @@ def _untested(report: RunReport) -> Iterator[str]:
         yield f"| {one.cells:,} | {one.verdict} | {table_code(one.reason)} | {table_code(profiles)} |"
     if len(found) > _GROUPS:
         yield f"| | | and {len(found) - _GROUPS:,} more | |"
+    yield ""
+
+
+def _noted(report: RunReport) -> Iterator[str]:
+    found = report.noted()
+    if not found:
+        return
+    yield "### Passed, though the sides are told different things"
+    yield ""
+    yield "| cells | note |"
+    yield "|---:|---|"
+    yield from (f"| {one.cells:,} | {table_code(one.text)} |" for one in found[:_ROWS])
+    if len(found) > _ROWS:
+        yield f"| | and {len(found) - _ROWS:,} more |"
     yield ""
 
 

@@ -72,6 +72,7 @@ def _lines(report: RunReport) -> Iterator[Text]:
     for section, title, style in _SECTIONS:
         yield from _section(report, report.groups(section), title, style)
     yield from _untested(report)
+    yield from _noted(report)
     yield from _chains(report)
     yield from _notes(report)
 
@@ -181,6 +182,17 @@ def _untested(report: RunReport) -> Iterator[Text]:
         rest = sum(one.cells for one in found[_UNTESTED:])
         more = plural(len(found) - _UNTESTED, "more reason")
         yield Text(f"     {plural(rest, 'cell')} for {more}, in report.html")
+
+
+def _noted(report: RunReport) -> Iterator[Text]:
+    found = report.noted()
+    if found:
+        yield Text()
+        yield Text("passed, though the sides are told different things", "bold")
+    for one in found[:_UNTESTED]:
+        yield Text(f"     {plural(one.cells, 'cell')}: {one_line(one.text, _MESSAGE)}")
+    if len(found) > _UNTESTED:
+        yield Text(f"     and {plural(len(found) - _UNTESTED, 'more note')}, in report.html")
 
 
 def _chains(report: RunReport) -> Iterator[Text]:

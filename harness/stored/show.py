@@ -97,6 +97,7 @@ def render_verdict(result: CellResult) -> Iterator[str]:
         yield f"signature {result.signature}"
     if result.reason:
         yield f"reason    {result.reason}"
+    yield from (f"note      {note}" for note in result.notes)
 
 
 def render_leg(leg: LegEvidence) -> Iterator[str]:

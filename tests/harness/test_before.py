@@ -45,9 +45,11 @@ def done(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def stored(lab: Lab) -> list[dict[str, Any]]:
-    """The results as the old version wrote them, in the order of cells."""
+    """The results as the old version wrote them, in the order of cells; what it did not write has its default."""
     lines = (lab.root / "run" / "results.jsonl").read_text().splitlines()
-    return sorted(map(json.loads, lines), key=lambda record: str(record["cell"]))
+    return sorted(
+        ({"notes": [], **json.loads(line)} for line in lines), key=lambda record: str(record["cell"])
+    )
 
 
 def test_a_run_is_shown(before: Lab) -> None:

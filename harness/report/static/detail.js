@@ -36,7 +36,7 @@ function verdictText(n) {
 }
 
 function texts(n) {
-  const parts = [optional(D.reasons, REASON[n]), ISSUE[n] ? `known issue ${optional(D.issues, ISSUE[n])}` : ""];
+  const parts = [optional(D.reasons, REASON[n]), ISSUE[n] ? `known issue ${optional(D.issues, ISSUE[n])}` : "", noteText(n)];
   return parts.filter(Boolean).map((text) => el("p", null, text));
 }
 
@@ -148,7 +148,7 @@ function onHash() {
   update();
   openTarget();
   const state = readState();
-  if (!state.cell && KEYS.some((key) => state[key])) document.getElementById(state.path || state.signature || state.problem || state.chain ? "cells" : "explore").scrollIntoView();
+  if (!state.cell && KEYS.some((key) => state[key])) document.getElementById(state.path || state.signature || state.problem || state.note || state.chain ? "cells" : "explore").scrollIntoView();
 }
 
 addEventListener("hashchange", onHash);

@@ -5,12 +5,12 @@
 
 const D = JSON.parse(document.getElementById("data").textContent);
 const column = (n) => D.cells[n] || [];
-const [MACHINE, PROFILE, PATH, MODE, GUEST, VERDICT, OUTCOME, HOP, STAGE, CAUSE, SIGNATURE, REASON, ISSUE, FLAGS, MILLIS] =
-  Array.from({ length: 15 }, (_, n) => column(n));
+const [MACHINE, PROFILE, PATH, MODE, GUEST, VERDICT, OUTCOME, HOP, STAGE, CAUSE, SIGNATURE, REASON, ISSUE, FLAGS, MILLIS, NOTE] =
+  Array.from({ length: 16 }, (_, n) => column(n));
 const TOTAL = MACHINE.length;
 const PAGE = 200;
 const UNEXPECTED = new Set(["regression", "wrong-failure"]);
-const KEYS = ["machine", "profile", "build", "kind", "mode", "guest", "verdict", "outcome", "path", "signature", "problem", "fails", "chain", "text", "sort"];
+const KEYS = ["machine", "profile", "build", "kind", "mode", "guest", "verdict", "outcome", "path", "signature", "problem", "fails", "note", "chain", "text", "sort"];
 const SEVERITY = Object.keys(D.glyphs);
 const ITSELF = 1 << D.flags.indexOf("itself");
 const labelOf = (status) => D.labels[status] || status;
@@ -105,6 +105,7 @@ function chosenIndexes(state) {
     if (kind && !(FLAGS[n] & kind)) continue;
     if (problem && !(problem.includes(SIGNATURE[n]) && UNEXPECTED.has(D.outcomes[OUTCOME[n]]))) continue;
     if (state.fails && !((D.verdicts[VERDICT[n]] === "fail" || UNEXPECTED.has(D.outcomes[OUTCOME[n]])) && Boolean(FLAGS[n] & ITSELF) === (state.fails === "itself"))) continue;
+    if (state.note && !(NOTE[n] && D.notes[NOTE[n] - 1].includes(state.note))) continue;
     if (!paths[PATH[n]]) continue;
     if (words.length && !hasWords(n, words)) continue;
     found.push(n);
@@ -122,7 +123,7 @@ function allowedPaths(state) {
 function hasWords(n, words) {
   const cause = causeOf(n);
   const parts = [cellId(n), cause ? cause.join(" ") : "", optional(D.signatures, SIGNATURE[n]),
-    optional(D.reasons, REASON[n]), optional(D.issues, ISSUE[n])];
+    optional(D.reasons, REASON[n]), optional(D.issues, ISSUE[n]), noteText(n)];
   const text = parts.join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 }
@@ -160,6 +161,7 @@ function showFilters(state) {
   if (state.path) words.push("path ", pathNode(state.path.split(">")));
   if (state.signature) words.push(words.length ? ", " : "", "signature ", el("code", null, state.signature));
   if (state.problem) words.push(words.length ? ", " : "", "problem ", el("code", null, state.problem));
+  if (state.note) words.push(words.length ? ", " : "", "note ", el("code", null, state.note));
   if (state.chain) words.push(words.length ? ", " : "", `chains that are ${state.chain}`);
   form.querySelector(".active").replaceChildren(...(words.length ? ["also only: ", ...words] : []));
 }
@@ -208,6 +210,7 @@ function cellObject(n) {
     verdict: D.verdicts[VERDICT[n]], outcome: D.outcomes[OUTCOME[n]], hop: HOP[n] || null, stage: STAGE[n] ? D.stages[STAGE[n] - 1] : null,
     cause: cause && Object.fromEntries(["kind", "device", "field", "message"].map((name, k) => [name, cause[k]])),
     signature: optional(D.signatures, SIGNATURE[n]) || null, seconds: MILLIS[n] / 1000, reason: optional(D.reasons, REASON[n]), known_issue: optional(D.issues, ISSUE[n]) || null,
+    notes: NOTE[n] ? D.notes[NOTE[n] - 1] : [],
   };
 }
 
@@ -241,11 +244,12 @@ function modeText(n) {
 
 const whereText = (n) => (STAGE[n] ? `hop ${HOP[n]} ${D.stages[STAGE[n] - 1]} ` : "");
 const causeText = (n) => (CAUSE[n] ? causeOf(n).slice(0, 3).filter(Boolean).join(" ") : "");
-function whyText(n) { return [causeText(n), optional(D.reasons, REASON[n])].filter(Boolean).join(" "); }
+const noteText = (n) => (NOTE[n] ? `note: ${D.notes[NOTE[n] - 1].join("; ")}` : "");
+function whyText(n) { return [causeText(n), optional(D.reasons, REASON[n]), noteText(n)].filter(Boolean).join(" "); }
 
 function whyNode(n) {
   const text = causeText(n);
-  return el("td", { class: "why" }, whereText(n), text ? el("b", null, text) : "", text ? " " : "", optional(D.reasons, REASON[n]));
+  return el("td", { class: "why" }, whereText(n), text ? el("b", null, text) : "", text ? " " : "", optional(D.reasons, REASON[n]), noteText(n));
 }
 
 function update() {

@@ -79,7 +79,7 @@ def test_links_of_known_issues_open_web_pages_only(small: RunReport) -> None:
 def test_columns_are_the_results(small: RunReport) -> None:
     data = json.loads(json.dumps(encode(small)))
     results = ordered(small)
-    assert len(data["cells"]) == 15
+    assert len(data["cells"]) == 16
     for n in (0, 1234, len(results) - 1):
         machine, profile, path, mode, guest, verdict, outcome = (column[n] for column in data["cells"][:7])
         decoded = Cell(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from markupsafe import escape
 from rich.console import Console
 
 from migmatrix.harness.judge import family, signature
@@ -134,6 +135,29 @@ def two_sorts(small: RunReport) -> RunReport:
     crashes = [failed(path, CRASH, f"p{n}") for n in range(3) for path in ("AA", "AB", "AC")]
     breaks = [failed("AB", ring("virtio-net"), "net"), failed("AB", ring("virtio-blk", 1), "blk")]
     return replace(small, results=[*crashes, *breaks], cells_planned=11, evidence=lambda _: ())
+
+
+def test_every_report_tells_notes_of_passing_cells(small: RunReport) -> None:
+    note = "A > B: '-smp 4' in place of '-smp 2'"
+    cells = [Cell("m", profile, tuple(path)) for profile in "pq" for path in ("AB", "ABC")]
+    results = [CellResult(cell, Verdict.PASS, Outcome.OK, notes=(note,)) for cell in cells]
+    report = replace(small, results=results, cells_planned=4, exit_code=0, evidence=lambda _: ())
+    assert report.answer().ship == "ship"
+    (entry,) = json.loads(render_json(report))["notes"]
+    assert entry == {
+        "text": note,
+        "cells": 4,
+        "machines": ["m"],
+        "profiles": ["p", "q"],
+        "example": "m/p/A>B/snapshot/paused",
+    }
+    assert f"| 4 | `{note}` |" in render_markdown(report)
+    console = Console(file=io.StringIO(), width=200)
+    render_terminal(report, console)
+    assert isinstance(console.file, io.StringIO)
+    assert f"     4 cells: {note}" in console.file.getvalue()
+    assert f"<td>{escape(note)}</td>" in render_html(report)
+    assert CellResult.from_json(results[0].to_json()).notes == (note,)
 
 
 def test_the_page_has_each_explanation_of_a_problem_as_a_table(small: RunReport) -> None:
