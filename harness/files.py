@@ -6,7 +6,9 @@ And the way in which it reads what anybody may have put in a file's place: `plai
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import stat
 import tempfile
 from contextlib import contextmanager
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PUBLIC", "is_plain", "plain", "replacing", "write_whole"]
+__all__ = ["PUBLIC", "is_plain", "plain", "replacing", "sealed", "unsealed", "write_whole"]
+
+_SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})",(.*)', re.DOTALL)
 
 _PRIVATE = 0o600  # what mkstemp gives; streams hold a guest's memory
 PUBLIC = 0o644  # of files for people and web servers
@@ -66,3 +70,20 @@ def is_plain(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def sealed(data: bytes) -> bytes:
+    """A JSON object with the SHA-256 of its rest as its first member."""
+    rest = data.removeprefix(b"{")
+    return b'{"sha256":"%s",%s' % (hashlib.sha256(rest).hexdigest().encode(), rest)
+
+
+def unsealed(data: bytes, unsealed_begins: bytes) -> bytes:
+    """What was `sealed`, or what begins as the same was written before there were check sums; ValueError for all else."""
+    if (found := _SEALED.fullmatch(data)) is None:
+        if data.startswith(unsealed_begins):
+            return data
+        raise ValueError("it does not begin as it should")
+    if hashlib.sha256(found[2]).hexdigest().encode() != found[1]:
+        raise ValueError("its checksum differs")
+    return b"{" + found[2]

@@ -6,10 +6,11 @@
 2. The harness never imports the emulator: it copies its files, and calls it to freeze its data.
 3. The digest of a release covers the code and the frozen data of that release and nothing else, so that another
    checkout, another interpreter or a container with the same content has the same leg keys.
+4. A bundle that is not what its `seal` says is set aside and made again: what a damaged emulator does is no verdict.
 
 A bundle is `code/` (the packages, with byte code that is not checked at start, so that it works on a read-only file
-system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started), `bin/forkserver` (starts many of them) and
-`manifest.json` (release -> digest).
+system), `releases/NAME` (frozen data), `bin/qemu-NAME` (what is started), `bin/forkserver` (starts many of them),
+`manifest.json` (release -> digest) and `seal` (the digest of all the rest).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import compileall
 import hashlib
 import json
 import os
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -32,10 +34,11 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.builds.cachefiles import locked, new_directory
 from migmatrix.harness.errors import BuildError
+from migmatrix.harness.files import is_plain
 from migmatrix.harness.releases import version_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["Bundle", "Bundles", "Sources", "launcher"]
 
@@ -45,6 +48,7 @@ _DATA = ("migmatrix/data/machines", "migmatrix/data/compat")  # what the emulato
 _FREEZE_SECONDS = 120
 _KEPT_SECONDS = 7 * 24 * 3600  # since its last use
 _FORKSERVER = "forkserver"
+_SEAL = "seal"
 _PARTS = ("code", "releases", "start.py")
 # No site module, no environment: the interpreter starts in half the time, and nothing of the user's gets in.
 _FLAGS = "-I -S"
@@ -150,6 +154,13 @@ class Bundle:
         """What starts emulators of all releases by fork; a supervisor, see `emulator.start.forkserver`."""
         return self.root / "bin" / _FORKSERVER
 
+    def is_whole(self) -> bool:
+        """Whether every file is as it was made, and there is no other; no link is followed, and no FIFO waited for."""
+        seal = self.root / _SEAL
+        entries = list(self.root.rglob("*"))
+        plain = all(is_plain(path) or (path.is_dir() and not path.is_symlink()) for path in entries)
+        return plain and seal.is_file() and seal.read_bytes() == _seal(self.root)
+
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of what a copy for another interpreter needs: all but byte code and launchers."""
         for part in _PARTS:
@@ -165,16 +176,20 @@ class Bundles:
 
     cache: Path
     sources: Sources
+    log: Callable[[str], None] = print
 
     def find(self) -> Bundle | None:
         """The bundle of the sources as they are now, or None."""
-        root = self._root()
-        return Bundle(root) if root.is_dir() else None
+        bundle = Bundle(self._root())
+        return bundle if bundle.root.is_dir() and bundle.is_whole() else None
 
     def get(self) -> Bundle:
         """The same, made if need be; BuildError when the emulator does not freeze its releases."""
         with locked(self.cache / "locks" / "emulators.lock"):
             root = self._root()
+            if os.path.lexists(root) and not (root.is_dir() and Bundle(root).is_whole()):
+                root.rename(root.with_name(f".damaged-{secrets.token_hex(4)}"))
+                self.log(f"the reference emulator in {str(root)!r} is damaged: set aside and made again")
             if not root.is_dir():
                 self._remove_unused()
                 with new_directory(root) as made:
@@ -215,6 +230,14 @@ def _fill(root: Path, sources: Sources) -> None:
         path.write_text(launcher(_interpreter(), what))
         path.chmod(0o755)
     (root / "manifest.json").write_text(json.dumps(digests, indent=1))
+    (root / _SEAL).write_bytes(_seal(root))
+
+
+def _seal(root: Path) -> bytes:
+    """Hex SHA-256 over names and contents of all files of a bundle but the seal, and over which can be executed."""
+    files = sorted(path.relative_to(root) for path in root.rglob("*") if not path.is_dir())
+    able = " ".join(f.as_posix() for f in files if (root / f).stat().st_mode & 0o100)
+    return _tree_digest(root, (f for f in files if f != Path(_SEAL)), able).encode()
 
 
 def _compile(code: Path) -> None:

@@ -79,7 +79,7 @@ class EmulatorProvider(Provider[EmulatorSpec]):
 
 
 def _bundles(prober: Prober) -> Bundles:
-    return Bundles(prober.cache, Sources.installed())
+    return Bundles(prober.cache, Sources.installed(), prober.log)
 
 
 def _contained(build: PreparedBuild, spec: EmulatorSpec, bundle: Bundle, prober: Prober) -> PreparedBuild:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from migmatrix.harness.builds.cachefiles import write_atomically
 from migmatrix.harness.builds.facts import BuildFacts, MachineType
 from migmatrix.harness.errors import UnusableBuild
+from migmatrix.harness.files import plain, sealed, unsealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +33,7 @@ Log = Callable[[str], None]
 
 _DEVICE = re.compile(r'name "(?P<name>[^"]+)"(?:.*\balias "(?P<alias>[^"]+)")?')
 _FACTS = TypeAdapter(BuildFacts)
+_UNSEALED = b'{\n "digest":'
 NO_HASH = "-"  # what the script prints for a file when the image has no sha256sum
 
 
@@ -145,10 +148,11 @@ class ProbeCache:
         """The stored facts, or None when there are none; a damaged entry is said and counts as none."""
         path = self._path(digest)
         try:
-            facts = _FACTS.validate_json(path.read_bytes(), strict=False)
+            with plain(path) as file:
+                facts = _FACTS.validate_json(unsealed(file.read(), _UNSEALED), strict=False)
         except FileNotFoundError:
             return None
-        except ValidationError:
+        except (OSError, ValueError):  # no plain file; not what its check sum says; not facts
             self.log(f"probe cache entry {path.name!r} is damaged, probing again")
             return None
         if facts.digest != digest:
@@ -158,7 +162,11 @@ class ProbeCache:
 
     def put(self, facts: BuildFacts) -> None:
         """Store `facts`; a reader sees the whole entry or none."""
-        write_atomically(self._path(facts.digest), _FACTS.dump_json(facts, indent=1))
+        data = sealed(_FACTS.dump_json(facts, indent=1))
+        path = self._path(facts.digest)
+        if path.is_dir() and not path.is_symlink():  # nothing else is in the way of a rename
+            path.rename(path.with_name(f".damaged-{secrets.token_hex(4)}"))
+        write_atomically(path, data)
 
     def _path(self, digest: str) -> Path:
         return self.root / f"{digest}.json"

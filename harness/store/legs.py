@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -32,7 +31,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import is_plain, plain, replacing, write_whole
+from migmatrix.harness.files import is_plain, plain, replacing, sealed, unsealed, write_whole
 from migmatrix.harness.model import LegEvidence
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ __all__ = ["EVIDENCE", "LegStore", "default_store"]
 
 EVIDENCE: TypeAdapter[LegEvidence] = TypeAdapter(LegEvidence)
 
-_SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})",(.*)', re.DOTALL)
 _UNSEALED = b'{"key":"'
 _ZSTD_LEVEL = 1
 _CHUNK = 1 << 20
@@ -93,7 +91,7 @@ class LegStore:
         """The evidence of a finished leg, or None."""
         try:
             with plain(self._entry(key) / "evidence.json") as file:
-                evidence = _unsealed(file.read())
+                evidence = _evidence(file.read())
         except FileNotFoundError:
             return None
         except (OSError, _Damaged) as err:
@@ -115,7 +113,7 @@ class LegStore:
             if stream is not None:
                 with replacing(entry / "stream.zst") as new:
                     _compress(stream, new)
-            write_whole(entry / "evidence.json", _sealed(EVIDENCE.dump_json(evidence)))
+            write_whole(entry / "evidence.json", sealed(EVIDENCE.dump_json(evidence)))
 
     def has_stream(self, key: str) -> bool:
         """Whether the leg's stream out is still there."""
@@ -223,23 +221,13 @@ def _store_errors(doing: str) -> Iterator[None]:
         raise StoreError(f"cannot {doing}: {err.strerror or err}: {err.filename or ''}".rstrip(": ")) from err
 
 
-def _sealed(evidence: bytes) -> bytes:
-    """Evidence with its check sum as the first member of the JSON object."""
-    rest = evidence.removeprefix(b"{")
-    return b'{"sha256":"%s",%s' % (hashlib.sha256(rest).hexdigest().encode(), rest)
-
-
-def _unsealed(data: bytes) -> LegEvidence:
-    """What `_sealed` made, or evidence of before there were check sums; _Damaged for anything else."""
-    sealed = _SEALED.fullmatch(data)
-    if sealed is None and not data.startswith(_UNSEALED):
-        raise _Damaged("evidence is damaged (it does not begin as evidence does)")
-    if sealed is not None and hashlib.sha256(sealed[2]).hexdigest().encode() != sealed[1]:
-        raise _Damaged("evidence is damaged (its checksum differs)")
+def _evidence(data: bytes) -> LegEvidence:
     try:
-        return EVIDENCE.validate_json(data if sealed is None else b"{" + sealed[2])
+        return EVIDENCE.validate_json(unsealed(data, _UNSEALED))
     except ValidationError as err:
         raise _Damaged(f"evidence is damaged ({err.error_count()} errors)") from err
+    except ValueError as err:
+        raise _Damaged(f"evidence is damaged ({err})") from err
 
 
 def _compress(source: Path, target: Path) -> None:

@@ -144,6 +144,34 @@ def test_a_finished_bundle_is_found_and_not_made_again(
     assert manifest.stat().st_mtime_ns == before
 
 
+def in_place(path: Path, kind: str) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    match kind:
+        case "flipped":
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        case "directory":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case "link":
+            path.with_name("moved").write_bytes(data)
+            path.symlink_to("moved")
+
+
+@pytest.mark.parametrize("kind", ["flipped", "gone", "directory", "fifo", "link"])
+@pytest.mark.parametrize("name", ["start.py", "manifest.json", "seal", "bin/forkserver"])
+def test_a_damaged_bundle_is_set_aside_and_made_again(
+    bundle: Bundle, sources: Sources, tmp_path: Path, name: str, kind: str
+) -> None:
+    in_place(bundle.root / name, kind)
+    log: list[str] = []
+    bundles = Bundles(tmp_path / "cache", sources, log.append)
+    assert bundles.find() is None
+    assert bundles.get() == bundles.find() == bundle
+    assert "is damaged: set aside and made again" in log[0]
+
+
 def test_bundles_that_nobody_used_for_a_week_go_when_a_new_one_is_made(
     bundle: Bundle, sources: Sources, tmp_path: Path
 ) -> None:
