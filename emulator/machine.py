@@ -61,6 +61,7 @@ class Machine:
         self.unmodelled: set[tuple[str, str]] = set()  # (type, property) of compat entries that no class has
         self._runstate = "prelaunch" if options.incoming is None else "inmigrate"
         self.autostart = not options.stopped  # whether a guest that comes in goes on by itself
+        self.fdsets = options.fdsets()
         self.throttle = 0  # percent of the guest's time that a migration takes away
         self.ready = False  # all of the command line is done: what is made from now on is hotplugged
         self.emit: Callable[[str, dict[str, Any] | None], None] = lambda _event, _data: None

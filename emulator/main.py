@@ -23,11 +23,12 @@ from migmatrix.emulator.machine import Machine, build_machine
 from migmatrix.emulator.options.parse import Options, parse
 from migmatrix.emulator.qmp.server import Server
 from migmatrix.emulator.release import Release, open_release
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Sequence
-    from typing import Self
+    from typing import Any, Self
 else:
     import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
 
@@ -176,9 +177,19 @@ class _Process:
     def _load(self, machine: Machine) -> None:
         options = self._options
         if options.incoming is not None and options.incoming != "defer":
-            machine.migration.incoming(options.incoming)
+            machine.migration.incoming(_origin(options.incoming, self._release.name))
         if options.loadvm:
             self._server.snapshots.load(options.loadvm)
+
+
+def _origin(given: str, release: str) -> Any:
+    """What `-incoming` means: a URI, or from 10.0 also a channel as QMP has it; QmpError."""
+    kind, colon, _ = given.partition(":")
+    if (colon and kind.isalpha()) or not lives("10.0", "", release):
+        return given
+    from migmatrix.emulator.qmp.commands.migration import read_channel  # noqa: PLC0415 - most say a URI
+
+    return [read_channel(given, release)]
 
 
 def _nothing(*_: object) -> None:

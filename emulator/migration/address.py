@@ -1,30 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Addresses of streams: reads URIs and channel lists as QEMU does. It opens nothing.
 
-tcp:HOST:PORT   unix:PATH   exec:COMMAND   fd:NAME   file:PATH[,offset=BYTES] (from 8.2)
+tcp:HOST:PORT   unix:PATH   vsock:CID:PORT   exec:COMMAND   fd:NAME   file:PATH[,offset=BYTES] (from 8.2)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.inet import Inet, parse_inet, read_inet
 from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["Address", "from_channels", "parse_uri"]
 
 
+_SIZE: Final = re.compile(r"(0x[0-9a-f]+|\d+(\.\d*)?)([bkmgtpe]?)", re.IGNORECASE)
+_NO_RDMA: Final = (
+    "RDMA ERROR: could not create CM channel",
+    "RDMA ERROR: could not create rdma event channel",
+)
+_MOST: Final = 1 << 64
+
+
 class Address(Record):
-    """`kind` is tcp, unix, exec, fd or file; `target` a host, path, command or name, `command` its words."""
+    """`kind` is tcp, unix, vsock, exec, fd or file; `target` a path, command or name, `command` its words.
+
+    `inet` is host and port of tcp; of vsock they are numbers.
+    """
 
     kind: str
-    target: str
-    port: str = ""
+    target: str = ""
+    inet: Inet = Inet("", "")
     offset: int = 0
     command: tuple[str, ...] = ()
 
@@ -36,50 +49,82 @@ def _error(text: str) -> QmpError:
 def parse_uri(uri: str, traits: Traits, *, incoming: bool) -> Address:
     """The address that `uri` means; QmpError."""
     kind, _, rest = uri.partition(":")
-    if kind == "tcp":
-        return _tcp(rest)
-    if kind == "unix":
-        if not rest:
-            raise _error("invalid Unix socket address")
-        return Address("unix", rest)
-    if kind == "exec":
-        return Address("exec", rest, command=("/bin/sh", "-c", rest))
-    if kind == "fd":
-        return Address("fd", rest)
-    if kind == "file" and traits.file_transport:
-        return _file(rest)
+    if kind == "rdma":
+        raise _no_rdma(rest, traits, incoming=incoming)
+    if kind in _KINDS and (kind != "file" or traits.file_transport):
+        return _KINDS[kind](rest, traits)
     if incoming or traits.address_first:
         raise _error(f"unknown migration protocol: {uri}")
     raise _error("Parameter 'uri' expects a valid migration protocol")
 
 
-def _tcp(text: str) -> Address:
-    host, colon, rest = text.removeprefix("[").partition("]:" if text.startswith("[") else ":")
-    port = rest.partition(",")[0]
-    if not colon or not port:
+def _unix(text: str, _: Traits) -> Address:
+    if not text:
+        raise _error("invalid Unix socket address")
+    return Address("unix", text)
+
+
+def _exec(text: str, _: Traits) -> Address:
+    return Address("exec", text, command=("/bin/sh", "-c", text))
+
+
+def _fd(text: str, traits: Traits) -> Address:
+    if not text and traits.address_first:
+        raise _error("invalid file descriptor address")
+    return Address("fd", text)
+
+
+def _tcp(text: str, traits: Traits) -> Address:
+    try:
+        return Address("tcp", inet=parse_inet(text, whole=traits.whole_inet))
+    except ValueError as error:
+        raise _error(str(error)) from error
+
+
+def _vsock(text: str, _: Traits) -> Address:
+    found = re.match(r"([^:]{1,32}):([^,]{1,32})$", text)
+    if found is None:
         raise _error(f"error parsing address '{text}'")
-    return Address("tcp", host, port)
+    return Address("vsock", inet=Inet(found[1], found[2]))
 
 
-def _file(text: str) -> Address:
+def _no_rdma(text: str, traits: Traits, *, incoming: bool) -> QmpError:
+    """What a host without such a device makes QEMU say."""
+    try:
+        parse_inet(text, whole=traits.whole_inet)
+    except ValueError as error:
+        return _error(
+            str(error) if traits.address_first else f"RDMA ERROR: bad RDMA migration address '{text}'"
+        )
+    return _error(_NO_RDMA[incoming])
+
+
+def _file(text: str, _: Traits) -> Address:
     path, has_offset, offset = text.partition(",offset=")
     if not has_offset:
         return Address("file", path)
-    factor = {"K": 10, "M": 20, "G": 30}.get(offset[-1:].upper(), 0)
-    number = offset[:-1] if factor else offset
-    if number[:1] == "-" and number[1:].isdigit():
-        raise _error(f"file URI has bad offset {offset}: Numerical result out of range")
-    is_hex = number[:2].lower() == "0x"
-    try:
-        value = int(number, 16 if is_hex else 10) if number.isalnum() else -1
-    except ValueError:
-        value = -1
-    if value < 0 or (is_hex and factor):
-        raise _error(f"file URI has bad offset {offset}: Invalid argument")
-    return Address("file", path, offset=value << factor)
+    return Address("file", path, offset=_offset(offset))
 
 
-def from_channels(channels: Sequence[Any]) -> Address:
+def _offset(text: str) -> int:
+    """A size as QEMU reads one: fractions need a suffix, hexadecimal numbers have none."""
+    found = _SIZE.fullmatch(text)
+    value = None
+    if found is not None and not (found[1][1:2] in ("x", "X") and found[3]):
+        unit = 1 << 10 * "bkmgtpe".index(found[3].lower() or "b")
+        whole, _, fraction = found[1].partition(".")
+        if not fraction.strip("0") or unit > 1:
+            value = int(whole, 0 if whole[1:2] in ("x", "X") else 10) * unit + int(
+                float(f"0.{fraction or 0}") * unit
+            )
+    if re.fullmatch(r"-\d+", text) or (value is not None and value >= _MOST):
+        raise _error(f"file URI has bad offset {text}: Numerical result out of range")
+    if value is None:
+        raise _error(f"file URI has bad offset {text}: Invalid argument")
+    return value
+
+
+def from_channels(channels: Sequence[Any], *, incoming: bool) -> Address:
     """The address of the main channel of a `channels` list; QmpError."""
     for kind in ("main", "cpr"):
         if sum(channel["channel-type"] == kind for channel in channels) > 1:
@@ -87,17 +132,25 @@ def from_channels(channels: Sequence[Any]) -> Address:
     addr = next((channel["addr"] for channel in channels if channel["channel-type"] == "main"), None)
     if addr is None:
         raise _error("Channel list has no main entry")
-    transport = addr.get("transport")
-    if transport == "exec":
-        if not addr["args"]:  # QEMU crashes
-            raise _error("Parameter 'channels[0].addr.args' is missing")
-        return Address("exec", " ".join(addr["args"]), command=tuple(addr["args"]))
-    if transport == "file":
-        return Address("file", addr["filename"], offset=addr.get("offset", 0))
-    if transport == "socket" and addr.get("type") == "unix":
-        return Address("unix", addr["path"])
-    if transport == "socket" and addr.get("type") == "inet":
-        return Address("tcp", addr["host"], str(addr["port"]))
-    if transport == "socket" and addr.get("type") == "fd":
-        return Address("fd", addr["str"])
-    raise _error(f"'{transport}' is not supported by this emulator")
+    if addr["transport"] == "rdma":
+        raise _error(_NO_RDMA[incoming])
+    return _CHANNELS[addr["transport"], addr.get("type", "")](addr)
+
+
+def _arguments(addr: Mapping[str, Any]) -> Address:
+    if not addr["args"]:  # QEMU crashes
+        raise _error("Parameter 'channels[0].addr.args' is missing")
+    return Address("exec", " ".join(addr["args"]), command=tuple(addr["args"]))
+
+
+_KINDS: Final[dict[str, Callable[[str, Traits], Address]]] = {
+    "tcp": _tcp, "unix": _unix, "vsock": _vsock, "exec": _exec, "fd": _fd, "file": _file,
+}  # fmt: skip
+_CHANNELS: Final[dict[tuple[str, str], Callable[[Mapping[str, Any]], Address]]] = {
+    ("exec", ""): _arguments,
+    ("file", ""): lambda addr: Address("file", addr["filename"], offset=addr["offset"]),
+    ("socket", "unix"): lambda addr: Address("unix", addr["path"]),
+    ("socket", "inet"): lambda addr: Address("tcp", inet=read_inet(addr)),
+    ("socket", "vsock"): lambda addr: Address("vsock", inet=Inet(addr["cid"], addr["port"])),
+    ("socket", "fd"): lambda addr: Address("fd", addr["str"]),
+}

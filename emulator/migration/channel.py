@@ -63,6 +63,7 @@ class Channel:
         finish: Callable[[], object] | None = None,
         on_interrupt: Callable[[], object] | None = None,
     ) -> None:
+        self.should_be_file = False  # given as a descriptor, and neither socket nor pipe
         self._in = fd
         self._out = fd if out is None else out
         self._noun = noun

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.returnpath import ReplyPath, ReturnPath
     from migmatrix.emulator.migration.streams import Input, Output
 
@@ -48,7 +49,7 @@ _OBJECT: Final = (
 
 
 def _no_fd(_name: str) -> int | None:
-    return None
+    return None  # for a caller without a monitor
 
 
 def _end_process() -> None:
@@ -257,7 +258,7 @@ class Migration:
     def _address(self, target: str | Sequence[Any], *, incoming: bool) -> Address:
         if isinstance(target, str):
             return parse_uri(target, self.traits, incoming=incoming)
-        return from_channels(target)
+        return from_channels(target, incoming=incoming)
 
     def _check_source(self, *, resume: bool) -> None:
         if resume:
@@ -286,22 +287,23 @@ class Migration:
     def _begin(self, address: Address, fds: Callable[[str], int | None]) -> None:
         self._start_side()
         try:
-            channel = opened(address, fds)
+            channel = opened(address, fds, self.machine.fdsets)
         except QmpError as error:
             self.outgoing = Outgoing(self, address, None)
             self.fail(error.desc, quiet=True)
             raise
+        self._warn_of_file(channel)
         self.outgoing = Outgoing(self, address, channel)
         self.outgoing.start()
 
     def incoming(
         self,
         target: str | Sequence[Any],
-        fds: Callable[[str], int | None] = _no_fd,
+        fds: Callable[[str], int | None] | None = None,
         *,
         exit_on_error: bool = True,
     ) -> None:
-        """`migrate-incoming`, or `-incoming URI`: wait for a stream, or QmpError."""
+        """`migrate-incoming`, or `-incoming URI`, which has no monitor and no `fds`: wait for a stream, or QmpError."""
         with self.machine.bql:
             if not self._expects:
                 raise _error("'-incoming' was not specified on the command line")
@@ -312,10 +314,15 @@ class Migration:
             address = self._address(target, incoming=True)
             # A try that could not listen left SETUP behind.
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
-            arrival = listen(address, fds)
+            arrival = listen(address, fds, self.machine.fdsets)
+            self._warn_of_file(arrival.ready)
             self._was_told = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)
             self.incoming_side.start()
+
+    def _warn_of_file(self, channel: Channel | None) -> None:
+        if channel is not None and channel.should_be_file and self.traits.file_by_fd_warns:
+            self.say("warning: fd: migration to a file is deprecated. Use file: instead.")
 
     def cancel(self) -> None:
         """`migrate_cancel`: nothing happens when nothing runs."""

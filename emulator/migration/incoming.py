@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import Wake
@@ -48,7 +48,7 @@ class Incoming:
         """Wait for the end of the thread."""
         self._thread.join(seconds)
 
-    def describe(self) -> list[dict[str, str]]:
+    def describe(self) -> list[dict[str, Any]]:
         """Socket addresses that are listened on."""
         return self._arrival.describe()
 

@@ -34,14 +34,21 @@ def describe(migration: Migration) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if status is Status.NONE:
         return answer
+    if status is Status.SETUP and migration.outgoing is None and not migration.traits.told_while_listening:
+        return _where(migration)
     answer["status"] = status.value
     if migration.error and status in (Status.FAILED, Status.FAILING, Status.CANCELLED):
         answer["error-desc"] = migration.error
     if migration.outgoing is not None:
         _add_figures(answer, migration, migration.outgoing)
-    elif migration.incoming_side is not None and (where := migration.incoming_side.describe()):
-        answer["socket-address"] = where
-    return answer
+        return answer
+    return answer | _where(migration)
+
+
+def _where(migration: Migration) -> dict[str, Any]:
+    """The sockets of a destination that listens."""
+    side = migration.incoming_side
+    return {"socket-address": where} if side is not None and (where := side.describe()) else {}
 
 
 def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoing) -> None:

@@ -8,23 +8,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.migration.channel import Channel
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Wake
+
+    Lookup = Callable[[str], int | None]  # gives and forgets a descriptor that came by `getfd`
+    Sets = Mapping[int, Sequence[tuple[int, str]]]  # descriptors that came by `add-fd`
 else:
     import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
 
 __all__ = ["Arrival", "connect", "listen", "opened"]
+
+_SETS: Final = "/dev/fdset/"
 
 
 def _error(text: str) -> QmpError:
@@ -34,14 +40,14 @@ def _error(text: str) -> QmpError:
 # -- outgoing ------------------------------------------------------------------------------------
 
 
-def opened(address: Address, fds: Callable[[str], int | None]) -> Channel | None:
+def opened(address: Address, fds: Lookup, sets: Sets) -> Channel | None:
     """The channel of an address that needs no connection, None for one that does; QmpError."""
     if address.kind == "exec":
         return _command(address)
     if address.kind == "fd":
-        return _descriptor(address, fds)
+        return _named(address.target, fds)
     if address.kind == "file":
-        return _file(address, writing=True)
+        return _file(address, sets, writing=True)
     return None
 
 
@@ -90,33 +96,96 @@ class _Process:
         signal.pidfd_send_signal(self._handle, signal.SIGTERM)
 
 
-def _descriptor(address: Address, fds: Callable[[str], int | None]) -> Channel:
-    fd = fds(address.target)
+def _named(name: str, fds: Lookup) -> Channel:
+    fd = fds(name)
     if fd is None:
-        raise _error(f"File descriptor named '{address.target}' has not been found")
+        raise _error(f"File descriptor named '{name}' has not been found")
+    return _descriptor(fd)
+
+
+def _descriptor(fd: int) -> Channel:
     mode = os.fstat(fd).st_mode
-    return Channel(fd, "socket" if stat.S_ISSOCK(mode) else "file")
+    channel = Channel(fd, "socket" if stat.S_ISSOCK(mode) else "file")
+    channel.should_be_file = not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode))
+    return channel
 
 
-def _file(address: Address, *, writing: bool) -> Channel:
+def _file(address: Address, sets: Sets, *, writing: bool) -> Channel:
+    path = address.target
     flags = os.O_CREAT | os.O_WRONLY if writing else os.O_RDONLY
     try:
-        fd = os.open(address.target, flags | os.O_CLOEXEC, 0o660)
+        fd = (
+            _from_set(path, flags, sets)
+            if path.startswith(_SETS)
+            else os.open(path, flags | os.O_CLOEXEC, 0o660)
+        )
     except OSError as error:
         verb = "create" if writing else "open"
-        raise _error(f"Could not {verb} '{address.target}': {error.strerror}") from error
-    if writing and stat.S_ISREG(os.fstat(fd).st_mode):
-        os.ftruncate(fd, address.offset)  # what is before belongs to somebody else
-    if address.offset:
-        os.lseek(fd, address.offset, os.SEEK_SET)
+        raise _error(f"Could not {verb} '{path}': {error.strerror}") from error
+    try:
+        _go_to(fd, address.offset, writing=writing)
+    except QmpError:
+        os.close(fd)
+        raise
     return Channel(fd, "file")
+
+
+def _go_to(fd: int, offset: int, *, writing: bool) -> None:
+    """Begin at `offset`; what is before it belongs to somebody else."""
+    try:
+        if writing and stat.S_ISREG(os.fstat(fd).st_mode):
+            os.ftruncate(fd, offset)
+        if offset:
+            os.lseek(fd, offset, os.SEEK_SET)
+    except (OSError, OverflowError) as error:
+        words = os.strerror(errno.EINVAL) if isinstance(error, OverflowError) else error.strerror
+        what = f"failed to truncate migration file to offset {offset:x}" if writing else "Failed to seek"
+        raise _error(f"{what}: {words}") from error
+
+
+def _from_set(path: str, flags: int, sets: Sets) -> int:
+    """A copy of the descriptor of a set (`add-fd`) that was opened as it is wanted."""
+    from fcntl import F_GETFL, fcntl  # noqa: PLC0415 - few streams go to such a set
+
+    number = path.removeprefix(_SETS)
+    if not number.isdigit():
+        raise _error(f"Could not parse fdset {path}")
+    if int(number) not in sets:
+        raise _error(f"Failed to find fdset {path}")
+    for fd, _ in sets[int(number)]:
+        if fcntl(fd, F_GETFL) & os.O_ACCMODE == flags & os.O_ACCMODE:
+            return os.dup(fd)
+    raise _error(f"Failed to find file descriptor with matching flags=0x{flags:x}")
 
 
 # -- incoming ------------------------------------------------------------------------------------
 
 
+def _arrived(address: Address, fds: Lookup | None, sets: Sets) -> Channel | None:
+    if address.kind == "exec":
+        return _command(address)
+    if address.kind == "file":
+        return _file(address, sets, writing=False)
+    if address.kind != "fd":
+        return None
+    if fds is None or address.target[:1].isdigit():
+        return _inherited(address.target)
+    return _named(address.target, fds)
+
+
+def _inherited(number: str) -> Channel:
+    if not number.isdigit():
+        raise _error(f"Invalid file descriptor number '{number}'")
+    try:
+        return _descriptor(int(number))
+    except (OSError, OverflowError) as error:  # QEMU waits for it for ever
+        raise _error(f"fd:{number}: {os.strerror(errno.EBADF)}") from error
+
+
 class Arrival(Protocol):
-    """A listener for one stream."""
+    """A listener for one stream; `ready` is the channel if it is there already."""
+
+    ready: Channel | None
 
     def accept(self, wake: Wake) -> Channel | None:
         """The next channel, waiting for it; None when there will be none, or `wake` ended the wait."""
@@ -124,7 +193,7 @@ class Arrival(Protocol):
     def close(self) -> None:
         """Wait for nothing more."""
 
-    def describe(self) -> list[dict[str, str]]:
+    def describe(self) -> list[dict[str, Any]]:
         """Socket addresses as `query-migrate` gives them."""
 
 
@@ -132,11 +201,11 @@ class _Ready:
     """A channel that is there already; there is only one."""
 
     def __init__(self, channel: Channel) -> None:
-        self._channel: Channel | None = channel
+        self.ready: Channel | None = channel
 
     def accept(self, wake: Wake) -> Channel | None:
         """The channel, once."""
-        channel, self._channel = self._channel, None
+        channel, self.ready = self.ready, None
         if channel is None:
             wake.wait(float("inf"))
         return channel
@@ -144,19 +213,15 @@ class _Ready:
     def close(self) -> None:
         """Nothing listens."""
 
-    def describe(self) -> list[dict[str, str]]:
+    def describe(self) -> list[dict[str, Any]]:
         """No socket is listened on."""
         return []
 
 
-def listen(address: Address, fds: Callable[[str], int | None]) -> Arrival:
-    """Get ready for a stream; QmpError."""
-    if address.kind == "exec":
-        return _Ready(_command(address))
-    if address.kind == "fd":
-        return _Ready(_descriptor(address, fds))
-    if address.kind == "file":
-        return _Ready(_file(address, writing=False))
+def listen(address: Address, fds: Lookup | None, sets: Sets) -> Arrival:
+    """Get ready for a stream; QmpError. Without a monitor (`fds` is None) descriptors are inherited ones, by number."""
+    if (ready := _arrived(address, fds, sets)) is not None:
+        return _Ready(ready)
     from migmatrix.emulator.migration.sockets import bound  # noqa: PLC0415 - as above
 
     return bound(address)

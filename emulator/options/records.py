@@ -95,6 +95,7 @@ class Options(Record):
     serial: tuple[str, ...] = ()  # ids of chardevs, "" for none
     parallel: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
+    fds: tuple[tuple[int, int, str], ...] = ()  # descriptors, the sets that they go into, notes
     nodefaults: bool = False
     no_user_config: bool = False
     no_reboot: bool = False
@@ -117,3 +118,10 @@ class Options(Record):
     def of(self, option: str) -> tuple[Backend, ...]:
         """Backends given by `option` (``-netdev``)."""
         return tuple(backend for backend in self.backends if backend.option == option)
+
+    def fdsets(self) -> dict[int, list[tuple[int, str]]]:
+        """Descriptors and notes, by the number of their set (`-add-fd`)."""
+        found: dict[int, list[tuple[int, str]]] = {}
+        for fd, number, note in self.fds:
+            found.setdefault(number, []).append((fd, note))
+        return found

@@ -18,6 +18,7 @@ from migmatrix.emulator.options.values import (
     check_chardev,
     check_uuid,
     default_channel,
+    descriptor,
     smp,
 )
 from migmatrix.emulator.texts import text
@@ -37,7 +38,7 @@ _CHARDEVS: Final = frozenset(
     ("null", "socket", "udp", "msmouse", "vc", "ringbuf", "file", "pipe", "pty", "stdio", "serial", "parallel",
      "mux", "wctablet", "testdev", "braille", "spicevmc", "spiceport", "qemu-vdagent", "hub")
 )  # fmt: skip
-_LISTS: Final = ("devices", "globals", "chardevs", "monitors", "serial", "parallel", "backends")
+_LISTS: Final = ("devices", "globals", "chardevs", "monitors", "serial", "parallel", "backends", "fds")
 
 
 class Parser:
@@ -280,6 +281,10 @@ def _vga(parser: Parser, value: str) -> None:
     parser.values["vga"] = value
 
 
+def _add_fd(parser: Parser, value: str) -> None:
+    parser.add("fds", descriptor(value))
+
+
 def _workload(parser: Parser, value: str) -> None:
     found = {key: integer(key, given) for key, given in pairs(value)}
     unknown = [key for key in found if key not in ("pages", "rate", "seed")]
@@ -357,6 +362,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "uuid": Option(_uuid),
     "boot": Option(_boot),
     "incoming": Option(_put("incoming")),
+    "add-fd": Option(_add_fd),
     "loadvm": Option(_put("loadvm")),
     "pidfile": Option(_put("pidfile")),
     "display": Option(_display),
@@ -381,7 +387,7 @@ OPTIONS: Final[dict[str, Option]] = {
     **dict.fromkeys(
         ("hda", "hdb", "hdc", "hdd", "fda", "fdb", "cdrom", "mtdblock", "sd", "pflash", "bios", "kernel", "initrd",
          "append", "dtb", "shim", "option-rom", "acpitable", "numa", "mem-path", "tpmdev", "virtfs", "spice", "vnc",
-         "gdb", "icount", "watchdog-action", "action", "echr", "plugin", "readconfig", "set", "add-fd", "usbdevice",
+         "gdb", "icount", "watchdog-action", "action", "echr", "plugin", "readconfig", "set", "usbdevice",
          "debugcon", "audio", "chroot", "iscsi"), _REFUSED,
     ),
     **dict.fromkeys(("soundhw", "writeconfig", "realtime", "tb-size", "watchdog"), _REFUSED._replace(until="7.1")),

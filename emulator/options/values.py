@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import FatalError
-from migmatrix.emulator.options.keyvalue import Malformed, identifier, pairs, size
+from migmatrix.emulator.options.keyvalue import Malformed, identifier, integer, pairs, size
 from migmatrix.emulator.options.records import Backend, Smp
 from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
@@ -14,12 +15,13 @@ from migmatrix.vmstate.device.lifetime import lives
 if TYPE_CHECKING:
     from migmatrix.emulator.options.keyvalue import Pairs
 
-__all__ = ["channel", "check_backend", "check_chardev", "check_uuid", "default_channel", "smp"]
+__all__ = ["channel", "check_backend", "check_chardev", "check_uuid", "default_channel", "descriptor", "smp"]
 
 Channel = tuple[str, "Pairs"]
 
 _SOCKET_KEYS: Final = frozenset(("server", "wait", "nodelay", "delay", "reconnect", "reconnect-ms", "logfile",
                                  "logappend", "telnet", "ipv4", "ipv6", "to", "tight", "abstract"))  # fmt: skip
+_STDERR: Final = 2
 _NEVER: Final = "999"
 _SMP_KEYS: Final = {
     **dict.fromkeys(("cpus", "maxcpus", "sockets", "dies", "cores", "threads"), ""), "clusters": "7.0", "modules": "9.1",
@@ -159,3 +161,22 @@ def check_uuid(given: str) -> str:
     ):
         raise Malformed("failed to parse UUID string: wrong format")
     return given.lower()
+
+
+def descriptor(given: str) -> tuple[int, int, str]:
+    """A descriptor that was inherited, the set that it goes into, and a note (`-add-fd`)."""
+    found = dict(pairs(given))
+    if unknown := [key for key in found if key not in ("fd", "set", "opaque")]:
+        raise Malformed(f"Invalid parameter '{unknown[0]}'")
+    fd, number = integer("fd", found.get("fd", "-1")), integer("set", found.get("set", "-1"))
+    if fd < 0:
+        raise Malformed("fd option is required and must be non-negative")
+    if fd <= _STDERR:
+        raise Malformed("fd cannot be a standard I/O stream")
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        raise Malformed("fd is not valid or already in use") from error
+    if number < 0:
+        raise Malformed("set option is required and must be non-negative")
+    return fd, number, found.get("opaque", "")

@@ -46,7 +46,6 @@ class Server:
         self.chardevs = chardevs
         self.machine: Machine  # set before the loop runs
         self.sessions: list[Monitor] = []
-        self.fdsets: dict[int, list[tuple[int, str]]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.ending = False
         self.status = 0  # what the process ends with

@@ -40,7 +40,7 @@ def closefd(call: Call, arguments: Arguments) -> Any:
 def add_fd(call: Call, arguments: Arguments) -> Any:
     """Put the descriptor that came along into a set, a new one when none is named."""
     fd = call.session.take_fd()
-    sets = call.server.fdsets
+    sets = call.machine.fdsets
     fresh = next(n for n in range(len(sets) + 1) if n not in sets)
     number = arguments.get("fdset-id", fresh)
     if number < 0:
@@ -54,7 +54,7 @@ def add_fd(call: Call, arguments: Arguments) -> Any:
 def remove_fd(call: Call, arguments: Arguments) -> Any:
     """Close a set, or one descriptor of it."""
     number, wanted = arguments["fdset-id"], arguments.get("fd")
-    held = call.server.fdsets.get(number, [])
+    held = call.machine.fdsets.get(number, [])
     gone = [entry for entry in held if wanted in (None, entry[0])]
     if not gone:
         named = f"fdset-id:{number}" if wanted is None else f"fdset-id:{number}, fd:{wanted}"
@@ -63,7 +63,7 @@ def remove_fd(call: Call, arguments: Arguments) -> Any:
         os.close(entry[0])
         held.remove(entry)
     if not held:
-        del call.server.fdsets[number]
+        del call.machine.fdsets[number]
     return {}
 
 
@@ -72,5 +72,5 @@ def query_fdsets(call: Call, _: Arguments) -> Any:
     """All sets."""
     return [
         {"fdset-id": number, "fds": [{"fd": fd, **({"opaque": text} if text else {})} for fd, text in held]}
-        for number, held in call.server.fdsets.items()
+        for number, held in call.machine.fdsets.items()
     ]

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.migration.settings import BITMAPS
+from migmatrix.emulator.options.keyvalue import Malformed, pairs, size
+from migmatrix.emulator.qmp.syntax import SyntaxMistake, parse_one
 from migmatrix.emulator.qmp.table import Arguments, Call, command
 from migmatrix.emulator.qmp.types import (
     ANY,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.release import Release
 
-__all__ = ["parameters_of"]
+__all__ = ["parameters_of", "read_channel"]
 
 _CAPABILITY = Struct("MigrationCapabilityStatus", Member("capability", STR), Member("state", BOOL))
 _TRANSPORT = Enum("MigrationAddressType", "socket", "exec", "rdma", "file")
@@ -71,6 +73,30 @@ class _Address(Struct):
 
 _CHANNEL = Struct("MigrationChannel", Member("channel-type", Enum("MigrationChannelType", "main", "cpr")),
                   Member("addr", _Address("MigrationAddress", Member("transport", _TRANSPORT), open_=True)))  # fmt: skip
+
+
+def read_channel(given: str, release: str) -> dict[str, Any]:
+    """The channel that a text means, in JSON or as pairs (``main,addr.transport=file,addr.filename=F``); QmpError."""
+    try:
+        channel = parse_one(given, release) if given.startswith("{") else _nested(given)
+    except (SyntaxMistake, Malformed) as error:
+        raise generic(str(error)) from error
+    _CHANNEL.check(channel, "", release)
+    return channel
+
+
+def _nested(given: str) -> dict[str, Any]:
+    """Pairs as an object: a key with dots is a way into it; only an offset is a number."""
+    found: dict[str, Any] = {}
+    for key, value in pairs(given, "channel-type") if given else ():
+        *way, last = key.split(".")
+        inner = found
+        for name in way:
+            inner = inner.setdefault(name, {})
+        inner[last] = size(last, value) if last == "offset" else value
+    return found
+
+
 _STATUSES = (
     "none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused", "postcopy-recover",
     "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug",

@@ -100,7 +100,7 @@ def test_a_stream_is_waited_for_once_and_only_where_it_was_said(release: str, tm
     with pytest.raises(QmpError, match="The incoming migration has already been started"):
         there.migration.incoming(f"unix:{tmp_path / 'y'}")
     assert not os.path.lexists(tmp_path / "y")
-    assert there.migration.query()["status"] == "setup"
+    assert there.migration.query().get("status") == LISTENS[release]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,7 @@ RAM_KEYS: Final = {
     "10.0": RAM | BYTES,
     "11.1": RAM | BYTES,
 }
+LISTENS: Final = {"5.2": None, "7.2": None, "10.0": "setup", "11.1": "setup"}  # what a destination tells
 ON_THE_WAY: Final = {"status", "total-time", "setup-time", "expected-downtime", "ram"}
 
 
@@ -158,7 +159,8 @@ def test_what_is_told_on_the_way(release: str, at: str, tmp_path: Path) -> None:
 def test_what_is_told_at_the_end(release: str, tmp_path: Path) -> None:
     source, there = runs(release, mib=1), waiting(release, tmp_path)
     assert source.migration.query() == {}
-    assert there.migration.query().keys() == {"status", "socket-address"}
+    told = {"socket-address"} | ({"status"} if LISTENS[release] else set())
+    assert there.migration.query().keys() == told
     send(source, tmp_path)
     answer = status(source, "completed")
     status(there, "completed")
