@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["rendered"]
 
@@ -79,12 +79,16 @@ def _section(entry: dict[str, Any], most: int | None) -> Iterator[str]:
     footer = "" if entry["footer"] else ", no footer"
     yield f"{entry['offset']:#010x}  {entry['kind']:<5}  {name}  {entry['size']} bytes{footer}"
     for field in entry.get("fields", ()):
-        value = _cut(_value(field["value"], field.get("size", 0)), most)
-        yield f"    {field['offset']:#010x}  {field['path']} = {value}  ({field['type']})"
+        names = field.get("registers", ())
+        value = _cut(_value(field["value"], field.get("size", 0), names), None if names else most)
+        register = f" ({field['register']})" if "register" in field else ""
+        yield f"    {field['offset']:#010x}  {field['path']}{register} = {value}  ({field['type']})"
 
 
-def _value(value: Any, size: int) -> str:
-    """A number with its bytes, `size` of them; -1 has those of its two's complement."""
+def _value(value: Any, size: int, names: Sequence[str]) -> str:
+    """A number with its bytes, `size` of them; -1 has those of its two's complement. Elements with their `names`."""
+    if isinstance(value, list) and names:
+        return "[" + " ".join(f"{name}={item:#x}" for name, item in zip(names, value, strict=True)) + "]"
     if isinstance(value, list):
         return "[" + " ".join(map(str, value)) + "]"
     if not isinstance(value, int) or isinstance(value, bool):

@@ -47,3 +47,21 @@ def test_a_negative_number_has_the_bytes_of_its_field() -> None:
         "    0x00000001  n = -1 (0xffffffff)  (int32)",
         "    0x00000005  m = 5 (0x5)  (int8)",
     ]
+
+
+def test_registers_of_a_cpu_have_their_names() -> None:
+    fields = [
+        {
+            "offset": 1,
+            "path": "env.regs",
+            "type": "uint64",
+            "size": 128,
+            "value": [16, 5],
+            "registers": ["rax", "rcx"],
+        },
+        {"offset": 9, "path": "env.segs[1].base", "type": "uint32", "size": 4, "value": 0, "register": "cs"},
+    ]
+    assert lines(part(0, kind="full", fields=fields), most=10)[1:] == [
+        "    0x00000001  env.regs = [rax=0x10 rcx=0x5]  (uint64)",
+        "    0x00000009  env.segs[1].base (cs) = 0 (0x0)  (uint32)",
+    ]

@@ -17,11 +17,12 @@ from migmatrix.vmstate.view.decode import Node, Value, decode, leaves
 from migmatrix.vmstate.view.opaque import expand
 from migmatrix.vmstate.view.pci import ConfigSpace
 from migmatrix.vmstate.view.ramimage import BlockImage, differ
+from migmatrix.vmstate.view.registers import general_registers
 from migmatrix.vmstate.view.volatile import Lookup, mask
 from migmatrix.vmstate.wire.events import Undelimited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from migmatrix.vmstate.view.stream import Section, Stream
 
@@ -220,7 +221,8 @@ def _section(key: Key, a: dict[str, Leaf], b: dict[str, Leaf]) -> Iterator[Chang
             yield Change(kind, name, path, _leaf_text(x), _leaf_text(y), why)
         elif x.value != y.value:
             why = _why(key[0], path, a, b)
-            yield Change(_KINDS.get(x.kind, "value"), name, path, *_pair(x.value, y.value), why)
+            names = _names(key[0], path, x.value, a)
+            yield Change(_KINDS.get(x.kind, "value"), name, path, *_pair(x.value, y.value, names), why)
         elif x.kind != y.kind:
             yield Change("type", name, path, x.kind, y.kind, "same value of another type")
 
@@ -268,20 +270,25 @@ def _text(value: Value | str | tuple[str, ...]) -> str:
     return "[" + " ".join(_text(v) for v in value[:_SHOWN]) + more + "]"
 
 
-def _pair(a: Value | str, b: Value | str) -> tuple[str, str]:
+def _names(idstr: str, path: str, value: Value | str, paths: Container[str]) -> tuple[str, ...]:
+    return general_registers(idstr, path, len(value), paths) if isinstance(value, tuple) else ()
+
+
+def _pair(a: Value | str, b: Value | str, names: tuple[str, ...] = ()) -> tuple[str, str]:
     """Both values as text; of arrays the elements that differ, of long buffers the part from the first difference on."""
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
         different = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
-        return _elements(a, different), _elements(b, different)
+        return _elements(a, different, names), _elements(b, different, names)
     if isinstance(a, bytes) and isinstance(b, bytes) and len(a) == len(b) > _SHOWN:
         at = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
         return f"[{at:#x}] {_text(a[at : at + _SHOWN])}", f"[{at:#x}] {_text(b[at : at + _SHOWN])}"
     return _text(a), _text(b)
 
 
-def _elements(values: tuple[Value, ...], numbers: list[int]) -> str:
+def _elements(values: tuple[Value, ...], numbers: list[int], names: tuple[str, ...]) -> str:
     more = f" ... ({len(numbers)} differ)" if len(numbers) > _SHOWN else ""
-    return " ".join(f"[{i:#x}] {_text(values[i])}" for i in numbers[:_SHOWN]) + more
+    shown = (f"[{names[i] if names else hex(i)}] {_text(values[i])}" for i in numbers[:_SHOWN])
+    return " ".join(shown) + more
 
 
 # -- memory ------------------------------------------------------------------------------------

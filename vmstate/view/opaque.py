@@ -18,7 +18,7 @@ from migmatrix.vmstate.record import Record
 from migmatrix.vmstate.view.pci import ConfigSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 __all__ = ["Part", "expand"]
 
@@ -27,6 +27,14 @@ _PCI_PATH: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:")
 _MMIO_PATH: Final = "virtio-mmio@"
 _SUBSECTION: Final = re.compile(rb"\x05([\x08-\x40])(virtio/[a-z0-9_]+)")
 _MAX_QUEUES: Final = 1024
+_QUEUES: Final = {
+    "virtio/virtqueues": (("avail", 8), ("used", 8)),
+    "virtio/ringsize": (("num_default", 4),),
+    "virtio/packed_virtqueues": (
+        *(("last_avail_idx", 2), ("last_avail_wrap_counter", 1)),
+        *(("used_idx", 2), ("used_wrap_counter", 1), ("inuse", 4)),
+    ),
+}  # fields of each queue, and their bytes
 
 
 class Part(Record):
@@ -85,8 +93,8 @@ def _lines(raw: bytes) -> Iterator[Part]:
 def _virtio_mmio(cursor: _Cursor) -> Iterator[Part]:
     for name in ("host_features_sel", "guest_features_sel", "guest_page_shift"):
         yield cursor.number(f"mmio.{name}", 4)
-    yield from _common(cursor, align=True)
-    yield from _rest(cursor)
+    queues = yield from _common(cursor, align=True)
+    yield from _rest(cursor, queues)
 
 
 def _virtio_pci(cursor: _Cursor) -> Iterator[Part]:
@@ -101,11 +109,12 @@ def _virtio_pci(cursor: _Cursor) -> Iterator[Part]:
         yield cursor.buffer("msix.table", vectors * 16)
         yield cursor.buffer("msix.pending", -(-vectors // 8))
         yield cursor.number("config_vector", 2)
-    yield from _common(cursor, vectors=msix)
-    yield from _rest(cursor)
+    queues = yield from _common(cursor, vectors=msix)
+    yield from _rest(cursor, queues)
 
 
-def _common(cursor: _Cursor, *, align: bool = False, vectors: bool = False) -> Iterator[Part]:
+def _common(cursor: _Cursor, *, align: bool = False, vectors: bool = False) -> Generator[Part, None, int]:
+    """The part that all buses have; the number of queues."""
     yield cursor.number("status", 1)
     yield cursor.number("isr", 1)
     yield cursor.number("queue_sel", 2)
@@ -125,9 +134,10 @@ def _common(cursor: _Cursor, *, align: bool = False, vectors: bool = False) -> I
         yield cursor.number(f"queue[{i}].last_avail", 2)
         if vectors:
             yield cursor.number(f"queue[{i}].vector", 2)
+    return int(queues.value)
 
 
-def _rest(cursor: _Cursor) -> Iterator[Part]:
+def _rest(cursor: _Cursor, queues: int) -> Iterator[Part]:
     """The device's own state up to the first subsection of the virtio layer, then these."""
     marks = [m for m in _SUBSECTION.finditer(cursor.raw, cursor.at) if m[1][0] <= len(m[2])]
     ends = [*(m.start() for m in marks), len(cursor.raw)]
@@ -136,4 +146,18 @@ def _rest(cursor: _Cursor) -> Iterator[Part]:
     for mark, end in zip(marks, ends[1:], strict=True):
         name = mark[2][: mark[1][0]].decode("ascii")
         yield cursor.buffer(f"/{name}.head", 2 + len(name) + 4)
-        yield cursor.buffer(f"/{name}", end - cursor.at)
+        yield from _subsection(cursor, name, end - cursor.at, queues)
+
+
+def _subsection(cursor: _Cursor, name: str, size: int, queues: int) -> Iterator[Part]:
+    """What a subsection holds for each queue, of those that the device has; the others' in one piece."""
+    fields = _QUEUES.get(name, ())
+    each = sum(width for _, width in fields)
+    if not fields or size < each * queues:
+        yield cursor.buffer(f"/{name}", size)
+        return
+    for i in range(queues):
+        for field, width in fields:
+            yield cursor.number(f"/{name}[{i}].{field}", width)
+    if size > each * queues:
+        yield cursor.buffer(f"/{name}.unused", size - each * queues)

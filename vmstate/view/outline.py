@@ -108,7 +108,22 @@ def fields(stream: Stream, section: Section, nth: int = 0) -> list[dict[str, Any
     base = section.payload.offset
     found = section_values(stream, section, nth)
     raw = section.payload.raw
-    return [_field(path, leaf, base, raw) for path, leaf in found.items() if path]
+    return [
+        _field(path, leaf, base, raw) | _named(section.start.idstr, path, leaf, found)
+        for path, leaf in found.items()
+        if path
+    ]
+
+
+def _named(idstr: str, path: str, leaf: Leaf, found: dict[str, Leaf]) -> dict[str, Any]:
+    """Names of the registers of an x86 CPU."""
+    from migmatrix.vmstate.view.registers import general_registers, segment  # noqa: PLC0415 - see the docstring
+
+    if name := segment(idstr, path, found):
+        return {"register": name}
+    count = len(leaf.value) if isinstance(leaf.value, tuple) else 0
+    names = general_registers(idstr, path, count, found)
+    return {"registers": list(names)} if names else {}
 
 
 def _field(path: str, leaf: Leaf, base: int, raw: Buffer) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from stream_data import load
 
 from migmatrix.vmstate.view.compare import Change, _pair, diff
 from migmatrix.vmstate.view.digest import digest
+from migmatrix.vmstate.view.outline import fields
 from migmatrix.vmstate.view.stream import Stream, read_stream
 
 if TYPE_CHECKING:
@@ -152,4 +154,16 @@ def test_a_description_that_does_not_fit_its_bytes_leaves_one_value() -> None:
 def test_of_an_array_only_the_elements_that_differ_are_named() -> None:
     a, b = tuple(range(16)), (*range(3), -7, *range(4, 16))
     assert _pair(a, b) == ("[0x3] 0x3", "[0x3] -7")
+    assert _pair(a, b, tuple("abcdefghijklmnop")) == ("[d] 0x3", "[d] -7")
     assert _pair((1,) * 40, (2,) * 40)[1].endswith("[0xf] 0x2 ... (40 differ)")
+
+
+@pytest.mark.parametrize(("target", "named"), [("q35-7.2.22", True), ("arm-microbit-7.2.22", False)])
+def test_registers_of_x86_have_names(target: str, named: bool) -> None:
+    stream = read_stream(load(target))
+    section = next(s for s in stream.sections if s.key[0] == "cpu")
+    found = {entry["path"]: entry for entry in fields(stream, section)}
+    assert found["env.regs"].get("registers", [])[:4] == (["rax", "rcx", "rdx", "rbx"] if named else [])
+    assert {e["register"] for e in found.values() if "register" in e} == (
+        {"es", "cs", "ss", "ds", "fs", "gs"} if named else set()
+    )

@@ -49,3 +49,27 @@ def test_other_buses_and_kinds_have_no_parts(idstr: str) -> None:
 
 def test_too_many_queues_have_no_parts() -> None:
     assert expand("virtio", PREFIX[:24] + (1 << 20).to_bytes(4) + bytes(1 << 10), MMIO) == ()
+
+
+def subsection(name: str, data: bytes) -> bytes:
+    return b"\5" + bytes((len(name),)) + name.encode() + (1).to_bytes(4) + data
+
+
+def test_queues_of_a_subsection_are_parts_and_the_unused_ones_one() -> None:
+    """Each subsection has 1024 queues, whatever the device has."""
+    rings = b"".join(number.to_bytes(8) for number in range(4))
+    packed = bytes.fromhex("0001 01 0002 00 00000003 ffff")
+    raw = PREFIX + subsection("virtio/virtqueues", rings) + subsection("virtio/packed_virtqueues", packed)
+    parts = expand("virtio", raw, MMIO)
+    found = {part.name: part.value for part in parts}
+    assert (found["/virtio/virtqueues[0].avail"], found["/virtio/virtqueues[0].used"]) == (0, 1)
+    assert found["/virtio/virtqueues.unused"] == rings[16:]
+    names = ("last_avail_idx", "last_avail_wrap_counter", "used_idx", "used_wrap_counter", "inuse")
+    assert [found[f"/virtio/packed_virtqueues[0].{name}"] for name in names] == [1, 1, 2, 0, 3]
+    assert found["/virtio/packed_virtqueues.unused"] == b"\xff\xff"
+    assert sum(part.size for part in parts) == len(raw)
+
+
+def test_a_subsection_that_is_too_short_for_its_queues_is_one_part() -> None:
+    raw = PREFIX + subsection("virtio/ringsize", b"abc")
+    assert expand("virtio", raw, MMIO)[-1].value == b"abc"
