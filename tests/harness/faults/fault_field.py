@@ -94,16 +94,19 @@ class Field:
         """Begin with the store of the undisturbed run."""
         shutil.copytree(self.lab.root / "full", self.hops)
 
-    def start(self, out: str = "out", log: str = "log") -> subprocess.Popen[bytes]:
-        """Start the run, in a group of its own."""
+    def start(
+        self, out: str = "out", log: str = "log", environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start the run, in a group of its own; `environment` is added to the lab's, what is "" there is taken away."""
         argv = self.lab.run_arguments(self.matrix, out=out)
+        env = {k: v for k, v in {**self.lab.env(), **(environment or {})}.items() if v}
         with (self.lab.root / log).open("wb") as file:
             return subprocess.Popen(
-                argv, cwd=self.lab.root, env=self.lab.env(), stdout=file, stderr=file, start_new_session=True
+                argv, cwd=self.lab.root, env=env, stdout=file, stderr=file, start_new_session=True
             )
 
     @staticmethod
-    def heeds(process: subprocess.Popen[bytes]) -> bool:
+    def heeds(process: subprocess.Popen[Any]) -> bool:
         """Whether the process has a handler for SIGTERM, or has ended."""
         if process.poll() is not None:
             return True

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from clock_shim import jump, jumping
 from fault_field import Field, Score, remove
 from lab import Lab, wait_until
 
@@ -240,6 +241,12 @@ def bundle_damaged(field: Field, dice: Random) -> Codes:
     return {"out": field.finish(field.start())}
 
 
+def probes_damaged(field: Field, dice: Random) -> Codes:
+    damage = dice.choice((flip, cut, garbage, replaced))
+    damage(dice.choice(sorted((field.lab.root / "store" / "builds" / "probes").glob("*.json"))), dice)
+    return {"out": field.finish(field.start())}
+
+
 def run_damaged(damage: Callable[[Path, Random], object]) -> Fault:
     def fault(field: Field, dice: Random) -> Codes:
         field.fill()
@@ -258,6 +265,40 @@ def run_locked(field: Field, dice: Random) -> Codes:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         return {"out": field.finish(field.start())}
+
+
+# -- clocks and surroundings -----------------------------------------------------------------------
+
+
+def clocks_jump(*, wall: bool, forward: bool) -> Fault:
+    """The clocks of the harness and of all its processes jump; containers keep theirs."""
+
+    def fault(field: Field, dice: Random) -> Codes:
+        run = field.start(environment=jumping(field.lab.root))
+        field.moment(dice, run)
+        seconds = dice.choice((-400 * 86400, -3600, 60, 86400, 20000 * 86400))
+        jump(field.lab.root, seconds * wall, abs(seconds) % (30 * 86400) * forward)
+        return {"out": field.finish(run)}
+
+    return fault
+
+
+def odd_surroundings(field: Field, dice: Random) -> Codes:
+    odd = field.lab.root / "a b\n\u00fc"
+    odd.mkdir(exist_ok=True)
+    environment = dice.choice(
+        (
+            {"HOME": ""},
+            {"HOME": "/nowhere"},
+            {"XDG_CACHE_HOME": str(odd)},
+            {"XDG_CACHE_HOME": "relative"},
+            {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"},
+            {"TERM": "", "COLUMNS": "1"},
+            {"TZ": "Nowhere/Land"},
+            {"PATH": "/usr/bin:/bin", "SHELL": "/bin/false"},
+        )
+    )
+    return {"out": field.finish(field.start(environment=environment))}
 
 
 ROWS: dict[str, Fault] = {
@@ -291,12 +332,18 @@ FILES: dict[str, Fault] = {
     "lock no plain file": damaged("*/*/lock", replaced),
     "entry no directory": damaged("*/*", replaced),
     "bundle damaged": bundle_damaged,
+    "probes damaged": probes_damaged,
     "run.db flipped": run_damaged(lambda path, dice: flip(path, dice, dice.choice((1, 1, 100)))),
     "run.db cut": run_damaged(cut),
     "run.db garbage": run_damaged(garbage),
     "run.db gone": run_damaged(lambda path, _: path.unlink()),
     "run.db no plain file": run_damaged(replaced),
     "run.db locked": run_locked,
+}
+AROUND: dict[str, Fault] = {
+    "wall clocks jump": clocks_jump(wall=True, forward=False),
+    "all clocks jump": clocks_jump(wall=True, forward=True),
+    "odd surroundings": odd_surroundings,
 }
 
 
@@ -343,9 +390,9 @@ def hold_trials(field: Field, row: str, fault: Fault) -> None:
     assert [(n, s) for n, s in enumerate(scores) if not s.clean()] == []
 
 
-@pytest.mark.parametrize("row", [*ROWS, *FILES])
+@pytest.mark.parametrize("row", [*ROWS, *FILES, *AROUND])
 def test_the_reference_emulator(emulator_field: Field, row: str) -> None:
-    hold_trials(emulator_field, row, {**ROWS, **FILES}[row])
+    hold_trials(emulator_field, row, {**ROWS, **FILES, **AROUND}[row])
 
 
 @pytest.mark.parametrize("row", STILL)

@@ -56,7 +56,7 @@ def test_a_leg_is_found_again_with_its_stream(store: LegStore, tmp_path: Path) -
     assert store.has_stream(KEY)
     assert store.fetch_stream(made, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == STREAM
-    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644  # emulators run as another user
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600  # only the harness reads it
     assert sorted(p.name for p in entry(tmp_path).iterdir()) == ["evidence.json", "stream.zst"]
 
 
