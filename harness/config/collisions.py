@@ -48,6 +48,14 @@ class Collision:
 
 _OURS = "is the harness's own: leave it out"
 _LIST = "accel audiodev chardev cpu d device display global L M machine netdev object soundhw trace vga"
+_MODE = "{option} turns on the capability {capability!r} whatever the mode: write it under 'capabilities' of a mode"
+# ``-device migration,help`` of 5.2, 7.2, 10.0 and 11.1; without `events`, which changes no stream
+_CAPABILITY = (
+    r"(?:x-(?!colo|ignore))?(?P<capability>auto-converge|background-snapshot|block|compress|dirty-bitmaps|dirty-limit|"
+    r"late-block-activate|mapped-ram|multifd|pause-before-switchover|postcopy-(?:blocktime|preempt|ram)|rdma-pin-all|"
+    r"release-ram|return-path|switchover-ack|validate-uuid|x-colo|x-ignore-shared|xbzrle|zero-blocks|zero-copy-send)"
+)
+_ON = "(?:on|yes|true|y)"
 RULES = (
     Rule(_LIST, "{option} prints a list and ends: leave it out", r"^,(?:\w+=)?(?:[^,=]+,)?(?:help|\?),$"),
     # which machine, and from what state it begins
@@ -67,6 +75,8 @@ RULES = (
         r"^(?!.*,(?:nowait|wait=(?:off|no|n|false)),).*,server(?:=(?:on|yes|y|true))?,",
     ),
     Rule("*", "names that begin with 'migmatrix' are the harness's own: choose another", r",id=migmatrix"),
+    Rule("global", _MODE, rf",migration\.{_CAPABILITY}={_ON},"),
+    Rule("global", _MODE, rf"^(?=.*,driver=migration,)(?=.*,value={_ON},).*,property={_CAPABILITY},"),
     # where it runs, and for how long
     Rule("daemonize", "{option} lets the emulator get away from the harness: leave it out"),
     Rule("pidfile", "{option} is a file that every emulator of the run would write: leave it out"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`junit.xml`: one suite per machine, one test case per cell; checked against tests/data/junit.xsd.
+"""`junit.xml`: the answer in the name of the whole, one suite per machine, one test case per cell; checked against tests/data/junit.xsd.
 
 1. `ci_status` chooses the element: failed is `failure`, error is `error`, skipped is `skipped` with the reason.
 2. JUnit has no expected failures: a known issue is `skipped` with its id.
@@ -24,22 +24,25 @@ _MESSAGE = 300  # characters of the attribute that CI servers show in a list
 
 def render_junit(report: RunReport) -> str:
     """The XML document as text, encoding UTF-8."""
-    root = JUnitXml(_name(report.title, "migmatrix"))
+    root = JUnitXml(_name(f"{report.title}: {report.answer().headline}", "migmatrix"))
+    properties = _properties(report)
     by_machine: dict[str, list[CellResult]] = {}
     for result in report.results:
         by_machine.setdefault(result.cell.machine, []).append(result)
     for machine in sorted(by_machine, key=natural):
-        _append(root, _suite(report, machine, by_machine[machine]))
+        _append(root, _suite(report, properties, machine, by_machine[machine]))
     root.update_statistics()  # type: ignore[no-untyped-call]  # junitparser annotates half of itself
     buffer = io.BytesIO()
     root.write(buffer)
     return buffer.getvalue().decode()
 
 
-def _suite(report: RunReport, machine: str, results: list[CellResult]) -> TestSuite:
+def _suite(
+    report: RunReport, properties: list[tuple[str, str]], machine: str, results: list[CellResult]
+) -> TestSuite:
     suite = TestSuite(_name(machine, "machine"))
     suite.timestamp = report.started.isoformat(timespec="seconds")
-    for name, value in _properties(report):
+    for name, value in properties:
         suite.add_property(name, visible(value))
     for result in results:
         _append(suite, _case(report, result))
@@ -58,9 +61,12 @@ def _append(parent: Element, child: Element) -> None:
 
 
 def _properties(report: RunReport) -> list[tuple[str, str]]:
+    """What is true of all suites alike; the answer first, with what limits it."""
     builds = [(f"build.{b.id}", f"{b.version} {b.package} {b.digest}".strip()) for b in report.builds]
     host = [("kernel", report.host.kernel), ("engine", report.host.engine)]
-    return [("command", report.command), ("matrix", report.matrix_file), *host, *builds]
+    answer = report.answer()
+    said = [("answer", f"{answer.headline}: {answer.sentence}"), *(("but", limit) for limit in answer.limits)]
+    return [*said, ("command", report.command), ("matrix", report.matrix_file), *host, *builds]
 
 
 def _case(report: RunReport, result: CellResult) -> TestCase:

@@ -47,6 +47,15 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "dump": (["-dump-vmstate", "x"], 0, "-dump-vmstate prints and ends"),
     "writeconfig": (["-writeconfig", "-"], 0, "-writeconfig writes a file"),
     "behind a flag": (["-nographic", "-S"], 1, "-S is"),
+    "capability": (["-m", "64", "-global", "migration.multifd=on"], 3, "turns on the capability 'multifd'"),
+    "capability, x-": (["-global", "migration.x-postcopy-ram=true"], 1, "capability 'postcopy-ram'"),
+    "capability named x-": (["-global", "migration.x-colo=on"], 1, "capability 'x-colo'"),
+    "capability, long form": (
+        ["-global", "driver=migration,property=x-mapped-ram,value=on"],
+        1,
+        "capability 'mapped-ram' whatever the mode",
+    ),
+    "capability, another order": (["-global", "value=on,property=xbzrle,driver=migration"], 1, "'xbzrle'"),
     "file that is not there": (["-readconfig", "/none.cfg"], 1, "'/none.cfg' cannot be read here"),
 }
 TAKEN = (
@@ -61,6 +70,9 @@ TAKEN = (
     ["-display", "none", "-no-user-config", "-nodefaults"],
     ["-name", "help", "-no-reboot", "-debugcon", "null", "-device", "isa-debugcon,chardev=c"],
     ["-global", "migration.store-global-state=off", "-drive", "file=machine,id=type"],
+    ["-global", "migration.multifd=off", "-global", "migration.x-events=on"],
+    ["-global", "migration.send-section-footer=off", "-global", "pci-device.x-multifd=on"],
+    ["-global", "driver=e1000,property=multifd,value=on", "-global", "migration.multifd-channels=4"],
 )
 
 

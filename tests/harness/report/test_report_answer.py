@@ -108,6 +108,11 @@ def test_no_report_is_green_for_nothing(
 ) -> None:
     report = replace(small, results=results, cells_planned=len(results), **facts)
     assert (report.answer().headline, report.answer().sentence) == (headline, sentence)
+    junit = etree.fromstring(render_junit(report).encode())
+    assert junit.get("name") == f"{small.title}: {headline}"
+    said = {(p.get("name"), p.get("value")) for p in junit.iter("property")}
+    wanted = {("answer", f"{headline}: {sentence}"), *(("but", limit) for limit in report.answer().limits)}
+    assert wanted <= said or not results
     for limit in (
         *facts.get("unmet", ()),
         *(f"without shard {name}" for name in facts.get("missing_shards", ())),
