@@ -32,6 +32,8 @@ _BUS_PATH = re.compile(
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _INDEX = re.compile(r"\[\d+\]")
 _DIGITS = re.compile(r"\d+")
+# Files of the harness's, whose names are new in each run.
+_OURS = re.compile(r"\S*/migmatrix(?:-\d+)?/\S+")
 _NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d+)\b")
 _PLACES = (
     re.compile(r"\w+: Assertion [`'](?P<place>.*)' failed"),
@@ -84,4 +86,4 @@ def _crash_place(message: str) -> str:
 
 
 def _faceless(message: str) -> str:
-    return _NUMBER.sub("N", _QUOTED.sub("''", message))
+    return _NUMBER.sub("N", _OURS.sub("''", _QUOTED.sub("''", message)))

@@ -2,7 +2,8 @@
 """From what an emulator printed to the text that patterns are matched against.
 
 Every line loses the program's name; two messages glued together by a missing line end are parted; lines that say
-nothing about a failure (role `noise` of the table) are dropped.
+nothing about a failure (role `noise` of the table) are dropped. Long lines and long texts are cut: the time that a
+pattern takes grows with the square of a line's length.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ __all__ = ["clean"]
 
 # "qemu-system-x86_64: ", "qemu: ", "/usr/bin/qemu-system-x86_64: "; with -msg timestamp=on a date comes first.
 _PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:.]+Z )?(?:[\w./+-]*/)?(?:qemu(?:-[\w.]+)*|kvm): ")
+# Far longer than any emulator's message, and than all that one prints for a failure.
+_LONGEST_LINE = 1000
+_LONGEST_TEXT = 64 << 10
 _GLUED = re.compile(r"(?<=\S)(?=qemu-system-\w+: )")
 
 
@@ -31,5 +35,11 @@ def clean(stderr: str, table: Table | None = None) -> str:
 
 def _lines(stderr: str) -> list[str]:
     # `splitlines` would also cut at the control characters that a guest's console may leave.
-    whole = stderr.replace("\0", "").replace("\r", "").split("\n")
-    return [part for line in whole for part in _GLUED.split(line)]
+    whole = _ends(stderr).replace("\0", "").replace("\r", "").split("\n")
+    return [part for line in whole for part in _GLUED.split(line[:_LONGEST_LINE])]
+
+
+def _ends(text: str) -> str:
+    """A long text without its middle: what went wrong stands at its beginning or its end."""
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]}\n{text[-half:]}"

@@ -363,3 +363,21 @@ def test_no_bus_leaves_its_addresses_in_a_signature(idstr: str, name: str) -> No
     cause = classify(f"{P}Unknown savevm section or instance '{idstr}' 0\n", version="10.0.13")
     assert cause is not None
     assert signature(cause) == f"missing-device {name}"
+
+
+def test_a_hostile_text_is_cut_before_patterns_see_it() -> None:
+    told = "qemu-system-x86_64: load of migration failed: Input/output error"
+
+    assert len(clean("x" * 1_000_000)) < 3000
+    text = clean("_" * 100_000 + "\n" + "y\n" * 1_000_000 + told)
+
+    assert len(text) <= (64 << 10) + 1
+    assert text.endswith("\nload of migration failed: Input/output error")
+
+
+def test_files_of_the_harness_do_not_part_a_problem() -> None:
+    said = "cannot connect to /tmp/migmatrix-0/ab12cd34/link/{}: no"
+
+    one, other = (signature(Cause("unclassified", message=said.format(name))) for name in ("0af3", "77be"))
+
+    assert one == other

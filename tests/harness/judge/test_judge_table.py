@@ -122,3 +122,14 @@ def test_no_pattern_takes_everything() -> None:
         if pattern.role is not Role.NOISE:
             assert not pattern.regex.search("some text that nobody ever printed"), pattern.regex.pattern
         assert not pattern.regex.search(""), pattern.regex.pattern
+
+
+# `x+` or `.*` at the beginning of a pattern, a group or an optional part of it: tried at each place of a line, and each
+# time through the rest of the line.
+_UNANCHORED = re.compile(r"(?:\(\?:|\(\?P<\w+>)*(?:\.|\\[wSdsWD]|\[(?:[^\]\\]|\\.)+\])[+*]")
+
+
+def test_no_pattern_takes_the_square_of_a_hostile_line() -> None:
+    patterns = [p for role in Role for p in load_table().role(role)]
+
+    assert [p.regex.pattern for p in patterns if _UNANCHORED.match(p.regex.pattern)] == []
