@@ -26,7 +26,8 @@ class BuildFacts:
     """What the emulator said of itself, cached by `digest`.
 
     `digest` is the hex SHA-256 over the emulator binary, its modules and its firmware files (names
-    and contents): equal digests behave equally, whatever image they are packed in.
+    and contents): equal digests behave equally. Of an image that others made, the engine's digest of its layers
+    and its environment goes in too: what such an image says of its own files is its word only.
     `version` is the emulator's own ("10.0.13"), `package` the distribution's exact version or "".
     """
 

@@ -53,7 +53,7 @@ class ImageProvider(Provider[ImageSpec]):
             return self._of(images, found, spec, prober)
 
     def _of(self, images: Images, image: StoredImage, spec: ImageSpec, prober: Prober) -> PreparedBuild:
-        facts, emulator = prober.image(images, image.id, spec.id, spec.binary)
+        facts, emulator = prober.image(images, image.id, spec.id, spec.binary, image.content)
         return PreparedBuild(
             spec.id, spec.provider, self.origin(spec, facts), facts, emulator, image=image.id
         )

@@ -21,8 +21,9 @@ import requests.exceptions
 from docker.types import LogConfig
 from docker.utils import parse_repository_tag
 
+from migmatrix.harness.builds.bounded import LONGEST, SECONDS
 from migmatrix.harness.builds.client import new_client
-from migmatrix.harness.errors import EngineError
+from migmatrix.harness.errors import BuildError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,14 +38,24 @@ _TIMEOUT_SECONDS = 600
 _PULL_TIMEOUT_SECONDS = 120
 _MAX_LINKS = 8
 _CHUNK = 1 << 20
+# What a probe may use, as emulators of a run may; a log holds up to six bytes for each that is printed.
+_MEMORY_LIMIT = "4g"
+_PIDS_LIMIT = 1024
+_LOG_SIZE = "512m"
+# Of one file of an image.
+_LARGEST_FILE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image that the engine has: its id (``sha256:...``) and labels."""
+    """An image that the engine has: its id (``sha256:...``), its labels, and a digest of its files and environment.
+
+    The digest is the engine's word, which no image can forge, and the same wherever the image is.
+    """
 
     id: str
     labels: Mapping[str, str]
+    content: str = ""
 
 
 @contextmanager
@@ -166,16 +177,18 @@ class Images:
                     raise
 
     def run_script(self, image: str, text: str, argument: str) -> str:
-        """Run a shell script in a locked-down container; all it printed, both streams in one."""
+        """Run a shell script in a locked-down container; all it printed, both streams in one.
+
+        BuildError when it takes over `SECONDS` or prints over `LONGEST` bytes.
+        """
         command = ["-c", text, "probe", argument]
         with (
             _border(f"run the probe in the image {image!r}"),
             self._container(image, command, entrypoint=["/bin/sh"]) as container,
         ):
             container.start()
-            container.wait()
-            printed: bytes = container.logs(stdout=True, stderr=True)
-        return printed.decode(errors="replace")
+            _wait(container, image)
+            return _printed(container, image).decode(errors="replace")
 
     def hash_files(self, image: str, paths: list[str]) -> dict[str, str]:
         """SHA-256 of files of an image, read through the engine: for images without `sha256sum`."""
@@ -193,7 +206,10 @@ class Images:
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            log_config=LogConfig(type=LogConfig.types.JSON),  # readable whatever the engine's default is
+            # Readable whatever the engine's default is; two files, of which the second is begun when one is full.
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": _LOG_SIZE, "max-file": "2"}),
+            mem_limit=_MEMORY_LIMIT,
+            pids_limit=_PIDS_LIMIT,
             **options,
         )
         try:
@@ -216,13 +232,37 @@ def _context(files: Iterable[tuple[str, bytes]]) -> io.BytesIO:
 
 
 def _stored(image: Image) -> StoredImage:
-    return StoredImage(str(image.id), image.labels or {})
+    layers, environment = image.attrs["RootFS"]["Layers"], image.attrs["Config"].get("Env") or []
+    content = json.dumps([layers, sorted(environment)])
+    return StoredImage(str(image.id), image.labels or {}, hashlib.sha256(content.encode()).hexdigest())
+
+
+def _wait(container: Container, image: str) -> None:
+    """Wait for a container's end; BuildError when it does not come in time."""
+    try:
+        container.wait(timeout=SECONDS)
+    except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as err:
+        container.reload()  # EngineError when it is the engine that is gone
+        if container.status != "running":
+            raise
+        raise BuildError(f"the probe of the image {image!r} did not end within {SECONDS:g} s") from err
+
+
+def _printed(container: Container, image: str) -> bytes:
+    data = bytearray()
+    for chunk in container.logs(stdout=True, stderr=True, stream=True, follow=False):
+        data += chunk
+        if len(data) > LONGEST:
+            raise BuildError(f"the probe of the image {image!r} printed over {LONGEST} bytes")
+    return bytes(data)
 
 
 def _read(container: Container, path: str) -> bytes:
     """The content of a file; the engine hands out links as links, so they are followed here."""
     for _ in range(_MAX_LINKS):
-        stream, _stat = container.get_archive(path)
+        stream, stat = container.get_archive(path)
+        if stat is None or stat["size"] > _LARGEST_FILE:
+            break
         with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
             member = tar.next()
             if member is None:

@@ -13,11 +13,11 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, Strict, TypeAdapter, ValidationError
 
 from migmatrix.harness.builds.cachefiles import write_atomically
 from migmatrix.harness.builds.facts import BuildFacts, MachineType
@@ -31,10 +31,54 @@ __all__ = ["ProbeCache", "ProbeOutput", "files_digest", "held", "parse", "script
 
 Log = Callable[[str], None]
 
-_DEVICE = re.compile(r'name "(?P<name>[^"]+)"(?:.*\balias "(?P<alias>[^"]+)")?')
+_DEVICE = re.compile(r'name "(?P<name>[\x21-\x7e]+?)"(?:.*\balias "(?P<alias>[\x21-\x7e]+?)")?')
 _FACTS = TypeAdapter(BuildFacts)
 _UNSEALED = b'{\n "digest":'
 NO_HASH = "-"  # what the script prints for a file when the image has no sha256sum
+_HASHED = re.compile(r"(?P<hash>[0-9a-f]+|-)  (?P<path>/.+)")
+
+# What the script asks for, as far as it is read. Names are printed, and stand on command lines.
+_Word = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
+_Number = Annotated[int, Field(ge=0, lt=1 << 31, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    major: _Number
+    minor: _Number
+    micro: _Number
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    qemu: _Numbers
+    package: Annotated[str, Field(pattern=r"^[\x20-\x7e]{0,200}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class _MachineRow:
+    name: _Word
+    alias: _Word | None = None
+    deprecated: Annotated[bool, Strict()] = False
+    default_cpu: Annotated[_Word | None, Field(alias="default-cpu-type")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Capability:
+    capability: _Word
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """What the emulator answers, by the id of the command: the members that are read."""
+
+    version: _Version
+    machines: Annotated[list[_MachineRow], Field(max_length=10_000)]
+    capabilities: Annotated[list[_Capability], Field(max_length=10_000)]
+
+
+_REPLIES = TypeAdapter(Replies)
+_ASKED = frozenset(field.name for field in fields(Replies))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +88,18 @@ class ProbeOutput:
     emulator: str
     files: Mapping[str, str]
     devices: tuple[str, ...]
-    replies: Mapping[str, Any]  # QMP results by the id of their command
+    replies: Replies
 
     def facts(self, digest: str) -> BuildFacts:
         """The facts, given the digest of the files."""
-        version = self.replies["version"]
-        number = version["qemu"]
+        version, number = self.replies.version, self.replies.version.qemu
         return BuildFacts(
             digest=digest,
-            version=f"{number['major']}.{number['minor']}.{number['micro']}",
-            package=version["package"].rpartition(" ")[2],  # "Debian 1:10.0.13+ds-0+deb13u1"
-            machines=tuple(sorted(map(_machine, self.replies["machines"]), key=lambda m: m.name)),
+            version=f"{number.major}.{number.minor}.{number.micro}",
+            package=version.package.rpartition(" ")[2],  # "Debian 1:10.0.13+ds-0+deb13u1"
+            machines=tuple(sorted(map(_machine, self.replies.machines), key=lambda m: m.name)),
             devices=self.devices,
-            capabilities=tuple(sorted(c["capability"] for c in self.replies["capabilities"])),
+            capabilities=tuple(sorted(c.capability for c in self.replies.capabilities)),
         )
 
 
@@ -71,16 +114,27 @@ def parse(text: str, build: str, emulator: str) -> ProbeOutput:
     if "missing" in sections:
         raise UnusableBuild(build, _missing(emulator, sections["missing"]))
     replies = _replies(sections.get("qmp", ()))
-    if not {"version", "machines", "capabilities"} <= replies.keys():
+    hashes = [match for line in sections.get("files", ()) if (match := _HASHED.fullmatch(line))]
+    if not (replies.keys() >= _ASKED and sections.get("emulator") and hashes):
         said = _last_words(sections.get("qmp", []) if sections else text.splitlines())
         raise UnusableBuild(build, f"{emulator!r} is not an emulator that speaks QMP: {said}")
-    hashes = (line.split(maxsplit=1) for line in sections["files"])
     return ProbeOutput(
         emulator=sections["emulator"][0],
-        files={path: digest for digest, path in hashes},
-        devices=_devices(sections["devices"]),
-        replies=replies,
+        files={match["path"]: match["hash"] for match in hashes},
+        devices=_devices(sections.get("devices", [])),
+        replies=_checked(replies, build, emulator),
     )
+
+
+def _checked(replies: Mapping[str, Any], build: str, emulator: str) -> Replies:
+    """The replies, if they have the shape that an emulator's have."""
+    try:
+        return _REPLIES.validate_python({name: replies[name] for name in _ASKED})
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        problem = f"{emulator!r} says what no emulator says: query-{where}: {first['msg']}"
+        raise UnusableBuild(build, problem) from err
 
 
 def _missing(emulator: str, names: Sequence[str]) -> str:
@@ -111,8 +165,17 @@ def _sections(text: str) -> dict[str, list[str]]:
 
 
 def _replies(lines: list[str] | tuple[()]) -> dict[str, Any]:
-    messages = [json.loads(line) for line in lines if line.startswith("{")]
-    return {m["id"]: m["return"] for m in messages if "id" in m and "return" in m}
+    messages = [message for line in lines if line.startswith("{") and (message := _message(line))]
+    return {m["id"]: m["return"] for m in messages if isinstance(m.get("id"), str) and "return" in m}
+
+
+def _message(line: str) -> dict[str, Any] | None:
+    """The object that a line holds; None where an emulator was cut off, or prints what is no JSON."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _devices(lines: list[str]) -> tuple[str, ...]:
@@ -122,13 +185,8 @@ def _devices(lines: list[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _machine(row: Mapping[str, Any]) -> MachineType:
-    return MachineType(
-        name=row["name"],
-        alias=row.get("alias", ""),
-        deprecated=row.get("deprecated", False),
-        default_cpu=row.get("default-cpu-type", ""),
-    )
+def _machine(row: _MachineRow) -> MachineType:
+    return MachineType(row.name, row.alias or "", row.deprecated, row.default_cpu or "")
 
 
 def _last_words(lines: Sequence[str]) -> str:

@@ -8,15 +8,14 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from migmatrix.harness.builds.bounded import printed
 from migmatrix.harness.builds.cachefiles import locked, write_atomically
 from migmatrix.harness.builds.probe import NO_HASH, Log, ProbeCache, ProbeOutput, files_digest, parse, script
-from migmatrix.harness.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BINARY", "Prober", "container_images"]
 
 DEFAULT_BINARY = "qemu-system-x86_64"  # the emulator of an image that names none
-_PROBE_SECONDS = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +71,46 @@ class Prober:
             self.probes.put(facts)
         return facts
 
-    def image(self, images: Images, image: str, build: str, binary: str = "") -> tuple[BuildFacts, str]:
-        """What the emulator of an image (by id) says of itself, and its path; probed once per image and `binary`."""
-        return self._known(image, binary) or self.probe_image(images, image, build, binary)
+    def image(
+        self, images: Images, image: str, build: str, binary: str = "", content: str = ""
+    ) -> tuple[BuildFacts, str]:
+        """What the emulator of an image (by id) says of itself, and its path; probed once per image and `binary`.
 
-    def probe_image(self, images: Images, image: str, build: str, binary: str = "") -> tuple[BuildFacts, str]:
+        `content` becomes part of the identity: of an image that others made, the engine's digest of all that it holds.
+        """
+        return self._known(image, binary, content) or self.probe_image(images, image, build, binary, content)
+
+    def probe_image(
+        self, images: Images, image: str, build: str, binary: str = "", content: str = ""
+    ) -> tuple[BuildFacts, str]:
         """Run the probe in an image and keep what it said."""
         name = binary or DEFAULT_BINARY
         output = parse(images.run_script(image, script(), name), build, name)
         hashes = output.files
         if NO_HASH in hashes.values():
             hashes = images.hash_files(image, sorted(hashes))
-        facts = self._facts(output, hashes)
-        self.remember(image, facts, output.emulator, binary)
+        facts = self._facts(output, hashes, content)
+        self.remember(image, facts, output.emulator, binary, content)
         return facts, output.emulator
 
-    def remember(self, image: str, facts: BuildFacts, emulator: str, binary: str = "") -> None:
+    def remember(
+        self, image: str, facts: BuildFacts, emulator: str, binary: str = "", content: str = ""
+    ) -> None:
         """Keep what an image holds."""
         identity = _Identity(emulator, facts.digest)
-        write_atomically(self._identity_path(image, binary), _IDENTITY.dump_json(identity))
+        write_atomically(self._identity_path(image, binary, content), _IDENTITY.dump_json(identity))
 
-    def _facts(self, output: ProbeOutput, hashes: Mapping[str, str]) -> BuildFacts:
-        digest = files_digest(hashes)
+    def _facts(self, output: ProbeOutput, hashes: Mapping[str, str], content: str = "") -> BuildFacts:
+        digest = files_digest({**hashes, **({"": content} if content else {})})
         facts = self.probes.get(digest)
         if facts is None:
             facts = output.facts(digest)
             self.probes.put(facts)
         return facts
 
-    def _known(self, image: str, binary: str) -> tuple[BuildFacts, str] | None:
+    def _known(self, image: str, binary: str, content: str) -> tuple[BuildFacts, str] | None:
         """What is kept of an image, if both its identity and the probe are there and sound."""
-        path = self._identity_path(image, binary)
+        path = self._identity_path(image, binary, content)
         try:
             identity = _IDENTITY.validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -114,21 +121,16 @@ class Prober:
         facts = self.probes.get(identity.digest)
         return None if facts is None else (facts, identity.emulator)
 
-    def _identity_path(self, image: str, binary: str) -> Path:
-        key = hashlib.sha256(f"{image} {binary}".encode()).hexdigest()
+    def _identity_path(self, image: str, binary: str, content: str) -> Path:
+        name = f"{image} {binary}" + (f" {content}" if content else "")
+        key = hashlib.sha256(name.encode()).hexdigest()
         return self.cache / "images" / f"{key}.json"
 
 
 def _run_here(emulator: Path) -> str:
     """The probe's output on this host."""
     argv = ["sh", "-c", script(), "probe", str(emulator)]
-    try:
-        done = subprocess.run(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_PROBE_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as err:
-        raise BuildError(f"the emulator {str(emulator)!r} did not answer the probe in time") from err
-    return done.stdout.decode(errors="replace")
+    return printed(argv, f"the probe of the emulator {str(emulator)!r}", errors=True)
 
 
 def container_images() -> Images:

@@ -6,10 +6,10 @@ For questions that need no supervisor, no QMP session and no deadline of a matri
 
 from __future__ import annotations
 
-import subprocess
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Final
 
+from migmatrix.harness.builds.bounded import printed
 from migmatrix.harness.builds.prober import container_images
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["said"]
 
-_SECONDS: Final = 60
 _ANSWER: Final = "/dev/shm/answer"  # noqa: S108 - of a container that lives as long as one script
 
 
@@ -29,8 +28,7 @@ def said(build: PreparedBuild, script: str) -> str:
     if build.image:
         with container_images() as images:
             return images.run_script(build.image, f"{{ {script}\n}} >{_ANSWER}; cat {_ANSWER}", build.binary)
-    argv = ["sh", "-c", script, "script", build.binary]
-    with TemporaryFile("w+") as answer:
-        subprocess.run(argv, stdout=answer, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False)
-        answer.seek(0)
-        return answer.read()
+    with NamedTemporaryFile() as answer:
+        both = f'{{ {script}\n}} >"$2"; cat "$2"'
+        argv = ["sh", "-c", both, "script", build.binary, answer.name]
+        return printed(argv, f"a question to the emulator {build.binary!r}", errors=False)

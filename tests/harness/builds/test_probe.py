@@ -9,7 +9,7 @@ import pytest
 
 from migmatrix.harness.builds.facts import BuildFacts, MachineType
 from migmatrix.harness.builds.probe import ProbeCache, files_digest, parse
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import UnusableBuild, UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +123,47 @@ def test_place_that_is_no_directory_is_the_users_mistake(tmp_path: Path) -> None
     (tmp_path / "probes").write_text("a file")
     with pytest.raises(UserError, match="cannot write to the build cache"):
         ProbeCache(tmp_path / "probes", print).put(FACTS)
+
+
+VERSION = '{"return": {"qemu": {"micro": 13, "minor": 0, "major": 10}, "package": "Debian 1:10.0.13+ds-0"}, "id": "version"}'
+HOSTILE = {
+    "a version that is a text": (VERSION, '{"return": "10.0", "id": "version"}'),
+    "a version without numbers": (VERSION, '{"return": {"qemu": {}, "package": ""}, "id": "version"}'),
+    "a number that is a text": ('"micro": 13', '"micro": "13"'),
+    "a number that is none": ('"micro": 13', '"micro": NaN'),
+    "a huge number": ('"micro": 13', f'"micro": {10**50}'),
+    "a package that is none": ('"Debian 1:10.0.13+ds-0"', "null"),
+    "a package of escape sequences": ("Debian 1:", "\\u001b[2J"),
+    "machines that are none": ('[{"name": "pc-q35-10.0"', '"pc", "x": [{"name": "pc-q35-10.0"'),
+    "a machine that is a list": ('[{"name": "pc-q35-10.0"', '[[], {"name": "pc-q35-10.0"'),
+    "a machine with a lone surrogate": ('"pc-q35-10.0"', '"\\ud800"'),
+    "a machine of two lines": ('"pc-q35-10.0"', '"a\\nb"'),
+    "an endless name": ('"pc-q35-10.0"', f'"{"x" * 5000}"'),
+    "a capability that is a number": ('"xbzrle"', "1"),
+    "an answer that is cut off": ('{"capability": "multifd", "state": false}]', '{"capa'),
+    "an answer deeper than the parser goes": (
+        '"state": false}, {"capability": "multifd"',
+        f'"state": {"[" * 100_000}',
+    ),
+    "an id that is a list": ('"id": "machines"', '"id": []'),
+    "no file": ("  /usr", " usr"),
+    "no emulator": ("@emulator\n/usr/bin/qemu-system-x86_64\n", ""),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_no_emulator_says_is_an_unusable_build(kind: str) -> None:
+    honest, hostile = HOSTILE[kind]
+    assert honest in OUTPUT
+
+    with pytest.raises(UnusableBuild) as told:
+        parse(OUTPUT.replace(honest, hostile), "x", "qemu")
+
+    assert str(told.value).startswith("build 'x': 'qemu' ")
+
+
+@pytest.mark.parametrize(
+    "line", ['{"return"', "[1, 2]", "{}", '{"id": {}, "return": 1}', "sha256sum: /x: not here", "@files"]
+)
+def test_other_lines_do_not_matter(line: str) -> None:
+    assert parse(f"{OUTPUT}{line}\n", "x", "qemu").facts("d" * 64) == FACTS
