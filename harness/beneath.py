@@ -4,7 +4,7 @@
 1. The directory is held by its descriptor, and every name is one component, looked up in it: whatever a build puts in
    the place of the directory, or of one above, changes nothing.
 2. Nothing is followed and nothing is waited for: ``O_NOFOLLOW`` and ``O_NONBLOCK``, then a look at what was opened.
-   What is no plain file is `NotPlainError`, and is not read.
+   What is no plain file, or has a name elsewhere, is `NotPlainError`, and is not read.
 3. Reads are bounded; a copy is a file of the harness, which no build has open.
 4. Removal needs two descriptors however deep the tree is, and gets through directories that forbid it.
 """
@@ -125,7 +125,10 @@ class Beneath:
                 raise NotPlainError(f"{name} is {_kind(mode)}, not a plain file")
             fd = os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                yield fd, os.fstat(fd).st_size
+                told = os.fstat(fd)
+                if told.st_nlink > 1:  # a hard link to a file of the host's keeps its other name
+                    raise NotPlainError(f"{name} is a file that has another name, too")
+                yield fd, told.st_size
             finally:
                 os.close(fd)
 

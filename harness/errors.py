@@ -7,6 +7,7 @@
     │   └── UnusableBuild    of a named build, whose place the matrix knows
     └── InfrastructureError  the harness or the host failed: verdict `error`, exit 3
         ├── EngineError      the container engine or a supervisor
+        │   └── SandboxDied  one sandbox, of whose build's doing it may be; others may do well
         ├── BuildError       an emulator build cannot be prepared
         └── StoreError       the leg store or a run directory
 
@@ -31,6 +32,7 @@ __all__ = [
     "InfrastructureError",
     "MigmatrixError",
     "Position",
+    "SandboxDied",
     "StoreError",
     "UnusableBuild",
     "UserError",
@@ -97,6 +99,10 @@ class InfrastructureError(MigmatrixError):
 
 class EngineError(InfrastructureError):
     """The container engine or an in-container supervisor failed."""
+
+
+class SandboxDied(EngineError):
+    """A sandbox that was up is gone."""
 
 
 class BuildError(InfrastructureError):

@@ -66,16 +66,19 @@ class ProcessEngine(OwnsStack):
         super().__init__()
         self._stack.push_async_callback(asyncio.to_thread, end_marked, workspace.root)
         self._workspace = workspace
-        self._sandboxes: dict[tuple[Role, str], _ProcessSandbox] = {}
+        self._sandboxes: dict[tuple[Role, str, str], _ProcessSandbox] = {}
         self._opening = asyncio.Lock()
         self._opened = 0
 
     async def sandbox(self, build: PreparedBuild, role: Role, needs: Needs) -> _ProcessSandbox:  # noqa: ARG002
-        """The open sandbox of `role`; builds share it, as nothing separates processes anyway, but for their supervisor."""
+        """The open sandbox of a build's emulators in `role`; those with a supervisor of their own share it.
+
+        Nothing separates plain processes, but what one writes into its own FIFO is then told of no other build.
+        """
         if build.image:
             raise EngineError(f"build {build.id!r} is a container image; it needs the docker engine")
         async with self._opening:
-            key = role, build.supervisor
+            key = role, build.supervisor, "" if build.supervisor else build.binary
             sandbox = self._sandboxes.get(key)
             if sandbox is None or sandbox.dead:
                 self._opened += 1

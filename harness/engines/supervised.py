@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.engines.workspace import SANDBOX_ID
-from migmatrix.harness.errors import EngineError
+from migmatrix.harness.errors import EngineError, SandboxDied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +132,7 @@ class SupervisedJob:
         """Fail every waiter."""
         for future in (self._exit, self._state):
             if future is not None and not future.done():
-                future.set_exception(EngineError(reason))
+                future.set_exception(SandboxDied(reason))
                 future.exception()  # it may be that nobody waits
 
 
@@ -172,7 +172,7 @@ class SupervisedSandbox:
     def job(self) -> SupervisedJob:
         """A new job with an empty directory."""
         if self.dead:
-            raise EngineError(self.dead)
+            raise SandboxDied(self.dead)
         self._started += 1
         job = SupervisedJob(self, str(self._started))
         self._jobs[job.name] = job
@@ -183,7 +183,7 @@ class SupervisedSandbox:
         try:
             return self._files.make(name, self.user)
         except OSError as err:
-            raise EngineError(f"{self.name}: cannot make a job's directory: {err}") from err
+            raise SandboxDied(f"{self.name}: cannot make a job's directory: {err}") from err
 
     def forget(self, name: str) -> None:
         """Drop a finished job."""
@@ -201,11 +201,11 @@ class SupervisedSandbox:
     def command(self, line: str) -> None:
         """Send one line to the supervisor; EngineError when the sandbox is gone."""
         if self.dead:
-            raise EngineError(self.dead)
+            raise SandboxDied(self.dead)
         try:
             os.write(self._commands, line.encode() + b"\n")
         except OSError as err:
-            raise EngineError(f"{self.name}: cannot reach the supervisor: {err}") from err
+            raise SandboxDied(f"{self.name}: cannot reach the supervisor: {err}") from err
 
     def die(self, reason: str) -> None:
         """The supervisor is gone: fail every waiter."""

@@ -98,7 +98,8 @@ class Workspace:
                 self._lock.acquire()
             self.streams.mkdir(mode=0o700)
             self.link.mkdir()
-            self.link.chmod(0o1777)  # emulators of two users may meet here
+            # Emulators of two users may meet here. They are told a name that only they know, and can list none.
+            self.link.chmod(0o1733)
         except OSError as err:
             raise StoreError(f"cannot make a workspace: {err}") from err
         return self

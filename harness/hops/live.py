@@ -89,8 +89,7 @@ class _LiveLeg:
         if task.guest.kind == "firmware":
             with recorder.stage(Stage.RUN):
                 await source.race(let_run(source, task.guest), task.deadlines[Stage.RUN])
-        # Of the whole path: another one that begins like this one has the same key here, and may run at the same time.
-        link = Link(task.mode, self._links, f"{task.keys[-1][:16]}-{self._index}")
+        link = Link(task.mode, self._links)
         with link.open(), recorder.stage(Stage.MIGRATE):
             await self._migrate(link, source, destination)
         with recorder.stage(Stage.CHECK):

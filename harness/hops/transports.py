@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shlex
 import socket
 from typing import TYPE_CHECKING
@@ -40,11 +41,14 @@ def needs_of(mode: Mode) -> Needs:
 
 
 class Link:
-    """The connection of one live leg; a context manager that removes its files."""
+    """The connection of one live leg; a context manager that removes its files.
 
-    def __init__(self, mode: Mode, directory: Path, name: str) -> None:
+    Its name is known to the two sides only: all emulators of a run can write to the directory, and none can list it.
+    """
+
+    def __init__(self, mode: Mode, directory: Path) -> None:
         self._transport = mode.transport
-        self._path = directory / name
+        self._path = directory / secrets.token_hex(12)
         self._files = Beneath.open(directory)  # where every emulator of the run can put things
         self._ends: tuple[socket.socket, socket.socket] | None = None
 

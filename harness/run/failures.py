@@ -4,12 +4,14 @@
 1. One bad build (an image that is gone, a loader that is missing) ends its own legs after three failures in a row, and
    nobody else's.
 2. A row of failures that two bad builds cannot have made by themselves means that the engine or the store is down: then
-   nothing is started.
+   nothing is started. Sandboxes that died do not count for it: any number of hostile builds can end their own.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from migmatrix.harness.errors import SandboxDied
 
 __all__ = ["Failures"]
 
@@ -37,7 +39,7 @@ class Failures:
 
     def failed(self, builds: frozenset[str], why: object) -> None:
         """Count a failure of the host."""
-        self._row += 1
+        self._row += not isinstance(why, SandboxDied)
         self._rows[builds] = self._rows.get(builds, 0) + 1
         if self._rows[builds] >= _IN_A_ROW:
             self._down[builds] = f"not started, {_IN_A_ROW} legs of this build failed in a row: {why}"

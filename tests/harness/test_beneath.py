@@ -59,6 +59,15 @@ def test_what_is_no_plain_file_is_not_read(box: Path, files: Beneath, kind: str)
     assert (box.parent / "secret").read_text() == "the host's own"
 
 
+def test_a_hard_link_is_not_read(box: Path, files: Beneath) -> None:
+    (box / "stderr").hardlink_to(box.parent / "secret")
+
+    with pytest.raises(NotPlainError, match="stderr is a file that has another name, too"):
+        files.ends("stderr", LIMIT)
+    with pytest.raises(NotPlainError):
+        files.copy("stderr", box / "copy", LIMIT)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in PUT if kind != "a socket"])
 def test_only_the_socket_that_was_made_is_opened_to_all(box: Path, files: Beneath, kind: str) -> None:
     (box.parent / "secret").chmod(0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.errors import SandboxDied
 from migmatrix.harness.run.failures import Failures
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ def test_two_bad_builds_are_not_the_host_and_three_are() -> None:
     assert failures.down(frozenset("c")) == ""
     failures.failed(frozenset("c"), "engine down")
     assert failures.down(frozenset("d")) == "not started, the host failed 7 times in a row: engine down"
+
+
+def test_sandboxes_that_died_are_not_the_host_however_many() -> None:
+    failures = Failures()
+    for hostile in "abcdefgh":
+        for _ in range(3):
+            failures.failed(frozenset(hostile), SandboxDied("the supervisor ended"))
+        assert failures.down(frozenset(hostile)) != ""
+    assert failures.down(frozenset("x")) == ""
 
 
 def test_one_bad_build_leaves_the_others_cells_alone(lab: Lab) -> None:

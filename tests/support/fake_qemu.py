@@ -404,12 +404,13 @@ def receive(server: socket.socket) -> bytes:
         return file.read()
 
 
-def install(directory: Path, version: str, name: str | None = None) -> Path:
-    """Write an executable that is this emulator in `version`; its path."""
+def install(
+    directory: Path, version: str, name: str | None = None, program: str | Path | None = __file__
+) -> Path:
+    """Write an executable that is this emulator, or another `program`, in `version`; its path."""
     path = directory / (name or f"fake-{version}")
-    path.write_text(
-        f'#!/bin/sh\nexec {shutil.which("python3") or sys.executable} -S -E {Path(__file__).resolve()} {version} "$@"\n'
-    )
+    python = shutil.which("python3") or sys.executable
+    path.write_text(f'#!/bin/sh\nexec {python} -S -E {Path(str(program)).resolve()} {version} "$@"\n')
     path.chmod(0o755)
     return path
 
