@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PUBLIC", "is_plain", "plain", "replacing", "sealed", "unsealed", "write_whole"]
+__all__ = ["PUBLIC", "is_plain", "is_text", "plain", "replacing", "sealed", "unsealed", "write_whole"]
 
 _SEALED = re.compile(rb'\{"sha256":"([0-9a-f]{64})",(.*)', re.DOTALL)
 
@@ -70,6 +70,15 @@ def is_plain(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path can be told in a report: its bytes are UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sealed(data: bytes) -> bytes:

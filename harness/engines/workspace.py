@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import write_whole
+from migmatrix.harness.files import is_text, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -89,6 +89,8 @@ class Workspace:
     def __enter__(self) -> Self:
         if len(str(_base())) > _LONGEST_BASE:
             raise UserError(f"temporary directory {tempfile.gettempdir()!r} is too long for UNIX sockets")
+        if not is_text(_base()):
+            raise UserError(f"temporary directory {tempfile.gettempdir()!r} is not UTF-8")
         try:
             _base().mkdir(mode=0o711, exist_ok=True)
             if _base().stat().st_uid != os.getuid():

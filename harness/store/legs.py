@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import is_plain, plain, replacing, sealed, unsealed, write_whole
+from migmatrix.harness.files import is_plain, is_text, plain, replacing, sealed, unsealed, write_whole
 from migmatrix.harness.model import LegEvidence
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class LegStore:
         self._legs = root / "hops"
         self._bad = root / "bad"
         self._log = log
+        if not is_text(root.absolute()):
+            raise UserError(f"cannot write to the store {str(root)!r}: its path is not UTF-8")
         try:
             self._legs.mkdir(parents=True, exist_ok=True)
             self._bad.mkdir(exist_ok=True)

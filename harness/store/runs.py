@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.files import PUBLIC, is_plain, replacing
+from migmatrix.harness.files import PUBLIC, is_plain, is_text, replacing
 from migmatrix.harness.model import CellResult
 from migmatrix.harness.store.legs import EVIDENCE
 
@@ -135,6 +135,8 @@ class RunStore:
     def check(cls, directory: Path, plan_digest: str = "") -> None:
         """Raise the UserError of `create` for what can be seen before; without a plan's digest any run will do."""
         place = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+        if not is_text(directory.absolute()):
+            raise UserError(f"cannot write to {str(directory)!r}: its path is not UTF-8")
         if not place.is_dir():
             which = "it" if place == directory else repr(str(place))
             raise UserError(f"cannot write to {str(directory)!r}: {which} is no directory")

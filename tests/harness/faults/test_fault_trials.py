@@ -257,6 +257,14 @@ def run_damaged(damage: Callable[[Path, Random], object]) -> Fault:
     return fault
 
 
+def run_gone(field: Field, dice: Random) -> Codes:
+    """What is left could be anybody's: it is refused and left alone."""
+    codes = run_damaged(lambda path, _: path.unlink())(field, dice)
+    assert codes == {"out": 2}
+    remove(field.lab.root / "out")
+    return {}
+
+
 def run_locked(field: Field, dice: Random) -> Codes:
     del dice
     field.fill()
@@ -336,7 +344,7 @@ FILES: dict[str, Fault] = {
     "run.db flipped": run_damaged(lambda path, dice: flip(path, dice, dice.choice((1, 1, 100)))),
     "run.db cut": run_damaged(cut),
     "run.db garbage": run_damaged(garbage),
-    "run.db gone": run_damaged(lambda path, _: path.unlink()),
+    "run.db gone": run_gone,
     "run.db no plain file": run_damaged(replaced),
     "run.db locked": run_locked,
 }

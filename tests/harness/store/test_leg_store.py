@@ -12,7 +12,7 @@ import pytest
 
 from migmatrix.harness.errors import StoreError, UserError
 from migmatrix.harness.model import LegEvidence, Stage, StageEvidence, StreamInfo
-from migmatrix.harness.store import LegStore, StreamCache, default_store
+from migmatrix.harness.store import LegStore, RunStore, StreamCache, default_store
 from migmatrix.harness.store.legs import EVIDENCE
 
 if TYPE_CHECKING:
@@ -218,6 +218,15 @@ def test_a_store_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write to the store .*: Not a directory"):
         LegStore(tmp_path / "file", pytest.fail)
+
+
+def test_a_path_that_is_no_text_is_the_users_mistake(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff")
+    with pytest.raises(UserError, match="its path is not UTF-8"):
+        LegStore(odd, print)
+    with pytest.raises(UserError, match="its path is not UTF-8"):
+        RunStore.create(odd, "digest")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_store_is_in_the_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
