@@ -215,17 +215,37 @@ class _Socket(_Stream):
         self._server = flag("server", props.get("server", "off"))
         self._wait = flag("wait", props.get("wait", "on"))
         self._retry = _retry(props)
+        self._given = False
         self._socket: Socket | None = None
         self._listener: Socket | None = None
-        if not self._path and not self._host:
-            raise FatalError(f"{spec.where}: Exactly one of 'path', 'fd' or 'host' required")
-        if self._server:
+        if "fd" in props:
+            self._inherit(props["fd"])
+        elif self._server:
             self._listen()
         else:
             self._connect()
 
+    def _inherit(self, number: str) -> None:
+        """A socket that this process was given: connected already, or, for a server, listening."""
+        if not number.isdigit():
+            raise FatalError(f"{self.spec.where}: Unable to parse FD number {number}")
+        try:
+            given = Socket(fileno=int(number))
+        except (OSError, OverflowError) as err:
+            raise FatalError(f"{self.spec.where}: File descriptor '{number}' is not a socket") from err
+        self._path = "fd"  # as a UNIX socket, over which descriptors may come; nothing is removed
+        self._given = True
+        if self._server:
+            self._listener = given
+        else:
+            self._socket = given
+        if self._server and self._wait:
+            self._await()
+
     @property
     def filename(self) -> str:
+        if self._given:
+            return "unix:"
         kind = f"unix:{self._path}" if self._path else f"tcp:{self._host}:{self._port}"
         return f"{kind},server=on" if self._server else kind if self.connected else f"disconnected:{kind}"
 
@@ -237,8 +257,12 @@ class _Socket(_Stream):
         except OSError as err:
             raise FatalError(f"{self.spec.where}: {self._failed('bind', err)}") from err
         if self._wait:
-            _say(f"{self.spec.where}: info: QEMU waiting for connection on: {self.filename}")
-            self._socket = accept(self._listener)
+            self._await()
+
+    def _await(self) -> None:
+        assert self._listener is not None  # noqa: S101 - the caller made it
+        _say(f"{self.spec.where}: info: QEMU waiting for connection on: {self.filename}")
+        self._socket = accept(self._listener)
 
     def _failed(self, what: str, err: OSError) -> str:
         if what == "bind":
@@ -294,7 +318,7 @@ class _Socket(_Stream):
                 made.close()
         self._socket = None
         self._in = self._out = -1
-        if self._listener is not None and self._path:
+        if self._listener is not None and self._path and not self._given:
             _unlink(self._path)
         self._listener = None
 

@@ -20,6 +20,7 @@ from migmatrix.emulator.chardev import Backend, open_chardev
 from migmatrix.emulator.errors import FatalError, QmpError
 from migmatrix.emulator.loop import Loop
 from migmatrix.emulator.machine import Machine, build_machine
+from migmatrix.emulator.options.accel import choose_accel
 from migmatrix.emulator.options.parse import Options, parse
 from migmatrix.emulator.qmp.server import Server
 from migmatrix.emulator.release import Release, open_release
@@ -27,7 +28,7 @@ from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Self
 else:
     import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
@@ -48,8 +49,9 @@ def main(argv: Sequence[str]) -> int:
             return _answer(options, release)
         if options.dump_vmstate:
             return _dump(options, release)
+        ready = _detach(options) if options.daemonize else _nothing
         with _Process(options, release) as process:
-            return process.run()
+            return process.run(ready)
     except FatalError as err:
         _complain(str(err))
         return 1
@@ -64,6 +66,15 @@ def _answer(options: Options, release: Release) -> int:
     from migmatrix.emulator.help import answer  # noqa: PLC0415 - few starts ask for help
 
     return answer(options, release)
+
+
+def _detach(options: Options) -> Callable[[], object]:
+    """Go on in the background; what is returned says that the emulator is up."""
+    if options.nographic:
+        raise FatalError("-nographic cannot be used with -daemonize")
+    from migmatrix.emulator.daemon import detach  # noqa: PLC0415 - few are daemons
+
+    return detach()
 
 
 def _dump(options: Options, release: Release) -> int:
@@ -97,10 +108,16 @@ class _Process:
             os.unlink(self._pidfile)  # noqa: PTH108 - pathlib is not for the start
         self._loop.close()
 
-    def run(self) -> int:
-        """From the open chardevs to the end."""
+    def run(self, ready: Callable[[], object]) -> int:
+        """From the open chardevs to the end; `ready` is called in between, when all is up."""
         self._write_pidfile()
+        accel, said = choose_accel(self._options.accels, self._release.name)
+        sys.stderr.writelines(f"{line}\n" for line in said)
+        if not accel:
+            return 1
         for spec in self._options.chardevs:
+            if spec.kind == "stdio" and self._options.daemonize:
+                raise FatalError(f"{spec.where}: cannot use stdio with -daemonize")
             self._chardevs[spec.id] = open_chardev(spec, self._loop)
         machine = build_machine(self._release, self._options, _complain)
         self._connect(machine)
@@ -109,6 +126,7 @@ class _Process:
         gc.freeze()  # what there is stays: only what comes from now on is worth a look
         gc.enable()
         self._begin(machine)
+        ready()
         self._loop.run()
         return self._server.status
 

@@ -107,6 +107,10 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("", "{where}: Invalid parameter '{value}'"),
         ("6.0", "{where}: Parameter 'driver' does not accept value '{value}'"),
     ),
+    "chardev-ways": (
+        ("", "Exactly one of 'path', 'fd' or 'host' required"),
+        ("6.0", "None or one of 'path', 'fd' or 'host' option required."),  # (by 7.2)
+    ),
     "netdev": (("", "{problem}"), ("6.0", "{where}: {problem}")),
     "smp-key": (("", "-smp {value}: Invalid parameter '{name}'"), ("6.2", "Parameter 'smp.{name}' is unexpected")),
     "clusters": (  # (by 10.0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.vmstate.record import Record, field
 
 if TYPE_CHECKING:
+    from migmatrix.emulator.options.accel import Wish
     from migmatrix.emulator.options.keyvalue import Pairs
 
 __all__ = ["DEFAULT_RELEASE", "Backend", "Chardev", "DeviceOption", "Monitor", "Options", "Smp", "Workload"]
@@ -107,7 +108,8 @@ class Options(Record):
     vga: str = ""
     nographic: bool = False
     nic: bool = True  # whether the board's own network card is wanted
-    accel: str = ""
+    accels: tuple[Wish, ...] = ()
+    daemonize: bool = False
     pidfile: str = ""
     boot: Pairs = ()
     workload: Workload | None = None

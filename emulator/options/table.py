@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.options.accel import Wish, check_accel
 from migmatrix.emulator.options.keyvalue import Malformed, flag, identifier, integer, json_items, pairs, size
 from migmatrix.emulator.options.records import Backend, Chardev, DeviceOption, Monitor, Options, Workload
 from migmatrix.emulator.options.values import (
@@ -38,7 +39,17 @@ _CHARDEVS: Final = frozenset(
     ("null", "socket", "udp", "msmouse", "vc", "ringbuf", "file", "pipe", "pty", "stdio", "serial", "parallel",
      "mux", "wctablet", "testdev", "braille", "spicevmc", "spiceport", "qemu-vdagent", "hub")
 )  # fmt: skip
-_LISTS: Final = ("devices", "globals", "chardevs", "monitors", "serial", "parallel", "backends", "fds")
+_LISTS: Final = (
+    "devices",
+    "globals",
+    "chardevs",
+    "monitors",
+    "serial",
+    "parallel",
+    "backends",
+    "fds",
+    "accels",
+)
 
 
 class Parser:
@@ -111,20 +122,18 @@ def _machine(parser: Parser, value: str) -> None:
         elif key == "type":
             parser.values["machine"] = given
         elif key == "accel":
-            _accel(parser, given, "")
+            parser.lists["accels"] = [w for w in parser.lists["accels"] if w.where]  # the last one counts
+            parser.lists["accels"] += (Wish(name) for name in given.split(":"))
         else:
             parser.values["machine_props"] = (*parser.values.get("machine_props", ()), (key, given))
 
 
-def _accel(parser: Parser, value: str, where: str | None = None) -> None:
-    """`where` is for messages: the option under way, or nothing for a property of -machine."""
-    place = f"{parser.where}: " if where is None else where
-    kind = pairs(value, "accel")[0][1].partition(":")[0]
-    if kind == "kvm":
-        raise FatalError(f"{parser.where}: failed to initialize kvm: the emulator has no KVM")
-    if kind not in ("tcg", "qtest"):
-        raise FatalError(f"{place}invalid accelerator {kind}")
-    parser.values["accel"] = kind
+def _accel(parser: Parser, value: str) -> None:
+    parser.add("accels", check_accel(value, parser.where, parser.release))
+
+
+def _kvm(parser: Parser, _: str) -> None:
+    parser.add("accels", Wish("kvm"))
 
 
 def _memory(parser: Parser, value: str) -> None:
@@ -163,7 +172,7 @@ def _chardev(parser: Parser, value: str) -> None:
         raise Malformed(f'chardev: "{found["id"]}" missing backend')
     if kind not in _CHARDEVS:
         raise Malformed(f"'{kind}' is not a valid char driver name")
-    check_chardev(kind, found)
+    check_chardev(kind, found, parser.release)
     parser.chardev(identifier(found.pop("id")), kind, tuple(found.items()))
 
 
@@ -370,6 +379,8 @@ OPTIONS: Final[dict[str, Option]] = {
     "dump-vmstate": Option(_put("dump_vmstate")),
     "L": Option(_data),
     "S": _true("stopped"),
+    "daemonize": _true("daemonize"),
+    "enable-kvm": Option(_kvm, argument=False),
     "nographic": _true("nographic"),
     "nodefaults": _true("nodefaults"),
     "no-user-config": _true("no_user_config"),
@@ -392,7 +403,7 @@ OPTIONS: Final[dict[str, Option]] = {
     ),
     **dict.fromkeys(("soundhw", "writeconfig", "realtime", "tb-size", "watchdog"), _REFUSED._replace(until="7.1")),
     "runas": _REFUSED._replace(until="9.1"),
-    **dict.fromkeys(("daemonize", "enable-kvm", "s", "usb", "snapshot"), _REFUSED._replace(argument=False)),
+    **dict.fromkeys(("s", "usb", "snapshot"), _REFUSED._replace(argument=False)),
     **dict.fromkeys(("preconfig", "win2k-hack", "no-fd-bootchk"), _REFUSED._replace(argument=False)),
     **dict.fromkeys(("no-acpi", "no-hpet"), _REFUSED._replace(argument=False, until="9.0")),
     "singlestep": _SILENT_FLAG._replace(until="9.0"),

@@ -46,8 +46,13 @@ _FSDRIVERS: Final = frozenset(("local", "synth"))
 _AUDIOS: Final = frozenset(("none", "wav"))
 
 
-def check_chardev(kind: str, found: dict[str, str]) -> None:
+def check_chardev(kind: str, found: dict[str, str], release: str) -> None:
     """What a chardev of `kind` cannot do without."""
+    ways = [way for way in ("path", "fd", "host") if way in found]
+    if kind == "socket" and (len(ways) > 1 or not (ways or lives("6.0", "", release))):
+        raise Malformed(text(release, "chardev-ways"))
+    if kind == "socket" and not ways:
+        raise Malformed("Unable to parse FD number ")
     if kind in ("file", "pipe") and "path" not in found:
         raise Malformed(f"chardev: {kind}: no {'filename' if kind == 'file' else 'device path'} given")
     if kind == "socket" and "host" in found and "port" not in found:
