@@ -9,8 +9,8 @@ Rules, in order:
    without one, gives way to it; a symptom (the connection broke, the stream ended) to all.
 4. Text that is more than a symptom decides what a deadline was about; without one it is a hang.
 5. What the harness asked for although the arguments forbid it is no emulator's fault.
-6. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline; a refusal
-   is `blocked` on the source side and a failure on the destination's.
+6. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline or the emulator
+   did what none does: that is no refusal. A refusal is `blocked` on the source side and a failure on the destination's.
 """
 
 from __future__ import annotations
@@ -77,8 +77,13 @@ def started(judgement: LegJudgement) -> LegJudgement:
     refused = judgement.stage is Stage.START and judgement.problem != "qmp-error"
     if not refused or judgement.verdict is not Verdict.UNSUPPORTED:
         return judgement
-    crashed = judgement.cause is not None and judgement.cause.kind == "crash"
-    return replace(judgement, verdict=Verdict.FAIL if crashed else Verdict.ERROR)
+    own = judgement.cause is not None and _own_end(judgement.cause)
+    return replace(judgement, verdict=Verdict.FAIL if own else Verdict.ERROR)
+
+
+def _own_end(cause: Cause) -> bool:
+    """A crash, or an end with success that nobody asked for: nothing that a host lacks makes an emulator do that."""
+    return cause.kind == "crash" or (cause.kind == "exit" and cause.field == "status 0")
 
 
 def _placed(finding: _Finding, failed: StageEvidence) -> _Finding:
@@ -200,7 +205,8 @@ def _verdict(failed: StageEvidence, finding: _Finding) -> Verdict:
     if wanted is Verdict.ERROR or _own_doing(failed, finding.cause):
         return Verdict.ERROR
     if failed.stage is Stage.START:
-        return Verdict.FAIL if failed.problem == "deadline" else Verdict.UNSUPPORTED
+        spoiled = failed.problem == "deadline" or finding.cause.kind == "malformed"
+        return Verdict.FAIL if spoiled else Verdict.UNSUPPORTED
     if wanted is Verdict.BLOCKED and finding.role == "source":
         return Verdict.BLOCKED
     if wanted is Verdict.UNSUPPORTED and (

@@ -115,9 +115,10 @@ class Runner:
         said: dict[str, str] = {}
         for build, key in probes:
             probe = await self._leg(key)
-            if not probe.failed_at(Stage.START):
-                return {}
-            cause = judge_leg(probe).cause
+            judgement = judge_leg(probe)
+            if not probe.failed_at(Stage.START) or judgement.verdict is Verdict.FAIL:
+                return {}  # what a build does wrong is a result, not the profile's mistake
+            cause = judgement.cause
             said.setdefault(build, cause.message if cause else "it did not start")
         return said
 

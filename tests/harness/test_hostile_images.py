@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import subprocess
 from typing import TYPE_CHECKING
@@ -11,9 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 from debian import debian_build
 
+from migmatrix.harness.builds import prepare
+from migmatrix.harness.builds.image import ImageSpec
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import docker
     from lab import Lab
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(600)]
@@ -83,7 +88,31 @@ def test_a_replaced_standard_error_tells_nothing_and_holds_nobody_up(
     assert {path for path, record in results.items() if record["verdict"] == "pass"} == {("qemu", "qemu")}
     for kind, told in (("link", "a symbolic link"), ("fifo", "a FIFO"), ("directory", "a directory")):
         assert f"stderr is {told}, not a plain file" in results[kind, kind]["cause"]["message"]
+        assert (results[kind, kind]["verdict"], results[kind, kind]["cause"]["kind"]) == ("fail", "malformed")
     for place in ("out", "store"):
         files = [file for file in (lab.root / place).rglob("*") if file.is_file()]
         assert files
         assert not [file for file in files if b"the host's own words" in file.read_bytes()]
+
+
+def test_another_environment_or_file_is_another_build(
+    lab: Lab, container_engine: docker.DockerClient
+) -> None:
+    debian_build("qemu-10.0")
+    base = "migmatrix/debian:trixie"
+    changes = {"label": "LABEL a=b", "variable": "ENV LD_PRELOAD=/x", "file": "USER root\nRUN touch /x"}
+    tags = {name: f"migmatrix-test/identity:{name}" for name in changes}
+    try:
+        for name, change in changes.items():
+            container_engine.images.build(
+                fileobj=io.BytesIO(f"FROM {base}\n{change}\n".encode()), tag=tags[name], network_mode="none"
+            )
+        specs = {name: ImageSpec(id=name, image=tag) for name, tag in {"base": base, **tags}.items()}
+        builds = prepare(specs, cache=lab.root / "cache", log=print)
+    finally:
+        for tag in tags.values():
+            container_engine.images.remove(tag, force=True)
+
+    digests = {name: build.facts.digest for name, build in builds.items()}
+    assert digests["label"] == digests["base"]
+    assert len({digests["base"], digests["variable"], digests["file"]}) == 3

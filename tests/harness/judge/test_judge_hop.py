@@ -42,6 +42,24 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
         leg(destination("", -9), names=LOAD, problem="exited"),
         *(Verdict.ERROR, "killed", "SIGKILL"),
     ),
+    "an emulator that spoils its own start over QMP does not refuse": (
+        leg(
+            source(),
+            names=START,
+            problem="malformed",
+            detail="QMP: null, where an object is due",
+            role="source",
+        ),
+        *(Verdict.FAIL, "malformed", "start"),
+    ),
+    "an emulator that replaces its standard error spoils its own start": (
+        leg(source("[stderr is a FIFO, not a plain file]", 1), names=START, problem="exited", role="source"),
+        *(Verdict.FAIL, "malformed", "stderr"),
+    ),
+    "a hard link in the place of standard error is told": (
+        leg(source("[stderr is a file that has another name, too]", 1), names=START, problem="exited"),
+        *(Verdict.FAIL, "malformed", "stderr"),
+    ),
     "the destination hangs": (
         leg(names=LOAD, problem="deadline", detail="not done within 60 s"),
         *(Verdict.FAIL, "hang", "load"),
