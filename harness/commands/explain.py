@@ -22,7 +22,7 @@ from migmatrix.harness.commands.options import (
     say,
     say_json,
 )
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.errors import InfrastructureError, UserError
 from migmatrix.harness.explain.explain_run import ExplainOptions, explain_run, published, representatives
 from migmatrix.harness.explain.render import render
 from migmatrix.harness.explain.row import Budget
@@ -71,22 +71,21 @@ def explain(
     """
     options = ExplainOptions(store_directory(store), file, jobs, Budget(singles, machines, every_machine))
     with open_run(run) as opened:
-        wanted = [find_cell(opened, cell)] if cell is not None else _selected(opened, select or ())
+        wanted = [find_cell(opened, cell)] if cell is not None else _selected(opened, select or (), file)
         explain_signatures(opened, wanted, options, verbose=verbose, as_json=as_json)
 
 
 def explain_after(run: Path, store: Path, jobs: int, *, quiet: bool) -> None:
     """Explain every failing signature of a run that has just ended; nothing is printed when `quiet`."""
     with open_run(run) as opened:
-        failing = [r for r in representatives(list(opened.results())) if r.verdict is Verdict.FAIL]
+        failing = [r for r in representatives(opened, opened.results()) if r.verdict is Verdict.FAIL]
         if failing:
             explain_signatures(opened, failing, ExplainOptions(store, jobs=jobs), quiet=quiet)
 
 
-def _selected(run: RunStore, select: Sequence[str]) -> list[CellResult]:
+def _selected(run: RunStore, select: Sequence[str], file: Path | None) -> list[CellResult]:
     selection = Selection.parse(select)
-    every = list(run.results())
-    chosen = representatives([r for r in every if selection.selects_result(r)], every)
+    chosen = representatives(run, [r for r in run.results() if selection.selects_result(r)], file)
     if not chosen:
         raise UserError("no failing or blocked cell is selected: there is nothing to explain")
     return chosen
@@ -101,15 +100,24 @@ def explain_signatures(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Explain results one after another, print each as it is there, and write the reports of the run anew."""
+    """Explain results one after another, print each as it is there, and write the reports of the run anew.
+
+    InfrastructureError, when all that is done, if the host ended an explanation.
+    """
     found: list[Explanation] = []
+    ended: InfrastructureError | None = None
 
     def tell(explanation: Explanation) -> None:
         found.append(explanation)
         if not as_json and not quiet:
             say("\n".join(render(explanation)))
 
-    interrupt.run(explain_run(run, wanted, options, logger(verbose=verbose), tell))
+    try:
+        interrupt.run(explain_run(run, wanted, options, logger(verbose=verbose), tell))
+    except InfrastructureError as err:
+        ended = err
     if as_json:
         say_json([published(explanation) for explanation in found])
     rewrite_reports(run)
+    if ended is not None:
+        raise ended

@@ -11,22 +11,24 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.compat.static import StaticTools
-from migmatrix.harness.errors import UnusableBuild, UserError
+from migmatrix.harness.errors import InfrastructureError, UnusableBuild, UserError
 from migmatrix.harness.explain.contrast import Stored
 from migmatrix.harness.explain.explain import explain_cell
 from migmatrix.harness.explain.kinds import EXPLAINED, Problem, problems
 from migmatrix.harness.explain.records import FORMAT, from_json
 from migmatrix.harness.explain.render import render
 from migmatrix.harness.explain.row import Budget, Case
+from migmatrix.harness.explain.told import told
 from migmatrix.harness.files import PUBLIC, write_whole
-from migmatrix.harness.model import Verdict
-from migmatrix.harness.run.definition import Origin
+from migmatrix.harness.model import Guest, Verdict
+from migmatrix.harness.run.definition import Origin, sides_of_run
 from migmatrix.harness.run.opening import opened
 from migmatrix.harness.run.runner import Settings
-from migmatrix.harness.trials.records import trial_of
+from migmatrix.harness.trials.records import Step, Trial, trial_of
 from migmatrix.harness.trials.runner import TrialRunner
 
 if TYPE_CHECKING:
@@ -54,10 +56,24 @@ class ExplainOptions:
 
 
 def representatives(
-    results: Iterable[CellResult], every: Iterable[CellResult] | None = None
+    run: RunStore, results: Iterable[CellResult], file: Path | None = None
 ) -> list[CellResult]:
-    """One failing or blocked result per problem; `every` is the whole run when `results` are a part of it."""
-    return [problem.representative for problem in problems(results, every)]
+    """One failing or blocked result of a run per problem; `results` may be a part of it, `file` replaces its matrix."""
+    found = problems(results, list(run.results()), _apart(run, file))
+    return [problem.representative for problem in found]
+
+
+def _apart(run: RunStore, file: Path | None) -> Callable[[CellResult], str]:
+    """What the two sides of a result are told otherwise, as one text; empty for most."""
+    args, modes = sides_of_run(run, file)
+
+    @cache
+    def text(path: tuple[str, ...], mode: str) -> str:
+        steps = tuple(Step(build, args=args[build]) for build in path)
+        trial = Trial(machine="", arguments=(), path=steps, mode=modes[mode], guest=Guest("paused", "paused"))
+        return "; ".join(one.text for one in told(trial))
+
+    return lambda result: text(result.cell.path[: (result.hop or 1) + 1], result.cell.mode)
 
 
 async def explain_run(
@@ -71,28 +87,39 @@ async def explain_run(
 
     No stored leg is reused: every leg is done anew, in a store that lives as long as the explanation, so that a failure
     of one bad moment of the host gets no reason. An explanation of another problem with the same reproducer is
-    reused: its builds are the same.
+    reused: its builds are the same. One that the host ended is told of and the others go on; InfrastructureError at the
+    end, then.
     """
+    ended: list[str] = []
     for result in wanted:
         if result.verdict not in EXPLAINED:
             raise UserError(f"{result.cell.id!r} is {result.verdict.value}: there is nothing to explain")
     origin = Origin.of_run(run, options.file, options.store / "builds", log)
     stored = Stored({result.cell: result for result in run.results()}, origin.builds)
-    found = {r.cell: problem for problem in problems(stored.results.values()) for r in problem.results}
+    apart = _apart(run, options.file)
+    found = {
+        r.cell: problem for problem in problems(stored.results.values(), apart=apart) for r in problem.results
+    }
     earlier = load_all(run.directory)
     tools = StaticTools(origin.builds)
     async with opened(None, Settings(options.jobs, origin.deadlines, origin.retries), log) as where:
         for result in wanted:
             problem = found.get(result.cell) or Problem(ALONE, (result,))
             case = Case(result, problem, trial_of(origin, result.cell), options.budget, tuple(earlier))
-            with where.with_empty_store() as fresh:
-                explanation = await explain_cell(TrialRunner(origin.builds, fresh, log), stored, case)
+            try:
+                with where.with_empty_store() as fresh:
+                    explanation = await explain_cell(TrialRunner(origin.builds, fresh, log), stored, case)
+            except InfrastructureError as err:
+                ended.append(f"{result.cell.id!r} is not explained: {err}")
+                continue
             if explanation.reproduced:
                 static = await asyncio.to_thread(_static, tools, result)
                 explanation = replace(explanation, machines=stored.alike(result), static=static)
             earlier.append(explanation)
             _keep(run.directory, explanation)
             tell(explanation)
+    if ended:
+        raise InfrastructureError("\n".join(ended))
 
 
 def _static(tools: StaticTools, result: CellResult) -> str:

@@ -9,7 +9,8 @@ A signature is what was said, not why. So its cells are told apart further, from
    builds of a pair are its kind.
 3. A chain is not a problem of its own if one of its steps alone fails with the same signature. Any other chain is of a
    kind of its own, by the classes of its first and last build: state travels there through builds that accept it.
-4. Machine, profile, mode and guest make no kind of their own.
+4. What the two sides are told otherwise (`apart`) makes a kind of its own: one signature, such as a hang, may have many
+   such reasons. Otherwise machine, profile, mode and guest make none.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.records import setup_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from migmatrix.harness.model import Cell, CellResult
     from migmatrix.harness.trials.records import Setup
@@ -55,7 +56,11 @@ class Problem:
         return min(self.results, key=lambda r: len(r.cell.path))
 
 
-def problems(results: Iterable[CellResult], every: Iterable[CellResult] | None = None) -> list[Problem]:
+def problems(
+    results: Iterable[CellResult],
+    every: Iterable[CellResult] | None = None,
+    apart: Callable[[CellResult], str] = lambda _: "",
+) -> list[Problem]:
     """The problems among `results`, in the order in which they were met; `every` is the whole run if that is more."""
     given = list(results)
     chosen = [r for r in given if r.verdict in EXPLAINED and r.signature]
@@ -63,41 +68,44 @@ def problems(results: Iterable[CellResult], every: Iterable[CellResult] | None =
     by_signature: dict[str, list[CellResult]] = defaultdict(list)
     for result in chosen:
         by_signature[result.signature or ""].append(result)
-    return [problem for alike in by_signature.values() for problem in _of_signature(alike, run)]
+    return [problem for alike in by_signature.values() for problem in _of_signature(alike, run, apart)]
 
 
-def _of_signature(alike: Sequence[CellResult], run: Mapping[Cell, CellResult]) -> list[Problem]:
+def _of_signature(
+    alike: Sequence[CellResult], run: Mapping[Cell, CellResult], apart: Callable[[CellResult], str]
+) -> list[Problem]:
     classes = _classes(alike, run)
     kinds: dict[_Kind, list[CellResult]] = defaultdict(list)
     again: list[CellResult] = []
     repeats: Counter[_Kind] = Counter()
     for result in alike:
-        kind = _kind(result, classes)
+        kind = _kind(result, classes, apart)
         step = _step_of(result, run) if kind[0] == _CHAIN else None
         if step is None:
             kinds[kind].append(result)
         else:
             again.append(result)
-            repeats[_kind(step, classes)] += 1
-    found = [Problem(_words(kind[0], of), tuple(of), repeats[kind]) for kind, of in kinds.items()]
+            repeats[_kind(step, classes, apart)] += 1
+    found = [Problem(_words(kind[0], of, kind[-1]), tuple(of), repeats[kind]) for kind, of in kinds.items()]
     return found or [Problem(_words(_CHAIN, again), tuple(again))]
 
 
-def _words(what: str, members: Sequence[CellResult]) -> str:
-    """``pair: a, b > c``: the builds at both ends."""
+def _words(what: str, members: Sequence[CellResult], told: str = "") -> str:
+    """``pair: a, b > c``: the builds at both ends, and what the sides are told otherwise."""
+    more = f", told {told}" if told else ""
     if what == _SAVE:
-        return f"{what}: {members[0].verdict.value}"
+        return f"{what}: {members[0].verdict.value}{more}"
     first = dict.fromkeys(_travelled(r)[0] for r in members)
     last = dict.fromkeys(_travelled(r)[-1] for r in members)
-    return f"{what}: {', '.join(sorted(first))} > {', '.join(sorted(last))}"
+    return f"{what}: {', '.join(sorted(first))} > {', '.join(sorted(last))}{more}"
 
 
-def _kind(result: CellResult, classes: Mapping[str, str]) -> _Kind:
+def _kind(result: CellResult, classes: Mapping[str, str], apart: Callable[[CellResult], str]) -> _Kind:
     path = _travelled(result)
     if result.stage is Stage.SAVE:
-        return _SAVE, result.verdict.value
+        return _SAVE, result.verdict.value, apart(result)
     what = _PAIR if len(path) == 2 else _CHAIN  # noqa: PLR2004
-    return what, classes[path[0]], classes[path[-1]]
+    return what, classes[path[0]], classes[path[-1]], apart(result)
 
 
 def _travelled(result: CellResult) -> tuple[str, ...]:

@@ -59,7 +59,8 @@ def _name(group: Group) -> str:
 
 
 def _text(args: Sequence[str], unit: Unit) -> str:
-    return " ".join(group.text for group in _units(args).get(unit, ()))
+    text = " ".join(group.text for group in _units(args).get(unit, ()))
+    return text[1:] if text.startswith("--") else text  # QEMU takes both for one
 
 
 def _sides(mode: Mode) -> dict[Unit, tuple[str, str]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.config import Matrix
     from migmatrix.harness.store import RunStore
 
-__all__ = ["Origin", "definition"]
+__all__ = ["Origin", "definition", "sides_of_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,14 @@ class Origin:
             deadlines=found.deadlines,
             retries=found.retries,
         )
+
+
+def sides_of_run(run: RunStore, file: Path | None) -> tuple[dict[str, tuple[str, ...]], dict[str, Mode]]:
+    """The arguments of each build of a run and its modes by name, without making a build ready."""
+    found = _read(run.meta(), file)
+    return {spec.id: spec.args for spec in map(spec_from_json, found.builds)}, {
+        m.name: m for m in found.modes
+    }
 
 
 def _read(meta: Mapping[str, Any], file: Path | None) -> _Definition:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from stamina.instrumentation import set_on_retry_hooks
 
 from migmatrix.harness import __version__, interrupt
 from migmatrix.harness.builds import lookup, prepare, provider_of
@@ -188,7 +187,6 @@ def execute(
     plan = prepared.plan
     if not plan.cells and options.shard is None:
         raise UserError(f"the plan has no cells{_left_out(plan)}")
-    set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
     progress = progress or Progress(Console(quiet=True))
     session = _Session(prepared, options, known_of(prepared.matrix), progress, log)
     gc.freeze()  # the plan and the modules stay: a third of a million objects less to look through, again and again

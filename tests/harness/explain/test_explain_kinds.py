@@ -102,3 +102,15 @@ def test_on_which_machines_it_is_the_same() -> None:
     stored = Stored({r.cell: r for r in (here, there["pc-q35-8.0"], passing, unknown)}, {})
     assert stored.alike(here) == "the same on 2 of 3 machines of the run, not on pc-q35-8.2 (pass)"
     assert Stored({here.cell: here, unknown.cell: unknown}, {}).alike(here) == ""
+
+
+def test_what_the_sides_are_told_otherwise_is_a_problem_of_its_own() -> None:
+    modes = ("compression", "channels", "plain", "other")
+    results = [replace(r, cell=replace(r.cell, mode=mode)) for mode in modes for r in run({"a>b": FAIL})]
+    told = {"compression": "zlib against none", "channels": "4 against 2"}
+    kinds = {p.kind: len(p.results) for p in problems(results, apart=lambda r: told.get(r.cell.mode, ""))}
+    assert kinds == {
+        "pair: a > b, told zlib against none": 1,
+        "pair: a > b, told 4 against 2": 1,
+        "pair: a > b": 2,
+    }

@@ -123,3 +123,26 @@ def test_run_explains_its_failures_when_asked(lab: Lab) -> None:
     assert done.returncode == 1
     assert "the two sides are told different things" in done.stdout
     assert list((lab.root / "out" / "explain").glob("*.json"))
+
+
+def test_each_pair_that_is_told_otherwise_is_explained(lab: Lab) -> None:
+    builds = lab.builds(
+        {"old": ["-fake", "state=a"], "new": ["-fake", "state=b"], "third": ["-fake", "state=c"]}
+    )
+    lab.run(small(lab, builds=builds, paths={"pairs": ["old>new", "old>third"]}))
+    found = explain(lab)
+    assert len({f["signature"] for f in found}) == 1
+    told = {f["fix"]["summary"].partition("source against destination: ")[2].partition(";")[0] for f in found}
+    assert told == {"-fake state=a against -fake state=b", "-fake state=a against -fake state=c"}
+
+
+def test_what_the_host_ends_is_told_and_the_others_go_on(lab: Lab) -> None:
+    lab.run(two_states(lab))
+    full = lab.builds({"old": ["-fake", "state=a"], "new": ["-fake", "state=b", "-fake", "full=save"]})
+    changed = small(lab, builds=full)
+    done = lab.call(lab.command("explain", str(lab.root / "out"), "-f", str(changed)))
+    assert done.returncode == 3
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("migmatrix: 'pc-q35-7.2/nic/new>old/snapshot/paused' is not explained: ")
+    assert "-fake state=a against -fake state=b" in done.stdout
+    assert "retry_scheduled" not in done.stderr

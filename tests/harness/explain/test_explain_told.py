@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -34,6 +34,13 @@ def trial(source: str, destination: str, mode: Mode = SNAPSHOT) -> Trial:
         ("-smp 4", "-smp 2", ["-smp 4 against -smp 2"]),
         ("-device virtio-rng-pci", "", ["-device virtio-rng-pci against nothing"]),
         ("-m 64 -cpu max", "-cpu max -m 64", []),
+        ("-m 64,slots=2,maxmem=1G", "-m 64", ["-m 64,slots=2,maxmem=1G against -m 64"]),
+        ("-cpu max", "-cpu max,hle=off", ["-cpu max against -cpu max,hle=off"]),
+        ("-numa node -numa node", "-numa node", ["-numa node against nothing"]),
+        ("-smp 2,sockets=2", "-smp 2,sockets=1", ["-smp 2,sockets=2 against -smp 2,sockets=1"]),
+        ("-rtc base=localtime", "", ["-rtc base=localtime against nothing"]),
+        ("-no-hpet", "-machine hpet=off", ["-no-hpet against nothing", "nothing against -machine hpet=off"]),
+        ("--device a", "-device a", []),
         ("-device a,x=1 -device b", "-device b -device a,x=2", ["-device a,x=1 against -device a,x=2"]),
         (
             "-global a.x=1 -global a.y=1",
@@ -65,6 +72,23 @@ def test_settings_of_the_modes_sides_are_compared() -> None:
     assert not told(without(one, differing_units(one)))
     for side in (Side.SOURCE, Side.DESTINATION):
         assert not told(alike(one, side))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "texts"),
+    [
+        (("xbzrle",), (), ["capability xbzrle: on against nothing"]),
+        ((), ("zero-blocks",), ["capability zero-blocks: nothing against on"]),
+        ({"announce-rounds": 1}, {"announce-rounds": 9}, ["parameter announce-rounds: 1 against 9"]),
+        ({"tls-creds": "tls0"}, {}, ["parameter tls-creds: tls0 against nothing"]),
+        ({"downtime-limit": 0}, {"downtime-limit": 0}, []),
+    ],
+)
+def test_a_setting_of_one_side_is_told(source: Any, destination: Any, texts: list[str]) -> None:
+    names = [side if isinstance(side, tuple) else () for side in (source, destination)]
+    values = [tuple(side.items()) if isinstance(side, dict) else () for side in (source, destination)]
+    one = trial("", "", Mode("m", "tcp", (), (), names[0], values[0], names[1], values[1]))
+    assert [t.text for t in told(one)] == texts
 
 
 def test_both_builds_are_told_what_one_side_is() -> None:
