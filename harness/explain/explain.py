@@ -20,6 +20,7 @@ from migmatrix.harness.explain.fix import Findings, make_fix, told_fix
 from migmatrix.harness.explain.records import Explanation, Fix, Reproducer
 from migmatrix.harness.explain.reduce import reduce
 from migmatrix.harness.explain.rescue import find_rescues
+from migmatrix.harness.explain.roms import rom_note
 from migmatrix.harness.explain.row import verified
 from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import PURPOSE, find_remedies
@@ -93,6 +94,7 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
         tried=_tried(runner),
         stage=str(attempt.result.stage or ""),
         told=told(reduced.trial),
+        rom=rom_note(views, tuple(step.build for step in reduced.trial.path), cause),
         unseen=views[0].problem or views[1].problem,
     )
     return _explained(runner, case, reduced, findings, len(found), untried)

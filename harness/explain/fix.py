@@ -57,6 +57,7 @@ class Findings:
         default_factory=dict
     )  # types of settings and their base types
     told: tuple[Told, ...] = ()  # what the two sides are told otherwise
+    rom: str = ""  # of a ROM of another size: both files, and the way out
     unseen: str = ""  # why the properties of a side could not be read
 
     def release(self, build: str) -> tuple[int, ...]:
@@ -94,11 +95,11 @@ def told_fix(told: Sequence[Told], route: Sequence[str], like: Side) -> Fix:
 def make_fix(found: Findings) -> Fix:
     """The fix, or the reason why there is none by a property; no table line for sides that are told otherwise."""
     fix = _fix(found)
-    return (
-        replace(fix, compat="none: the two sides are told different things")
-        if found.told and fix.compat
-        else fix
-    )
+    if found.rom:
+        fix = replace(fix, caveats=(*fix.caveats, found.rom))
+    if found.told and fix.compat:
+        fix = replace(fix, compat="none: the two sides are told different things")
+    return fix
 
 
 def _fix(found: Findings) -> Fix:
