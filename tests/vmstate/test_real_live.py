@@ -22,7 +22,9 @@ from real_matrix import Lab, RealMatrix
 from migmatrix.harness.engines import Needs, Role
 from migmatrix.harness.hops.task import Problem
 from migmatrix.vmstate.view.accounting import account
-from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.view.channels import joined, read_channel
+from migmatrix.vmstate.view.stream import Stream, read_stream
+from migmatrix.vmstate.view.unread import unread
 from migmatrix.vmstate.wire.multifd import MultifdFlag, Unpack
 from migmatrix.vmstate.wire.ramevents import MappedData, RamBlock
 
@@ -127,6 +129,11 @@ def test_multifd(real: RealMatrix, method: str) -> None:
         assert len(others) == 2
         for data in others:
             read_multifd(data, found, zstd_decoder())
+        stream = read_stream(bytes(main.forth))
+        channels = [read_channel(data, stream, zstd_decoder) for data in (*others, bytes(main.back))]
+        assert sorted(channel.kind for channel in channels) == ["multifd 0", "multifd 1", "return path"]
+        assert unread(stream)
+        assert not unread(joined(stream, channels))
 
     all_found = each_build(real, "multifd", work).values()
     for counts in [counts for counts in all_found if not counts["built without it"]]:
@@ -175,6 +182,10 @@ def test_postcopy_of_huge_pages(real: RealMatrix) -> None:
             assert counts["Packaged"] == counts["huge blocks"] == 1
 
 
+def memory(stream: Stream) -> dict[str, str]:
+    return {name: block.digest() for name, block in stream.ram.blocks.items()}
+
+
 def test_postcopy_preempt(real: RealMatrix) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
         guest = await Stopped.make(lab, build)
@@ -186,6 +197,9 @@ def test_postcopy_preempt(real: RealMatrix) -> None:
         reader = read_main(bytes(main.forth), found, guest.lengths)
         read_return(bytes(main.back), found)
         read_preempt(bytes(urgent.forth), reader.ram, found)
+        stream = read_stream(bytes(main.forth), delimiter=guest.lengths)
+        whole = joined(stream, [read_channel(bytes(urgent.forth), stream, zstd_decoder)])
+        assert memory(whole) == memory(read_stream(guest.stream))  # it was stopped all the time
 
     found = each_build(real, "postcopy-preempt", work).values()
     assert all(counts["REQ_PAGES_ID"] for counts in found)
