@@ -24,15 +24,15 @@ _TARGETS = {
     "qemu-system-riscv": "riscv32 riscv64",
     "qemu-system-s390x": "s390x",
     "qemu-system-sparc": "sparc sparc64",
-    "qemu-system-misc": "alpha avr cris hppa lm32 loongarch64 m68k microblaze microblazeel moxie nios2 or1k riscv32"
-    " riscv64 rx s390x sh4 sh4eb tricore unicore32 xtensa xtensaeb",
+    "qemu-system-misc": "alpha avr cris hppa loongarch64 m68k microblaze microblazeel moxie nios2 or1k riscv32"
+    " riscv64 rx s390x sh4 sh4eb tricore xtensa xtensaeb",
 }
 
 # Suggested for one that the mirror does not have; others are tried all the same.
 _RELEASES = ("bullseye", "bookworm", "trixie", "forky")
 SUITES = (*_RELEASES, *(f"{release}-backports" for release in _RELEASES), "sid", "experimental")
 
-# Links that Debian adds since bookworm, named after its own architectures: taken, not advised.
+# Links that Debian adds, most of them since bookworm, named after its own architectures: taken, not advised.
 _LINKS = {
     "qemu-system-x86": "amd64",
     "qemu-system-arm": "arm64 armel armhf",

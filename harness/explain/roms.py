@@ -35,6 +35,8 @@ def rom_note(views: tuple[MachineView, MachineView], route: Sequence[str], cause
     )
     if destination is not None and "romsize" in destination.settable and sent > own:
         return f"{type_}: {found}; romsize={sent} makes room for it on {last}"
+    if destination is None and sent > own:  # its properties could not be read
+        return f"{type_}: {found}; romsize={sent} on {last}, if it has that, else the file that {first} has"
     return f"{type_}: {found}; give {last} the file that {first} has, by romfile="
 
 

@@ -132,3 +132,22 @@ def test_a_made_image_without_the_named_emulator_is_kept(
     assert problem in str(caught.value)
     assert list(engine.named) == ["migmatrix/debian:bookworm-own-qemu"]
     assert engine.removed == []
+
+
+# What `dpkg -c` says of bullseye's packages, 1:5.2+dfsg-11+deb11u*; links of bookworm and later are in the image tests.
+BULLSEYE = {
+    "qemu-system-arm": "aarch64 arm",
+    "qemu-system-mips": "mips mips64 mips64el mipsel",
+    "qemu-system-ppc": "ppc ppc64 ppc64le",
+    "qemu-system-misc": "alpha avr cris hppa m68k microblaze microblazeel moxie nios2 or1k riscv32 riscv64 rx s390x"
+    " sh4 sh4eb tricore xtensa xtensaeb",
+    "qemu-system-sparc": "sparc sparc64",
+    "qemu-system-x86": "i386 x86_64 x86_64-microvm",
+}
+
+
+@pytest.mark.parametrize("package", BULLSEYE)
+def test_the_table_holds_what_the_oldest_suite_has(package: str) -> None:
+    names = BULLSEYE[package].split()
+    assert all(known_as(package, f"qemu-system-{name}") for name in names)
+    assert {name.removeprefix("qemu-system-") for name in HELD[package]} <= {*names, "loongarch64"}

@@ -59,7 +59,7 @@ SMALLER = cause("Size too large: 0000:00:02.0/virtio-net-pci.rom: 0x10000 > 0x80
             SMALLER,
             (
                 "virtio-net-pci: old loads a ROM into 65,536 bytes, new a ROM into 32,768 bytes;"
-                " give new the file that old has, by romfile="
+                " romsize=65536 on new, if it has that, else the file that old has"
             ),
         ),
         ((MachineView(), MachineView()), cause("Size mismatch: pc.ram: 0x1 != 0x2", device="pc.ram"), ""),

@@ -365,6 +365,15 @@ def test_no_bus_leaves_its_addresses_in_a_signature(idstr: str, name: str) -> No
     assert signature(cause) == f"missing-device {name}"
 
 
+@pytest.mark.parametrize(
+    "text", ["No TLS credentials with id 'tls0'", "Object with id 'tls0' is not TLS credentials"]
+)
+def test_a_mode_that_names_an_object_which_is_not_there_is_a_mistake_of_the_file(text: str) -> None:
+    cause = classify(text, version="10.0.13")
+    assert cause is not None
+    assert (signature(cause), cause.field) == ("missing-backend tls-creds tls0", "tls0")
+
+
 def test_a_hostile_text_is_cut_before_patterns_see_it() -> None:
     told = "qemu-system-x86_64: load of migration failed: Input/output error"
 
