@@ -1,66 +1,171 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots inside a running machine (savevm, loadvm, snapshot-*): where they are kept, under which tags.
+"""Snapshots inside a running machine (savevm, loadvm, snapshot-*): which drives take part, and QEMU's rules.
 
-The emulator has no disk images. A machine that was given a qcow2 image (``-drive file=X,format=qcow2``) keeps the
-snapshot TAG as a migration stream in the file ``X.TAG.vmstate``; without one nothing can be saved, as in QEMU.
+Snapshots are in the qcow2 images themselves (`emulator.qcow2`), one entry in each drive that takes part, the machine's
+state in one of them. The emulator neither reads nor writes what a disk holds: a snapshot keeps the image's content.
 """
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.qcow2 import Image, Qcow2Error, Snapshot, StateReader, StateWriter
 from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
-    from migmatrix.emulator.machine import Machine
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Snapshots"]
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.options.records import Backend
+
+__all__ = ["Drive", "Snapshots"]
+
+_READ_ONLY = ("read-only", "readonly")
+
+
+class Drive(NamedTuple):
+    """A writable block device: its name in messages, its node's name, its qcow2 image or "" when it has none."""
+
+    name: str
+    node: str
+    image: str
+
+
+def _error(desc: str) -> QmpError:
+    return QmpError("GenericError", desc)
+
+
+def _drives(backends: Sequence[Backend]) -> list[Drive]:
+    """`-drive` and those `-blockdev` nodes that no other node stands on, if they can be written."""
+    nodes = {b.id: dict(b.props) for b in backends if b.option == "blockdev"}
+    below = {value for props in nodes.values() for key, value in props.items() if key in ("file", "backing")}
+    found = []
+    for backend in backends:
+        props = dict(backend.props)
+        path = props.get("file.filename") or props.get("file", "")
+        if backend.option == "blockdev":
+            path = nodes[path].get("filename", "") if path in nodes else path
+            wanted, node = backend.id not in below, backend.id
+        else:
+            wanted, node = (
+                backend.option == "drive" and bool(path or props.get("driver")),
+                props.get("node-name", ""),
+            )
+        if wanted and not any(props.get(key) in ("on", "true") for key in _READ_ONLY):
+            qcow2 = "qcow2" in (backend.kind, props.get("driver"))
+            found.append(Drive(backend.id, node, path if qcow2 else ""))
+    return found
 
 
 class Snapshots:
-    """The snapshots of one machine."""
+    """The snapshots of one machine. `vmstate` and `devices` are node names; without them all drives take part."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        images = [dict(b.props).get("file", "") for b in machine.options.of("drive") if b.kind == "qcow2"]
-        self._image = images[0] if images else ""
+        self._drives = _drives(machine.options.backends)
 
-    def _refuse(self, key: str) -> QmpError:
-        return QmpError("GenericError", text(self._machine.release.name, key))
+    def _chosen(self, devices: Sequence[str] | None) -> list[Drive]:
+        """The drives that take part; QmpError unless all of them can."""
+        chosen = self._drives if devices is None else [self._node(name) for name in devices]
+        if devices is not None and not devices:
+            raise _error("At least one device is required for snapshot")
+        for drive in chosen:
+            if not drive.image:
+                name = drive.node if devices is not None else drive.name
+                raise _error(f"Device '{name}' is writable but does not support snapshots")
+        return chosen
 
-    def _file(self, tag: str) -> str:
-        return f"{self._image}.{tag.replace('/', '_')}.vmstate"
+    def _node(self, name: str) -> Drive:
+        for drive in self._drives:
+            if name and drive.node == name:
+                return drive
+        raise _error(f"No block device node '{name}'")
 
-    def save(self, tag: str) -> None:
-        """Save as snapshot `tag`, replacing an earlier one; QmpError."""
-        if not self._image:
-            raise self._refuse("hmp-no-vmstate")
-        self._machine.migration.save_snapshot(self._file(tag or "snapshot"))
+    def _holder(self, drives: list[Drive], vmstate: str | None, key: str) -> Drive:
+        """The drive with the machine's state."""
+        for drive in drives:
+            if vmstate in (None, drive.node):
+                return drive
+        if vmstate is None:
+            raise _error(text(self._machine.release.name, key))
+        raise _error(f"vmstate block device '{vmstate}' does not exist")
 
-    def load(self, tag: str) -> None:
-        """Load the machine from snapshot `tag`; QmpError."""
-        self._machine.migration.load_snapshot(self._existing(tag))
+    def save(self, tag: str, vmstate: str | None = None, devices: Sequence[str] | None = None) -> None:
+        """Save as snapshot `tag`; one of that name is replaced, but with `devices` it is an error. QmpError."""
+        drives, now = self._chosen(devices), time.time_ns()
+        tag = tag or time.strftime("vm-%Y%m%d%H%M%S", time.localtime(now / 10**9))
 
-    def delete(self, tag: str) -> None:
-        """Delete snapshot `tag`; QmpError. Without an image it does nothing, as QEMU does."""
-        if self._image:
-            os.unlink(self._existing(tag))  # noqa: PTH108 - pathlib is not for the start
+        def work(images: dict[Drive, Image]) -> None:
+            if devices is not None and all(image.find(tag) for image in images.values()):
+                raise _error(f"Snapshot '{tag}' already exists in one or more devices")
+            holder = self._holder(drives, vmstate, "hmp-no-vmstate")
+            state = StateWriter(images[holder])
 
-    def _existing(self, tag: str) -> str:
-        if not self._image:
-            raise self._refuse("hmp-no-vmstate-load")
-        file = self._file(tag)
-        if not os.path.exists(file):  # noqa: PTH110 - as above
-            raise QmpError("GenericError", f"Snapshot '{tag}' does not exist in one or more devices")
-        return file
+            def finish() -> None:
+                for drive, image in images.items():
+                    image.save(tag, now, self._machine.clock.now(), state if drive is holder else None)
 
-    def tags(self) -> list[str] | None:
-        """All tags; None when there is nowhere to keep any."""
-        if not self._image:
-            return None
-        directory, name = os.path.split(self._image)
-        files = os.listdir(directory or ".")  # noqa: PTH208 - as above
-        kept = [file for file in files if file.startswith(f"{name}.") and file.endswith(".vmstate")]
-        return sorted(file.removeprefix(f"{name}.").removesuffix(".vmstate") for file in kept)
+            self._machine.migration.save_snapshot(state, finish)
+
+        self._on(drives, work)
+
+    def load(self, tag: str, vmstate: str | None = None, devices: Sequence[str] | None = None) -> None:
+        """Load the machine from snapshot `tag`, and bring the disks back; QmpError."""
+        drives = self._chosen(devices)
+
+        def work(images: dict[Drive, Image]) -> None:
+            found = {drive: image.find(tag) for drive, image in images.items()}
+            if drives and None in found.values():
+                raise _error(f"Snapshot '{tag}' does not exist in one or more devices")
+            holder = self._holder(drives, vmstate, "hmp-no-vmstate-load")
+            kept = {drive: taken for drive, taken in found.items() if taken is not None}
+            if not kept[holder].state:
+                raise _error("This is a disk-only snapshot. Revert to it offline using qemu-img")
+            for drive, taken in kept.items():
+                images[drive].revert(taken)
+            self._machine.migration.load_snapshot(StateReader(images[holder], kept[holder]))
+
+        self._on(drives, work)
+
+    def delete(self, tag: str, devices: Sequence[str] | None = None) -> None:
+        """Delete snapshot `tag` wherever it is; QmpError."""
+
+        def work(images: dict[Drive, Image]) -> None:
+            for image in images.values():
+                if image.find(tag):
+                    image.delete(tag)
+
+        self._on(self._chosen(devices), work)
+
+    def listed(self) -> dict[Drive, list[Snapshot]] | None:
+        """The snapshots of each image; None when there is no drive for them."""
+        drives = [drive for drive in self._drives if drive.image]
+        found: dict[Drive, list[Snapshot]] = {}
+
+        def work(images: dict[Drive, Image]) -> None:
+            found.update({drive: image.snapshots for drive, image in images.items()})
+
+        self._on(drives, work, writable=False)
+        return found if drives else None
+
+    def _on(
+        self, drives: list[Drive], work: Callable[[dict[Drive, Image]], None], *, writable: bool = True
+    ) -> None:
+        """Do `work` on open images; a mistake in one, or of the host, is a QmpError."""
+        drive = None
+        with ExitStack() as opened:
+            try:
+                images = {}
+                for drive in drives:
+                    images[drive] = Image(drive.image, writable=writable)
+                    opened.callback(images[drive].close)
+                drive = None
+                work(images)
+            except OSError as error:
+                what = f"Could not open '{drive.image}'" if drive else "Could not write the snapshot"
+                raise _error(f"{what}: {error.strerror}") from error
+            except Qcow2Error as error:
+                raise _error(f"Could not use the image: {error}") from error

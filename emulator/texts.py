@@ -90,6 +90,11 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("", "No block device supports snapshots"),
         ("6.0", "no block device can store vmstate for snapshot"),
     ),
+    # the wide form by 11.1
+    "hmp-snapshot-line": (("", "%-9s %-16s %8s%20s%13s%11s"), ("10.0", "%-7s %-16s %8s%20s%16s%11s")),
+    "hmp-snapshot-head": (("", "ID|TAG|VM SIZE|DATE|VM CLOCK|ICOUNT"), ("10.0", "ID|TAG|VM_SIZE|DATE|VM_CLOCK|ICOUNT")),
+    "hmp-snapshot-clock": (("", "%02d:%02d:%02d.%03d"), ("10.0", "%04d:%02d:%02d.%03d")),
+    "hmp-snapshot-icount": (("", ""), ("10.0", "--")),
     "hmp-info-snapshots": (
         ("", "No available block device supports snapshots"),
         ("6.0", "no block device can store vmstate for snapshot"),

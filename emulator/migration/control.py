@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.returnpath import ReplyPath, ReturnPath
-    from migmatrix.emulator.migration.streams import Input, Output
+    from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
 
 __all__ = ["Migration", "check_properties", "settings_of"]
 
@@ -354,10 +354,10 @@ class Migration:
         del uri
         raise _error("Migrate recover can only be run when postcopy is paused.")
 
-    def save_snapshot(self, tag: str) -> None:
-        """Save the machine into a file; QmpError."""
-        snapshot.save(self, tag)
+    def save_snapshot(self, sink: Writable, finish: Callable[[], None]) -> None:
+        """Save the machine into a channel, then call `finish`, all while it is stopped; QmpError."""
+        snapshot.save(self, sink, finish)
 
-    def load_snapshot(self, tag: str) -> None:
-        """Load the machine from a file; QmpError."""
-        snapshot.load(self, tag)
+    def load_snapshot(self, source: Readable) -> None:
+        """Load the machine from a channel; QmpError."""
+        snapshot.load(self, source)

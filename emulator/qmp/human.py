@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import QmpError, bug
 from migmatrix.emulator.qmp.monitor import Monitor
+from migmatrix.emulator.qmp.snapshotlist import snapshot_list
 from migmatrix.emulator.qmp.table import Call
 from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
@@ -146,15 +147,6 @@ def _delvm(call: Call, tag: str) -> list[str]:
     return []
 
 
-def _info_snapshots(call: Call) -> list[str]:
-    found = call.server.snapshots.tags()
-    if found is None:
-        return [text(call.release, "hmp-info-snapshots")]
-    if not found:
-        return ["There is no snapshot available."]
-    return ["List of snapshots present on all disks:", *found]
-
-
 def _plain(name: str) -> Callable[..., list[str]]:
     """A command that is a QMP command without arguments and prints nothing."""
 
@@ -254,7 +246,7 @@ _INFOS: Final[dict[str, _Entry]] = {
     "migrate": (_info_migrate, 0, 0),
     "migrate_capabilities": (_info_capabilities, 0, 0),
     "migrate_parameters": (_info_parameters, 0, 0),
-    "snapshots": (_info_snapshots, 0, 0),
+    "snapshots": (snapshot_list, 0, 0),
     "name": (lambda call: [call.machine.options.name] if call.machine.options.name else [], 0, 0),
     "uuid": (lambda call: [_execute(call, "query-uuid")["UUID"]], 0, 0),
     "kvm": (lambda _: ["kvm support: not compiled"], 0, 0),

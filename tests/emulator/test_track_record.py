@@ -37,8 +37,8 @@ def marked(cell: Cell) -> object:
 
 
 @pytest.mark.parametrize("cell", [marked(cell) for cell in CELLS])
-def test_cell(cell: Cell, tmp_path: Path) -> None:
-    found = run(cell, tmp_path)
+def test_cell(cell: Cell) -> None:
+    found = run(cell)
     assert agrees(found, cell.expected), f"expected {cell.expected}, found {found}"
 
 

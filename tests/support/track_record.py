@@ -14,9 +14,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from whole_streams import Sink
 
 from migmatrix.emulator.errors import EmulatorError
 from migmatrix.emulator.machine import build_machine
+from migmatrix.emulator.migration.streams import BytesChannel
 from migmatrix.emulator.options.parse import parse
 from migmatrix.emulator.release import Release, load
 from migmatrix.harness.judge.classify import classify
@@ -73,14 +75,16 @@ def _machine(machine: str, release: str, arguments: tuple[str, ...], *, incoming
     return made
 
 
-def run(cell: Cell, directory: Path) -> dict[str, str] | None:
+def run(cell: Cell) -> dict[str, str] | None:
     """Do the legs; None when all pass, else kind, device and field of the first failure."""
-    stream = str(directory / "stream")
+    stream = b""
     for number, (release, arguments) in enumerate(cell.sides):
         made = _machine(cell.machine, release, arguments, incoming=number > 0)
         if number and (failure := _load(made, stream, release)) is not None:
             return failure
-        made.migration.save_snapshot(stream)
+        sink = Sink()
+        made.migration.save_snapshot(sink, lambda: None)
+        stream = bytes(sink.data)
     return None
 
 
@@ -90,11 +94,11 @@ def _last_line(refused: str) -> str:
     return f"qemu-system-x86_64: {begin}{reason}\n"
 
 
-def _load(machine: Machine, stream: str, release: str) -> dict[str, str] | None:
+def _load(machine: Machine, stream: bytes, release: str) -> dict[str, str] | None:
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         try:
-            machine.migration.load_snapshot(stream)
+            machine.migration.load_snapshot(BytesChannel(stream))
         except EmulatorError as refused:
             text = said.getvalue() + _last_line(str(refused))
             cause = classify(text, version=release, detail="")

@@ -44,22 +44,26 @@ def _job(call: Call, arguments: Arguments, kind: str, work: Any) -> Any:
     return {}
 
 
+def _where(arguments: Arguments) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "job-id"}
+
+
 @command("snapshot-save", *_TAG, Member("vmstate", STR), _DEVICES, since="6.0")
 def snapshot_save(call: Call, arguments: Arguments) -> Any:
     """Save the machine under a tag."""
-    return _job(call, arguments, "snapshot-save", lambda: call.server.snapshots.save(arguments["tag"]))
+    return _job(call, arguments, "snapshot-save", lambda: call.server.snapshots.save(**_where(arguments)))
 
 
 @command("snapshot-load", *_TAG, Member("vmstate", STR), _DEVICES, since="6.0")
 def snapshot_load(call: Call, arguments: Arguments) -> Any:
     """Load the machine as it was saved under a tag."""
-    return _job(call, arguments, "snapshot-load", lambda: call.server.snapshots.load(arguments["tag"]))
+    return _job(call, arguments, "snapshot-load", lambda: call.server.snapshots.load(**_where(arguments)))
 
 
 @command("snapshot-delete", *_TAG, _DEVICES, since="6.0")
 def snapshot_delete(call: Call, arguments: Arguments) -> Any:
     """Delete the snapshot of a tag."""
-    return _job(call, arguments, "snapshot-delete", lambda: call.server.snapshots.delete(arguments["tag"]))
+    return _job(call, arguments, "snapshot-delete", lambda: call.server.snapshots.delete(**_where(arguments)))
 
 
 @command("query-jobs")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from migration_machines import RELEASES, Box, enable, fill, memory, none, status, statuses, target, until
+from whole_streams import Sink
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.streams import BytesChannel
 from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
@@ -224,17 +226,14 @@ def test_a_stream_of_real_qemu_loads(release: str, tmp_path: Path, real_none: di
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_a_snapshot_restores_memory_and_run_state(running: bool, tmp_path: Path) -> None:
+def test_a_snapshot_restores_memory_and_run_state(running: bool) -> None:
     machine = none("7.2")
     if running:
         machine.vm_start()
     fill(machine)
     before, state = memory(machine), machine.runstate
-    machine.migration.save_snapshot(str(tmp_path / "tag"))
-    assert (machine.runstate, [file.name for file in tmp_path.iterdir()]) == (state, ["tag"])
+    machine.migration.save_snapshot(sink := Sink(), lambda: None)
+    assert machine.runstate == state
     fill(machine, b"other")
-    machine.migration.load_snapshot(str(tmp_path / "tag"))
+    machine.migration.load_snapshot(BytesChannel(bytes(sink.data)))
     assert (memory(machine) == before, machine.runstate) == (True, state)
-    (tmp_path / "tag").unlink()
-    with pytest.raises(QmpError, match="does not exist"):
-        machine.migration.load_snapshot(str(tmp_path / "tag"))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bare import ROOT, command
 from monitor import Client, Process, connect
+from qcow2_images import create
 from qemu.qmp import EventListener, QMPClient
 
 from migmatrix.vmstate.check.schema import load_schema
@@ -238,7 +239,7 @@ def test_the_human_monitor(place: Path) -> None:
 
 
 def test_snapshots_and_their_jobs(place: Path) -> None:
-    drive = f"file={place / 'disk'},format=qcow2"
+    drive = f"file={create(place / 'disk')},format=qcow2,node-name=d"
     with Process(command(place, ["-S", "-drive", drive, *server(place)])):
         client = connect(place / "q")
         client.ok("qmp_capabilities")
