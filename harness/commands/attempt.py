@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from migmatrix.harness.commands.options import (
     JOBS,
@@ -19,7 +18,7 @@ from migmatrix.harness.commands.options import (
     log,
 )
 from migmatrix.harness.commands.run import conclude
-from migmatrix.harness.report import Progress
+from migmatrix.harness.report import Progress, progress_console
 from migmatrix.harness.run.against import matrix_against
 from migmatrix.harness.run.opening import store_directory
 from migmatrix.harness.run.pipeline import RunOptions, execute, prepare_plan
@@ -54,4 +53,4 @@ def attempt(
     file.write_text(text)
     options = RunOptions(file=file, store=store_directory(store), jobs=jobs, out=out, command=command_line())
     prepared = prepare_plan(options, log)
-    conclude(execute(prepared, options, Progress(Console(stderr=True)), log), as_json=as_json)
+    conclude(execute(prepared, options, Progress(progress_console()), log), as_json=as_json)

@@ -26,6 +26,7 @@ app = typer.Typer(
     name="migmatrix",
     help="Test live migration between emulator versions.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -30,7 +30,7 @@ from migmatrix.harness.commands.options import (
 from migmatrix.harness.commands.plan import plan_options
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.plan import render_plan
-from migmatrix.harness.report import Progress, render_terminal
+from migmatrix.harness.report import Progress, progress_console, render_terminal
 from migmatrix.harness.report.jsonfile import render_json
 from migmatrix.harness.run.pipeline import execute, prepare_plan
 from migmatrix.harness.run.planfile import prepare_plan_file
@@ -88,7 +88,7 @@ def run(
         RunStore.check(out, prepared.plan.digest)
     for line in render_plan(prepared.plan):
         log(line)
-    report = execute(prepared, options, Progress(Console(stderr=True)), log)
+    report = execute(prepared, options, Progress(progress_console()), log)
     if explained and not report.interrupted:
         explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json)
         with open_run(Path(report.run_dir)) as stored:
@@ -108,4 +108,6 @@ def conclude(report: RunReport, *, as_json: bool) -> None:
         say(render_json(report))
     else:
         render_terminal(report, Console())
+    if report.interrupted:
+        log("the same command goes on from here")
     raise typer.Exit(report.exit_code)

@@ -16,7 +16,7 @@ from migmatrix.harness.report.data import (
     Section,
     group,
 )
-from migmatrix.harness.report.progress import Progress
+from migmatrix.harness.report.progress import Progress, progress_console
 from migmatrix.harness.report.terminal import render_terminal
 from migmatrix.harness.report.write import write_reports
 
@@ -32,6 +32,7 @@ __all__ = [
     "RunReport",
     "Section",
     "group",
+    "progress_console",
     "render_terminal",
     "write_reports",
 ]

@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -25,11 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from rich.console import Console
-
     from migmatrix.harness.model import CellResult
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "progress_console"]
 
 _REFRESH = 0.1  # seconds between two paintings of the live line
 _INTERVAL = 15.0  # seconds between two plain lines, so that a night's log stays readable
@@ -37,9 +37,15 @@ _MESSAGE = 240
 _LOUD = {Section.PROBLEM: ("FAIL", "bold red"), Section.INFRASTRUCTURE: ("ERROR", "bold yellow")}
 
 
+def progress_console() -> Console:
+    """Standard error; colours may be forced on it, but a line that is painted again needs a terminal."""
+    return Console(stderr=True, force_interactive=None if sys.stderr.isatty() else False)
+
+
 class Progress:
     """Use as a context manager, or call `close`. Methods may be called from any thread.
 
+    Only an interactive console gets a live line: FORCE_COLOR makes any other a terminal that knows colours.
     `clock` returns seconds from any fixed point; `interval` is the least time between plain lines.
     """
 
@@ -52,7 +58,7 @@ class Progress:
     ) -> None:
         self._console = console
         self._clock = clock
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live = Live(console=console, auto_refresh=False) if console.is_interactive else None
         self._interval = _REFRESH if self._live else interval
         self._lock = threading.Lock()
         self._began: float | None = None

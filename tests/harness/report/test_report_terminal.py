@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
-from migmatrix.harness.report import Dropped, Progress, RunReport, render_terminal
+from migmatrix.harness.report import Dropped, Progress, RunReport, progress_console, render_terminal
 
 
 class Clock:
@@ -208,3 +208,16 @@ def test_the_line_of_a_terminal_fits_it() -> None:
 
 def test_the_summary_names_the_report(small: RunReport) -> None:
     assert "  report   runs/x/report.html" in summary(replace(small, run_dir="runs/x")).splitlines()
+
+
+def test_forced_colours_in_a_pipe_paint_no_line_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Progress(progress_console()) as progress:
+        progress.start(total_cells=2, total_legs=2)
+        progress.cell_done(result("p"))
+    said = capfd.readouterr().err
+    assert "\x1b[1;31mFAIL" in said  # colours, as forced
+    assert "\x1b[?25l" not in said
+    assert "\x1b[2K" not in said
