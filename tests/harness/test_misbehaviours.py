@@ -46,7 +46,7 @@ MEMORY = 700 << 10  # KiB
 TOLD_NOBODY = "the host's own words"
 PYTHON = "migmatrix/debian:trixie-python3"
 PROGRAMS = (fake_qemu, hostile_qemu, misdeeds, misdeeds_said)
-IMAGES = {name: f"migmatrix-test/misbehaviours:{name}" for name in ("fake", "hostile")}
+IMAGES = {name: f"migmatrix-test/misbehaviours:{name}-{os.getpid()}" for name in ("fake", "hostile")}
 
 SEEDS = range(seed() * 1_000_000, seed() * 1_000_000 + COUNT)
 GROUPS = [SEEDS[at : at + AT_ONCE] for at in range(0, COUNT, AT_ONCE)]
@@ -90,9 +90,9 @@ def canary(lab: Lab) -> Canary:
 
 
 def matrix(lab: Lab, builds: dict[str, Any], paths: list[str], **more: Any) -> Path:
-    """A matrix on sound and hostile builds, its deadlines short."""
+    """A matrix on sound and hostile builds; a sound one meets its deadlines on a busy host, too."""
     path = lab.root / "lab.yaml"
-    seconds = dict.fromkeys(("load", "save", "migrate", "run", "check", "quit"), 5.0)
+    seconds = dict.fromkeys(("load", "save", "migrate", "run", "check", "quit"), 15.0)
     path.write_text(
         json.dumps(
             {
@@ -101,7 +101,7 @@ def matrix(lab: Lab, builds: dict[str, Any], paths: list[str], **more: Any) -> P
                 "profiles": {"define": {"plain": {"args": []}}},
                 "modes": ["snapshot", "unix"],
                 "paths": {"pairs": paths, "chains": "none"},
-                "policy": {"deadline": {"start": 8.0, **seconds}, "retries": 0},
+                "policy": {"deadline": {"start": 20.0, **seconds}, "retries": 0},
                 **more,
             }
         )
@@ -168,7 +168,8 @@ def trial(lab: Lab, canary: Canary, sound: dict[str, Any], hostile: dict[str, An
     check(lab, canary, run, "out")
     found = timeless(lab.results())
     assert len(found) == 2 * (len(sound) ** 2 + 2 * len(hostile)), run.said
-    assert {cell: found[cell] for cell in undisturbed} == undisturbed, told
+    for cell, alone in undisturbed.items():
+        assert found[cell] == alone, told
 
 
 def results_of(lab: Lab, file: Path, out: str) -> dict[str, dict[str, Any]]:
