@@ -16,7 +16,9 @@ __all__ = ["visible", "visible_line"]
 # All but XML 1.0 (fifth edition), production 2 ``Char``, the strictest of the formats that reports are written in, less
 # the C1 controls, which a terminal may obey.
 _INVISIBLE = re.compile(
-    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+    "[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+    # Marks of direction, separators of lines, and what takes no place: a name with it looks like one without.
+    "|[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
 
@@ -30,7 +32,9 @@ def visible(text: str) -> str:
 
 def _coded(found: re.Match[str]) -> str:
     code = ord(found.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - one byte
+    if code < 0x100:  # noqa: PLR2004 - one byte
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - two
 
 
 def visible_line(text: str) -> str:
