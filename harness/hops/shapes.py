@@ -2,7 +2,7 @@
 """What a hostile emulator may not say over QMP: the one check of messages as they come in, and of answers by command.
 
 1. `message` makes a message of bytes, or raises `ProtocolError`: an object, not too deep, with an id and an event of
-   the right types. Its texts hold no lone surrogates and its numbers are small enough for every format.
+   the right types. Its texts are of bounded length and hold no lone surrogates, its numbers are small enough for every format.
 2. `misfit` says where an answer differs from what its command returns; what the harness does not look at is free.
 
 The shapes are those of QEMU's QAPI schema (`query-qmp-schema`), as far as the harness reads them.
@@ -25,6 +25,7 @@ __all__ = ["message", "misfit"]
 
 _DEEPEST: Final = 64  # QEMU's own schema needs a dozen
 _LARGEST: Final = 1 << 64
+_LONGEST: Final = 64 << 10  # as of standard error: evidence keeps it, patterns go through it
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NAMES: Final = {bool: "a truth value", str: "a text", int: "a number", dict: "an object", list: "a list"}
 
@@ -63,7 +64,7 @@ def _harmless(value: Any, depth: int) -> Any:
         raise ValueError("nested too deep")
     match value:
         case str():
-            return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+            return _shortened(value if value.isascii() else _SURROGATE.sub("\ufffd", value))
         case dict():
             return {_harmless(k, depth): _harmless(v, depth + 1) for k, v in value.items()}
         case list():
@@ -73,6 +74,13 @@ def _harmless(value: Any, depth: int) -> Any:
         case int() if abs(value) >= _LARGEST:
             return f"a number of {value.bit_length()} bits"
     return value
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}[... {len(text) - 2 * half} characters left out ...]{text[-half:]}"
 
 
 def misfit(command: str, value: Any) -> str:
