@@ -147,6 +147,11 @@ class Machine:
         self.ram_blocks[name] = block
         return block
 
+    @property
+    def main_ram(self) -> RamBlock | None:
+        """The block that begins at the guest's address 0, whatever its name; boards make it first."""
+        return next(iter(self.ram_blocks.values()), None)
+
     # --- devices ------------------------------------------------------------------------------------------------
 
     def walk(self) -> Iterator[Device]:

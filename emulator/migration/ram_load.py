@@ -84,9 +84,9 @@ class RamLoader:
         if flags & _COMPRESSED and self._traits.compressed_pages:
             raise LoadFault(said=("Received an unexpected compressed page",))
         if flags & _BODY:
-            self._page(source, self._target(source, at, flags), at, flags & ~_CONTINUE)
+            self._page(source, self._target(source, at, flags), at, flags)
         else:
-            self._other(source, at, flags & ~_CONTINUE)
+            self._other(source, at, flags)
         return bool(flags & _EOS)
 
     def _word(self, source: Input) -> int:
@@ -109,7 +109,8 @@ class RamLoader:
             raise LoadFault(said=(illegal,))
         return self._last
 
-    def _page(self, source: Input, block: RamBlock, at: int, flags: int) -> None:
+    def _page(self, source: Input, block: RamBlock, at: int, word: int) -> None:
+        flags = word & ~_CONTINUE
         if flags == RamFlag.PAGE:
             data = source.take(PAGE_SIZE)
             block.store(at, data)
@@ -119,7 +120,7 @@ class RamLoader:
         elif flags == RamFlag.XBZRLE:
             self._xbzrle(source, block, at)
         else:
-            raise self._unknown(flags)
+            raise self._unknown(word)
 
     def _fill(self, source: Input, block: RamBlock, at: int) -> None:
         fill = source.take(1)
@@ -144,7 +145,8 @@ class RamLoader:
             raise LoadFault(said=("Failed to load XBZRLE page - decode error!", tail))
         block.store(at, page)
 
-    def _other(self, source: Input, at: int, flags: int) -> None:
+    def _other(self, source: Input, at: int, word: int) -> None:
+        flags = word & ~_CONTINUE
         if flags == RamFlag.MEM_SIZE:
             self._block_list(source, at)
         elif flags == RamFlag.EOS:
@@ -152,7 +154,7 @@ class RamLoader:
         elif not (flags == RamFlag.HOOK and self._traits.ignores_hook) and not (
             flags == RamFlag.MULTIFD_FLUSH and self._traits.flush_word
         ):
-            raise self._unknown(flags)
+            raise self._unknown(word)
 
     def _unknown(self, flags: int) -> LoadFault:
         """Old releases ask the transport about any word with the RDMA bit, and say nothing when that knows none."""

@@ -8,10 +8,11 @@ Source: section ``kvm-tpr-opt`` in the VM descriptions of QEMU 5.2 to 11.1.
 
 from __future__ import annotations
 
-from typing import Final
+import errno
+from typing import Any, Final
 
 from migmatrix.emulator.devices.isa.base import StatefulDevice
-from migmatrix.vmstate.device.description import VMState
+from migmatrix.vmstate.device.description import HookError, VMState
 from migmatrix.vmstate.device.fields import struct, uint32, unused
 
 __all__ = ["Vapic"]
@@ -23,6 +24,8 @@ _HANDLERS: Final = VMState(
     minimum_version_id=1,
 )
 _SIGNATURE: Final = 8
+_INACTIVE: Final = 0
+_ROM_BLOCK: Final = 512
 _ROM: Final = VMState(
     "kvmvapic-guest-rom",
     (
@@ -47,6 +50,15 @@ _ROM: Final = VMState(
 )
 
 
+def _find_rom(state: Any, _version: int) -> None:
+    """A helper that is on, or whose ROM is known, needs the ROM in guest memory, which tells its own size."""
+    if state.state == _INACTIVE and not state.rom_state_paddr:
+        return
+    at, ram = (state.rom_state_paddr & -_ROM_BLOCK) + 2, state.machine.main_ram
+    if at >= ram.used_length or not ram.data[at]:
+        raise HookError("", errno.EPERM)
+
+
 class Vapic(StatefulDevice):
     """The helper; off."""
 
@@ -60,4 +72,10 @@ class Vapic(StatefulDevice):
         ),
         version_id=1,
         minimum_version_id=1,
+        post_load=_find_rom,
     )
+
+    def realize(self) -> None:
+        """The state knows the machine, for its memory."""
+        self.state.machine = self.machine
+        super().realize()

@@ -245,7 +245,7 @@ def _check_rings(reading: Reading, device: VirtIODevice) -> None:
     if device.guest_features >> _PACKED & 1:
         return
     for number, ring in enumerate(device.rings):
-        found = ring.indices(device.machine.ram_blocks.get("pc.ram"))
+        found = ring.indices(device.machine.main_ram)
         if not ring.desc or found is None:
             continue
         head, used = found

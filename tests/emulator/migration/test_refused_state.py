@@ -60,6 +60,24 @@ def test_a_line_that_is_driven_is_there(name: str, drives: bool, pin: int) -> No
     assert (got, said[:1]) == ((1, [f"pci_irq_handler: {pin} is no interrupt pin"]) if drives else (0, []))
 
 
+@pytest.mark.parametrize(
+    ("state", "address", "size", "status"),
+    [(0, 0, 0, 0), (1, 0, 0, 1), (0, 0xC0001, 0, 1), (2, 0xC01FF, 1, 0), (1, 0x7FFFFFFF, 1, 1)],
+)
+def test_the_helper_of_the_apic_needs_its_rom(state: int, address: int, size: int, status: int) -> None:
+    """Seen with 11.1: another value refuses when guest memory says nothing of the ROM's size there."""
+    source = guest("-S")
+    helper = device(source, "kvmvapic").state
+    helper.state, helper.rom_state_paddr = state, address
+    source.main_ram.write(0xC0002, bytes([size]))
+    got, said = loaded(guest("-incoming", "defer"), saved(source))
+    assert got == status
+    assert not got or said == [
+        "error while loading state for instance 0x0 of device 'kvm-tpr-opt'",
+        "load of migration failed: Operation not permitted",
+    ]
+
+
 def test_a_level_is_told_as_the_number_that_it_is() -> None:
     source = guest("-S")
     device(source, "e1000e").irq_state[2] = 0xFFFFFFFE
