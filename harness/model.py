@@ -229,7 +229,8 @@ class LegEvidence:
     """Everything recorded about one leg; a verdict can be computed from it again.
 
     `infrastructure` is the text of a host or engine failure and empty otherwise; such evidence is
-    never stored for reuse. `free_bytes` is the least free space seen where the stream was written.
+    never stored for reuse. `free_bytes` is the least free space seen where the stream was written. `again` is what
+    came of the leg when it was done a second time, as a crash or a deadline does not count alone.
     """
 
     key: str
@@ -239,6 +240,7 @@ class LegEvidence:
     infrastructure: str = ""
     free_bytes: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # what else was observed, by name
+    again: LegEvidence | None = None
 
     @property
     def failed(self) -> StageEvidence | None:

@@ -9,7 +9,8 @@ Rules, in order:
    without one, gives way to it; a symptom (the connection broke, the stream ended) to all.
 4. Text that is more than a symptom decides what a deadline was about; without one it is a hang.
 5. What the harness asked for although the arguments forbid it is no emulator's fault.
-6. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline or the emulator
+6. A leg that was done again and gave another answer is flaky: a failure if it failed both times, else an error.
+7. A cause of the host's is an error; a problem at the start is `unsupported`, unless it was a deadline or the emulator
    did what none does: that is no refusal. A refusal is `blocked` on the source side and a failure on the destination's.
 """
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.classify import classify
+from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.judge.table import Tells, load_table
 from migmatrix.harness.judge.text import clean
 from migmatrix.harness.model import Cause, Stage, Verdict
@@ -27,7 +29,7 @@ from migmatrix.harness.model import Cause, Stage, Verdict
 if TYPE_CHECKING:
     from migmatrix.harness.model import EmulatorEvidence, LegEvidence, StageEvidence
 
-__all__ = ["LegJudgement", "judge_leg", "started"]
+__all__ = ["LegJudgement", "doubtful", "flaky", "judge_leg", "started"]
 
 # Less than this left where the stream was written: what failed there, failed for want of space.
 _DISK_FULL_BYTES = 1 << 20
@@ -37,6 +39,7 @@ _NO_CHILDREN = re.compile(r"^(?:on|enable=on),(?:.*,)?spawn=deny(?:,|$)")
 _STATUS = re.compile(r"status '([\w-]+)'")
 # What a cause must tell at least to explain a problem; a guest that is not well is explained by no text.
 _LEAST = {"deadline": Tells.END, "wrong-status": Tells.CRASH, "silent": Tells.CRASH, "malformed": Tells.CRASH}
+_DOUBTFUL = ("crash", "hang", "guest-silent")
 _NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
 
 
@@ -60,6 +63,40 @@ class _Finding:
 
 def judge_leg(evidence: LegEvidence) -> LegJudgement:
     """Verdict, stage and cause of one leg; pure."""
+    judgement = _judge(evidence)
+    return judgement if evidence.again is None else _both(judgement, _judge(evidence.again))
+
+
+def doubtful(judgement: LegJudgement) -> bool:
+    """Whether it counts only when the leg, done again, gives the same answer: a busy host may be behind it."""
+    return judgement.cause is not None and judgement.cause.kind in _DOUBTFUL
+
+
+def flaky(judgement: LegJudgement) -> bool:
+    """Whether the leg was done twice and gave two answers."""
+    return judgement.cause is not None and judgement.cause.kind == "flaky"
+
+
+def _both(first: LegJudgement, second: LegJudgement) -> LegJudgement:
+    """The judgement of a leg that was done twice."""
+    if (first.verdict, first.stage, _signature(first)) == (second.verdict, second.stage, _signature(second)):
+        return first
+    verdict = Verdict.FAIL if first.verdict is second.verdict is Verdict.FAIL else Verdict.ERROR
+    cause = Cause("flaky", message=f"flaky: {_told(first)}, and done again: {_told(second)}")
+    return replace(first, verdict=verdict, cause=cause)
+
+
+def _signature(judgement: LegJudgement) -> str:
+    return signature(judgement.cause) if judgement.cause else ""
+
+
+def _told(judgement: LegJudgement) -> str:
+    if judgement.cause is None:
+        return str(judgement.verdict)
+    return f"{judgement.cause.kind} at {judgement.stage} ({judgement.cause.message})"
+
+
+def _judge(evidence: LegEvidence) -> LegJudgement:
     if evidence.infrastructure:
         return _infrastructure(evidence)
     failed = evidence.failed

@@ -7,14 +7,16 @@ Rules:
 3. Evidence is stored before anything is judged.
 4. A failure of the host is retried, then reported as such; what failed several times in a row is started no more
    (`Failures`).
-5. Memory and workspace are bounded; what they no longer have comes from the store again.
+5. A crash, a hang or a silent guest counts when the leg, done again, gives the same answer; else it is flaky, told and
+   not stored.
+6. Memory and workspace are bounded; what they no longer have comes from the store again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import stamina
 
@@ -24,9 +26,19 @@ from migmatrix.harness.hops.live import run_live_path
 from migmatrix.harness.hops.snapshot import run_snapshot_leg
 from migmatrix.harness.hops.task import LegTask, LiveTask
 from migmatrix.harness.hops.transports import needs_of
-from migmatrix.harness.judge import CellJudgement, LegJudgement, judge_cell, judge_leg, started
+from migmatrix.harness.judge import (
+    CellJudgement,
+    LegJudgement,
+    doubtful,
+    flaky,
+    judge_cell,
+    judge_leg,
+    started,
+)
 from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
+from migmatrix.harness.run.confirm import confirmed
 from migmatrix.harness.run.failures import Failures
+from migmatrix.harness.run.tasks import cancel, shared
 from migmatrix.harness.store.runs import Basis
 from migmatrix.harness.store.streams import StreamCache
 
@@ -46,11 +58,8 @@ __all__ = ["Judged", "Runner", "Settings"]
 # Cells that are on their way at once, for each emulator that may run at once: enough that a wait for
 # another process's leg, or for a chain's own last leg, leaves no core idle.
 _WINDOW = 8
-# Results of legs kept in memory, and bytes of uncompressed streams kept in the workspace.
-_REMEMBERED = 2000
+# Bytes of uncompressed streams kept in the workspace.
 _STREAMS_LIMIT = 2 << 30
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +146,12 @@ class Runner:
                 for task in done:
                     yield task.result()
         finally:
-            await _cancel(list(running))
+            await cancel(list(running))
             await self.close()
 
     async def close(self) -> None:
         """Stop what is still under way; a sandbox that is being opened is waited for, so that it can be closed."""
-        await _cancel([*self._work.values(), *self._live.values(), *self._fetching.values()])
+        await cancel([*self._work.values(), *self._live.values(), *self._fetching.values()])
         if self._warming is not None:
             await self._warming
 
@@ -178,7 +187,7 @@ class Runner:
 
     async def _leg(self, key: str) -> LegEvidence:
         """Evidence of a leg; however many cells ask, it is worked out once."""
-        return await _shared(self._work, key, lambda: self._reuse_or_do(self._plan.leg(key)))
+        return await shared(self._work, key, lambda: self._reuse_or_do(self._plan.leg(key)))
 
     async def _reuse_or_do(self, leg: Leg) -> LegEvidence:
         """Add the store: what it holds is told as reused, anything else is done, and tried again if the host fails."""
@@ -191,11 +200,15 @@ class Runner:
         return evidence
 
     def _stored(self, key: str) -> LegEvidence | None:
-        """What the store has; not a failure of the host that was taken for another, nor one by a shorter deadline."""
+        """What the store has; no failure that was the host's, was seen once only, or came of a shorter deadline."""
         evidence = self._store.get(key)
         if evidence is None or evidence.impatient(self._settings.deadlines):
             return None
-        return None if evidence.failed and self._judged(evidence).verdict is Verdict.ERROR else evidence
+        if not evidence.failed:
+            return evidence
+        judgement = self._judged(evidence)
+        unconfirmed = doubtful(judgement) and evidence.again is None
+        return None if judgement.verdict is Verdict.ERROR or unconfirmed else evidence
 
     def _found(self, leg: Leg, *, with_stream: bool = False) -> LegEvidence | None:
         """Stored evidence, if it answers all that is asked of this leg."""
@@ -224,17 +237,17 @@ class Runner:
             save_to = draft if self._plan.needs_out(leg.key) else None
             self._warm_up()
             async with self._slots:  # not while a stream is compressed: the next emulator may start
-                evidence = await run_snapshot_leg(self._engine, self._task(leg, incoming, save_to))
-            self._refuse_host_failure(evidence)
-            await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
+                (evidence,) = await confirmed(lambda: self._snapshot(leg, incoming, save_to), self._judged)
+            if self._counts(evidence):
+                await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
             if evidence.stream:
                 draft.replace(self._streams.path(leg.key))
                 self._streams.add(leg.key)
             self._failures.done(_builds_of([leg]))
             return evidence
 
-    def _task(self, leg: Leg, incoming: Path | None, save_to: Path | None) -> LegTask:
-        return LegTask(
+    async def _snapshot(self, leg: Leg, incoming: Path | None, save_to: Path | None) -> list[LegEvidence]:
+        task = LegTask(
             key=leg.key,
             build=self._builds[leg.build],
             machine=leg.machine,
@@ -245,11 +258,12 @@ class Runner:
             incoming=incoming,
             save_to=save_to,
         )
+        return [await run_snapshot_leg(self._engine, task)]
 
     async def _have_stream(self, key: str) -> None:
         """Get the stream of a leg that passed into the cache."""
         while key not in self._streams:
-            await _shared(self._fetching, key, lambda: self._fetch(self._plan.leg(key)))
+            await shared(self._fetching, key, lambda: self._fetch(self._plan.leg(key)))
             self._fetching.pop(key, None)
 
     async def _fetch(self, leg: Leg) -> None:
@@ -275,7 +289,7 @@ class Runner:
         if found is not None:
             return found
         longest = self._longest(keys)
-        return (await _shared(self._live, longest[-1], lambda: self._run_live(longest)))[: len(keys)]
+        return (await shared(self._live, longest[-1], lambda: self._run_live(longest)))[: len(keys)]
 
     def _found_live(self, keys: Sequence[str]) -> list[LegEvidence] | None:
         found: list[LegEvidence] = []
@@ -304,10 +318,11 @@ class Runner:
         async def run() -> LegEvidence:
             async with self._store.claim(keys[-1]), self._slots:
                 self._warm_up()
-                found[:] = await run_live_path(self._engine, self._live_task(keys), self._workspace.link)
+                task, links = self._live_task(keys), self._workspace.link
+                found[:] = await confirmed(lambda: run_live_path(self._engine, task, links), self._judged)
                 for evidence in found:
-                    self._refuse_host_failure(evidence)
-                    await asyncio.to_thread(self._store.put, evidence, None)
+                    if self._counts(evidence):
+                        await asyncio.to_thread(self._store.put, evidence, None)
                 self._failures.done(builds)
                 return found[-1]
 
@@ -357,9 +372,16 @@ class Runner:
         probed = bool(self._probes) and evidence.key not in self._probes
         return started(judgement) if probed else judgement
 
+    def _counts(self, evidence: LegEvidence) -> bool:
+        """Whether to keep it: not when it is flaky; InfrastructureError when the host failed (a full disk, a port taken)."""
+        for done in filter(None, (evidence.again, evidence)):
+            self._refuse_host_failure(done)
+        return not flaky(self._judged(evidence))
+
     def _refuse_host_failure(self, evidence: LegEvidence) -> None:
-        """Evidence that shows a failure of the host (a full disk, a port that is taken) is not kept; InfrastructureError."""
         judgement = self._judged(evidence)
+        if flaky(judgement):
+            return
         if judgement.verdict is Verdict.ERROR:
             raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
 
@@ -380,21 +402,3 @@ def _sandboxes(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:
         yield leg.source, Role.SOURCE, needs
     loads = leg.incoming is not None or leg.source is not None
     yield leg.build, Role.DESTINATION if loads else Role.SOURCE, needs
-
-
-async def _shared(
-    tasks: dict[str, asyncio.Task[T]], key: str, work: Callable[[], Coroutine[Any, Any, T]]
-) -> T:
-    """Return the result of the one task for `key`, which the first caller starts; old finished tasks are forgotten."""
-    if key not in tasks:
-        if len(tasks) >= _REMEMBERED:
-            for old in [k for k, task in tasks.items() if task.done()]:
-                del tasks[old]
-        tasks[key] = asyncio.create_task(work())
-    return await asyncio.shield(tasks[key])
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -113,6 +113,9 @@ def render_leg(leg: LegEvidence) -> Iterator[str]:
         yield f"  stream   {leg.stream.bytes:,} bytes, sha256 {leg.stream.sha256[:16]}"
     for emulator in leg.emulators:
         yield from _emulator(emulator)
+    if leg.again is not None:
+        _, *again = render_leg(leg.again)
+        yield from (f"  again: {line}" for line in again)
 
 
 def _emulator(emulator: EmulatorEvidence) -> Iterator[str]:

@@ -7,6 +7,7 @@ What it should do wrong comes as `-fake KEY=VALUE`:
     crash=STAGE     SIGSEGV in start, load or save
     hang=STAGE      never answer in start, load or save
     fatal=STAGE     end the supervisor that started it, in start, load or save
+    first=FILE      crash or hang the first time only, and make FILE
     full=save       the disk is full when the stream is written
     state=TEXT      "device state" written to the stream; a load wants the same TEXT
     block=TEXT      refuse to migrate
@@ -102,6 +103,12 @@ class Fake:
         if self.fakes.get("fatal") == stage and Path("commands").is_fifo():
             os.kill(os.getpgrp(), signal.SIGKILL)
             threading.Event().wait()
+        if stage not in (self.fakes.get("crash"), self.fakes.get("hang")):
+            return
+        if first := self.fakes.get("first"):
+            if Path(first).exists():
+                return
+            Path(first).touch()
         if self.fakes.get("crash") == stage:
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.fakes.get("hang") == stage:

@@ -326,3 +326,27 @@ def test_a_child_that_the_arguments_forbid_is_no_fault_of_the_build(
     assert judgement.verdict is verdict
     assert judgement.cause is not None
     assert judgement.cause.kind == kind
+
+
+CRASHED = leg(destination("", -11), names=LOAD, problem="exited")
+HUNG = leg(names=LOAD, problem="deadline", detail="not done within 60 s")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict", "kind"),
+    [
+        (CRASHED, CRASHED, Verdict.FAIL, "crash"),
+        (CRASHED, leg(names=NORMAL), Verdict.ERROR, "flaky"),
+        (HUNG, leg(names=NORMAL), Verdict.ERROR, "flaky"),
+        (HUNG, CRASHED, Verdict.FAIL, "flaky"),
+        (HUNG, leg(destination("", -9), names=LOAD, problem="exited"), Verdict.ERROR, "flaky"),
+    ],
+)
+def test_two_answers_of_one_leg_are_flaky(
+    first: LegEvidence, second: LegEvidence, verdict: Verdict, kind: str
+) -> None:
+    judgement = judge_leg(replace(first, again=second))
+
+    assert judgement.verdict is verdict
+    assert judgement.cause is not None
+    assert judgement.cause.kind == kind
