@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Before a save the guest runs for its time; after a load it must be as it should be."""
+"""Before a save the guest runs for its time; after a load it must be as it should be.
+
+A guest that beats must go on to; of one that does not, or was never heard, the running state must last. A port that says
+nothing is no failure of an emulator.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.task import Problem
 
 if TYPE_CHECKING:
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["check_guest", "let_run", "release"]
 
 # What a guest that never ran may be after a load: QEMU restores the source's state or stays under -S.
+# Seconds; firmware that writes at all does so in the first of them.
+_FIRST_BEAT = 15.0
 _STOPPED = ("paused", "prelaunch", "postmigrate")
 
 
@@ -23,10 +30,29 @@ async def release(emulator: Emulator) -> None:
     await emulator.qmp.execute("cont")
 
 
-async def let_run(emulator: Emulator, guest: Guest) -> None:
-    """The guest's bounded time: from its first output on, `guest.seconds`."""
-    await emulator.console.output_after(0)
+async def let_run(emulator: Emulator, guest: Guest, deadline: float) -> None:
+    """The guest's bounded time: from its first output on, `guest.seconds`; Problem when the emulator ends in it."""
+    first = min(_FIRST_BEAT, deadline)
+    await emulator.race(_run(emulator, guest, first), first + guest.seconds + deadline)
+
+
+async def _run(emulator: Emulator, guest: Guest, first: float) -> None:
+    if emulator.beats:
+        try:
+            async with patience(first):
+                await emulator.console.output_after(0)
+        except TimeoutError:
+            emulator.beats = False
     await asyncio.sleep(guest.seconds)  # the work itself: a machine that runs for a while
+
+
+async def _still_runs(emulator: Emulator, guest: Guest, deadline: float) -> None:
+    """After the guest's time it runs as before."""
+    await emulator.race(asyncio.sleep(guest.seconds), deadline + guest.seconds)
+    state = await emulator.race(emulator.qmp.execute("query-status"), deadline)
+    if not state["running"]:
+        later = f"status {state['status']!r} after {guest.seconds:g} s, should be running"
+        raise Problem("wrong-status", later, emulator.role.value)
 
 
 async def check_guest(emulator: Emulator, guest: Guest, deadline: float) -> None:
@@ -36,7 +62,9 @@ async def check_guest(emulator: Emulator, guest: Guest, deadline: float) -> None
     if state["running"] != should_run or (not should_run and state["status"] not in _STOPPED):
         wanted = "running" if should_run else "stopped"
         raise Problem("wrong-status", f"status {state['status']!r}, should be {wanted}", emulator.role.value)
-    if should_run:
+    if should_run and not emulator.beats:
+        await _still_runs(emulator, guest, deadline)
+    elif should_run:
         try:
             await emulator.race(emulator.console.output_after(emulator.console.received), deadline)
         except Problem as problem:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.errors import EngineError
-from migmatrix.harness.hops.guests import Console, firmware_arguments
+from migmatrix.harness.hops.guests import Console, can_beat, firmware_arguments
 from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.qmp import Disconnected, Malformed, QmpSession, Refused
 from migmatrix.harness.hops.race import Interrupted, Until
@@ -54,6 +54,7 @@ class Emulator:
         self.job = sandbox.job()
         self.qmp = QmpSession(clock)
         self.console = Console()
+        self.beats = False  # whether the guest is expected to write to its console for ever
         self._guest = guest
         self._argv: tuple[str, ...] = ()
         self._statuses: list[str] = []
@@ -62,6 +63,8 @@ class Emulator:
 
     async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
         """Start it and negotiate QMP; the guest does not run yet."""
+        arguments = tuple(arguments)
+        self.beats = can_beat(self._guest, machine, (*self.build.args, *arguments))
         try:
             await self._listen()
         except OSError as err:
@@ -74,7 +77,7 @@ class Emulator:
         files = self.job.files
         await self.qmp.listen(files.path("qmp"))
         files.open_socket("qmp")
-        if self._guest.kind == "firmware":
+        if self.beats:
             await self.console.listen(files.path("console"))
             files.open_socket("console")
 
@@ -84,7 +87,7 @@ class Emulator:
             *("-machine", machine, "-no-user-config", "-display", "none", "-S"),
             *self.build.args,
             *arguments,
-            *firmware_arguments(self._guest, self.job.inner("console")),
+            *(firmware_arguments(self.job.inner("console")) if self.beats else ()),
             *("-qmp", f"unix:{self.job.inner('qmp')}"),
             *(("-incoming", "defer") if incoming else ()),
         )

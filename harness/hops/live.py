@@ -88,7 +88,8 @@ class _LiveLeg:
         source, destination = sides
         if task.guest.kind == "firmware":
             with recorder.stage(Stage.RUN):
-                await source.race(let_run(source, task.guest), task.deadlines[Stage.RUN])
+                await let_run(source, task.guest, task.deadlines[Stage.RUN])
+            destination.beats = source.beats
         link = Link(task.mode, self._links)
         with link.open(), recorder.stage(Stage.MIGRATE):
             await self._migrate(link, source, destination)

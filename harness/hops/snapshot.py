@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from migmatrix.harness.hops.task import LegTask
     from migmatrix.harness.model import StreamInfo
 
-__all__ = ["run_snapshot_leg"]
+__all__ = ["SILENT", "run_snapshot_leg"]
+
+# A fact of a leg whose guest ran and was never heard.
+SILENT = "silent"
 
 
 async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
@@ -40,7 +43,8 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     finally:
         free = emulator.job.files.free()
         evidence = await emulator.end()
-    return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free)
+    facts = {} if emulator.beats or task.guest.kind == "paused" else {SILENT: True}
+    return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free, facts=facts)
 
 
 async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:
@@ -48,6 +52,7 @@ async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> Stre
     with recorder.stage(Stage.START):
         start = emulator.start(task.machine, task.arguments, incoming=task.incoming is not None)
         await emulator.race(start, deadlines[Stage.START])
+        emulator.beats = emulator.beats and not task.silent
         await emulator.race(emulator.set_up(task.mode), deadlines[Stage.START])
         if task.guest.kind == "firmware":
             await emulator.race(release(emulator), deadlines[Stage.START])
@@ -66,7 +71,7 @@ async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> Stre
 async def _run_and_save(task: LegTask, emulator: Emulator, recorder: Recorder, target: Path) -> StreamInfo:
     if task.guest.kind == "firmware":
         with recorder.stage(Stage.RUN):
-            await emulator.race(let_run(emulator, task.guest), task.deadlines[Stage.RUN])
+            await let_run(emulator, task.guest, task.deadlines[Stage.RUN])
     with recorder.stage(Stage.SAVE):
         if emulator.role is Role.DESTINATION:
             emulator.become_source()

@@ -34,7 +34,10 @@ class Problem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LegTask:
-    """One snapshot leg: start, perhaps load `incoming`, perhaps save to `save_to`."""
+    """One snapshot leg: start, perhaps load `incoming`, perhaps save to `save_to`.
+
+    `silent`: the guest that is loaded was never heard before, so nobody waits for it to be.
+    """
 
     key: str
     build: PreparedBuild
@@ -45,6 +48,7 @@ class LegTask:
     deadlines: Mapping[Stage, float]
     incoming: Path | None = None
     save_to: Path | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

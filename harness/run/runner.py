@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING
 
 import stamina
 
-from migmatrix.harness.engines.base import Needs, Role
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.hops.live import run_live_path
-from migmatrix.harness.hops.snapshot import run_snapshot_leg
+from migmatrix.harness.hops.snapshot import SILENT, run_snapshot_leg
 from migmatrix.harness.hops.task import LegTask, LiveTask
-from migmatrix.harness.hops.transports import needs_of
 from migmatrix.harness.judge import (
     CellJudgement,
     LegJudgement,
@@ -38,12 +36,13 @@ from migmatrix.harness.judge import (
 from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
 from migmatrix.harness.run.confirm import confirmed
 from migmatrix.harness.run.failures import Failures
+from migmatrix.harness.run.sandboxes import sandboxes
 from migmatrix.harness.run.tasks import cancel, shared
 from migmatrix.harness.store.runs import Basis
 from migmatrix.harness.store.streams import StreamCache
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -158,7 +157,7 @@ class Runner:
     def _warm_up(self) -> None:
         """With the first emulator, ask for every sandbox that the plan needs: an engine takes a while for each."""
         if self._warming is None:
-            needed = {needed for leg in self._plan.legs.values() for needed in _sandboxes(leg)}
+            needed = {needed for leg in self._plan.legs.values() for needed in sandboxes(leg)}
             asked = (self._engine.sandbox(self._builds[name], role, needs) for name, role, needs in needed)
             # A leg that uses a sandbox gets its error.
             self._warming = asyncio.gather(*asked, return_exceptions=True)
@@ -257,8 +256,14 @@ class Runner:
             deadlines=self._settings.deadlines,
             incoming=incoming,
             save_to=save_to,
+            silent=self._silent(leg),
         )
         return [await run_snapshot_leg(self._engine, task)]
+
+    def _silent(self, leg: Leg) -> bool:
+        """Whether the guest that a leg loads was never heard."""
+        before = self._store.get(leg.incoming) if leg.incoming and leg.guest.kind != "paused" else None
+        return before is not None and bool(before.facts.get(SILENT))
 
     async def _have_stream(self, key: str) -> None:
         """Get the stream of a leg that passed into the cache."""
@@ -393,12 +398,3 @@ class _HostRefused(InfrastructureError):
 def _builds_of(legs: Iterable[Leg]) -> frozenset[str]:
     """Ids of the builds that are at work in legs of one path."""
     return frozenset(name for leg in legs for name in (leg.source, leg.build) if name is not None)
-
-
-def _sandboxes(leg: Leg) -> Iterator[tuple[str, Role, Needs]]:
-    """The sandboxes in which a leg's emulators run: build id, role, needs."""
-    needs = needs_of(leg.mode) if leg.mode.live else Needs()
-    if leg.source is not None:
-        yield leg.source, Role.SOURCE, needs
-    loads = leg.incoming is not None or leg.source is not None
-    yield leg.build, Role.DESTINATION if loads else Role.SOURCE, needs

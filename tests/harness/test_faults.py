@@ -115,7 +115,7 @@ def test_two_answers_of_one_leg_are_named_and_not_kept(lab: Lab, fake: str, mode
 
     done = lab.run(matrix, *select)
     (result,) = lab.results().values()
-    shown = lab.call(lab.command("show", str(lab.root / "out"), "1"))
+    shown = lab.call([*lab.command()[:3], "show", "out", result["cell"]])
     again = lab.run(matrix, *select)
 
     kind = fake.partition("=")[0]
@@ -139,6 +139,54 @@ def test_a_crash_counts_when_it_is_seen_twice(lab: Lab) -> None:
     assert (done.returncode, again.returncode) == (1, 1)
     assert lab.results().popitem()[1]["cause"]["kind"] == "crash"
     assert lab.starts() == starts  # kept, with both answers
+
+
+def test_a_port_that_two_need_is_the_hosts(lab: Lab) -> None:
+    builds = lab.builds({"old": ["-fake", f"lock={lab.root / 'port'}"]})
+    matrix = lab.matrix(builds=builds, modes=["snapshot", "unix"], policy={"retries": 0})
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>old", "-j", "1")
+
+    found = {result["mode"]: result for result in lab.results().values()}
+    assert done.returncode == 3
+    assert found["snapshot"]["verdict"] == "pass"
+    assert found["unix"]["verdict"] == "error"
+    assert "Could not set up host forwarding rule" in found["unix"]["reason"]
+
+
+def test_a_helper_that_serves_once_is_the_hosts(lab: Lab) -> None:
+    builds = lab.builds({"old": [], "new": ["-fake", f"once={lab.root / 'served'}"]})
+    matrix = lab.matrix(builds=builds, policy={"retries": 0})
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>new", "--path", "new>old", "-j", "1")
+
+    assert done.returncode == 3
+    assert {r["verdict"] for r in lab.results().values()} <= {"pass", "error"}
+    refused = [r["reason"] for r in lab.results().values() if r["verdict"] == "error"]
+    assert refused
+    assert all("Failed to connect to '/run/tpm'" in reason for reason in refused)
+
+
+def test_an_emulator_that_gets_away_ends_with_the_run(lab: Lab) -> None:
+    matrix = lab.matrix(builds=lab.builds({"old": [], "away": ["-fake", "daemon=yes"]}))
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>away")
+
+    (result,) = lab.results().values()
+    assert (done.returncode, result["verdict"]) == (3, "unsupported")
+    assert "ended with status 0 and said nothing" in result["reason"]
+    assert of_lab(lab) == []
+
+
+@pytest.mark.parametrize("mode", ["snapshot", "unix"])
+def test_firmware_that_is_never_heard_is_judged_by_its_state(lab: Lab, mode: str) -> None:
+    guest = {"name": "firmware", "seconds": 0.1}
+    matrix = lab.matrix(modes=[mode], guests=[guest], policy={"deadline": {"run": 0.5, "check": 0.5}})
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>new>old")
+
+    assert done.returncode == 0, done.stdout
+    assert lab.verdicts() == {"pass": 1}
 
 
 def test_who_has_more_patience_asks_again(lab: Lab) -> None:

@@ -244,3 +244,31 @@ paths: {pairs: ["qemu-7.2>qemu-11.1", "qemu-11.1>qemu-7.2"]}
         for source in ("qemu-7.2", "qemu-11.1")
         for mode in ("snapshot", "exec", "fd")
     }
+
+
+def test_a_silent_port_is_no_failure(tmp_path: Path) -> None:
+    """Boards and firmware that write nothing to SeaBIOS's debug port."""
+    matrix = tmp_path / "silent.yaml"
+    matrix.write_text("""
+builds: {qemu-7.2: {provider: debian, suite: bookworm}, qemu-10.0: {provider: debian, suite: trixie}}
+machines: [microvm, pc-q35-7.2]
+defaults: {args: [-m, "64", -nodefaults]}
+profiles:
+  define:
+    board: {args: [], machines: [microvm]}
+    qboot: {args: [-bios, qboot.rom], machines: [pc-q35-7.2]}
+modes: [snapshot, unix]
+guests: [{name: firmware, seconds: 0.5}]
+paths: {pairs: all, explicit: ["qemu-7.2>qemu-10.0>qemu-7.2"]}
+""")
+
+    results = run_matrix(matrix, tmp_path / "store")
+
+    # microvm has no versions, and its firmware grew: that is a failure, and another one
+    failed = {r.cause.kind for r in results.values() if r.verdict == "fail" and r.cause}
+    assert failed <= {"ram-size"}
+    passed = Counter(r.cell.profile for r in results.values() if r.verdict == "pass")
+    assert passed == {"board": 4, "qboot": 10}
+    store = LegStore(tmp_path / "store", print)
+    first = {r.cell.profile: store.get(r.legs[0]) for r in results.values() if r.cell.mode == "snapshot"}
+    assert {name for name, leg in first.items() if leg and leg.facts.get("silent")} == passed.keys()

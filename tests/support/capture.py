@@ -128,7 +128,7 @@ class Sides:
     async def run(self) -> None:
         """Let the source's firmware run."""
         await release(self.source)
-        await self.source.race(let_run(self.source, RUNNING), DEADLINE)
+        await let_run(self.source, RUNNING, DEADLINE)
 
     async def command(self, side: Emulator, name: str, **arguments: Any) -> Any:
         """A QMP command; names with ``_`` for ``-``."""

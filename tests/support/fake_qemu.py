@@ -12,6 +12,9 @@ What it should do wrong comes as `-fake KEY=VALUE`:
     state=TEXT      "device state" written to the stream; a load wants the same TEXT
     block=TEXT      refuse to migrate
     wait=FILE       wait until FILE exists before a load, after writing the process id to FILE.waiting
+    lock=FILE       start only if no other has it, as with a port of the host
+    once=FILE       start only if FILE does not exist, and make it, as with a helper that serves once
+    daemon=yes      go on in a session of its own, and end the process that was started
     touch=FILE      append a line for every start, to count them
 
 tests/emulator/test_conformance.py holds it against real QEMU. A migration whose bandwidth was limited never ends.
@@ -20,6 +23,7 @@ tests/emulator/test_conformance.py holds it against real QEMU. A migration whose
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -114,6 +118,34 @@ class Fake:
         if self.fakes.get("hang") == stage:
             threading.Event().wait()
 
+    def check_arguments(self) -> None:
+        """End as QEMU does for a machine or device that it does not have."""
+        if self.machine not in (*MACHINES, "none"):
+            die(f"unsupported machine type: {self.machine!r}")
+        device = self.plain.get("-device")
+        if device and device.startswith("isa-debugcon,"):  # on which this firmware says nothing
+            device = None
+        if device and device not in DEVICES:
+            die(f"-device {device}: {device!r} is not a valid device model name")
+        if device == "broken" or (device == "picky" and self.version != "7.2.0"):
+            die(f"-device {device}: device needs what is not here")
+
+    def take_of_host(self) -> None:
+        """Have what only one can have, or end as QEMU does; leave the session of who started it."""
+        if "daemon" in self.fakes:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+        if file := self.fakes.get("lock"):
+            try:
+                fcntl.flock(os.open(file, os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                die("-netdev user,hostfwd=tcp::22-:22: Could not set up host forwarding rule 'tcp::22-:22'")
+        if file := self.fakes.get("once"):
+            if Path(file).exists():
+                die("-chardev socket,path=/run/tpm: Failed to connect to '/run/tpm': Connection refused")
+            Path(file).touch()
+
     def wait(self) -> None:
         """Wait for a file if told so."""
         if file := self.fakes.get("wait"):
@@ -136,13 +168,8 @@ class Fake:
             for name in DEVICES:
                 print(f'name "{name}", bus PCI, desc "a device"')
             return
-        if self.machine not in (*MACHINES, "none"):
-            die(f"unsupported machine type: {self.machine!r}")
-        device = self.plain.get("-device")
-        if device and device not in DEVICES:
-            die(f"-device {device}: {device!r} is not a valid device model name")
-        if device == "broken" or (device == "picky" and self.version != "7.2.0"):
-            die(f"-device {device}: device needs what is not here")
+        self.check_arguments()
+        self.take_of_host()
         self.misbehave("start")
         target = self.plain["-qmp"]
         if target == "stdio":
