@@ -14,6 +14,8 @@ import pytest
 from lab import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lab import Lab
 
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -37,6 +39,14 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Let commands hear SIGINT, also where these tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def heeds(process: subprocess.Popen[bytes]) -> bool:

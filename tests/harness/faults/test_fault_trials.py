@@ -358,8 +358,11 @@ AROUND: dict[str, Fault] = {
 def field_of(matrix: dict[str, Any], **policy: Any) -> Iterator[Field]:
     root = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
     root.chmod(0o755)
+    # what a shell runs in the background ignores SIGINT, and so would the commands that are started here
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     field = Field.of(Lab(root), {**matrix, "policy": policy})
     yield field
+    signal.signal(signal.SIGINT, before)
     remove(root)
 
 
