@@ -70,7 +70,7 @@ def _answer(options: Options, release: Release) -> int:
 
 def _detach(options: Options) -> Callable[[], object]:
     """Go on in the background; what is returned says that the emulator is up."""
-    if options.nographic:
+    if options.nographic and not options.nodefaults:  # then nothing is on the terminal that is left
         raise FatalError("-nographic cannot be used with -daemonize")
     from migmatrix.emulator.daemon import detach  # noqa: PLC0415 - few are daemons
 

@@ -29,7 +29,7 @@ from migmatrix.vmstate.device.lifetime import lives
 if TYPE_CHECKING:
     from migmatrix.emulator.options.keyvalue import Pairs
 
-__all__ = ["DONE", "REFUSED", "SILENT", "MachineProps", "read_machine_props"]
+__all__ = ["DONE", "REFUSED", "SILENT", "MachineProps", "machine_properties", "read_machine_props"]
 
 _GENERIC: Final = frozenset(
     ("append", "aux-ram-share", "confidential-guest-support", "dt-compatible", "dtb", "dump-guest-core", "dumpdtb",
@@ -148,3 +148,19 @@ def _refuse(name: str, value: str) -> None:
     if value == only or (only == "off" and value in OFF_WORDS) or (name == "smm" and value == "auto"):
         return
     raise FatalError(f"-machine {name}={value}: the emulator cannot do this")
+
+
+def machine_properties(machine: str, release: str) -> list[dict[str, str]]:
+    """Name and type of each property of a machine type, those that can only be refused included."""
+    known = {name: (prop.since, prop.kind.name) for name, prop in (DONE | SILENT).items()}
+    refused = {
+        name: (since, "bool" if only in ("on", "off") else "string")
+        for name, (since, only) in REFUSED.items()
+    }
+    compound = {name: (since, name) for name, since in _COMPOUND.items()}
+    rows = {**known, **refused, **compound}
+    return [{"name": "type", "type": "string"}] + [
+        {"name": name, "type": kind}
+        for name, (since, kind) in rows.items()
+        if lives(since, "", release) and (machine != "none" or name in _GENERIC or name in _COMPOUND)
+    ]

@@ -20,6 +20,7 @@ from migmatrix.emulator.options.values import (
     check_uuid,
     default_channel,
     descriptor,
+    global_property,
     smp,
 )
 from migmatrix.emulator.texts import text
@@ -132,6 +133,13 @@ def _accel(parser: Parser, value: str) -> None:
     parser.add("accels", check_accel(value, parser.where, parser.release))
 
 
+def _without(name: str) -> Callable[[Parser, str], None]:
+    """An old word for a property of the machine that is off."""
+    return lambda parser, _: parser.values.update(
+        machine_props=(*parser.values.get("machine_props", ()), (name, "off"))
+    )
+
+
 def _kvm(parser: Parser, _: str) -> None:
     parser.add("accels", Wish("kvm"))
 
@@ -148,19 +156,7 @@ def _memory(parser: Parser, value: str) -> None:
 
 
 def _global(parser: Parser, value: str) -> None:
-    driver, dot, rest = value.partition(".")
-    prop, equals, given = rest.partition("=")
-    if dot and equals and "=" not in driver:
-        parser.add("globals", (driver, prop, given))
-        return
-    found = dict(pairs(value))
-    unknown = [key for key in found if key not in ("driver", "property", "value")]
-    missing = [key for key in ("driver", "property", "value") if key not in found]
-    if unknown:
-        raise Malformed(f"Invalid parameter '{unknown[0]}'")
-    if missing:
-        raise Malformed("options 'driver', 'property', and 'value' are required")
-    parser.add("globals", (found["driver"], found["property"], found["value"]))
+    parser.add("globals", global_property(value))
 
 
 def _chardev(parser: Parser, value: str) -> None:
@@ -178,7 +174,7 @@ def _chardev(parser: Parser, value: str) -> None:
 
 def _mon(parser: Parser, value: str) -> None:
     found = dict(pairs(value, "chardev"))
-    unknown = [key for key in found if key not in ("chardev", "mode", "pretty")]
+    unknown = [key for key in found if key not in ("chardev", "mode", "pretty", "id")]
     if unknown:
         raise Malformed(f"Invalid parameter '{unknown[0]}'")
     if "chardev" not in found:
@@ -380,6 +376,8 @@ OPTIONS: Final[dict[str, Option]] = {
     "L": Option(_data),
     "S": _true("stopped"),
     "daemonize": _true("daemonize"),
+    "no-acpi": Option(_without("acpi"), argument=False, until="9.0"),
+    "no-hpet": Option(_without("hpet"), argument=False, until="9.0"),
     "enable-kvm": Option(_kvm, argument=False),
     "nographic": _true("nographic"),
     "nodefaults": _true("nodefaults"),
@@ -405,6 +403,5 @@ OPTIONS: Final[dict[str, Option]] = {
     "runas": _REFUSED._replace(until="9.1"),
     **dict.fromkeys(("s", "usb", "snapshot"), _REFUSED._replace(argument=False)),
     **dict.fromkeys(("preconfig", "win2k-hack", "no-fd-bootchk"), _REFUSED._replace(argument=False)),
-    **dict.fromkeys(("no-acpi", "no-hpet"), _REFUSED._replace(argument=False, until="9.0")),
     "singlestep": _SILENT_FLAG._replace(until="9.0"),
 }  # fmt: skip

@@ -15,7 +15,16 @@ from migmatrix.vmstate.device.lifetime import lives
 if TYPE_CHECKING:
     from migmatrix.emulator.options.keyvalue import Pairs
 
-__all__ = ["channel", "check_backend", "check_chardev", "check_uuid", "default_channel", "descriptor", "smp"]
+__all__ = [
+    "channel",
+    "check_backend",
+    "check_chardev",
+    "check_uuid",
+    "default_channel",
+    "descriptor",
+    "global_property",
+    "smp",
+]
 
 Channel = tuple[str, "Pairs"]
 
@@ -185,3 +194,18 @@ def descriptor(given: str) -> tuple[int, int, str]:
     if number < 0:
         raise Malformed("set option is required and must be non-negative")
     return fd, number, found.get("opaque", "")
+
+
+def global_property(given: str) -> tuple[str, str, str]:
+    """Driver, property and value of a `-global`, in either form."""
+    driver, dot, rest = given.partition(".")
+    prop, equals, value = rest.partition("=")
+    if dot and equals and "=" not in driver:
+        return driver, prop, value
+    names = ("driver", "property", "value")
+    found = dict(pairs(given))
+    if unknown := [key for key in found if key not in names]:
+        raise Malformed(f"Invalid parameter '{unknown[0]}'")
+    if not all(key in found for key in names):
+        raise Malformed("options 'driver', 'property', and 'value' are required")
+    return found["driver"], found["property"], found["value"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from migmatrix.emulator.options.machineprops import machine_properties
 from migmatrix.emulator.qmp.table import EVENTS, Arguments, Call, command, commands_of
-from migmatrix.emulator.qmp.types import Array, Enum, Member
+from migmatrix.emulator.qmp.types import BOOL, STR, Array, Enum, Member, generic
 
 __all__: list[str] = []
 
@@ -71,3 +72,62 @@ def query_chardev(call: Call, _: Arguments) -> Any:
         {"frontend-open": True, "filename": chardev.filename, "label": chardev.id}
         for chardev in call.server.chardevs.values()
     ]
+
+
+# What the emulator reads of the options whose parameters QEMU lists; values are on the command line's terms.
+_OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "add-fd": (("fd", "number"), ("set", "number"), ("opaque", "string")),
+    "boot-opts": (("order", "string"), ("once", "string"), ("menu", "boolean"), ("strict", "boolean")),
+    "chardev": (("id", "string"), ("backend", "string"), ("path", "string"), ("host", "string"), ("port", "string"),
+                ("fd", "string"), ("server", "boolean"), ("wait", "boolean"), ("reconnect", "number"), ("size", "size")),
+    "global": (("driver", "string"), ("property", "string"), ("value", "string")),
+    "memory": (("size", "size"), ("slots", "number"), ("maxmem", "size")),
+    "mon": (("mode", "string"), ("chardev", "string"), ("pretty", "boolean")),
+    "name": (("guest", "string"), ("process", "string"), ("debug-threads", "boolean")),
+    "smp-opts": (("cpus", "number"), ("sockets", "number"), ("dies", "number"), ("cores", "number"),
+                 ("threads", "number"), ("maxcpus", "number")),
+}  # fmt: skip
+
+
+@command("query-command-line-options", Member("option", STR, optional=True))
+def query_command_line_options(call: Call, arguments: Arguments) -> Any:
+    """Options with the parameters that the emulator reads, all or one."""
+    wanted = arguments.get("option")
+    properties = machine_properties("", call.release)
+    named = {"string": "string", "bool": "boolean", "size": "size"}
+    machine = tuple((p["name"], named.get(p["type"], "string")) for p in properties)
+    options = {**_OPTIONS, "machine": machine}
+    if wanted is not None and wanted not in options:
+        raise generic(f"invalid option name: {wanted}")
+    return [
+        {"option": name, "parameters": [{"name": key, "type": kind} for key, kind in parameters]}
+        for name, parameters in options.items()
+        if wanted in (None, name)
+    ]
+
+
+@command("query-tpm-models")
+def query_tpm_models(_: Call, __: Arguments) -> Any:
+    """There is no TPM."""
+    return []
+
+
+@command("query-tpm-types")
+def query_tpm_types(_: Call, __: Arguments) -> Any:
+    """There is nothing behind a TPM either."""
+    return []
+
+
+@command("query-named-block-nodes", Member("flat", BOOL, optional=True))
+def query_named_block_nodes(call: Call, _: Arguments) -> Any:
+    """The nodes of `-blockdev`; nothing is cached, throttled or encrypted."""
+    return [
+        {
+            "node-name": b.id, "drv": b.kind, "ro": False, "file": dict(b.props).get("filename", ""),
+            "backing_file_depth": 0, "encrypted": False, "detect_zeroes": "off", "write_threshold": 0,
+            "cache": {"no-flush": False, "direct": False, "writeback": True},
+            **dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0),
+            "image": {"filename": dict(b.props).get("filename", ""), "format": b.kind, "virtual-size": 0, "dirty-flag": False},
+        }
+        for b in call.machine.options.of("blockdev")
+    ]  # fmt: skip

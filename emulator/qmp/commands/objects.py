@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.emulator.boards.memorytypes import MEMORY_BACKENDS, memory_properties
 from migmatrix.emulator.device import Device, ancestors, declared
 from migmatrix.emulator.errors import DeviceError, PropertyError, QmpError
 from migmatrix.emulator.options.keyvalue import json_items
+from migmatrix.emulator.options.machineprops import machine_properties
 from migmatrix.emulator.options.records import DeviceOption
 from migmatrix.emulator.properties import Form
 from migmatrix.emulator.qmp.table import Arguments, Call, command
@@ -46,7 +48,7 @@ def _all_types(machine: Machine) -> list[type[Device]]:
 
 @command("qom-list-types", Member("implements", STR, optional=True), Member("abstract", BOOL, optional=True))
 def qom_list_types(call: Call, arguments: Arguments) -> Any:
-    """Types of devices, those that derive from `implements`; abstract ones if wanted."""
+    """Types of devices, those that derive from `implements`; abstract ones if wanted. Of other objects a few."""
     wanted = arguments.get("implements", "device")
     found: dict[str, type[Device]] = {}
     for cls in _all_types(call.machine):
@@ -56,7 +58,15 @@ def qom_list_types(call: Call, arguments: Arguments) -> Any:
                 continue
             if issubclass(base, Device) and wanted in ancestors(base) | {"object"}:
                 found[base.type_name] = base
-    return [_type_row(name, cls) for name, cls in found.items()]
+    others = [] if "implements" in arguments and wanted != "object" else _OTHER_TYPES
+    return [_type_row(name, cls) for name, cls in found.items()] + others
+
+
+# By these a client knows that it need not have KVM, and what memory may come from.
+_OTHER_TYPES = [
+    {"name": "tcg-accel", "parent": "accel"},
+    *({"name": name, "parent": "memory-backend"} for name in MEMORY_BACKENDS),
+]
 
 
 def _type_row(name: str, cls: type[Device]) -> dict[str, Any]:
@@ -82,7 +92,12 @@ def device_list_properties(call: Call, arguments: Arguments) -> Any:
 
 @command("qom-list-properties", Member("typename", STR))
 def qom_list_properties(call: Call, arguments: Arguments) -> Any:
-    """As device-list-properties, of any type, with what every device has."""
+    """As device-list-properties, of any type, with what every device has; also of machine types and memory backends."""
+    name = arguments["typename"].removesuffix("-machine")
+    if name != arguments["typename"] and name in call.machine.release.machine_types:
+        return machine_properties(name, call.release)
+    if (backend := memory_properties(arguments["typename"], call.release)) is not None:
+        return backend
     cls = _type(call.machine, arguments["typename"])
     if cls is None:
         raise QmpError("DeviceNotFound", f"Class '{arguments['typename']}' not found")

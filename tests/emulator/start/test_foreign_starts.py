@@ -100,7 +100,6 @@ def _gone(handle: int) -> None:
     ("words", "said"),
     [
         (("-qmp", "stdio"), "-qmp stdio: cannot use stdio with -daemonize"),
-        (("-nographic",), "-nographic cannot be used with -daemonize"),
         (("-device", "nope"), "-device nope: 'nope' is not a valid device model name"),
     ],
 )
@@ -114,3 +113,62 @@ def test_a_daemon_is_killed_like_any_other(tmp_path: Path) -> None:
     handle = os.pidfd_open(pid := int(pidfile.read_text()))
     os.kill(pid, signal.SIGTERM)
     _gone(handle)
+
+
+# The domain of libvirt 9.0 for `<os><type machine='pc-q35-7.2'>`, 64 MiB, no devices; its probe asked the questions.
+DOMAIN = (
+    *(
+        "-name",
+        "guest=emu,debug-threads=on",
+        "-machine",
+        "pc-q35-7.2,usb=off,dump-guest-core=off,memory-backend=pc.ram",
+    ),
+    *("-accel", "tcg", "-cpu", "qemu64", "-m", "64", "-object", "memory-backend-ram,id=pc.ram,size=67108864"),
+    *(
+        "-overcommit",
+        "mem-lock=off",
+        "-smp",
+        "1,sockets=1,cores=1,threads=1",
+        "-display",
+        "none",
+        "-no-user-config",
+    ),
+    *("-nodefaults", "-rtc", "base=utc", "-no-shutdown", "-no-acpi", "-boot", "strict=on"),
+    *("-device", "pcie-root-port,port=8,chassis=1,id=pci.1,bus=pcie.0,multifunction=on,addr=0x1"),
+    *("-device", "pcie-root-port,port=9,chassis=2,id=pci.2,bus=pcie.0,addr=0x1.0x1"),
+    *("-device", "qemu-xhci,id=usb,bus=pci.1,addr=0x0", "-audiodev", '{"id":"audio1","driver":"none"}'),
+    *("-msg", "timestamp=on", "-S"),
+)
+QUESTIONS = (
+    "query-machines", "query-cpu-definitions", "query-tpm-models", "query-tpm-types", "query-command-line-options",
+    "query-named-block-nodes", "query-kvm", "query-migrate-capabilities", "query-qmp-schema", "query-chardev",
+)  # fmt: skip
+
+
+def test_a_domain_of_libvirt_and_what_its_probe_asks() -> None:
+    ours, theirs = socket.socketpair()
+    fd = theirs.fileno()
+    monitor = (
+        "-chardev",
+        f"socket,id=charmonitor,fd={fd}",
+        "-mon",
+        "chardev=charmonitor,id=monitor,mode=control",
+    )
+    process = subprocess.Popen(
+        [*RUN, *DOMAIN, *monitor], pass_fds=(fd,), env=ENV, stderr=subprocess.PIPE, text=True
+    )
+    theirs.close()
+    client = Client(ours)
+    client.ok("qmp_capabilities")
+    for question in QUESTIONS:
+        client.ok(question)
+    types = {row["name"] for row in client.ok("qom-list-types")}
+    assert {"tcg-accel", "memory-backend-file", "pcie-root-port"} <= types
+    for name, known in (("memory-backend-file", "mem-path"), ("none-machine", "memory-backend"),
+                        ("pc-q35-7.2-machine", "hpet"), ("max-x86_64-cpu", "realized")):  # fmt: skip
+        assert known in {row["name"] for row in client.ok("qom-list-properties", typename=name)}
+    client.ok("cont")
+    assert client.ok("query-status")["running"]
+    client.ok("quit")
+    client.close()
+    assert ends(process) == (0, "")
