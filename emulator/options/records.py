@@ -85,6 +85,7 @@ class Options(Record):
     machine: str = ""
     machine_props: Pairs = ()
     memory_bytes: int = 128 * _MIB
+    memory_slots: int = 0
     smp: Smp = Smp()
     cpu: str = ""
     devices: tuple[DeviceOption, ...] = ()

@@ -153,6 +153,8 @@ def _memory(parser: Parser, value: str) -> None:
         amount = integer(key, given) if key == "slots" else size(key, given, "M")
         if key == "size":
             parser.values["memory_bytes"] = amount or Options().memory_bytes
+        elif key == "slots":
+            parser.values["memory_slots"] = amount
 
 
 def _global(parser: Parser, value: str) -> None:

@@ -10,7 +10,7 @@ from migmatrix.emulator.devices.pci.config import IO
 from migmatrix.emulator.devices.pci.cpuhp import cpu_hotplug, start_cpu_hotplug
 from migmatrix.emulator.devices.pci.device import Identity, PCIDevice
 from migmatrix.emulator.devices.pci.pcihp import STATUS, pcihp_fields
-from migmatrix.emulator.devices.pci.q35 import MEMORY_HOTPLUG, PCIHostBridge
+from migmatrix.emulator.devices.pci.q35 import MEMORY_HOTPLUG, PCIHostBridge, start_memory_hotplug
 from migmatrix.emulator.devices.pci.smbus import APM, I2C_BUS, MIGRATES_SMBUS, PMSMB, i2c_bus, sends_smbus
 from migmatrix.emulator.devices.pci.state import parent
 from migmatrix.emulator.devices.state import clear, made
@@ -191,6 +191,7 @@ class PIIX4PM(PCIDevice):
         """Registers after power-on."""
         clear(self.vmstate, self)
         self.cpuhp_state = start_cpu_hotplug(self.machine)
+        start_memory_hotplug(self.machine, self)
         self.smb, self.i2c = made(PMSMB), i2c_bus()
         self.pm1_sts, self.smb.smb_auxctl, self.smb.op_done = 1, 2, True
 

@@ -15,12 +15,13 @@ from migmatrix.emulator.devices.pci.state import parent
 from migmatrix.emulator.devices.state import made
 from migmatrix.emulator.properties import BOOL, SIZE, UINT8, UINT16, Property
 from migmatrix.vmstate.device.description import VMState
-from migmatrix.vmstate.device.fields import int64, struct, timer, uint8, uint16, uint32, unused
+from migmatrix.vmstate.device.fields import boolean, int64, struct, timer, uint8, uint16, uint32, unused
 
 if TYPE_CHECKING:
     from migmatrix.emulator.devices.pci.config import ConfigSpace
+    from migmatrix.emulator.machine import Machine
 
-__all__ = ["ICH9LPC", "MCH", "MEMORY_HOTPLUG", "PCIHostBridge", "Q35Host"]
+__all__ = ["ICH9LPC", "MCH", "MEMORY_HOTPLUG", "PCIHostBridge", "Q35Host", "start_memory_hotplug"]
 
 _LINES: Final = 8
 _CHIP_CONFIG: Final = 0x4000
@@ -35,9 +36,27 @@ PCIHOST: Final = VMState(
     minimum_version_id=1,
     needed=lambda host: host.props.get("x-config-reg-migration-enabled", False),
 )
-MEMORY_HOTPLUG: Final = VMState(
-    "memory hotplug state", (uint32("selector"),), version_id=1, minimum_version_id=1
+_MEMORY_SLOT: Final = VMState(
+    "memory hotplug device state",
+    (boolean("is_enabled"), boolean("is_inserting"), uint32("ost_event"), uint32("ost_status")),
+    version_id=1,
+    minimum_version_id=1,
 )
+MEMORY_HOTPLUG: Final = VMState(
+    "memory hotplug state",
+    (uint32("selector"), struct("devs", _MEMORY_SLOT, count="slots")),
+    version_id=1,
+    minimum_version_id=1,
+)
+
+
+def start_memory_hotplug(machine: Machine, state: Any) -> None:
+    """As many slots as `-m slots=` says, all empty."""
+    hotplug = state.acpi_memory_hotplug
+    hotplug.slots = machine.options.memory_slots
+    hotplug.devs = [made(_MEMORY_SLOT) for _ in range(hotplug.slots)]
+
+
 _TCO: Final = VMState(
     "tco io device status",
     (
@@ -187,6 +206,7 @@ class ICH9LPC(PCIDevice):
         self.apm, self.pm = made(APM), made(_PM)
         vars(self.pm.tco_regs).update(_TCO_RESET)
         self.pm.cpuhp_state = start_cpu_hotplug(self.machine)
+        start_memory_hotplug(self.machine, self.pm)
         self.chip_config, self.sci_level = [0] * _CHIP_CONFIG, 0
 
     def realize(self) -> None:

@@ -36,7 +36,6 @@ KNOWN = {
     ("piix3-ide.bmdma", "without ide bmdma/status"): "a transfer under way",
     ("virtio-gpu-device", "without virtio-gpu/blob"): "resources",
     ("vhost-user-blk", "without vhost-user-blk/inflight"): "requests of the other process",
-    ("acpi_memory_hotplug", "without devs"): "memory slots",
     ("PIIX4_PM", "without acpi_pci_hotplug.acpi_pcihp_pci_status[0x0]"): "named without its index",
     ("PIIX4_PM", "with acpi_pci_hotplug.acpi_pcihp_pci_status"): "named without its index",
     ("vga", "without vga.endian"): "a guest that changes the byte order",
