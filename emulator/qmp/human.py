@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import QmpError, bug
+from migmatrix.emulator.qmp.humanmigration import info_migrate, info_parameters
 from migmatrix.emulator.qmp.monitor import Monitor
 from migmatrix.emulator.qmp.snapshotlist import snapshot_list
 from migmatrix.emulator.qmp.table import Call
@@ -103,29 +104,8 @@ def _info_status(call: Call) -> list[str]:
     return [f"VM status: {state}" if plain else f"VM status: {state} ({machine.runstate})"]
 
 
-def _info_migrate(call: Call) -> list[str]:
-    lines = []
-    if lives("", "10.1", call.release):
-        gone = "send-switchover-start: on" if lives("9.0", "", call.release) else "decompress-error-check: on"
-        only = "on" if call.machine.options.only_migratable else "off"
-        lines = ["globals:", "store-global-state: on", f"only-migratable: {only}", "send-configuration: on",
-                 "send-section-footer: on", gone, "clear-bitmap-shift: 18"]  # fmt: skip
-    found = call.machine.migration.query()
-    if "status" in found:
-        failed = f" ({found['error-desc']})" if "error-desc" in found else ""
-        lines.append(f"Migration status: {found['status']}{failed}")
-    return lines
-
-
 def _info_capabilities(call: Call) -> list[str]:
     return [f"{name}: {_on(state)}" for name, state in call.machine.migration.capabilities.items()]
-
-
-def _info_parameters(call: Call) -> list[str]:
-    def shown(value: Any) -> str:
-        return _on(value) if isinstance(value, bool) else f"'{value}'" if value == "" else str(value)
-
-    return [f"{name}: {shown(value)}" for name, value in call.machine.migration.parameters.items()]
 
 
 def _on(state: object) -> str:
@@ -243,9 +223,9 @@ _COMMANDS: Final[dict[str, _Entry]] = {
 _INFOS: Final[dict[str, _Entry]] = {
     "version": (_info_version, 0, 0),
     "status": (_info_status, 0, 0),
-    "migrate": (_info_migrate, 0, 0),
+    "migrate": (info_migrate, 0, 1),
     "migrate_capabilities": (_info_capabilities, 0, 0),
-    "migrate_parameters": (_info_parameters, 0, 0),
+    "migrate_parameters": (info_parameters, 0, 0),
     "snapshots": (snapshot_list, 0, 0),
     "name": (lambda call: [call.machine.options.name] if call.machine.options.name else [], 0, 0),
     "uuid": (lambda call: [_execute(call, "query-uuid")["UUID"]], 0, 0),
