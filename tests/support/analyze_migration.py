@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 import warnings
 from collections import Counter
@@ -22,7 +20,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from migmatrix.harness.builds.apt import debian_mirror
+from debian_source import fetch_source
+
 from migmatrix.vmstate.view.decode import decode, leaves
 from migmatrix.vmstate.view.vmdesc import find_vmdesc
 from migmatrix.vmstate.wire.constants import SectionType
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["EXPLAINED", "Difference", "Opinion", "Script", "compare", "find_script", "misled"]
 
 SUITE: Final = "trixie"  # QEMU 10.0, whose script reads the streams of all five builds
-_KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _SCRIPT: Final = "scripts/analyze-migration.py"
 _INDEX: Final = re.compile(r"\[\d+\]")
 _NUMBER: Final = re.compile(r"0x(?P<hex>[0-9a-f]*)(?: \((?P<number>-?\d+)\))?")
@@ -77,45 +75,9 @@ def find_script(directory: Path) -> Path | str:
     named = os.environ.get("MIGMATRIX_ANALYZE")
     if named:
         return Path(named) if Path(named).is_file() else f"the file {named!r} of $MIGMATRIX_ANALYZE"
-    mirror = debian_mirror()
-    if mirror is None:
-        return "$MIGMATRIX_ANALYZE or a Debian mirror in apt's configuration"
-    if missing := [tool for tool in ("apt-get", "tar", "xz") if shutil.which(tool) is None]:
-        return f"{missing[0]!r}"
-    return _fetched(mirror, directory)
-
-
-def _fetched(mirror: str, directory: Path) -> Path | str:
-    options = _private_apt(mirror, directory)
-    for command in (["update"], ["source", "--download-only", "qemu"]):
-        done = subprocess.run(
-            ["apt-get", *options, "-qq", *command], cwd=directory, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            return (
-                f"Debian's source package of QEMU ({(done.stderr.splitlines() or ['no reason given'])[-1]})"
-            )
-    (archive,) = directory.glob("qemu_*.orig.tar.*")
-    wanted = ["--wildcards", "--strip-components=2", "-C", str(directory), f"*/{_SCRIPT}"]
-    subprocess.run(["tar", "-xf", str(archive), *wanted], check=True)
-    archive.unlink()
-    return directory / Path(_SCRIPT).name
-
-
-def _private_apt(mirror: str, directory: Path) -> list[str]:
-    """Options that give apt a source line and directories of its own; the host's stay as they are."""
-    for name in ("lists/partial", "cache/archives/partial"):
-        (directory / name).mkdir(parents=True)
-    sources = directory / "sources.list"
-    sources.write_text(f"deb-src [signed-by={_KEYRING}] {mirror} {SUITE} main\n")
-    settings = {
-        "Dir::State::lists": directory / "lists",
-        "Dir::Cache": directory / "cache",
-        "Dir::Etc::sourcelist": sources,
-        "Dir::Etc::sourceparts": "-",
-        "APT::Sandbox::User": "root" if os.getuid() == 0 else "",
-    }
-    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    if why := fetch_source(directory, SUITE, [_SCRIPT]):
+        return f"$MIGMATRIX_ANALYZE or {why}"
+    return directory / _SCRIPT
 
 
 class Script:
