@@ -2,7 +2,7 @@
 """Leg keys: the name of a leg's result in the store.
 
 1. A key is the hex SHA-256 over everything that can change what a leg does, and over nothing else: the
-   emulator's content and extra arguments, the machine, all arguments, the mode and the guest without their
+   emulator's content and extra arguments, the files of this host that they name, the machine, all arguments, the mode and the guest without their
    names, the key of the leg that made the stream in, and for live legs the source's content and arguments.
 2. It is a hash of fixed-length hashes, each of canonical JSON, so that an argument list is hashed once per
    machine and profile and not once per leg.
@@ -17,6 +17,8 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.harness.plan.named_files import named_files
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +29,7 @@ __all__ = ["LEG_FORMAT", "GroupKeys", "build_digest"]
 
 LEG_FORMAT = 1
 _NOTHING = bytes(32)
+_PAUSE = "pause-before-switchover"
 
 
 def _digest(value: Any) -> bytes:
@@ -35,9 +38,14 @@ def _digest(value: Any) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def build_digest(build: PreparedBuild) -> bytes:
-    """What a build contributes: the content of its emulator and firmware, and its own arguments."""
-    return _digest([build.facts.digest, build.args])
+def build_digest(build: PreparedBuild, arguments: Sequence[str] = ()) -> bytes:
+    """What a build contributes: the content of its emulator and firmware, and its own arguments.
+
+    On this host, also the content of the files that those and the other `arguments` name. In an image such files are
+    the image's own, which its digest covers.
+    """
+    files = [] if build.image else named_files((*build.args, *arguments))
+    return _digest([build.facts.digest, build.args, *([files] if files else [])])
 
 
 @cache
@@ -45,6 +53,8 @@ def _mode_digest(mode: Mode) -> bytes:
     """A mode without its name; the order of capabilities and parameters does not count."""
     fields = asdict(mode)
     del fields["name"]
+    if _PAUSE in (*mode.capabilities, *mode.source_capabilities):  # nobody told it to go on before
+        fields["continued"] = True
     return _digest({key: sorted(v) if isinstance(v, tuple) else v for key, v in fields.items()})
 
 

@@ -211,7 +211,8 @@ class _Legs:
         self._arguments = {p.name: (*matrix.default_args, *p.args) for p in matrix.profiles}
         self._modes = {mode.name: mode for mode in matrix.modes}
         self._guests = {guest.name: guest for guest in matrix.guests}
-        self._builds = {id_: build_digest(build) for id_, build in builds.items()}
+        self._builds = builds
+        self._digests: dict[tuple[str, ...], dict[str, bytes]] = {}
         self._legs: dict[str, Leg] = {}
         self._probes: dict[tuple[str, str, str], str] = {}
 
@@ -236,7 +237,10 @@ class _Legs:
         return self._new(machine, profile, self._modes[mode], self._guests[guest])
 
     def _new(self, machine: str, profile: str, mode: Mode, guest: Guest) -> Legs:
-        return Legs(machine, profile, self._arguments[profile], mode, guest, self._builds, self._legs)
+        arguments = self._arguments[profile]
+        if arguments not in self._digests:
+            self._digests[arguments] = {id_: build_digest(b, arguments) for id_, b in self._builds.items()}
+        return Legs(machine, profile, arguments, mode, guest, self._digests[arguments], self._legs)
 
     def _probe(self, cell: Cell) -> None:
         missing = [b for b in cell.path if (cell.machine, cell.profile, b) not in self._probes]

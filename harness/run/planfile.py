@@ -172,13 +172,18 @@ def _refuse_another(planned: _Build, build: PreparedBuild) -> None:
 
 def _refuse_changed(path: Path, plan: Plan, builds: Mapping[str, PreparedBuild]) -> None:
     """Refuse a plan with a leg whose key does not follow from its inputs (rule 3)."""
-    digests = {id_: build_digest(build) for id_, build in builds.items()}
     for leg in plan.legs.values():
-        if _key(leg, digests) != leg.key:
-            raise UserError(f"the plan {str(path)!r} is damaged: leg {leg.key[:16]} does not have its key")
+        if _key(leg, builds) != leg.key:
+            raise UserError(
+                f"the plan {str(path)!r} is damaged: leg {leg.key[:16]} does not have its key; or a file that its"
+                " arguments name is another one now"
+            )
 
 
-def _key(leg: Leg, digests: Mapping[str, bytes]) -> str:
+def _key(leg: Leg, builds: Mapping[str, PreparedBuild]) -> str:
     group = GroupKeys(leg.machine, leg.arguments, leg.mode, leg.guest)
-    source = None if leg.source is None else digests.get(leg.source, b"")
-    return group.key(digests.get(leg.build, b""), leg.incoming, source)
+    digests = [
+        build_digest(builds[id_], leg.arguments) if id_ in builds else b""
+        for id_ in (leg.build, leg.source or "")
+    ]
+    return group.key(digests[0], leg.incoming, None if leg.source is None else digests[1])

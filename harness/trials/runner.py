@@ -175,7 +175,7 @@ class _Planned:
             profile = f"arguments-{_short(trial.arguments)}"
             made = Legs(
                 trial.machine, "", trial.arguments, trial.mode, trial.guest,
-                {build.id: build_digest(build) for build in path}, legs,
+                {build.id: build_digest(build, trial.arguments) for build in path}, legs,
             )  # fmt: skip
             cells[Cell(trial.machine, profile, ids, trial.mode.name, trial.guest.name)] = made.path(ids)
         plan = _TrialPlan(tuple(cells), MappingProxyType(legs), MappingProxyType(cells), MappingProxyType({}))
