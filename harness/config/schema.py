@@ -25,6 +25,7 @@ from pydantic import (
 
 from migmatrix.harness.builds.providers import PROVIDERS
 from migmatrix.harness.builds.spec import BuildSpec, Form, forms
+from migmatrix.harness.config.modes import cannot_end
 from migmatrix.harness.config.records import ConfigModel, Count, Date, Flag, Name, Seconds, Text, mistake
 from migmatrix.harness.model import Stage  # noqa: TC001 - pydantic reads the annotations
 
@@ -246,6 +247,17 @@ class ModeSpec(Side):
             )
         if self.postcopy and "postcopy-ram" not in self.capabilities:
             raise mistake("postcopy needs the capability 'postcopy-ram'", "postcopy")
+        return self
+
+    @model_validator(mode="after")
+    def _ends(self) -> ModeSpec:
+        sides = {
+            "": self.capabilities,
+            "source": self.source.capabilities,
+            "destination": self.destination.capabilities,
+        }
+        for side, index, message in cannot_end(self.transport, sides):
+            raise mistake(message, *([side] if side else []), "capabilities", index)
         return self
 
 

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 # The kernel's letters for a process that a signal, or a debugger, stopped.
 _STOPPED = ("T", "t")
+# Where a source with `pause-before-switchover` waits for a word from its client.
+_PAUSED = "pre-switchover"
 _FINAL = ("completed", "failed", "cancelled")
 # How long an emulator may take to end after it has said, or shown, that it will.
 _LAST_WORDS = 10.0
@@ -155,14 +157,17 @@ class Emulator:
     async def migration_status(self, *wanted: str) -> str:
         """Wait for one of the statuses, or a final one; MigrationFailed when it failed."""
         while not (hits := [s for s in self._statuses if s in wanted or s in _FINAL]):
-            self._note_event(await self.qmp.event())
+            await self._note_event(await self.qmp.event())
         if hits[0] in ("failed", "cancelled"):
             raise MigrationFailed(hits[0])
         return hits[0]
 
-    def _note_event(self, event: Mapping[str, Any]) -> None:
+    async def _note_event(self, event: Mapping[str, Any]) -> None:
         if event.get("event") == "MIGRATION":
-            self._statuses.append(event["data"]["status"])
+            status = event["data"]["status"]
+            self._statuses.append(status)
+            if status == _PAUSED:
+                await self.qmp.execute("migrate-continue", {"state": _PAUSED})
 
     def forget_migration(self) -> None:
         """Before the next migration of the same emulator."""

@@ -125,6 +125,30 @@ MISTAKES = {
         ("paths:", "modes: [{name: p, postcopy: true}]\npaths:"),
         "8:29: postcopy needs one of the transports tcp, unix, fd",
     ),
+    "answer to a snapshot": (
+        ("paths:", "modes: [{name: p, capabilities: [return-path]}]\npaths:"),
+        "8:34: the capability 'return-path' makes the source wait for an answer, and no answer comes over a snapshot: use one of tcp, unix, fd",
+    ),
+    "answer over a pipe": (
+        ("paths:", "modes: [{name: p, transport: exec, source: {capabilities: [xbzrle, return-path]}}]\npaths:"),
+        "8:68: the capability 'return-path' makes the source wait for an answer, and no answer comes over exec: use one of tcp, unix, fd",
+    ),
+    "postcopy of a snapshot": (
+        ("paths:", "modes: [{name: p, capabilities: [postcopy-ram]}]\npaths:"),
+        "8:34: the capability 'postcopy-ram' makes the source wait for an answer, and no answer comes over a snapshot: use one of tcp, unix, fd, file",
+    ),
+    "lockstep": (
+        ("paths:", "modes: [{name: p, transport: tcp, capabilities: [x-colo]}]\npaths:"),
+        "8:50: the capability 'x-colo' never ends a migration: the two sides go on in lockstep",
+    ),
+    "map in a snapshot": (
+        ("paths:", "modes: [{name: p, destination: {capabilities: [mapped-ram]}}]\npaths:"),
+        "8:48: the capability 'mapped-ram' needs a file to seek in, not a snapshot: use file",
+    ),
+    "channels of a snapshot": (
+        ("paths:", "modes: [{name: p, transport: fd, capabilities: [multifd]}]\npaths:"),
+        "8:49: the capability 'multifd' needs several connections, not fd: use one of tcp, unix, file",
+    ),
     "unknown guest": (
         ("paths:", "guests: [windows]\npaths:"),
         "8:10: unknown guest 'windows': known: paused, firmware; one of another name needs one of these as its kind",
