@@ -74,6 +74,10 @@ def _wanted(machine: Machine, entry: dict[str, Any]) -> bool:
     part = entry.get("part", "")
     if part in _LINES and getattr(machine.options, part):
         return True  # as many as were given, see `_count`
+    if part == "vga" and machine.options.vga:
+        if machine.options.vga == "std" and entry["type"] != "VGA":
+            raise FatalError(f"-vga std: the emulator's {machine.type.name} has no such card")
+        return machine.options.vga == "std"
     return not part or (_default_network(machine) if part == "net" else not machine.options.nodefaults)
 
 

@@ -285,6 +285,8 @@ def _display(parser: Parser, value: str) -> None:
 def _vga(parser: Parser, value: str) -> None:
     if value not in _VGAS:
         raise FatalError(f"unknown vga type: {value}")
+    if value not in ("none", "std"):
+        raise Malformed("the emulator has no such card of a board; use -device")
     parser.values["vga"] = value
 
 
