@@ -30,9 +30,10 @@ async def find_rescues(
 ) -> tuple[Rescue, ...]:
     """Builds that take the guest that `trial` cannot bring to its destination; both ways are run."""
     known = {step.build for step in trial.path}
+    wanted = set(builds)  # in the order in which cells were done: the run's own order is told
     others = [
         build
-        for build in distinct(runner.builds, builds)
+        for build in distinct(runner.builds, [id_ for id_ in runner.builds if id_ in wanted])
         if build not in known and _has_machine(runner, build, trial.machine)
     ]
     plain = await runner.run("rescue", [_to(trial, build, ()) for build in others])
