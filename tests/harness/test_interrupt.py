@@ -43,10 +43,12 @@ except KeyboardInterrupt:
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Let commands hear SIGINT, also where these tests run in the background of a shell, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let commands hear signals, also where a shell's background ignores SIGINT, or `nohup` SIGHUP."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # of pytest too
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def heeds(process: subprocess.Popen[bytes]) -> bool:
