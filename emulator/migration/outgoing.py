@@ -180,11 +180,7 @@ class Outgoing:
             self._returns = ReturnPath(self._channel)
             writer.command(CommandCode.OPEN_RETURN_PATH)
             writer.command(CommandCode.PING, ping(1))
-        with self._machine.bql:
-            self._out.holding = True
-            writer.setup()
-            self._out.holding = False
-        self._out.flush()
+        self._set_up(writer, self._out)
         self._fire(Event.ACTIVATE)
         self.setup_ms = int((time.monotonic() - self._began) * 1000)
         self._stage = "Failed to save iterable device state"
@@ -194,6 +190,24 @@ class Outgoing:
             self._pace.keep(idle=idle)
             self._check()
         self.precopy_bytes = self._out.offset
+
+    def _set_up(self, writer: StateWriter, out: Output) -> None:
+        locked = self._migration.traits.locked_setup
+        with self._locked(out):
+            writer.early()
+            if locked:
+                writer.start_iterative()
+        if not locked:
+            writer.start_iterative()
+        out.flush()
+
+    @contextmanager
+    def _locked(self, out: Output) -> Iterator[None]:
+        """The machine's lock, and nothing that is written meanwhile leaves."""
+        with self._machine.bql:
+            out.holding = True
+            yield
+            out.holding = False
 
     def _may_switch(self, writer: StateWriter, pace: Pace) -> bool:
         """Whether what is left can be sent with the guest stopped."""
@@ -228,11 +242,9 @@ class Outgoing:
         writer.switchover()
         writer.complete_iterative()
         self._out.flush()
-        with self._machine.bql:
+        with self._locked(self._out):
             self._stage = "Failed to save device state"
-            self._out.holding = True
             writer.complete()
-            self._out.holding = False
         self._out.flush()
 
     def _enter_device(self) -> None:

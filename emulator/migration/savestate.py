@@ -4,7 +4,8 @@
 1. Header, configuration; early sections; START of each iterative section; PARTs; then, with the guest stopped,
    ENDs, all other sections in the registry's order, end of file, description.
 2. Every section but the configuration has a header and a footer; a command has neither footer nor section id.
-3. Device state is read under the machine's lock, which the caller holds for everything but the PARTs.
+3. Device state is read under the machine's lock, which the caller holds for everything but the iterative sections
+   (the START of these, too, where the release does so).
 4. What depends on release and machine type comes as `Framing`; nothing here compares releases.
 
 Format: `vmstate.wire.constants`; the same code writes snapshots.
@@ -74,10 +75,18 @@ class StateWriter:
         self._out.flush()
 
     def setup(self) -> None:
-        """Early sections whole, then the START of all iterative ones."""
+        """Early sections, then the START of all iterative ones."""
+        self.early()
+        self.start_iterative()
+
+    def early(self) -> None:
+        """Early sections, whole."""
         for entry in self._registry:
             if entry.early and entry.needed:
                 self._whole(entry)
+
+    def start_iterative(self) -> None:
+        """START of all iterative sections; from 8.2 on QEMU holds the machine's lock meanwhile."""
         for entry, device in self._iterative():
             self._start(SectionType.START, entry)
             device.save_setup(self._out)
@@ -125,7 +134,7 @@ class StateWriter:
             self._footer(entry)
 
     def complete(self) -> None:
-        """All other sections, end of file, description; everything is written when this returns."""
+        """All other sections, end of file, description; everything is written when this returns, unless the output is holding."""
         for entry in self._registry.to_send():
             if iterative(entry) is None:
                 self._whole(entry)

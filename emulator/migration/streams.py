@@ -87,7 +87,9 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Write the collected bytes; ChannelError."""
+        """Write the collected bytes, unless holding; ChannelError."""
+        if self.holding:
+            return
         parts, self._parts, self._held = self._parts, [], 0
         if parts:
             self._channel.write(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -30,6 +30,9 @@ class Span(NamedTuple):
 TRAITS: Final[dict[str, Span]] = {
     # source
     "device_status": Span("10.0"),  # always `device` before the last part, not only after `pre-switchover`
+    "locked_setup": Span(
+        "8.2"
+    ),  # `save_setup` handlers run under the machine's lock, so that monitors wait for them
     "failing_status": Span("11.1"),  # `failing` before `failed`
     "pass_at_setup": Span(until="11.1"),  # MIGRATION_PASS 1 when the dirty log is first taken
     "pass_at_completion": Span(until="11.1"),  # and one more for the last part

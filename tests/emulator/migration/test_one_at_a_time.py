@@ -26,8 +26,7 @@ BUSY: Final = "There's a migration process in progress"
 # -- one at a time -------------------------------------------------------------------------------
 
 
-# Not at setup: the first flush is under the machine's lock, and this destination reads nothing.
-@pytest.mark.parametrize("at", ["active", "pre-switchover", "device"])
+@pytest.mark.parametrize("at", ["setup", "active", "pre-switchover", "device"])
 @pytest.mark.parametrize("release", RELEASES)
 def test_another_migration_must_wait(release: str, at: str, tmp_path: Path) -> None:
     source = runs(release, mib=1)
