@@ -49,8 +49,6 @@ _NOT_BUILT: Final = {
 
 # What QEMU refuses and the emulator takes: machine properties and options that it accepts without effect.
 _WITHOUT_EFFECT: Final = {
-    "memory-slots-absent-dst": "slots of memory hotplug are no state",
-    "memory-slots-mismatch": "slots of memory hotplug are no state",
     "vga-mmio-qext": "mmio=off does not change the revision",
 }
 # Refused by both, in other words.

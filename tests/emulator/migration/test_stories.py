@@ -234,7 +234,9 @@ def test_a_cancel_of_nothing_changes_nothing(release: str, tmp_path: Path) -> No
 def test_a_destination_has_nothing_to_cancel(release: str, tmp_path: Path) -> None:
     there = waiting(release, tmp_path)
     there.migration.cancel()
-    assert there.migration.query()["status"] == "setup"
+    assert there.migration.query().get("status") == (
+        "setup" if there.migration.traits.told_while_listening else None
+    )
     source = runs(release, mib=1)
     send(source, tmp_path)
     assert status(there)["status"] == "completed"
