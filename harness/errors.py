@@ -124,10 +124,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suggestion to append to "unknown ...": the word that is near, else one with a part in common, else the known."""
     words = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word, words, n=1) or _related(word, words)
-    if near and not (len(words) <= _MANY and _other_number(word, near[0])):
+    if near and not _other_number(word, near[0]):
         return f"did you mean {near[0]!r}?"
     if not words:
         return "none is known"
+    words = [known for known in words if near and _other_number(word, known)] or words
     more = f" and {len(words) - _MANY} more" if len(words) > _MANY else ""
     return f"known: {', '.join(words[:_MANY])}{more}"
 

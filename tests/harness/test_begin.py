@@ -131,6 +131,6 @@ def test_against_what_is_not_there_is_the_users_mistake(lab: Lab) -> None:
     wrong = call(lab, "try", "fake-8.0.0", "--against", "build=qemu-10.1")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "migmatrix: --against 'build=qemu-10.1' is no file and no build: did you mean 'qemu-11.1'?\n",
+        "migmatrix: --against 'build=qemu-10.1' is no file and no build: known: qemu-7.2, qemu-10.0, qemu-11.1\n",
     )
     assert call(lab, "try", "gone").stderr == "migmatrix: there is no emulator 'gone'\n"
