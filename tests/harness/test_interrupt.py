@@ -14,8 +14,6 @@ import pytest
 from lab import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lab import Lab
 
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -39,16 +37,6 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-
-
-@pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """Let commands hear signals, also where a shell's background ignores SIGINT, or `nohup` SIGHUP."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDS}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # of pytest too
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def heeds(process: subprocess.Popen[bytes]) -> bool:

@@ -126,5 +126,5 @@ KINDS = ["struct", "vstruct", "qtailq", "qlist", "gtree", "bitmap", "timer", "ui
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_strategies_make_all_kinds_of_fields(kind: str) -> None:
-    quick = settings(phases=[Phase.generate], max_examples=2000)
+    quick = settings(CALM, phases=[Phase.generate], max_examples=2000)
     find(descriptions(), lambda vmsd: any(field.type_name == kind for field in vmsd.fields), settings=quick)
