@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from enum import IntEnum
+from os.path import commonprefix
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -124,19 +126,33 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suggestion to append to "unknown ...": the word that is near, else one with a part in common, else the known."""
     words = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word, words, n=1) or _related(word, words)
-    if near and not _other_number(word, near[0]):
+    versions = [known for known in words if _other_number(word, known)]
+    if near and not (near[0] in versions and len(versions) <= _MANY):
         return f"did you mean {near[0]!r}?"
     if not words:
         return "none is known"
-    words = [known for known in words if near and _other_number(word, known)] or words
-    more = f" and {len(words) - _MANY} more" if len(words) > _MANY else ""
-    return f"known: {', '.join(words[:_MANY])}{more}"
+    told = versions or (_folded(words) if len(words) > _MANY else words)
+    more = f" and {len(told) - _MANY} more" if len(told) > _MANY else ""
+    return f"known: {', '.join(told[:_MANY])}{more}"
 
 
 def _other_number(one: str, other: str) -> bool:
     """Whether two names differ in a number only: of ``qemu-6.0`` none knows which version is meant."""
-    numbers, words = (re.compile(pattern) for pattern in (r"[^0-9]+", r"[0-9.]+"))
-    return words.sub("", one) == words.sub("", other) and numbers.sub("", one) != numbers.sub("", other)
+    return _unnumbered(one) == _unnumbered(other) and re.sub(r"[^0-9]", "", one) != re.sub(
+        r"[^0-9]", "", other
+    )
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"[0-9.]+", "", name)
+
+
+def _folded(words: Sequence[str]) -> list[str]:
+    """Names that differ in a number only as one: ``pc-q35-*``."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for word in words:
+        groups[_unnumbered(word)].append(word)
+    return [commonprefix(group) + "*" * (len(group) > 1) for group in groups.values()]  # noqa: RUF071 - names, no paths
 
 
 def _related(word: str, known: Sequence[str]) -> list[str]:

@@ -169,6 +169,16 @@ def test_a_build_that_is_no_emulator_has_a_place(
         ("pc-q35-72", ["pc-q35-7.2", "pc-q35-8.0"], "did you mean 'pc-q35-7.2'?"),
         ("qmeu-7.2", ["qemu-7.2", "qemu-10.0"], "did you mean 'qemu-7.2'?"),
         ("pc-q35-7.3", [f"pc-q35-{n}.2" for n in range(30)], "did you mean 'pc-q35-7.2'?"),
+        (
+            "pc-q35-7.3",
+            ["isapc", "pc-q35-7.2", "pc-i440fx-7.2", "pc-q35-8.0"],
+            "known: pc-q35-7.2, pc-q35-8.0",
+        ),
+        (
+            "virt-7.2",
+            ["none", *(f"pc-{b}-{n}.2" for b in ("q35", "i440fx") for n in range(12))],
+            "known: none, pc-q35-*, pc-i440fx-*",
+        ),
         ("old", [], "none is known"),
     ],
 )
