@@ -90,18 +90,23 @@ def nothing() -> Walk:
     return 0
 
 
-EMPTY_BLOCKS = HEAD + RAM + (0x1004).to_bytes(8) + (b"\1a" + bytes(8)) * 30000
-SECTIONS = HEAD + (b"\x04\0\0\0\1\1d" + bytes(8) + b"\x7e\0\0\0\1") * 15000
-COMMANDS = HEAD + b"\x08\0\x0b\0\0" * 30000
-ZEROS = HEAD + RAM + (0x40000004).to_bytes(8) + b"\1a" + (0x40000000).to_bytes(8) + b"".join(
-    ((i % 7) << 12 | 2).to_bytes(8) + b"\1a\0" for i in range(15000)
-)  # fmt: skip
-MANY = {"empty blocks": EMPTY_BLOCKS, "sections": SECTIONS, "commands": COMMANDS, "zeros": ZEROS}
+def many(count: int) -> dict[str, bytes]:
+    """Streams of as many elements, about; they stay small, as tracemalloc makes everything slow."""
+    zeros = b"".join(((i % 7) << 12 | 2).to_bytes(8) + b"\1a\0" for i in range(count))
+    return {
+        "empty blocks": HEAD + RAM + (0x1004).to_bytes(8) + (b"\1a" + bytes(8)) * (2 * count),
+        "sections": HEAD + (b"\x04\0\0\0\1\1d" + bytes(8) + b"\x7e\0\0\0\1") * count,
+        "commands": HEAD + b"\x08\0\x0b\0\0" * (2 * count),
+        "zeros": HEAD + RAM + (0x100004).to_bytes(8) + b"\1a" + (0x100000).to_bytes(8) + zeros,
+    }
+
+
+FEW, MANY = many(1500), many(15000)
 
 
 @pytest.mark.parametrize("name", MANY)
 def test_memory_is_bounded_by_the_input(name: str) -> None:
-    data = MANY[name]
+    data = FEW[name]
     tracemalloc.start()
     try:
         use(data)

@@ -94,12 +94,12 @@ def test_two_saves_of_the_same_paused_guest_are_equal_but_for_the_clock(stream_b
 def test_digest_changes_with_each_lasting_value(stream_bytes: Load) -> None:
     data = stream_bytes("q35-7.2.22")
     stream = read_stream(data)
-    before, tried = digest(stream), 0
+    before, tried, every = digest(stream), 0, values(stream)
     for section in stream.sections:
         if section.payload is None:
             continue
-        found = values(stream)[*section.key, 0]
-        for path, leaf in list(found.items())[:3]:
+        found = every[*section.key, 0]
+        for path, leaf in list(found.items())[:2]:
             lasting = not mask(section.key[0], path, leaf.value, lookup(found))[1]
             if leaf.offset < 0 or leaf.kind == "subsection" or not lasting:
                 continue
@@ -201,5 +201,5 @@ def test_a_page_that_is_sent_again_counts_as_it_was_sent_last(stream_bytes: Load
     data = once[: first.start] + earlier + once[first.start :]
     assert digest(read_stream(data)) == digest(read_stream(once))
     counts = Counts()
-    assert not [found for seed in range(20) for found in check_flips(data, random.Random(seed), counts)]
-    assert counts.flips == 40
+    assert not [found for seed in range(8) for found in check_flips(data, random.Random(seed), counts)]
+    assert counts.flips == 16
