@@ -20,7 +20,7 @@ class _Parser(ArgumentParser):
 
 _FILE: Final = (
     "stream: plain, packed (gzip, zstd, xz, bzip2, lz4, lzop), or in a libvirt save image; - for standard input; "
-    "FILE,offset=N as QEMU's file: has it"
+    "FILE,offset=N as QEMU's file: has it; FILE,snapshot=NAME of a qcow2 image"
 )
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "files": {"nargs": "+", "metavar": "FILE", "help": _FILE},

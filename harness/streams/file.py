@@ -2,9 +2,9 @@
 """Open a stream file: read a small one, map a large one and give the memory of what was read back to the system.
 
 So memory stays small whatever the file's size. A file that becomes shorter meanwhile ends in one line. What is packed
-or comes out of a pipe goes to a temporary file. A stream may begin at an offset, or behind the header of a libvirt save
-image. What knows of such files (`harness.streams.forms`, `unpack`) is imported with them only, as that takes longer
-than reading a small stream.
+or comes out of a pipe goes to a temporary file, and so does the state in a snapshot of a qcow2 image. A stream may begin
+at an offset, or behind the header of a libvirt save image. What knows of such files (`harness.streams.forms`, `qcow2`,
+`unpack`) is imported with them only, as that takes longer than reading a small stream.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from migmatrix.harness.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    _Found = tuple[AbstractContextManager[IO[bytes]], int, str]  # what is inside, where, and in what it was
+
 __all__ = ["Source", "byte_count", "open_stream"]
 
 _MAGIC: Final = b"QEVM"
+_QCOW2: Final = b"QFI\xfb"
 _SMALL: Final = 1 << 23  # bytes: reading them takes no longer than mapping
 _UNITS: Final = "kmgt"
 
@@ -62,8 +65,8 @@ class Source:
 def open_stream(path: str, offset: int = 0, *, main: bool = True) -> Iterator[Source]:
     """Map the file at `path` from `offset` on; UserError when it cannot be read, is empty, or is known for no stream.
 
-    ``-`` is standard input, ``FILE,offset=N`` has the offset as QEMU's ``file:`` has it. Without
-    `main` it is another channel, of which only its reader knows whether it is one.
+    ``-`` is standard input, ``FILE,offset=N`` has the offset as QEMU's ``file:`` has it, ``FILE,snapshot=NAME`` is one of a
+    qcow2 image. Without `main` it is another channel, of which only its reader knows whether it is one.
     """
     with ExitStack() as stack:
         try:
@@ -76,12 +79,15 @@ def open_stream(path: str, offset: int = 0, *, main: bool = True) -> Iterator[So
             raise UserError(f"cannot read {path!r}: {error.strerror or error}") from error
 
 
-def _at(path: str, offset: int) -> tuple[str, int]:
-    """The file and where its stream begins."""
+def _at(path: str, offset: int) -> tuple[str, int, str | None]:
+    """The file, where its stream begins, and the snapshot that is wanted."""
+    snapshot = None
+    if ",snapshot=" in path and not os.path.lexists(path):
+        path, _, snapshot = path.partition(",snapshot=")
     name, found, number = path.rpartition(",offset=")
     if not found or os.path.lexists(path):
-        return path, offset
-    return name, offset + byte_count(number)
+        return path, offset, snapshot
+    return name, offset + byte_count(number), snapshot
 
 
 def byte_count(text: str) -> int:
@@ -96,7 +102,7 @@ def byte_count(text: str) -> int:
     return number
 
 
-def _source(stack: ExitStack, path: str, start: int, *, main: bool) -> Source:
+def _source(stack: ExitStack, path: str, start: int, snapshot: str | None, *, main: bool) -> Source:
     """What `path` holds, peeled until it is a stream or something that is not known."""
     file, inside = stack.enter_context(_opened(path)), ""
     while True:
@@ -104,14 +110,26 @@ def _source(stack: ExitStack, path: str, start: int, *, main: bool) -> Source:
         head = file.read(4)
         if not head:
             raise UserError(f"{path!r} ends before offset {start:#x}" if start else f"{path!r} is empty")
-        if head == _MAGIC and not start:
-            return _held(stack, path, file, 0, inside)
-        found = _peeled(file, path, start, main=main)
+        if head == _QCOW2 and main:
+            found: _Found | None = _state(file, path, start, snapshot)
+            snapshot = None
+        else:
+            found = None if head == _MAGIC else _peeled(file, path, start, main=main)
+        if found is None and snapshot is not None:
+            raise UserError(f"{path!r} is no qcow2 image, so that it has no snapshot {snapshot!r}")
         if found is None:
             return _held(stack, path, file, start, inside)
         opened, start, what = found
         file = stack.enter_context(opened)
         inside = f"{inside}, {what}".removeprefix(", ")
+
+
+def _state(file: IO[bytes], path: str, start: int, wanted: str | None) -> _Found:
+    """The state in a snapshot of a qcow2 image."""
+    from migmatrix.harness.streams import qcow2  # noqa: PLC0415 - see the docstring
+
+    snapshot = qcow2.choose(qcow2.snapshots(file, start), path, wanted)
+    return qcow2.state(file, path, start, snapshot), 0, f"snapshot {snapshot.name!r} of a qcow2 image"
 
 
 def _held(stack: ExitStack, path: str, file: IO[bytes], start: int, inside: str) -> Source:
@@ -124,16 +142,12 @@ def _held(stack: ExitStack, path: str, file: IO[bytes], start: int, inside: str)
     return Source(file, start, inside, mapped=mapped)
 
 
-def _peeled(
-    file: IO[bytes], path: str, start: int, *, main: bool
-) -> tuple[AbstractContextManager[IO[bytes]], int, str] | None:
+def _peeled(file: IO[bytes], path: str, start: int, *, main: bool) -> _Found | None:
     """What is inside of a packed file or a save image, where, and in what it was; None for any other file."""
     from migmatrix.harness.streams import forms  # noqa: PLC0415 - see the docstring
 
     file.seek(start)
     head = file.read(forms.HEAD)
-    if head.startswith(_MAGIC):
-        return None
     image = forms.save_image(head)
     if image is not None:
         return nullcontext(file), start + image.length, f"libvirt save image of {image.domain!r}"
@@ -143,7 +157,7 @@ def _peeled(
 
         file.seek(start)
         return unpacked(file, path, packing), 0, packing
-    what = forms.foreign(head, file, start) if main else None
+    what = forms.foreign(head) if main else None
     if what is not None:
         raise UserError(f"{path!r} is {what}")
     return None

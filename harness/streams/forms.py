@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a file is by its first bytes: one table of magics, for files in which a stream is packed, wrapped, or not at all.
 
-Sources: libvirt ``src/qemu/qemu_saveimage.h`` (save image), QEMU ``docs/interop/qcow2.rst``, the packers' own formats.
+Sources: libvirt ``src/qemu/qemu_saveimage.h`` (save image), the packers' own formats.
 """
 
 from __future__ import annotations
 
 import struct
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.wire.returnpath import ReturnPathReader
 from migmatrix.vmstate.wire.signal import Signal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["HEAD", "PACKED", "SaveImage", "foreign", "packing", "save_image"]
 
@@ -36,14 +32,11 @@ _FOREIGN: Final = {
     b"makedumpfile\0": "a flattened kdump core, no migration stream",
     b"\x11\x22\x33\x44": "a channel of multifd, which has pages only: give the main channel, and this with --channel",
 }
-_QCOW2: Final = b"QFI\xfb"
 _SAVED: Final = b"LibvirtQemudSave"
 _PARTIAL: Final = b"LibvirtQemudPart"
 _SAVE_HEADER: Final = (
     16 + 19 * 4
 )  # magic; version, length of the XML, running, packing, cookie, 14 unused words
-_SNAPSHOT: Final = ">QIHHIIQII"  # of qcow2, without extra data, id and name
-_SHOWN: Final = 5  # names of snapshots
 _PAGE: Final = 0x08  # flag of a record with a page
 
 
@@ -52,10 +45,8 @@ def packing(head: bytes) -> str | None:
     return next((name for name, magic in PACKED.items() if head.startswith(magic)), None)
 
 
-def foreign(head: bytes, file: IO[bytes], start: int) -> str | None:
-    """What holds no main channel that could be read here; None for what may hold one. `head` is at `start` of `file`."""
-    if head.startswith(_QCOW2):
-        return _qcow2(file, start)
+def foreign(head: bytes) -> str | None:
+    """What holds no main channel that could be read here; None for what may hold one. `head` is its begin."""
     if head.startswith(_PARTIAL):
         return "a libvirt save image that was not completed"
     known = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
@@ -81,30 +72,6 @@ def save_image(head: bytes) -> SaveImage | None:
     _, length = little if little[0] < big[0] else big  # the order of the host that saved
     name = head[_SAVE_HEADER : _SAVE_HEADER + length].partition(b"<name>")[2].partition(b"</name>")
     return SaveImage(_SAVE_HEADER + length, name[0].decode(errors="replace") if name[1] else "")
-
-
-def _qcow2(file: IO[bytes], start: int) -> str:
-    names = [repr(name) for name in islice(_snapshots(file, start), _SHOWN + 1)]
-    more = ", ..." if len(names) > _SHOWN else ""
-    held = f"with the snapshots {', '.join(names[:_SHOWN])}{more}" if names else "without snapshots"
-    return f"a qcow2 image {held}, no migration stream: load a snapshot in QEMU and migrate to a file"
-
-
-def _snapshots(file: IO[bytes], start: int) -> Iterator[str]:
-    """Names in the snapshot table; ends where the file does."""
-    file.seek(start + 60)
-    header = file.read(12)
-    count, at = struct.unpack(">IQ", header) if len(header) == 12 else (0, 0)  # noqa: PLR2004 - as read
-    size = struct.calcsize(_SNAPSHOT)
-    for _ in range(count):
-        file.seek(min(start + at, 1 << 62))
-        entry = file.read(size)
-        if len(entry) < size:
-            return
-        _, _, id_size, name_size, _, _, _, _, extra = struct.unpack(_SNAPSHOT, entry)
-        file.seek(extra + id_size, 1)
-        yield file.read(name_size).decode(errors="replace")
-        at += -(-(size + extra + id_size + name_size) // 8) * 8
 
 
 def _is_return_path(head: bytes) -> bool:

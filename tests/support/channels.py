@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.streams.forms import HEAD, foreign
@@ -98,7 +97,7 @@ def read_broken(data: bytes, found: Found, delimiter: Delimiter) -> StreamReader
 
 def _named(data: bytes) -> str:
     """What the command says of such a file."""
-    return foreign(data[:HEAD], BytesIO(data), 0) or ""
+    return foreign(data[:HEAD]) or ""
 
 
 def read_return(data: bytes, found: Found) -> None:
