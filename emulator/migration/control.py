@@ -24,6 +24,7 @@ from migmatrix.emulator.migration.loadstate import StateReader
 from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
+from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.savestate import Framing, StateWriter
 from migmatrix.emulator.migration.sections import complete_sections, find_state
 from migmatrix.emulator.migration.settings import Settings
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.migration.channel import Channel
-    from migmatrix.emulator.migration.returnpath import ReplyPath, ReturnPath
+    from migmatrix.emulator.migration.returnpath import ReplyPath
     from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
 
 __all__ = ["Migration", "check_properties", "settings_of"]
@@ -162,6 +163,12 @@ class Migration:
         registry = self.machine.registry
         return StateReader(source, registry, self._configuration(), self.framing(), commands, self.say)
 
+    def return_path(self, channel: Channel) -> ReturnPath:
+        """The source's end of the connection by which the destination answers."""
+        return ReturnPath(
+            channel, self.traits, self.say, self.machine.ram_blocks, asked=self._asks_for_switchover
+        )
+
     def prepare_save(self) -> None:
         """Forget the run state that an earlier stream brought."""
         self.global_state.received = ""
@@ -197,8 +204,14 @@ class Migration:
                 failing()
             if self.progress.status is Status.FAILING:
                 self.progress.fire(Event.FAIL)
-            if text and not quiet:
-                self.say(text)
+            if not quiet:
+                self.told(text)
+
+    def told(self, text: str) -> None:
+        """Keep an error for `query-migrate`, and print it; "" is none."""
+        self.error = text
+        if text:
+            self.say(text)
 
     # -- commands ----------------------------------------------------------------------------------
 

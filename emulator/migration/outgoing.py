@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from contextlib import contextmanager
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import ChannelError, Wake
 from migmatrix.emulator.migration.pace import Pace
-from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.streams import Output
 from migmatrix.emulator.migration.transports import connect
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.returnpath import ReturnPath
     from migmatrix.emulator.migration.savestate import StateWriter
 
 __all__ = ["Outgoing"]
@@ -70,6 +71,7 @@ class Outgoing:
         self._before = ""  # run state before the switch, "" until then
         self._began = time.monotonic()
         self._stopped = 0.0
+        self._paused = False  # before the switchover, as a capability asks for
         self._stage = "Failed to save setup"
         self._returns: ReturnPath | None = None
         self._pace: Pace | None = None
@@ -96,6 +98,7 @@ class Outgoing:
     def go_on(self) -> None:
         """Leave `pre-switchover`."""
         self._migration.progress.fire(Event.SWITCH)
+        self._paused = False
         self._goes_on.notify_all()
 
     def join(self, seconds: float | None = None) -> None:
@@ -168,8 +171,8 @@ class Outgoing:
         """Stop here if somebody cancelled or the destination failed."""
         if self._wake.is_set:
             raise _Cancelled
-        if self._returns is not None and self._returns.failed:
-            raise _Failed(self._returns.error)
+        if self._returns is not None and (error := self._returns.failed):
+            raise _Failed(error)
 
     def _precopy(self, writer: StateWriter) -> None:
         assert self._out is not None and self._channel is not None  # noqa: S101, PT018
@@ -177,7 +180,7 @@ class Outgoing:
             self._migration.prepare_save()
         writer.begin()
         if self._migration.settings.capabilities.get("return-path"):
-            self._returns = ReturnPath(self._channel)
+            self._returns = self._migration.return_path(self._channel)
             writer.command(CommandCode.OPEN_RETURN_PATH)
             writer.command(CommandCode.PING, ping(1))
         self._set_up(writer, self._out)
@@ -186,10 +189,21 @@ class Outgoing:
         self._stage = "Failed to save iterable device state"
         self._pace = Pace(self._out, self._migration.settings.parameters, self._wake)
         while not self._may_switch(writer, self._pace):
-            idle = writer.iterate() and not self._machine.running
+            idle = self._iterate(writer) and not self._machine.running
             self._pace.keep(idle=idle)
             self._check()
         self.precopy_bytes = self._out.offset
+
+    def _iterate(self, writer: StateWriter) -> bool:
+        """One round; QEMU names the section during which the connection was lost."""
+        try:
+            return writer.iterate()
+        except ChannelError:
+            if not self._wake.is_set:
+                self._migration.say(
+                    f"failed to save SaveStateEntry with id(name): {writer.under_way}: -{errno.EIO}"
+                )
+            raise
 
     def _set_up(self, writer: StateWriter, out: Output) -> None:
         locked = self._migration.traits.locked_setup
@@ -213,8 +227,7 @@ class Outgoing:
         """Whether what is left can be sent with the guest stopped."""
         self._check()
         pending = writer.pending(exact=False).total
-        unmeasured = not pending and self._machine.running and not pace.threshold
-        if pending < pace.threshold or unmeasured or self._must_know(pending):
+        if pending < pace.threshold or self._must_know(pending):
             pending = writer.pending(exact=True).total
         return pending <= pace.threshold and self._migration.may_switch(self._returns)
 
@@ -252,6 +265,7 @@ class Outgoing:
         progress = self._migration.progress
         if self._migration.settings.capabilities.get("pause-before-switchover"):
             progress.fire(Event.PAUSE)
+            self._paused = True
             while progress.status is Status.PRE_SWITCHOVER:
                 self._goes_on.wait()
             self._check()
@@ -260,7 +274,7 @@ class Outgoing:
 
     def _finish(self) -> None:
         """Nothing is left to send: wait for the destination's word and for the channel's own end."""
-        if self._returns is not None and (error := self._returns.finish()):
+        if self._returns is not None and (error := self._returns.finish()) is not None:
             self._check_cancel()
             raise _Failed(error)
         self._close()
@@ -287,19 +301,26 @@ class Outgoing:
     def _words(self, error: Exception) -> str:
         """The error as QEMU of this release says it."""
         if self._wake.is_set or isinstance(error, _Cancelled):
-            return ""
-        if isinstance(error, VMStateError):
-            return f"{self._stage}: {error}"
-        joined = self._migration.traits.joined_errors and self._out is not None
-        return f"{self._stage}: {error}" if joined else str(error)
+            return self._late_words()
+        return f"{self._stage}: {error}" if isinstance(error, VMStateError) else str(error)
+
+    def _late_words(self) -> str:
+        """The error of a migration that was cancelled: in newer releases there is one when it was late or had a return path."""
+        traits, paused = self._migration.traits, self._paused
+        if paused and traits.interrupted_switchover:
+            return "Switchover is interrupted"
+        late = traits.late_cancel_error and (paused or self._returns is not None)
+        return "Channel error: Input/output error" if late else ""
 
     def _end(self, words: str) -> None:
-        """Give the guest back and say what happened. An empty error is a cancel."""
+        """Give the guest back and say what happened. An empty error of a cancelled one is none."""
         with self._machine.bql:
             if self._migration.progress.status is Status.CANCELLING:
+                self._migration.told(words)
                 self._give_back()
                 return
-            self._migration.fail(words, failing=self._give_back)
+            quiet = self._out is None and self._migration.traits.quiet_connect
+            self._migration.fail(words, failing=self._give_back, quiet=quiet)
 
     def _give_back(self) -> None:
         """The guest goes on, or stands, as before the switch."""

@@ -3,6 +3,7 @@
 
 `ReplyPath` is the destination's end: nothing is sent before the source opened it. `ReturnPath` is the source's end,
 read by a thread of its own for as long as a migration lasts; it remembers what came and says when it is over.
+Lengths and words of the messages: real 7.2.22, 10.0.13 and 11.1.3 as sources, to which a peer sent each mistake.
 """
 
 from __future__ import annotations
@@ -14,19 +15,32 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.streams import Input
-from migmatrix.vmstate.wire.constants import ReturnCode
+from migmatrix.vmstate.wire.constants import PAGE_SIZE, ReturnCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from migmatrix.emulator.migration.channel import Channel
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["ReplyPath", "ReturnPath"]
 
-_LENGTHS: Final = {
+_ANY: Final = -1
+_LENGTHS: Final[dict[int, int]] = {
     ReturnCode.SHUT: 4,
     ReturnCode.PONG: 4,
+    ReturnCode.REQ_PAGES_ID: _ANY,
+    ReturnCode.REQ_PAGES: 12,
+    ReturnCode.RECV_BITMAP: _ANY,
     ReturnCode.RESUME_ACK: 4,
     ReturnCode.SWITCHOVER_ACK: 0,
 }
+_LONGEST: Final = 512
+_REQUEST: Final = struct.Struct(">QI")  # start and length
+
+
+class _Wrong(Exception):
+    """A message that no destination sends; the text is QEMU's."""
 
 
 class ReplyPath:
@@ -66,10 +80,26 @@ class ReplyPath:
 
 
 class ReturnPath:
-    """The source's end. `error` is set when the destination failed or talked nonsense."""
+    """The source's end. `error` is set when the destination failed or talked nonsense.
 
-    def __init__(self, channel: Channel) -> None:
+    Up to 8.1 the thread prints such an error itself (`say`), and the migration fails by its next write, or at its end
+    without a text. `asked`: whether the switchover waits for an acknowledgement. `blocks` are names of RAM blocks.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        traits: Traits,
+        say: Callable[[str], object],
+        blocks: Collection[str] = (),
+        *,
+        asked: bool = False,
+    ) -> None:
         self._input = Input(channel)
+        self._traits = traits
+        self._say = say
+        self._blocks = blocks
+        self._asked = asked
         self._pongs: list[int] = []
         self._acked = False
         self.error = ""
@@ -82,6 +112,10 @@ class ReturnPath:
         try:
             while self._message():
                 pass
+        except _Wrong as wrong:
+            self.error = str(wrong)
+            if not self._traits.return_path_errors:
+                self._say(self.error)
         except Exception as error:  # noqa: BLE001 - the last resort: the source must not wait for ever
             self.error = bug(error)
         with self._change:
@@ -93,41 +127,94 @@ class ReturnPath:
             self.error = self.error or self._input.error
             return False
         number, length = struct.unpack(">HH", head)
-        if _LENGTHS.get(number) != length:
-            self.error = f"RP: Received invalid message {number:#06x} length {length:#06x}"
-            return False
+        code = self._checked(number, length)
         data = self._input.take(length)
-        return len(data) == length and self._take(ReturnCode(number), int.from_bytes(data))
+        return len(data) == length and self._take(code, data)
 
-    def _take(self, code: ReturnCode, value: int) -> bool:
+    def _checked(self, number: int, length: int) -> ReturnCode:
+        known = _LENGTHS.get(number)
+        if known is None or (number == ReturnCode.SWITCHOVER_ACK and not self._traits.switchover_ack_known):
+            raise self._wrong(f"Received invalid message {number:#06x} length {length:#06x}")
+        code = ReturnCode(number)
+        if known not in (_ANY, length) or length > _LONGEST:
+            raise self._wrong(
+                f"Received '{code.name}' message ({number:#06x}) withincorrect length {length} expecting {known}"
+            )
+        return code
+
+    def _wrong(self, words: str) -> _Wrong:
+        return _Wrong(words if self._traits.return_path_errors else f"RP: {words}")
+
+    def _take(self, code: ReturnCode, data: bytes) -> bool:
         with self._change:
             if code is ReturnCode.PONG:
-                self._pongs = [*self._pongs[-7:], value]
+                self._pongs = [*self._pongs[-7:], int.from_bytes(data)]
             elif code is ReturnCode.SWITCHOVER_ACK:
-                self._acked = True
+                self._acknowledge()
             elif code is ReturnCode.SHUT:
                 self.shut = True
-                if value:
-                    self.error = f"RP: Sibling indicated error {value}"
+                if value := int.from_bytes(data):
+                    raise self._wrong(f"Sibling indicated error {value}")
+            elif code is not ReturnCode.RESUME_ACK:
+                self._asked_for(code, data)
             self._change.notify_all()
         return code is not ReturnCode.SHUT
 
+    def _acknowledge(self) -> None:
+        if self._traits.counts_switchover_acks and (self._acked or not self._asked):
+            raise _Wrong("Switchover ack pending num underflowed")
+        self._acked = True
+
+    def _asked_for(self, code: ReturnCode, data: bytes) -> None:
+        """What only postcopy and its recovery need: checked as QEMU does, then of no use here."""
+        if code is ReturnCode.RECV_BITMAP:
+            self._check_bitmap(data)
+            return
+        wanted = 13 + data[12] if code is ReturnCode.REQ_PAGES_ID and len(data) > _REQUEST.size else 13
+        if code is ReturnCode.REQ_PAGES_ID and len(data) != wanted:
+            raise self._wrong(f"Req_Page_id with length {len(data)} expecting {wanted}")
+        start, length = _REQUEST.unpack_from(data)
+        if start % PAGE_SIZE or length % PAGE_SIZE:
+            new = self._traits.return_path_errors
+            opening = "MIG_RP_MSG_REQ_PAGES" if new else "migrate_handle_rp_req_pages"
+            raise _Wrong(
+                f"{opening}: Misaligned page request, start:{'' if new else ' '}{start:x} len: {length}"
+            )
+
+    def _check_bitmap(self, data: bytes) -> None:
+        new = self._traits.return_path_errors
+        if not data:
+            raise _Wrong(
+                "MIG_RP_MSG_RECV_BITMAP missing block name"
+                if new
+                else "source_return_path_thread: missing block name"
+            )
+        name = data[1 : 1 + data[0]].decode("utf-8", "surrogateescape")
+        if name not in self._blocks:
+            opening = "MIG_RP_MSG_RECV_BITMAP has" if new else "migrate_handle_rp_recv_bitmap:"
+            raise _Wrong(f"{opening} invalid block name '{name}'")
+
     @property
-    def failed(self) -> bool:
-        """Whether the destination is known to have failed."""
-        return bool(self.error)
+    def failed(self) -> str:
+        """Why the migration cannot go on, "" if it can: up to 8.1 its connection is shut down when this thread ends."""
+        if self._traits.return_path_errors:
+            return self.error
+        ended = self.error or self.shut
+        return "Unable to write to socket: Bad file descriptor" if ended else ""
 
     @property
     def acked(self) -> bool:
         """Whether the destination agreed to the switchover."""
         return self._acked
 
-    def finish(self) -> str:
-        """Wait until the destination has said how it ended, or is gone; the error, "" for none.
+    def finish(self) -> str | None:
+        """Wait until the destination has said how it ended, or is gone; the error, None for none, "" for one without words.
 
         The wait ends with the connection, which a cancel interrupts.
         """
         self._thread.join()
-        if not self.shut and not self.error:
-            return "Unable to read from socket: Connection reset by peer"
-        return self.error
+        if self.shut and not self.error:
+            return None
+        if not self._traits.return_path_errors:
+            return ""
+        return self.error or "Channel error: Input/output error"

@@ -56,6 +56,7 @@ class StateWriter:
         self._framing = framing
         self._described: list[dict[str, Any]] = []
         self._head: dict[str, Any] = {}
+        self.under_way = ""  # number and name of the section whose part is written
 
     # -- beginning -------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ class StateWriter:
         """One PART of each iterative section that has something to send; True when none has more."""
         done = True
         for entry, device in self._iterative():
+            self.under_way = f"{entry.section_id}({entry.idstr})"
             if self._out.full:
                 return False
             self._out.put(struct.pack(">BI", SectionType.PART, entry.section_id))

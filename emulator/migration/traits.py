@@ -45,6 +45,14 @@ TRAITS: Final[dict[str, Span]] = {
     "described_configuration": Span("10.0"),  # the VM description tells of the configuration section
     "spaced_description": Span(until="6.0"),  # the VM description is printed with a space inside brackets
     "recover_can_pause": Span("8.2"),
+    "return_path_errors": Span("8.2"),  # a message on the return path that is wrong is the migration's error
+    "switchover_ack_known": Span("8.1"),
+    "counts_switchover_acks": Span("11.1"),  # one more than was asked for is an error
+    "quiet_connect": Span("11.1"),  # a connection that fails is not told on stderr
+    "late_cancel_error": Span(
+        "10.0"
+    ),  # an error is told of a migration that was cancelled before its switchover
+    "interrupted_switchover": Span("11.1"),  # ... in other words
     # addresses
     "address_first": Span("8.2"),  # the address is read before the state is looked at
     "file_transport": Span("8.2"),

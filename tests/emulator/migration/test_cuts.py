@@ -123,7 +123,8 @@ def test_a_cut_connection_leaves_the_source_unharmed(
     cut_at(machine, Peer(kind, tmp_path), stage)
     answer = status(machine)
     assert answer["status"] == "failed"
-    assert answer["error-desc"]
+    wordless = (stage, release) == ("answer", "7.2")  # as the real one
+    assert bool(answer.get("error-desc")) is not wordless
     assert "failed" in statuses(machine)[-2:]  # old releases resume the guest after it
     assert ("STOP" in statuses(machine)) == (stage in ("pre-switchover", "answer"))
     goes_on(machine, tmp_path)
