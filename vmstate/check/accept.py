@@ -19,14 +19,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from migmatrix.vmstate.check.refusal import Acceptance, Answer, LocalSection, Refusal, RefusalKind
 from migmatrix.vmstate.check.schema import Schema
 from migmatrix.vmstate.check.section import compare_section, compare_section_to_schema
+from migmatrix.vmstate.device.lifetime import release_key
 from migmatrix.vmstate.record import replace
 from migmatrix.vmstate.view.stream import Section, Stream
-from migmatrix.vmstate.wire.constants import RAM_SECTION, SectionType
+from migmatrix.vmstate.wire.constants import RAM_SECTION, CommandCode, SectionType
+from migmatrix.vmstate.wire.events import Command
 from migmatrix.vmstate.wire.ramevents import RamBlock
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ __all__ = [
 ]
 
 
+# Source: hw_compat_9_2 of QEMU 10.0 turns it off for older machine types; 5.2 and 7.2 were seen to refuse it.
+_SINCE: Final[dict[int, str]] = {CommandCode.SWITCHOVER_START: "10.0"}
+_WITH: Final[dict[int, str]] = {
+    CommandCode.POSTCOPY_ADVISE: "postcopy-ram",
+    CommandCode.ENABLE_COLO: "x-colo",
+}
+
+
 @dataclass(frozen=True)
 class Local:
     """What the destination has. `blocks` are RAM block lengths in bytes; `page_bits` is None when unknown.
@@ -63,6 +73,7 @@ class Local:
     uuid: bytes | None = None
     schema: Schema | None = None
     release: str = ""
+    commands: frozenset[int] = frozenset()
 
     @classmethod
     def of_stream(cls, stream: Stream, schema: Schema | None = None, release: str = "") -> Local:
@@ -79,6 +90,7 @@ class Local:
             uuid=uuid if isinstance(uuid, bytes) else None,
             schema=schema,
             release=release,
+            commands=frozenset(e.code for e in stream.flat if isinstance(e, Command)),
         )
 
     def find(self, idstr: str, instance_id: int) -> LocalSection | None:
@@ -145,11 +157,40 @@ def accepts(stream: Stream, local: Local | Schema) -> list[Refusal]:
 
 def _by_local(stream: Stream, local: Local) -> Iterator[Refusal]:
     yield from _configuration(stream, local)
-    for section in _first(stream):
-        if section.start.kind is SectionType.START:
-            yield from _iterated(section, local)
+    elements: list[Section | Refusal] = [*_first(stream), *_commands(stream, local)]
+    for element in sorted(elements, key=_offset):
+        if isinstance(element, Refusal):
+            yield element
+        elif element.start.kind is SectionType.START:
+            yield from _iterated(element, local)
         else:
-            yield from _device(stream, section, local)
+            yield from _device(stream, element, local)
+
+
+def _offset(element: Section | Refusal) -> int:
+    return element.offset if isinstance(element, Refusal) else element.start.offset
+
+
+# -- commands ----------------------------------------------------------------------------------
+
+
+def _commands(stream: Stream, local: Local) -> Iterator[Refusal]:
+    """Commands that a build is too old for, or takes only with a capability on; own streams show which it takes."""
+    sent = {e.code: e for e in reversed(list(stream.flat)) if isinstance(e, Command)}
+    for code, command in sent.items():
+        if code in local.commands:
+            continue
+        since, capability = _SINCE.get(code, ""), _WITH.get(code, "")
+        old = bool(since and local.release) and release_key(local.release) < release_key(since)
+        if old or (since and not local.release):
+            message = f"command {command.name} is sent, which builds read from {since} on"
+        elif capability:
+            message = f"command {command.name} is sent, which is read with capability {capability!r} on only"
+        else:
+            continue
+        yield Refusal(
+            RefusalKind.COMMAND, message, "command", field=command.name, certain=old, offset=command.offset
+        )
 
 
 # -- configuration -----------------------------------------------------------------------------

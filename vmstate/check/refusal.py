@@ -23,6 +23,7 @@ class RefusalKind(StrEnum):
     UUID = "uuid"
     UNKNOWN_BLOCK = "unknown-block"
     BLOCK_SIZE = "block-size"
+    COMMAND = "command"
     UNKNOWN_SECTION = "unknown-section"
     SECTION_VERSION = "section-version"
     VERSION = "version"

@@ -18,8 +18,10 @@ from migmatrix.vmstate.device.fields import buffer, custom, int32_le, struct, ui
 from migmatrix.vmstate.device.interpret import save_section
 from migmatrix.vmstate.record import replace
 from migmatrix.vmstate.view.stream import Stream, read_stream
-from migmatrix.vmstate.wire.constants import RamFlag, SectionType
+from migmatrix.vmstate.wire.commands import advise
+from migmatrix.vmstate.wire.constants import CommandCode, RamFlag, SectionType
 from migmatrix.vmstate.wire.events import (
+    Command,
     Configuration,
     ConfigurationSubsection,
     Eof,
@@ -433,6 +435,39 @@ def test_streams_that_were_not_read_to_the_end_prove_nothing() -> None:
     assert reasons[-1].section == "other"  # which may come after what was read
     assert not any(reason.certain for reason in reasons)
     assert acceptance(another, partial).answer is Answer.MAY
+
+
+def test_commands_that_a_build_does_not_know() -> None:
+    """A machine type without a version (microvm) sends SWITCHOVER_START from 10.0 on, whatever it is sent to."""
+    plain, command = stream(WITHOUT), Command(CommandCode.SWITCHOVER_START)
+    sent = with_command(plain, command)
+    said = {release: acceptance(sent, plain, release=release) for release in ("5.2.0", "9.2.4", "10.0.2", "")}
+    assert [found.answer for found in said.values()] == ["refuses", "refuses", "takes", "may"]
+    (reason,) = said["5.2.0"].reasons
+    assert (reason.kind, reason.field) == (RefusalKind.COMMAND, "SWITCHOVER_START")
+    assert sent.encode()[reason.offset : reason.offset + 5] == command.encode()
+    assert acceptance(sent, sent).answer is Answer.TAKES
+
+
+def test_commands_that_want_a_capability() -> None:
+    plain = stream(WITHOUT)
+    for code, data in ((CommandCode.POSTCOPY_ADVISE, advise(4096, 4096)), (CommandCode.ENABLE_COLO, b"")):
+        sent = with_command(plain, Command(code, data))
+        assert acceptance(sent, plain, release="11.1").answer is Answer.MAY
+        assert acceptance(sent, sent).answer is Answer.TAKES
+
+
+def test_reasons_come_in_the_order_of_the_stream() -> None:
+    sent = with_command(stream(Device("other", DEV, STATE)), Command(CommandCode.SWITCHOVER_START))
+    reasons = acceptance(sent, stream(WITHOUT), release="5.2").reasons
+    assert [reason.kind for reason in reasons] == [RefusalKind.COMMAND, RefusalKind.UNKNOWN_SECTION]
+
+
+def with_command(plain: Stream, command: Command) -> Stream:
+    """The stream with a command between memory and devices."""
+    first = next(s for s in plain.sections if s.start.kind is SectionType.FULL).start.offset
+    data = plain.encode()
+    return read_stream(data[:first] + command.encode() + data[first:])
 
 
 # -- by a schema alone -------------------------------------------------------------------------
