@@ -9,6 +9,7 @@ pure: the same evidence gives the same answer, so an old run can be judged again
 from migmatrix.harness.judge.cell import CellJudgement, judge_cell
 from migmatrix.harness.judge.classify import classify
 from migmatrix.harness.judge.leg import LegJudgement, doubtful, flaky, judge_leg, started
+from migmatrix.harness.judge.names import named_by
 from migmatrix.harness.judge.signature import family, signature
 
 __all__ = [  # noqa: RUF022 - the most important first
@@ -22,4 +23,5 @@ __all__ = [  # noqa: RUF022 - the most important first
     "classify",
     "signature",
     "family",
+    "named_by",
 ]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.leg import LegJudgement, judge_leg, started
+from migmatrix.harness.judge.names import named_by
 from migmatrix.harness.judge.notes import notes
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
@@ -82,8 +83,8 @@ def judge_cell(
     for index, evidence in enumerate(legs):
         if evidence is None:
             raise ValueError(f"hop {index} of {cell.id} is missing, and nothing before it failed")
-        used.append(evidence)
-        judgement = _started(judge_leg(evidence), probes)
+        used.append(named_by(cell.path[index:], evidence))
+        judgement = _started(judge_leg(used[-1]), probes)
         migration = path.migration(index, judgement.stage)
         if judgement.verdict is not Verdict.PASS and migration <= path.migrations:
             return _judgement(cell, judgement, migration, used)

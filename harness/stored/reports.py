@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import ExitCode
-from migmatrix.harness.judge import judge_cell
+from migmatrix.harness.judge import judge_cell, named_by
 from migmatrix.harness.known import apply, exit_code, load_known, unmatched
-from migmatrix.harness.model import Outcome, Profile
+from migmatrix.harness.model import Outcome, Profile, Verdict
 from migmatrix.harness.report import (
     BuildRow,
     Dropped,
@@ -129,9 +129,14 @@ def selected(run: RunStore, terms: Sequence[str]) -> RunReport:
 
 
 def evidence_of(run: RunStore, result: CellResult) -> Sequence[LegEvidence]:
-    """The legs that a result rests on, as far as the run has them."""
-    found = (run.evidence(key) for key in result.legs)
-    return [evidence for evidence in found if evidence is not None]
+    """The legs that a result rests on, as far as the run has them; a plain start of one build may be all."""
+    found = [(index, run.evidence(key)) for index, key in enumerate(result.legs)]
+    migrated = result.verdict not in (Verdict.UNSUPPORTED, Verdict.ERROR)
+    return [
+        named_by(result.cell.path[index:], evidence) if migrated else evidence
+        for index, evidence in found
+        if evidence is not None
+    ]
 
 
 def _explanations(directory: Path) -> dict[str, list[ExplanationNote]]:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from judge_evidence import FIRST, NORMAL, SECONDS, emulator, leg
 
-from migmatrix.harness.judge import CellJudgement, judge_cell
+from migmatrix.harness.judge import CellJudgement, judge_cell, named_by
 from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
 
 P = "qemu-system-x86_64: "
@@ -169,3 +171,17 @@ def test_a_wrong_number_of_legs_is_a_bug(legs: list[LegEvidence | None]) -> None
 def test_judging_again_gives_the_same() -> None:
     legs = [SAVED, rejecting("b"), None]
     assert judge_cell(CHAIN, legs, {}) == judge_cell(CHAIN, legs, {})
+
+
+def test_builds_are_named_as_the_cell_names_them_not_as_the_run_that_filled_the_store() -> None:
+    """A start that is refused in a leg though its probe starts is the host's: the probe is found by the cell's name."""
+    refused = leg(emulator(UNKNOWN, exit_status=1, build="other"), names=START, problem="exited")
+    result = judge_cell(PAIR, [SAVED, refused], {"b": STARTS})
+    assert summary(result)[0] is Verdict.ERROR
+    live = leg(
+        emulator(build="x", role="source"), emulator(REJECTED, exit_status=1, build="y"), names=LIVE, problem="exited",
+    )  # fmt: skip
+    named = named_by(("b", "c"), replace(live, again=live))
+    assert [one.build for one in named.emulators] == ["b", "c"]
+    assert named.again is not None
+    assert [one.build for one in named.again.emulators] == ["b", "c"]

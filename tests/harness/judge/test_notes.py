@@ -84,3 +84,10 @@ def test_a_cell_that_fails_has_none() -> None:
 def test_a_note_changes_no_verdict() -> None:
     cell = Cell("pc-q35-10.0", "p", ("A", "B"))
     assert judge_cell(cell, [leg("A", "-smp 2"), leg("B", "-smp 4")], {}).verdict is Verdict.PASS
+
+
+def test_a_note_names_builds_as_the_cell_does() -> None:
+    """Evidence of a store bears the names of the run that made it."""
+    legs = [leg("A", "-smp 2"), leg("B", "-smp 4")]
+    (note,) = judge_cell(Cell("pc-q35-10.0", "p", ("old", "new")), legs, {}).notes
+    assert note == "old > new: '-smp 4' in place of '-smp 2'"
