@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.compat.tables import Entry, Table
 
-__all__ = ["known_entry", "table_entries"]
+__all__ = ["known_entry", "sets_property", "table_entries"]
 
 
 @cache
@@ -46,3 +46,13 @@ def known_entry(types: Collection[str], name: str, value: str) -> tuple[str, Ent
             if version and entry.device in types and entry.property == name and same(entry.value, value):
                 return version, entry
     return None
+
+
+def sets_property(type_: str, name: str) -> bool:
+    """Whether any table sets a property of a device type, or of the virtio device that a proxy of that type has."""
+    types = (type_, f"{type_.removesuffix('-pci')}-device")
+    return any(
+        entry.device in types and entry.property == name
+        for table in _tables().values()
+        for entry in table.entries
+    )

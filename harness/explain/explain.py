@@ -20,11 +20,11 @@ from migmatrix.harness.explain.fix import Findings, make_fix, told_fix
 from migmatrix.harness.explain.records import Explanation, Fix, Reproducer
 from migmatrix.harness.explain.reduce import reduce
 from migmatrix.harness.explain.rescue import find_rescues
-from migmatrix.harness.explain.roms import rom_note
+from migmatrix.harness.explain.roms import is_rom, rom_note
 from migmatrix.harness.explain.row import verified
 from migmatrix.harness.explain.saves import sent_and_own
 from migmatrix.harness.explain.search import PURPOSE, find_remedies
-from migmatrix.harness.explain.told import alike, spelt_out, told
+from migmatrix.harness.explain.told import alike, own_properties, spelt_out, told
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.trials.qom import MachineView
@@ -67,6 +67,9 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
     if fix is None and not same:
         return _not_reproduced(runner, case, first)
     if fix is not None:
+        if is_rom(cause):
+            views = await _views(runner, attempt)
+            fix = replace(fix, caveats=(*fix.caveats, rom_note(views, _route(reduced.trial), cause)))
         return replace(
             _explanation(runner, case, reduced.record, reproduced=True),
             where=where,
@@ -83,7 +86,7 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
     findings = Findings(
         cell=result.cell,
         cause=cause,
-        route=tuple(step.build for step in reduced.trial.path),
+        route=_route(reduced.trial),
         builds=stored.builds,
         where=where,
         neighbours=neighbours,
@@ -94,7 +97,8 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
         tried=_tried(runner),
         stage=str(attempt.result.stage or ""),
         told=told(reduced.trial),
-        rom=rom_note(views, tuple(step.build for step in reduced.trial.path), cause),
+        rom=rom_note(views, _route(reduced.trial), cause),
+        own=own_properties(reduced.trial),
         unseen=views[0].problem or views[1].problem,
     )
     return _explained(runner, case, reduced, findings, len(found), untried)
@@ -105,13 +109,17 @@ def _fails_told_otherwise(runner: TrialRunner, first: Attempt) -> bool:
     return first.result.verdict is Verdict.FAIL and bool(told(spelt_out(first.trial, runner.builds)))
 
 
+def _route(trial: Trial) -> tuple[str, ...]:
+    return tuple(step.build for step in trial.path)
+
+
 async def _told_otherwise(runner: TrialRunner, trial: Trial) -> tuple[Fix | None, tuple[str, ...]]:
     """The answer, if what the two sides are told otherwise is all that is wrong: told alike, they pass.
 
     With it, what this host could not try: one side's settings may need more than it has (postcopy, huge pages).
     """
     differences = told(trial)
-    route = [step.build for step in trial.path]
+    route = _route(trial)
     untried: list[str] = []
     for side in (Side.SOURCE, Side.DESTINATION) if differences else ():
         try:

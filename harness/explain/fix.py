@@ -58,6 +58,7 @@ class Findings:
     )  # types of settings and their base types
     told: tuple[Told, ...] = ()  # what the two sides are told otherwise
     rom: str = ""  # of a ROM of another size: both files, and the way out
+    own: frozenset[str] = frozenset()  # properties that the builds' own arguments set
     unseen: str = ""  # why the properties of a side could not be read
 
     def release(self, build: str) -> tuple[int, ...]:
@@ -110,12 +111,14 @@ def _fix(found: Findings) -> Fix:
             summary=f"not repairable by a property: {_summary(found)}",
             stuck_guest=_stuck(found, None) if found.cures else "",
             new_guests=_cured_guests(found),
-            compat=of_cure(found.builds, found.cures[0], found.base_types) if found.cures else "",
+            compat=of_cure(found.builds, found.cures[0], found.base_types, found.own) if found.cures else "",
             caveats=(*_history(found), *_cured(found)),
         )
     by_side = {remedy.side: remedy for remedy in found.remedies}
     destination, source = by_side.get(Side.DESTINATION), by_side.get(Side.SOURCE) or by_side.get(Side.BOTH)
-    compat = of_remedies(found.builds, found.cell.machine, found.route, found.remedies, found.base_types)
+    compat = of_remedies(
+        found.builds, found.cell.machine, found.route, found.remedies, found.base_types, found.own
+    )
     return Fix(
         repairable=True,
         reason="",
@@ -175,6 +178,8 @@ def _tried(found: Findings) -> str:
         return f"the properties could not be read ({found.unseen})"
     if not found.tried:
         return "no settable property of the devices involved differs or shows a number of the failure"
+    if found.tried == 1:
+        return "1 setting was tried and does not make it pass"
     return f"{found.tried} settings were tried and none makes it pass"
 
 

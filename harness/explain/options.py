@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Group", "arguments_of", "closed", "device_type", "groups", "parts", "without_part"]
+__all__ = [
+    "Group",
+    "arguments_of",
+    "closed",
+    "device_type",
+    "global_property",
+    "groups",
+    "parts",
+    "without_part",
+]
 
 _KEPT = ("-nodefaults", "-m")
 _REFERENCE = re.compile(r"[\w-]+")
@@ -124,3 +133,12 @@ def device_type(group: Group) -> str:
     if group.option not in ("-device", "--device") or group.value.startswith("{"):
         return ""
     return next((value for key, value in parts(group.value) if key in ("", "driver")), "")
+
+
+def global_property(value: str) -> tuple[str, str]:
+    """Type and property of the value of a `-global`, in either form; empty where it names none."""
+    named = dict(parts(value))
+    if "driver" in named:
+        return named["driver"], named.get("property", "")
+    driver, _, name = value.partition("=")[0].rpartition(".")
+    return driver, name

@@ -8,9 +8,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from migmatrix.harness.explain.records import Difference, Explanation, Neighbour, Remedy
+    from migmatrix.harness.explain.records import Difference, Explanation, Neighbour, Remedy, Told
 
 __all__ = ["render"]
 
@@ -71,10 +71,23 @@ def _reproducer(found: Explanation) -> Iterator[str]:
     yield _row("", shlex.join(smallest.arguments) or "no arguments")
     for build, words in zip(smallest.path, smallest.build_arguments, strict=False):
         yield _row("", f"{build}: {shlex.join(words) or 'no arguments of its own'}")
+    yield from (_row("", line) for line in _sides(found.told))
     if smallest.note:
         yield _row("path", smallest.note)
     if smallest.removed:
         yield _row("not needed", "; ".join(smallest.removed))
+
+
+def _sides(told: Sequence[Told]) -> Iterator[str]:
+    """What the mode sets otherwise on each side: ``source: capability xbzrle on``."""
+    settings = [one for one in told if one.what != "arguments"]
+    for side in ("source", "destination") if settings else ():
+        values = ((one, getattr(one, side)) for one in settings)
+        texts = [
+            f"{one.what} {one.name} {value}" if value else f"no {one.what} {one.name}"
+            for one, value in values
+        ]
+        yield f"{side}: {', '.join(texts)}"
 
 
 def _where(where: tuple[Difference, ...]) -> Iterator[str]:

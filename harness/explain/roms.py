@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import Cause
     from migmatrix.harness.trials.qom import MachineView, Object
 
-__all__ = ["rom_note"]
+__all__ = ["is_rom", "rom_note"]
 
 _SIZES = re.compile(r"0x(?P<sent>[0-9a-f]+) (?:!=|>) 0x(?P<own>[0-9a-f]+)")
 
 
+def is_rom(cause: Cause) -> bool:
+    """Whether a ROM of another size was refused."""
+    return cause.kind == "ram-size" and cause.device.endswith(".rom") and bool(_SIZES.search(cause.message))
+
+
 def rom_note(views: tuple[MachineView, MachineView], route: Sequence[str], cause: Cause) -> str:
     """What to know of a refused ROM, as one sentence; empty for any other failure."""
-    type_, _, kind = cause.device.rpartition("/")[2].rpartition(".")
     sizes = _SIZES.search(cause.message)
-    if cause.kind != "ram-size" or kind != "rom" or sizes is None:
+    if not is_rom(cause) or sizes is None:
         return ""
+    type_ = cause.device.rpartition("/")[2].removesuffix(".rom")
     sent, own = (int(sizes[name], 16) for name in ("sent", "own"))
     source, destination = (view.find(type_, 0) for view in views)
     first, last = route[0], route[-1]

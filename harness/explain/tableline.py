@@ -9,6 +9,8 @@
 3. If a line of ``compat/`` applies to the machine type and sets another value, no line is named: then the other side is
    not as its release is, perhaps because of its own arguments.
 4. The table is the one in which ``compat/`` has this line, else that of the older build's release.
+5. A property that a build's own arguments set is no default of that build. A line for it is named only if ``compat/``
+   has it: then the build stands in for one whose default it is.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from migmatrix.harness.releases import hw_compat_name, line, version_key
 from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explain.records import Cure, Remedy
@@ -63,8 +65,9 @@ def of_remedies(
     route: Sequence[str],
     remedies: Sequence[Remedy],
     base_types: Mapping[str, tuple[str, ...]],
+    own: Collection[str] = (),
 ) -> TableLine:
-    """The line for the newer build of `route`, or why there is none (rule 1)."""
+    """The line for the newer build of `route`, or why there is none (rules 1 and 5); `own` are names of properties."""
     old, new = sorted((route[0], route[-1]), key=lambda b: version_key(builds[b].facts.version))
     mine = (Side.DESTINATION,) if new == route[-1] else (Side.SOURCE, Side.BOTH)
     remedy = next((r for r in remedies if r.side in mine), None)
@@ -79,14 +82,26 @@ def of_remedies(
         return _none("the setting breaks a direction that passes without it")
     if against := next(_against(machine, remedy.settings, base_types), ""):
         return _none(against)
-    owners = remedy.owners or tuple(s.type for s in remedy.settings)
-    lines = [_line(s, owner, base_types) for s, owner in zip(remedy.settings, owners, strict=True)]
     guess = (
         f"in {hw_compat_name(older)} of {newer} (or the table of the last release that behaved like {old})"
     )
+    return _lines(remedy, base_types, own, guess)
+
+
+def _lines(
+    remedy: Remedy, base_types: Mapping[str, tuple[str, ...]], own: Collection[str], guess: str
+) -> TableLine:
+    """The lines of a remedy, each with its table; `guess` is where one belongs that ``compat/`` has not (rules 4, 5)."""
+    owners = remedy.owners or tuple(s.type for s in remedy.settings)
+    found = []
+    for setting, owner in zip(remedy.settings, owners, strict=True):
+        made, where = _line(setting, owner, base_types)
+        if not where and setting.name in own:
+            return _none(_OWN.format(setting.name))
+        found.append((made, where or guess))
     return TableLine(
-        "; ".join(f"{made.text} {where or guess}" for made, where in lines),
-        frozenset[str]().union(*(made.devices for made, _ in lines)),
+        "; ".join(f"{made.text} {where}" for made, where in found),
+        frozenset[str]().union(*(made.devices for made, _ in found)),
     )
 
 
@@ -108,6 +123,7 @@ def _against(
                 yield f"QEMU has {text} in {hw_compat_name(version)}"
 
 
+_OWN = "{} is an argument of a build of this matrix, not a default of a version"
 _REASONS = {
     "number": "the setting makes room for a value that the source should not have sent",
     "default": "the setting takes back a line that the tables have",
@@ -115,10 +131,15 @@ _REASONS = {
 
 
 def of_cure(
-    builds: Mapping[str, PreparedBuild], cure: Cure, base_types: Mapping[str, tuple[str, ...]]
+    builds: Mapping[str, PreparedBuild],
+    cure: Cure,
+    base_types: Mapping[str, tuple[str, ...]],
+    own: Collection[str] = (),
 ) -> str:
-    """The line that makes the cured build do without."""
+    """The line that makes the cured build do without, or why there is none (rule 5)."""
     made, where = _line(cure.healthy, cure.owner, base_types)
+    if not where and cure.healthy.name in own:
+        return _none(_OWN.format(cure.healthy.name)).text
     here = f"{cure.build} ({builds[cure.build].facts.version})"
     return f"{made.text} {where or 'in a table for this machine type'}; {here} has it in effect, {cure.instead_of} has not"
 

@@ -6,8 +6,9 @@
 2. A unit that the failure does not need is left out on all builds (`without`), so that what is left was seen to matter.
 3. `alike` gives all builds, and both sides of the mode, what one side is told. If that passes, the difference is the
    answer, and no version is to blame.
-4. `-global` in a build's arguments is no difference: it gives a property another default, so that a build stands in for
-   one that nobody packages (`matrices/aer.yaml`). The search for properties answers for those.
+4. A `-global` of a property that tables set, or of one that is for tables and tests alone (``x-``), is no difference: it
+   gives a build the defaults of one that nobody packages (`matrices/aer.yaml`). The search for properties answers for
+   those. Any other is an argument: it says what the user wants of a device (`romfile`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.explain.options import device_type, groups, parts
+from migmatrix.harness.compat.lookup import sets_property
+from migmatrix.harness.explain.options import device_type, global_property, groups, parts
 from migmatrix.harness.explain.records import Told
 from migmatrix.harness.trials.records import Side
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import Mode
     from migmatrix.harness.trials.records import Trial
 
-__all__ = ["Unit", "alike", "differing_units", "spelt_out", "told", "without"]
+__all__ = ["Unit", "alike", "differing_units", "own_properties", "spelt_out", "told", "without"]
 
 Unit = tuple[str, str, int]  # what it is, its name, and which of several
 _CAPABILITY, _PARAMETER = "capability", "parameter"
@@ -54,7 +56,7 @@ def _units(args: Sequence[str]) -> dict[Unit, tuple[Group, ...]]:
 def _name(group: Group) -> str:
     """What tells two groups of one option apart: a device's type, a property's name, else an id."""
     if group.option.lstrip("-") == "global":
-        return group.value.partition("=")[0]
+        return ".".join(global_property(group.value))
     return device_type(group) or next(iter(sorted(group.defines)), "")
 
 
@@ -84,10 +86,22 @@ def differing_units(trial: Trial) -> tuple[Unit, ...]:
     """What differs between the last build of a path and any before it, and between the sides of the mode (rule 4)."""
     last = trial.path[-1].args or ()
     every = dict.fromkeys(
-        unit for step in trial.path for unit in _units(step.args or ()) if unit[0] != _DEFAULT
+        unit for step in trial.path for unit in _units(step.args or ()) if not _is_default(unit)
     )
     own = [u for u in every if any(_text(step.args or (), u) != _text(last, u) for step in trial.path[:-1])]
     return (*own, *_sides(trial.mode))
+
+
+def _is_default(unit: Unit) -> bool:
+    """Whether it gives a build another default (rule 4)."""
+    driver, _, name = unit[1].rpartition(".")
+    return unit[0] == _DEFAULT and (name.startswith("x-") or sets_property(driver, name))
+
+
+def own_properties(trial: Trial) -> frozenset[str]:
+    """Names of the properties that the builds' own arguments set by `-global`."""
+    every = (unit for step in trial.path for unit in _units(step.args or ()) if unit[0] == _DEFAULT)
+    return frozenset(unit[1].rpartition(".")[2] for unit in every)
 
 
 def droppable(trial: Trial) -> tuple[Unit, ...]:

@@ -99,12 +99,11 @@ def _section(report: RunReport, groups: list[Group], title: str, style: str) -> 
     if not groups:
         return
     yield Text()
-    yield Text(title, "bold")
-    own = False
+    heading = ""
     for number, found in enumerate(groups[:_GROUPS], start=1):
-        if found.own and not own:
-            own = True
-            yield Text(OWN, "bold")
+        if heading != (wanted := OWN if found.own else title):
+            heading = wanted
+            yield Text(heading, "bold")
         yield from group_lines(number, found, report.named(found.smallest.cell), style)
     if len(groups) > _GROUPS:
         yield Text(f"  and {len(groups) - _GROUPS:,} more, in report.html")

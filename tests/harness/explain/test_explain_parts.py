@@ -31,6 +31,7 @@ from migmatrix.harness.explain.records import (
     Reproducer,
     Rescue,
     RowCheck,
+    Told,
     from_json,
 )
 from migmatrix.harness.explain.render import render
@@ -402,6 +403,13 @@ def explanation_with(*neighbours: Neighbour) -> Explanation:
 def test_cells_are_counted_as_the_report_counts_them(cells: int, repeats: int, text: str) -> None:
     lines = list(render(replace(explanation_with(), cells=cells, repeats=repeats)))
     assert f"  stands for   {text}; pair: a > b" in lines
+
+
+def test_the_reproducer_shows_what_the_mode_sets_on_each_side() -> None:
+    told = (Told("capability", "xbzrle", "on", ""), Told("parameter", "multifd-channels", "4", "2"))
+    lines = [line.strip() for line in render(replace(explanation_with(), told=told))]
+    assert "source: capability xbzrle on, parameter multifd-channels 4" in lines
+    assert "destination: no capability xbzrle, parameter multifd-channels 2" in lines
 
 
 def test_the_published_form_is_as_the_schema_says_and_comes_back() -> None:

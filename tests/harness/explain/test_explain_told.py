@@ -43,10 +43,19 @@ def trial(source: str, destination: str, mode: Mode = SNAPSHOT) -> Trial:
         ("--device a", "-device a", []),
         ("-device a,x=1 -device b", "-device b -device a,x=2", ["-device a,x=1 against -device a,x=2"]),
         (
-            "-global a.x=1 -global a.y=1",
-            "-global a.y=2 -global a.x=1",
-            [],  # another default of the build, which the search for properties answers for
+            "-global a.x-one=1 -global virtio-blk-pci.num-queues=1",
+            "-global virtio-blk-pci.num-queues=2 -global a.x-one=2",
+            [],  # other defaults of the build, which the search for properties answers for
         ),
+        ("-global a.y=1", "-global a.y=2", ["-global a.y=1 against -global a.y=2"]),
+        (
+            "-global driver=virtio-net-pci,property=romfile,value=a",
+            "-global virtio-net-pci.romfile=b",
+            [
+                "-global driver=virtio-net-pci,property=romfile,value=a against -global virtio-net-pci.romfile=b"
+            ],
+        ),
+        ("-global driver=a,property=x-one,value=1", "", []),
         (
             "-object m,id=m0,size=1 -object m,id=m1",
             "-object m,id=m1",

@@ -21,6 +21,27 @@ ARGUMENTS = {
     ),
     "processors": (["-smp", "4"], ["-smp", "2"], "-smp 4 against -smp 2"),
     "memory": (["-m", "128"], ["-m", "256"], "-m 128 against -m 256"),
+    "device": (["-device", "virtio-rng-pci"], [], "-device virtio-rng-pci against nothing"),
+    "legacy": (
+        ["-device", "virtio-rng-pci,disable-legacy=on,disable-modern=off"],
+        ["-device", "virtio-rng-pci"],
+        "-device virtio-rng-pci,disable-legacy=on against -device virtio-rng-pci",
+    ),
+    "memory-name": (
+        ["-object", "memory-backend-ram,id=ram0,size=128M", "-machine", "memory-backend=ram0"],
+        [],
+        "-machine memory-backend=ram0 against nothing",
+    ),
+    "port-hotplug": (
+        ["-device", "pcie-root-port,hotplug=off"],
+        ["-device", "pcie-root-port"],
+        "-device pcie-root-port,hotplug=off against -device pcie-root-port",
+    ),
+    "rom": (
+        ["-device", "virtio-net-pci", "-global", "virtio-net-pci.romfile=pxe-virtio.rom"],
+        ["-device", "virtio-net-pci"],
+        "-global virtio-net-pci.romfile=pxe-virtio.rom against nothing",
+    ),
 }
 
 
@@ -57,10 +78,36 @@ def test_a_setting_of_one_side_is_named(lab: Lab) -> None:
         "destination": {"parameters": {"multifd-compression": "none"}},
     }
     ignore = {"name": "ignore", "transport": "tcp", "source": {"capabilities": ["x-ignore-shared"]}}
+    postcopy = {"name": "postcopy", "transport": "tcp", "source": {"capabilities": ["postcopy-ram"]}}
+    channels = {
+        "name": "channels",
+        "transport": "tcp",
+        "capabilities": ["multifd"],
+        "source": {"parameters": {"multifd-channels": 4}},
+        "destination": {"parameters": {"multifd-channels": 2}},
+    }
     builds = {"q": {"provider": "debian", "suite": "trixie"}}
-    found = explained(lab, builds=builds, paths={"pairs": ["q>q"]}, modes=[mode, ignore])
+    found = explained(
+        lab,
+        builds=builds,
+        paths={"pairs": ["q>q"]},
+        modes=[mode, ignore, postcopy, channels],
+        policy={"deadline": {"migrate": 8}},  # too few channels: the destination waits for ever
+    )
+    assert len(found) == 4
     assert {one["fix"]["reason"] for one in found} == {"told differently"}
     said = " ".join(one["fix"]["summary"] for one in found)
     assert "multifd-compression" in said
     assert "x-ignore-shared" in said
+    assert "capability postcopy-ram: on against nothing" in said
+    assert "parameter multifd-channels: 4 against 2" in said
     assert {one["fix"]["compat"] for one in found} == {""}
+
+
+def test_a_tls_object_that_nothing_makes_is_a_mistake_of_the_file(lab: Lab) -> None:
+    builds = {"q": {"provider": "debian", "suite": "trixie"}}
+    modes = [{"name": "unnamed", "transport": "tcp", "parameters": {"tls-creds": "tls0"}}]
+    profiles = {"define": {"guest": {"args": ["-nodefaults"]}}}
+    done = lab.run(lab.matrix(builds=builds, modes=modes, profiles=profiles, paths={"pairs": ["q>q"]}))
+    assert done.returncode == 2
+    assert "mode 'unnamed' names the TLS object 'tls0', which no argument makes" in done.stderr

@@ -197,6 +197,10 @@ def test_every_report_puts_breaks_between_builds_first_and_counts_alike(small: R
         < text.index("SIGSEGV")
     )
     assert "2 variants: virtio-blk (1), virtio-net (1)" in text
+    own_only = replace(report, results=[r for r in report.results if "crash" in (r.signature or "")])
+    own_console = Console(file=(own_file := io.StringIO()), width=200)
+    render_terminal(own_only, own_console)
+    assert "\nproblems, largest first" not in own_file.getvalue()  # no heading with nothing below it
     rows = [line for line in render_markdown(report).splitlines() if re.match(r"\| \d+ \|", line)]
     assert ["vring.num" in rows[0], "SIGSEGV" in rows[1]] == [True, True]
     page = render_html(report)
