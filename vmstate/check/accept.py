@@ -51,9 +51,9 @@ __all__ = [
 
 # Source: hw_compat_9_2 of QEMU 10.0 turns it off for older machine types; 5.2 and 7.2 were seen to refuse it.
 _SINCE: Final[dict[int, str]] = {CommandCode.SWITCHOVER_START: "10.0"}
-_WITH: Final[dict[int, str]] = {
-    CommandCode.POSTCOPY_ADVISE: "postcopy-ram",
-    CommandCode.ENABLE_COLO: "x-colo",
+_WITH: Final[dict[tuple[int, bool], str]] = {  # an advice without sizes is of dirty bitmaps, and taken
+    (CommandCode.POSTCOPY_ADVISE, True): "postcopy-ram",
+    (CommandCode.ENABLE_COLO, False): "x-colo",
 }
 
 
@@ -73,7 +73,7 @@ class Local:
     uuid: bytes | None = None
     schema: Schema | None = None
     release: str = ""
-    commands: frozenset[int] = frozenset()
+    commands: frozenset[tuple[int, bool]] = frozenset()  # code, and whether it has arguments
 
     @classmethod
     def of_stream(cls, stream: Stream, schema: Schema | None = None, release: str = "") -> Local:
@@ -90,7 +90,7 @@ class Local:
             uuid=uuid if isinstance(uuid, bytes) else None,
             schema=schema,
             release=release,
-            commands=frozenset(e.code for e in stream.flat if isinstance(e, Command)),
+            commands=frozenset(_commands_of(stream)),
         )
 
     def find(self, idstr: str, instance_id: int) -> LocalSection | None:
@@ -174,13 +174,21 @@ def _offset(element: Section | Refusal) -> int:
 # -- commands ----------------------------------------------------------------------------------
 
 
+def _commands_of(stream: Stream) -> dict[tuple[int, bool], Command]:
+    """The first command of each code, with and without arguments."""
+    found: dict[tuple[int, bool], Command] = {}
+    for event in stream.flat:
+        if isinstance(event, Command):
+            found.setdefault((event.code, bool(event.data)), event)
+    return found
+
+
 def _commands(stream: Stream, local: Local) -> Iterator[Refusal]:
     """Commands that a build is too old for, or takes only with a capability on; own streams show which it takes."""
-    sent = {e.code: e for e in reversed(list(stream.flat)) if isinstance(e, Command)}
-    for code, command in sent.items():
-        if code in local.commands:
+    for (code, arguments), command in _commands_of(stream).items():
+        if (code, arguments) in local.commands:
             continue
-        since, capability = _SINCE.get(code, ""), _WITH.get(code, "")
+        since, capability = _SINCE.get(code, ""), _WITH.get((code, arguments), "")
         old = bool(since and local.release) and release_key(local.release) < release_key(since)
         if old or (since and not local.release):
             message = f"command {command.name} is sent, which builds read from {since} on"

@@ -455,6 +455,10 @@ def test_commands_that_want_a_capability() -> None:
         sent = with_command(plain, Command(code, data))
         assert acceptance(sent, plain, release="11.1").answer is Answer.MAY
         assert acceptance(sent, sent).answer is Answer.TAKES
+    bitmaps = with_command(plain, Command(CommandCode.POSTCOPY_ADVISE))
+    assert acceptance(bitmaps, plain).answer is Answer.TAKES
+    full = with_command(plain, Command(CommandCode.POSTCOPY_ADVISE, advise(4096, 4096)))
+    assert acceptance(full, bitmaps).answer is Answer.MAY
 
 
 def test_reasons_come_in_the_order_of_the_stream() -> None:
