@@ -324,6 +324,18 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(lab: Lab) -> None:
     assert "interrupted" in (lab.root / "out" / "report.md").read_text()
 
 
+def test_a_migration_that_was_faster_than_its_postcopy_is_no_failure(lab: Lab) -> None:
+    """These emulators are done before anybody can ask for it."""
+    late = {"name": "late", "transport": "unix", "capabilities": ["postcopy-ram"], "postcopy": True}
+    matrix = lab.matrix(modes=[late])
+
+    done = lab.run(matrix, "--select", "profile=plain", "--path", "old>new")
+
+    assert (done.returncode, lab.verdicts()) == (3, {"error": 1})
+    assert "the migration ended before postcopy could begin" in (lab.root / "out" / "report.md").read_text()
+    assert lab.finished_legs() == 2  # the probes
+
+
 def test_two_runs_on_one_store_do_no_leg_twice(lab: Lab) -> None:
     matrix = lab.matrix()
 
