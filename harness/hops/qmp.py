@@ -19,6 +19,7 @@ from qemu.qmp import (
     Message,
     QMPClient,
     QMPError,
+    Runstate,
     StateError,
 )
 from qemu.qmp.error import ProtocolError
@@ -114,6 +115,10 @@ class QmpSession:
             await self._client.accept()
         except (ConnectError, StateError) as err:
             raise self._gone(err) from err
+        except AssertionError as err:  # of the client: no session, for it ended as soon as it had begun
+            if self._client.runstate is Runstate.RUNNING:
+                raise
+            raise self._gone(ConnectionError("it hung up")) from err
 
     def _gone(self, err: Exception) -> Malformed | Disconnected:
         return Malformed(self._client.malformed) if self._client.malformed else Disconnected(str(err))

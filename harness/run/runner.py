@@ -135,6 +135,7 @@ class Runner:
         window = self._settings.jobs * _WINDOW
         waiting = iter(self._plan.cells)
         running: set[asyncio.Task[Judged]] = set()
+        done: set[asyncio.Task[Judged]] = set()
         try:
             while True:
                 while len(running) < window and (cell := next(waiting, None)) is not None:
@@ -145,7 +146,7 @@ class Runner:
                 for task in done:
                     yield task.result()
         finally:
-            await cancel(list(running))
+            await cancel([*running, *done])  # of those that are done, so that asyncio prints no error of theirs
             await self.close()
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from qemu.qmp.error import ProtocolError
 
 from migmatrix.harness.hops import qmp
-from migmatrix.harness.hops.qmp import Malformed, QmpSession
+from migmatrix.harness.hops.qmp import Disconnected, Malformed, QmpSession
 from migmatrix.harness.hops.shapes import message, misfit
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}\n'
+AGREED = b'{"return": {}}\n'
 
 NO_MESSAGE = {
     "nothing": b"",
@@ -100,6 +101,29 @@ def test_answers_that_emulators_give_fit() -> None:
     assert not misfit("a command that nobody reads", None)
 
 
+@pytest.mark.parametrize("sayings", [(), (b"",), (GREETING,), (GREETING, AGREED)])
+def test_who_hangs_up_at_any_moment_is_gone(tmp_path: Path, sayings: tuple[bytes, ...]) -> None:
+    async def emulate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number, saying in enumerate(sayings):
+            if number:
+                await reader.read(1 << 16)
+            writer.write(saying)
+        writer.close()  # with the last saying: who reads that finds the end behind it
+
+    async def talk() -> None:
+        session = QmpSession(lambda: 0.0)
+        await session.listen(str(tmp_path / "qmp"))
+        emulator = asyncio.create_task(emulate(*await asyncio.open_unix_connection(tmp_path / "qmp")))
+        with pytest.raises(Disconnected):
+            async with asyncio.timeout(PATIENCE):
+                await session.accept()
+                await session.execute("query-status")
+        await emulator
+        await session.close()
+
+    asyncio.run(talk())
+
+
 def malformed(directory: Path, *sayings: bytes) -> str:
     """What is malformed in a session with an emulator that answers its commands with these lines, the first unasked."""
 
@@ -132,9 +156,6 @@ def malformed(directory: Path, *sayings: bytes) -> str:
             await session.close()
 
     return asyncio.run(talk())
-
-
-AGREED = b'{"return": {}}\n'
 
 
 @pytest.mark.parametrize(
