@@ -26,6 +26,7 @@ from docker.types import Mount
 
 from migmatrix.harness.builds.client import new_client
 from migmatrix.harness.engines.base import Needs, OwnsStack, Role
+from migmatrix.harness.engines.mounted import EnginePaths
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, alive, base_name
 from migmatrix.harness.errors import EngineError
@@ -56,7 +57,7 @@ _INNER_SUPERVISOR = "/migmatrix/supervisor.sh"
 _NOT_SEEN = ("bind source path does not exist", "no such file or directory")
 _ELSEWHERE = (
     "the container engine does not see {!r}, a directory of this harness: it runs in another container or on another"
-    " host; set TMPDIR to a directory that both have at the same path (docs/how-to/containers.md)"
+    " host; set TMPDIR to a volume or a directory that is mounted here (docs/how-to/containers.md)"
 )
 
 
@@ -169,8 +170,11 @@ class DockerEngine(OwnsStack):
         self._supervisor = Path(shutil.copy(SUPERVISOR, workspace.root))
         self._supervisor.chmod(0o644)
         self._client = new_client()
-        with engine_errors("ask the engine's version"):
-            self._version = self._client.version()["Version"]
+        with engine_errors("ask the engine about itself"):
+            said = self._client.version()
+            self._paths = EnginePaths.of(self._client)
+        self._version = said["Version"]
+        self._podman = any("Podman" in part["Name"] for part in said.get("Components") or ())
         self._sandboxes: dict[tuple[str, Role, Needs], _DockerSandbox] = {}
         self._opening: defaultdict[tuple[str, Role, Needs], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._labels = {LABEL: workspace.run_id, BASE_LABEL: base_name()}
@@ -219,7 +223,7 @@ class DockerEngine(OwnsStack):
             "tmpfs": {"/tmp": "", "/var/tmp": ""},  # noqa: S108
             "cap_drop": ["ALL"],
             "cap_add": ["SYS_PTRACE"] if needs.userfault else [],
-            "security_opt": _security(needs),
+            "security_opt": list(self._security(needs)),
             "devices": [f"{USERFAULT_DEVICE}:{USERFAULT_DEVICE}:rw"] if needs.userfault else [],
             "mem_limit": _MEMORY_LIMIT,
             "pids_limit": _PIDS_LIMIT,
@@ -229,9 +233,17 @@ class DockerEngine(OwnsStack):
 
     def _mounts(self, sandbox: _DockerSandbox) -> Iterator[Mount]:
         """Bind mounts; unlike with `volumes`, the engine refuses a directory that it does not have, and makes none."""
-        yield Mount(_INNER_JOBS, str(sandbox.root), type="bind")
-        yield Mount(_INNER_LINK, str(self._workspace.link), type="bind")
-        yield Mount(_INNER_SUPERVISOR, str(self._supervisor), type="bind", read_only=True)
+        yield Mount(_INNER_JOBS, self._paths(sandbox.root), type="bind")
+        yield Mount(_INNER_LINK, self._paths(self._workspace.link), type="bind")
+        yield Mount(_INNER_SUPERVISOR, self._paths(self._supervisor), type="bind", read_only=True)
+
+    def _security(self, needs: Needs) -> Iterator[str]:
+        """Docker wants the text of a seccomp profile, Podman the path of a file that it can see."""
+        yield "no-new-privileges"
+        if needs.userfault and self._podman:
+            yield f"seccomp={self._paths(Path(shutil.copy(_SECCOMP_POSTCOPY, self._workspace.root)))}"
+        elif needs.userfault:
+            yield f"seccomp={_SECCOMP_POSTCOPY.read_text()}"
 
     def _private_network(self) -> str:
         """The run's network: its containers reach each other and nothing else."""
@@ -270,13 +282,6 @@ class DockerEngine(OwnsStack):
 def _user(needs: Needs) -> int:
     """Postcopy opens a device node of root's, or, before QEMU 8.1, needs a capability; so only there it is root."""
     return ROOT_ID if needs.userfault else SANDBOX_ID
-
-
-def _security(needs: Needs) -> list[str]:
-    options = ["no-new-privileges"]
-    if needs.userfault:
-        options.append(f"seccomp={_SECCOMP_POSTCOPY.read_text()}")
-    return options
 
 
 def remove_left(

@@ -29,8 +29,12 @@ MATRIX = {
     },
     "machines": ["pc-q35-7.2"],
     "profiles": {"define": {"bare": {"args": ["-m", "64", "-nodefaults"]}}},
-    "modes": ["snapshot", {"name": "live", "transport": "tcp"}],
-    "paths": {"pairs": ["old>new"]},
+    "modes": [
+        "snapshot",
+        {"name": "live", "transport": "tcp"},
+        {"name": "postcopy", "transport": "unix", "capabilities": ["postcopy-ram"], "postcopy": True},
+    ],
+    "paths": {"pairs": ["old>new", "old>old"]},  # before 8.1 and since, userfaultfd is opened otherwise
 }
 # Limits as low as any host's: without a right to raise them a container must not ask for more.
 CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
@@ -98,4 +102,5 @@ def test_images_and_their_identity_reach_another_engine(lab: Lab) -> None:
     assert {(result["mode"], result["verdict"]) for result in results} == {
         ("snapshot", "pass"),
         ("live", "pass"),
+        ("postcopy", "pass"),
     }
