@@ -146,7 +146,9 @@ class Runner:
                 for task in done:
                     yield task.result()
         finally:
-            await cancel([*running, *done])  # of those that are done, so that asyncio prints no error of theirs
+            await cancel(
+                [*running, *done]
+            )  # of those that are done, so that asyncio prints no error of theirs
             await self.close()
 
     async def close(self) -> None:

@@ -67,7 +67,9 @@ def volume() -> Iterator[str]:
     """A volume of the engine's, by name."""
     made = subprocess.run(["docker", "volume", "create"], capture_output=True, text=True, check=True)
     yield made.stdout.strip()
-    subprocess.run(["docker", "volume", "rm", "--force", made.stdout.strip()], capture_output=True, check=True)
+    subprocess.run(
+        ["docker", "volume", "rm", "--force", made.stdout.strip()], capture_output=True, check=True
+    )
 
 
 @pytest.mark.parametrize("kind", ["volume", "directory", "same path"])
