@@ -12,12 +12,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import docker
 import docker.errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    import docker
 
 __all__ = ["EnginePaths"]
 

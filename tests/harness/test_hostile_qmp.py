@@ -101,6 +101,13 @@ def test_answers_that_emulators_give_fit() -> None:
     assert not misfit("a command that nobody reads", None)
 
 
+async def ask(session: QmpSession) -> None:
+    """Begin a session and ask something."""
+    async with asyncio.timeout(PATIENCE):
+        await session.accept()
+        await session.execute("query-status")
+
+
 @pytest.mark.parametrize("sayings", [(), (b"",), (GREETING,), (GREETING, AGREED)])
 def test_who_hangs_up_at_any_moment_is_gone(tmp_path: Path, sayings: tuple[bytes, ...]) -> None:
     async def emulate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -115,9 +122,7 @@ def test_who_hangs_up_at_any_moment_is_gone(tmp_path: Path, sayings: tuple[bytes
         await session.listen(str(tmp_path / "qmp"))
         emulator = asyncio.create_task(emulate(*await asyncio.open_unix_connection(tmp_path / "qmp")))
         with pytest.raises(Disconnected):
-            async with asyncio.timeout(PATIENCE):
-                await session.accept()
-                await session.execute("query-status")
+            await ask(session)
         await emulator
         await session.close()
 
@@ -136,11 +141,6 @@ def malformed(directory: Path, *sayings: bytes) -> str:
                 number = json.loads(await reader.read(1 << 16) or b"{}").get("id", "")
         finally:
             writer.close()
-
-    async def ask(session: QmpSession) -> None:
-        async with asyncio.timeout(PATIENCE):
-            await session.accept()
-            await session.execute("query-status")
 
     async def talk() -> str:
         session = QmpSession(lambda: 0.0)
