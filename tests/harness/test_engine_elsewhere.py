@@ -43,7 +43,9 @@ def socket() -> Path:
 
 def read_only() -> Iterator[str]:
     """What the harness is made of: the interpreter, its libraries, packages, and this repository."""
-    paths = {Path(p).resolve() for p in (*sys.path, sys.prefix, sys.base_prefix, "/usr", REPOSITORY) if p}
+    paths = {
+        Path(p).resolve() for p in (*sys.path, sys.prefix, sys.base_prefix, "/usr", str(REPOSITORY)) if p
+    }
     inside = {path for path in paths if any(other in path.parents for other in paths)}
     for path in sorted(paths - inside):
         if path.is_dir():
