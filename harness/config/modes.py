@@ -36,6 +36,7 @@ _RULES: Mapping[str, _Rule] = {
     "return-path": _Rule(_TWO_WAYS, _ANSWER),
     "postcopy-ram": _Rule((*_TWO_WAYS, "file"), _ANSWER),  # over a file no answer is waited for
     "x-colo": _Rule((), _COLO),
+    "zero-copy-send": _Rule(("tcp",), "needs a TCP connection, not {transport}: use {needed}"),
     "mapped-ram": _Rule(("file",), "needs a file to seek in, not {transport}: use {needed}", _BOTH),
     "multifd": _Rule(
         ("tcp", "unix", "file"), "needs several connections, not {transport}: use one of {needed}", _BOTH
@@ -51,6 +52,8 @@ def cannot_end(transport: str | None, sides: Mapping[str, Sequence[str]]) -> Ite
     for side, names in sides.items():
         for index, name in enumerate(names):
             rule = _RULES.get(name)
+            if name == "multifd" and transport == "file" and "mapped-ram" not in (*sides.get("", ()), *names):
+                yield side, index, "the capability 'multifd' over a file needs 'mapped-ram', too"
             if rule and side in rule.sides and transport not in rule.transports:
                 words = {"transport": transport or "a snapshot", "needed": ", ".join(rule.transports)}
                 yield side, index, f"the capability {name!r} {rule.wrong.format(**words)}"

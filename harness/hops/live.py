@@ -146,8 +146,17 @@ async def _go_postcopy(source: Emulator) -> None:
         raise InfrastructureError("the migration ended before postcopy could begin")
 
 
+def _only_waited(side: asyncio.Future[None]) -> bool:
+    """Whether one side ended by its deadline."""
+    problem = side.exception() if side.done() and not side.cancelled() else None
+    return isinstance(problem, Problem) and problem.problem == "deadline"
+
+
 async def _both(source: Coroutine[Any, Any, None], destination: Coroutine[Any, Any, None]) -> None:
-    """Wait for both sides; a destination's problem is told first, as it is the one that rejects a stream."""
+    """Wait for both sides; a destination's problem is told first, as it is the one that rejects a stream.
+
+    But a destination that only waits for a source that has failed has no problem of its own.
+    """
     sides = asyncio.ensure_future(destination), asyncio.ensure_future(source)
     try:
         await asyncio.wait(sides, return_when=asyncio.FIRST_EXCEPTION)
@@ -155,7 +164,8 @@ async def _both(source: Coroutine[Any, Any, None], destination: Coroutine[Any, A
             with contextlib.suppress(TimeoutError):
                 async with patience(_LAST_WORDS):
                     await asyncio.wait(sides[:1])
-        for side in sides:
+        only_waited = [_only_waited(side) for side in sides]
+        for side in reversed(sides) if only_waited == [True, False] else sides:
             if side.done():
                 side.result()
     finally:
