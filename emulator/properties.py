@@ -145,7 +145,10 @@ def _integer(name: str, low: int, high: int, parsed: str, ranged: str) -> Kind:
 
     def read(value: Any, form: Form) -> int:
         number = value if form is Form.JSON else _digits(value)
-        if isinstance(number, bool) or not isinstance(number, int):
+        unread = (
+            form is not Form.JSON and isinstance(number, int) and not _fits_64_bits(number, signed=low < 0)
+        )
+        if isinstance(number, bool) or not isinstance(number, int) or unread:
             raise Mismatch("range" if form is Form.JSON and isinstance(value, str) else "number", parsed)
         wide = number % 2**64 if low == 0 and form is not Form.JSON and number > -(2**64) else number
         if not low <= wide <= high:
@@ -153,6 +156,11 @@ def _integer(name: str, low: int, high: int, parsed: str, ranged: str) -> Kind:
         return wide
 
     return Kind(name, read, zero=0)
+
+
+def _fits_64_bits(number: int, *, signed: bool) -> bool:
+    """Whether `strtoull` or `strtoll` takes it: the first also negates what it read."""
+    return -(2**63) <= number < 2**63 if signed else -(2**64) < number < 2**64
 
 
 _UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50, "e": 2**60}

@@ -8,23 +8,31 @@ begins with ``Error: ``, and an unknown command gives QEMU's line for one. Texts
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from migmatrix.emulator.errors import QmpError, bug
-from migmatrix.emulator.qmp.humanmigration import info_migrate, info_parameters
+from migmatrix.emulator.migration.settings import BITMAPS
+from migmatrix.emulator.migration.states import Status
+from migmatrix.emulator.options.keyvalue import pairs
+from migmatrix.emulator.properties import Form
+from migmatrix.emulator.qmp.commands.objects import plug
+from migmatrix.emulator.qmp.devicetree import device_tree
+from migmatrix.emulator.qmp.humanmigration import info_migrate, info_parameters, typed
 from migmatrix.emulator.qmp.monitor import Monitor
 from migmatrix.emulator.qmp.snapshotlist import snapshot_list
 from migmatrix.emulator.qmp.table import Call
-from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from migmatrix.emulator.chardev import Backend
     from migmatrix.emulator.qmp.server import Server
 
 __all__ = ["HumanSession", "run"]
+
+_PATIENCE: Final = 0.02  # seconds between two looks at a migration for which a monitor waits
 
 
 def run(call: Call, line: str) -> str:
@@ -41,34 +49,53 @@ def run(call: Call, line: str) -> str:
 
 
 def _words(line: str) -> list[str]:
-    """Words between blanks; one in quotes may hold blanks, and a backslash takes what follows as it is."""
+    """Words between blanks; one in quotes may hold blanks, and a backslash takes what follows as it is. An open quote ends it."""
     found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', line)
-    return [plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in found]
+    words = [plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in found]
+    opened = next((n for n, (_, plain) in enumerate(found) if plain.startswith('"')), len(words))
+    return words[:opened]
+
+
+class _Misused(Exception):
+    """Arguments that the command does not have; the text is QEMU's first line."""
 
 
 def _run(call: Call, line: str, words: list[str]) -> str:
     table: dict[str, _Entry] = _COMMANDS
     name, rest = words[0], words[1:]
+    shown = _full_name(name, call.release)
     if name == "info" and rest:
-        table, name, rest = _INFOS, rest[0], rest[1:]
+        table, name, rest, shown = _INFOS, rest[0], rest[1:], rest[0]
     found = table.get(name)
     if found is None:
         return _print([f"unknown command: '{line.strip() if table is _INFOS else name}'"])
-    command, needs, most = found
-    if len(rest) < needs:
-        return _print(
-            [
-                f"{name}: string expected",
-                f'Try "help {" ".join(words[: -len(rest) or None])}" for more information',
-            ]
-        )
-    if len(rest) > most:
-        shown = name if table is _COMMANDS else f"info {name}"
-        full = _full_name(name, call.release) if table is _COMMANDS else name
-        return _print(
-            [f"{full}: extraneous characters at the end of line", f'Try "help {shown}" for more information']
-        )
-    return _print(command(call, *rest))
+    try:
+        return _print(found.command(call, *_arguments(found, rest, call.release)))
+    except _Misused as why:
+        asked = name if table is _COMMANDS else f"info {name}"
+        full = name if str(why) == "string expected" else shown
+        opening = str(why) if str(why) == _ON_OR_OFF else f"{full}: {why}"
+        return _print([opening, f'Try "help {asked}" for more information'])
+
+
+_ON_OR_OFF: Final = "Expected 'on' or 'off'"
+
+
+def _arguments(entry: _Entry, words: list[str], release: str) -> list[str]:
+    """Flags, then as many words as the command takes; `_Misused`."""
+    flags = [letter for letter, until in entry.flags.items() if lives("", until, release)]
+    count = next((n for n, word in enumerate(words) if word[:1] != "-"), len(words)) if entry.flags else 0
+    for word in words[:count]:
+        if word[1:2] not in flags:
+            raise _Misused(f"unsupported option {word[:2]}")
+    plain = [word[2:] for word in words[:count] if word[2:]] + words[count:]
+    if len(plain) < entry.needs:
+        raise _Misused("string expected")
+    if entry.switch and plain[entry.needs - 1] not in ("on", "off"):
+        raise _Misused(_ON_OR_OFF)
+    if len(plain) > entry.most:
+        raise _Misused("extraneous characters at the end of line")
+    return [*(word[:2] for word in words[:count]), *plain]
 
 
 def _full_name(name: str, release: str) -> str:
@@ -142,43 +169,54 @@ def _device_del(call: Call, name: str) -> list[str]:
     return []
 
 
-def _migrate(call: Call, *words: str) -> list[str]:
-    flags = {letter for word in words if word.startswith("-") for letter in word[1:]}
-    uri = next((word for word in words if not word.startswith("-")), "")
-    if unknown := "".join(sorted(flags - set("dbir"))):
-        raise QmpError("GenericError", f"unsupported option -{unknown[0]}")
-    _execute(call, "migrate", uri=uri, blk="b" in flags, inc="i" in flags, resume="r" in flags)
+def _device_add(call: Call, given: str = "") -> list[str]:
+    found = dict(pairs(given, "driver"))
+    if not found.get("driver"):
+        raise QmpError("GenericError", "Parameter 'driver' is missing")
+    plug(call.machine, found, Form.of_device_option(call.release))
     return []
 
 
+def _migrate(call: Call, *words: str) -> list[str]:
+    """Without -d a monitor waits for the end, see `HumanSession`; one that comes by QMP cannot."""
+    *flags, uri = words
+    _execute(call, "migrate", uri=uri, blk="-b" in flags, inc="-i" in flags, resume="-r" in flags)
+    if "-d" in flags:
+        return []
+    if isinstance(call.session, HumanSession):
+        call.session.wait_for_migration()
+        return []
+    says = lives("", "11.1", call.release)
+    return ["terminal does not allow synchronous migration, continuing detached"] if says else []
+
+
 def _set_capability(call: Call, name: str, state: str) -> list[str]:
-    if state not in ("on", "off"):
-        raise QmpError("GenericError", "Parameter 'state' expects 'on' or 'off'")
+    if name not in call.machine.migration.capabilities:
+        raise QmpError("GenericError", f"invalid parameter value: {name}")
     _execute(call, "migrate-set-capabilities", capabilities=[{"capability": name, "state": state == "on"}])
     return []
 
 
 def _set_parameter(call: Call, name: str, value: str) -> list[str]:
-    if name not in call.machine.migration.parameters:
-        raise QmpError("GenericError", text(call.release, "enum", name="parameter", value=name))
-    default = call.machine.migration.parameters[name]
-    _execute(call, "migrate-set-parameters", **{name: _typed(name, value, default)})
+    known = call.machine.migration.parameters
+    if name == BITMAPS and lives("6.0", "", call.release):
+        raise QmpError("GenericError", f"The {name} parameter can only be set through QMP")
+    if name not in known:
+        raise QmpError("GenericError", f"invalid parameter value: {name}")
+    _execute(call, "migrate-set-parameters", **{name: typed(name, value, known[name], call.release)})
     return []
 
 
-def _typed(name: str, value: str, default: Any) -> Any:
-    """A parameter's value from text: bandwidths are in MiB unless they have a suffix."""
-    if isinstance(default, bool):
-        if value not in ("on", "off"):
-            raise QmpError("GenericError", f"Parameter '{name}' expects 'on' or 'off'")
-        return value == "on"
-    if not isinstance(default, int):
-        return value
-    found = re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)([bkmgt]?)", value, re.IGNORECASE)
-    if found is None or (found[2] and not name.endswith(("bandwidth", "size"))):
-        raise QmpError("GenericError", f"Unable to parse '{value}' as an integer")
-    suffix = found[2].lower() or ("m" if name.endswith("bandwidth") else "b")
-    return int(found[1], 0) << 10 * "bkmgt".index(suffix)
+def _continue(call: Call, state: str) -> list[str]:
+    if state not in {status.value for status in Status}:
+        raise QmpError("GenericError", f"invalid parameter value: {state}")
+    _execute(call, "migrate-continue", state=state)
+    return []
+
+
+def _no_colo(call: Call) -> list[str]:
+    new = lives("8.2", "", call.release)  # (by 10.0)
+    raise QmpError("GenericError", "VM is not in COLO mode" if new else "The feature 'colo' is not enabled")
 
 
 def _with(command: str, argument: str) -> Callable[..., list[str]]:
@@ -191,45 +229,67 @@ def _with(command: str, argument: str) -> Callable[..., list[str]]:
     return run_it
 
 
-def _help(_: Call, __: str = "") -> list[str]:
-    return [*_COMMANDS, *(f"info {name}" for name in _INFOS)]
+def _help(call: Call, name: str = "", info: str = "") -> list[str]:
+    table, wanted = (_INFOS, info) if info else (_COMMANDS, name)
+    if not wanted:
+        return [*_COMMANDS, *_infos(call)]
+    return [f"info {wanted}" if info else wanted] if wanted in table else [f"unknown command: '{wanted}'"]
 
 
-_Entry = tuple["Callable[..., list[str]]", int, int]  # command, fewest arguments, most arguments
+def _infos(_: Call) -> list[str]:
+    return [f"info {name}" for name in _INFOS]
+
+
+class _Entry(NamedTuple):
+    """A command, how many words it needs and takes, its flags (with the release that dropped each), a last word on or off."""
+
+    command: Callable[..., list[str]]
+    needs: int = 0
+    most: int = 0
+    flags: Mapping[str, str] = MappingProxyType({})
+    switch: bool = False
+
+
+_FLAGS: Final = {"d": "", "b": "9.1", "i": "9.1", "r": ""}
 
 _COMMANDS: Final[dict[str, _Entry]] = {
-    "savevm": (_savevm, 0, 1),
-    "loadvm": (_loadvm, 1, 1),
-    "delvm": (_delvm, 1, 1),
-    "stop": (_plain("stop"), 0, 0),
-    "cont": (_plain("cont"), 0, 0),
-    "c": (_plain("cont"), 0, 0),
-    "quit": (_plain("quit"), 0, 0),
-    "q": (_plain("quit"), 0, 0),
-    "system_reset": (_plain("system_reset"), 0, 0),
-    "system_powerdown": (_plain("system_powerdown"), 0, 0),
-    "device_del": (_device_del, 1, 1),
-    "migrate": (_migrate, 1, 5),
-    "migrate_set_capability": (_set_capability, 2, 2),
-    "migrate_set_parameter": (_set_parameter, 2, 2),
-    "migrate_incoming": (_with("migrate-incoming", "uri"), 1, 1),
-    "migrate_continue": (_with("migrate-continue", "state"), 1, 1),
-    "migrate_recover": (_with("migrate-recover", "uri"), 1, 1),
-    "migrate_pause": (_plain("migrate-pause"), 0, 0),
-    "migrate_start_postcopy": (_plain("migrate-start-postcopy"), 0, 0),
-    "migrate_cancel": (_plain("migrate_cancel"), 0, 0),
-    "help": (_help, 0, 1),
+    "savevm": _Entry(_savevm, 0, 1),
+    "loadvm": _Entry(_loadvm, 1, 1),
+    "delvm": _Entry(_delvm, 1, 1),
+    "stop": _Entry(_plain("stop")),
+    "s": _Entry(_plain("stop")),
+    "cont": _Entry(_plain("cont")),
+    "c": _Entry(_plain("cont")),
+    "quit": _Entry(_plain("quit")),
+    "q": _Entry(_plain("quit")),
+    "system_reset": _Entry(_plain("system_reset")),
+    "system_powerdown": _Entry(_plain("system_powerdown")),
+    "device_add": _Entry(_device_add, 0, 1),
+    "device_del": _Entry(_device_del, 1, 1),
+    "migrate": _Entry(_migrate, 1, 1, _FLAGS),
+    "migrate_set_capability": _Entry(_set_capability, 2, 2, switch=True),
+    "migrate_set_parameter": _Entry(_set_parameter, 2, 2),
+    "migrate_incoming": _Entry(_with("migrate-incoming", "uri"), 1, 1),
+    "migrate_continue": _Entry(_continue, 1, 1),
+    "migrate_recover": _Entry(_with("migrate-recover", "uri"), 1, 1),
+    "migrate_pause": _Entry(_plain("migrate-pause")),
+    "migrate_start_postcopy": _Entry(_plain("migrate-start-postcopy")),
+    "migrate_cancel": _Entry(_plain("migrate_cancel")),
+    "x_colo_lost_heartbeat": _Entry(_no_colo),
+    "info": _Entry(_infos),
+    "help": _Entry(_help, 0, 2),
 }
 _INFOS: Final[dict[str, _Entry]] = {
-    "version": (_info_version, 0, 0),
-    "status": (_info_status, 0, 0),
-    "migrate": (info_migrate, 0, 1),
-    "migrate_capabilities": (_info_capabilities, 0, 0),
-    "migrate_parameters": (info_parameters, 0, 0),
-    "snapshots": (snapshot_list, 0, 0),
-    "name": (lambda call: [call.machine.options.name] if call.machine.options.name else [], 0, 0),
-    "uuid": (lambda call: [_execute(call, "query-uuid")["UUID"]], 0, 0),
-    "kvm": (lambda _: ["kvm support: not compiled"], 0, 0),
+    "version": _Entry(_info_version),
+    "status": _Entry(_info_status),
+    "migrate": _Entry(info_migrate, 0, 1),
+    "migrate_capabilities": _Entry(_info_capabilities),
+    "migrate_parameters": _Entry(info_parameters),
+    "qtree": _Entry(lambda call: device_tree(call.machine)),
+    "snapshots": _Entry(snapshot_list),
+    "name": _Entry(lambda call: [call.machine.options.name] if call.machine.options.name else []),
+    "uuid": _Entry(lambda call: [_execute(call, "query-uuid")["UUID"]]),
+    "kvm": _Entry(lambda _: ["kvm support: disabled"]),
 }
 
 
@@ -241,6 +301,7 @@ class HumanSession(Monitor):
         self._server = server
         self._backend = backend
         self._kept = b""
+        self._waiting = False  # for the end of a migration: input stays where it is
         backend.on_open, backend.on_data, backend.on_close = self._open, self._data, self._close
 
     def _open(self) -> None:
@@ -252,15 +313,34 @@ class HumanSession(Monitor):
         self._kept = b""
 
     def _say(self, words: str) -> None:
-        self._backend.write(words.encode())
+        self._backend.write(words.encode("utf-8", "surrogateescape"))
+
+    def wait_for_migration(self) -> None:
+        """Take no input until the guest is sent."""
+        self._waiting = True
 
     def _data(self, data: bytes, _: list[int]) -> None:
-        *lines, self._kept = (self._kept + data).replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            if self._server.ending:
-                return
+        self._kept += data.replace(b"\r", b"\n")
+        if not self._waiting:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while b"\n" in self._kept and not self._server.ending:
+            line, _, self._kept = self._kept.partition(b"\n")
             machine = self._server.machine
             with machine.bql:
-                said = run(Call(machine, self._server, self), line.decode("utf-8", "replace"))
+                said = run(Call(machine, self._server, self), line.decode("utf-8", "surrogateescape"))
             self._server.deliver()
+            if self._waiting:
+                self._say(said)
+                self._wait()
+                return
             self._say(said if self._server.ending else f"{said}(qemu) ")
+
+    def _wait(self) -> None:
+        if self._server.machine.migrating:
+            self._server.loop.later(_PATIENCE, self._wait)
+            return
+        self._waiting = False
+        self._say("(qemu) ")
+        self._go_on()

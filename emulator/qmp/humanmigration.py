@@ -6,12 +6,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from migmatrix.emulator.errors import PropertyError, QmpError
+from migmatrix.emulator.options.keyvalue import Malformed, flag, size
+from migmatrix.emulator.properties import UINT8, UINT32, Form, Property
+from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from migmatrix.emulator.qmp.table import Call
 
-__all__ = ["brief_figures", "figures", "info_migrate", "info_parameters", "parameters"]
+__all__ = ["brief_figures", "figures", "info_migrate", "info_parameters", "parameters", "typed"]
 
 Found = dict[str, Any]
 
@@ -231,3 +235,34 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f" {_on(value)}"
     return f" '{value}'" if name in _QUOTED else f" {value}"
+
+
+_NARROW: Final = {
+    **dict.fromkeys(("compress-level", "compress-threads", "decompress-threads", "multifd-channels"), UINT8),
+    **dict.fromkeys(("multifd-zlib-level", "multifd-zstd-level", "multifd-qatzip-level"), UINT8),
+    **dict.fromkeys(("throttle-trigger-threshold", "cpu-throttle-initial", "cpu-throttle-increment"), UINT8),
+    "max-cpu-throttle": UINT8,
+    "x-checkpoint-delay": UINT32,
+}
+_MEGABYTES: Final = ("max-bandwidth", "avail-switchover-bandwidth")
+
+
+def typed(name: str, value: str, default: Any, release: str) -> Any:
+    """A migration parameter's value from text, by the type of its default; QmpError in the release's words."""
+    try:
+        if isinstance(default, bool):
+            return flag(name, value)
+        if not isinstance(default, int):
+            return value
+        if name in _NARROW:
+            return Property(name, _NARROW[name]).read(value, Form.TEXT, "", release)
+        return _bytes_of(name, value, release)
+    except (Malformed, PropertyError) as why:
+        words = f"Invalid size {value}" if name in _MEGABYTES else str(why)
+        raise QmpError("GenericError", words) from why
+
+
+def _bytes_of(name: str, value: str, release: str) -> int:
+    if value.startswith("-"):
+        raise Malformed(text(release, "size", name=name, value=value))
+    return size(name, value, "M" if name in _MEGABYTES else "B")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.properties import Property
 
-__all__: list[str] = []
+__all__ = ["plug"]
 
 _CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached")
 
@@ -202,18 +202,22 @@ def device_add(call: Call, arguments: Arguments) -> Any:
     """Plug a device; further arguments are its properties: typed since 9.2, until then as on the command line."""
     typed = lives("9.2", "", call.release)
     given = dict(arguments) if typed else dict(json_items(arguments))
+    plug(call.machine, given, Form.JSON if typed else Form.of_device_option(call.release))
+    return {}
+
+
+def plug(machine: Machine, given: dict[str, Any], form: Form) -> None:
+    """`device_add` of QMP and of HMP: `given` is the driver and properties, as `form` has them; QmpError."""
     driver = given.pop("driver", None)
     if not isinstance(driver, str):
         raise generic("Parameter 'driver' is missing")
     name, bus, addr = given.pop("id", ""), given.pop("bus", ""), str(given.pop("addr", ""))
-    form = Form.JSON if typed else Form.of_device_option(call.release)
-    if call.machine.migrating:
+    if machine.migrating:
         raise generic("device_add not allowed while migrating")
     try:
-        call.machine.add(DeviceOption(driver, name, bus, addr, tuple(given.items())), form)
+        machine.add(DeviceOption(driver, name, bus, addr, tuple(given.items())), form)
     except DeviceError as err:
         raise generic(str(err)) from err  # also for what `device_del` would call DeviceNotFound
-    return {}
 
 
 @command("device_del", Member("id", STR))
