@@ -6,15 +6,18 @@ nothing else, on any machine; `evidence/` holds the streams that failing legs we
 writes its directory anew, from legs that are found done.
 
 1. One process writes to a run directory at a time: it holds a lock on the directory itself.
-2. What is read was written so: facts, results and evidence have check sums; runs of before have none, and are read.
+2. What is read was written so: facts, results and evidence have check sums, and so has the set of cells, in which none
+   is missing; runs of before have none, and are read.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import itertools
 import json
+import operator
 import os
 import sqlite3
 import zlib
@@ -28,7 +31,7 @@ from migmatrix.harness.model import CellResult
 from migmatrix.harness.store.legs import EVIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -49,6 +52,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS hops (key TEXT PRIMARY KEY, evidence BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS cells (cell TEXT PRIMARY KEY, result TEXT NOT NULL, basis TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tally (id INTEGER PRIMARY KEY CHECK (id = 1), cells INTEGER NOT NULL, sum TEXT NOT NULL);
 """
 
 
@@ -85,6 +89,8 @@ class RunStore:
         self._stack = stack
         self._results: Any = None
         self._kept: set[str] = set()
+        self._ids: set[str] = set()
+        self._sum = 0  # of the ids, in any order
 
     @classmethod
     def create(cls, directory: Path, plan_digest: str, log: Callable[[str], None] = _ignore) -> Self:
@@ -196,7 +202,7 @@ class RunStore:
             return {name: json.loads(value) for name, value in rows.items()}
 
     def add(self, result: CellResult, basis: Basis, number: int | None = None) -> None:
-        """Keep one cell's result, the evidence that it rests on, and its number in the plan, from 1."""
+        """Keep one cell's result, the evidence that it rests on, and its number in the plan, from 1; of `create`."""
         line = json.dumps(result.to_json())
         numbered = {} if number is None else {"number": number}
         row = (result.cell.id, line, _summed(line, basis.keys() | numbered))
@@ -204,10 +210,18 @@ class RunStore:
             self._database.execute("BEGIN")
             self._keep(basis)
             self._database.execute("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", row)
+            self._count(result.cell.id)
             self._database.execute("COMMIT")
             if self._results is not None:
                 self._results.write(line + "\n")
                 self._results.flush()
+
+    def _count(self, cell: str) -> None:
+        if cell not in self._ids:
+            self._ids.add(cell)
+            self._sum ^= int(_sum(cell), 16)
+        row = len(self._ids), f"{self._sum:064x}"
+        self._database.execute("INSERT OR REPLACE INTO tally VALUES (1, ?, ?)", row)
 
     def _keep(self, basis: Basis) -> None:
         for leg in basis.evidence():
@@ -235,13 +249,31 @@ class RunStore:
     def _cells(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Cell id, result and basis of each cell, in the order in which they finished."""
         found = []
-        with _reading(self.directory):
+        with _reading(self.directory), self._snapshot():
             for cell, line, text in self._database.execute("SELECT * FROM cells ORDER BY rowid"):
                 basis = json.loads(text)
                 if (told := basis.pop(_SUM, None)) is not None and told != _sum([line, basis]):
                     raise _DamagedError(f"the result of {cell!r} differs from its check sum")
                 found.append((cell, line, basis))
+            self._check_tally([cell for cell, _, _ in found])
         return found
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Read all as it was at one moment, though a run is still writing."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._database.execute("ROLLBACK")
+
+    def _check_tally(self, cells: Sequence[str]) -> None:
+        row = self._database.execute("SELECT cells, sum FROM tally").fetchone()
+        if row is None:
+            return
+        found = functools.reduce(operator.xor, (int(_sum(cell), 16) for cell in cells), 0)
+        if row != (len(cells), f"{found:064x}"):
+            raise _DamagedError(f"it holds {len(cells)} cells, not the {row[0]} that were kept")
 
     def results(self) -> Iterator[CellResult]:
         """All results, in the order in which the cells finished."""
