@@ -20,6 +20,7 @@ from stamina.instrumentation import set_on_retry_hooks
 
 from migmatrix.harness.engines import Engines, Workspace
 from migmatrix.harness.engines.leftovers import clean_up
+from migmatrix.harness.run.descriptors import have_descriptors
 from migmatrix.harness.run.runner import Runner, Settings
 from migmatrix.harness.store import LegStore, default_store
 
@@ -66,6 +67,7 @@ class Opened:
 @asynccontextmanager
 async def opened(store: Path | None, settings: Settings, log: Callable[[str], None]) -> AsyncIterator[Opened]:
     """Open all of it, after what killed runs left is gone. Without `store` it is empty: no earlier leg counts."""
+    have_descriptors(settings.jobs)
     set_on_retry_hooks([lambda retry: log(f"host failure, trying again: {retry.caused_by}")])
     clean_up(log)
     with _directory(store) as directory, Workspace() as workspace:
