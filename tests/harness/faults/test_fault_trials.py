@@ -225,14 +225,19 @@ def garbage(path: Path, dice: Random) -> None:
     path.write_bytes(dice.randbytes(dice.randrange(1, 5000)))
 
 
-def bundle_damaged(field: Field, dice: Random) -> Codes:
-    bundles = field.lab.root / "store" / "builds" / "emulators"
-    kept = field.lab.root / "bundles"
+def as_it_was(field: Field, name: str) -> Path:
+    """A directory of the builds' cache, as it was before the first trial of it."""
+    place, kept = field.lab.root / "store" / "builds" / name, field.lab.root / name
     if kept.exists():
-        remove(bundles)
-        shutil.copytree(kept, bundles, symlinks=True)
+        remove(place)
+        shutil.copytree(kept, place, symlinks=True)
     else:
-        shutil.copytree(bundles, kept, symlinks=True)
+        shutil.copytree(place, kept, symlinks=True)
+    return place
+
+
+def bundle_damaged(field: Field, dice: Random) -> Codes:
+    bundles = as_it_was(field, "emulators")
     damage = dice.choice((flip, cut, garbage, lambda path, _: path.unlink()))
     damage(dice.choice(sorted(p for p in bundles.rglob("*") if p.is_file() and p.stat().st_size)), dice)
     return {"out": field.finish(field.start())}
@@ -240,7 +245,7 @@ def bundle_damaged(field: Field, dice: Random) -> Codes:
 
 def probes_damaged(field: Field, dice: Random) -> Codes:
     damage = dice.choice((flip, cut, garbage, replaced))
-    damage(dice.choice(sorted((field.lab.root / "store" / "builds" / "probes").glob("*.json"))), dice)
+    damage(dice.choice(sorted(as_it_was(field, "probes").glob("*.json"))), dice)
     return {"out": field.finish(field.start())}
 
 
