@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.errors import UserError
 
@@ -32,15 +32,20 @@ def extract(stream: Stream, directory: str) -> Iterator[dict[str, Any]]:
         path = Path(directory) / _OTHER.sub(lambda found: f"%{ord(found[0]):02x}", block.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(block, path)
+            with path.open("xb") as out:
+                _write(block, out, path)
         except OSError as error:
             raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
         yield {"block": block.name, "file": str(path), "size": block.used_length}
 
 
-def _write(block: BlockImage, path: Path) -> None:
-    with path.open("xb") as out:
+def _write(block: BlockImage, out: IO[bytes], path: Path) -> None:
+    """Fill the new file; what is not whole does not stay."""
+    try:
         for offset, page in block.pages():
             out.seek(offset)
             out.write(page)
         out.truncate(block.used_length)
+    except BaseException:
+        path.unlink()
+        raise

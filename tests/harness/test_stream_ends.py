@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 from stream_data import load
 
 from migmatrix.harness.commands.stream import main
+from migmatrix.vmstate.wire.constants import RamFlag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +54,40 @@ def test_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not understood from 0x2c76 on" in said
     assert "the description at the end is cut off" in said
     assert "invalid" not in said
+
+
+def packed(tmp_path: Path, flip: int) -> str:
+    """A file with one compressed page, whose check sum is changed by `flip`."""
+    page = zlib.compress(bytes(4096))
+    record = int(RamFlag.COMPRESS_PAGE).to_bytes(8) + b"\1m" + len(page).to_bytes(4)
+    record += page[:-1] + bytes((page[-1] ^ flip,))
+    blocks = (4096 | RamFlag.MEM_SIZE).to_bytes(8) + b"\1m" + (4096).to_bytes(8) + (16).to_bytes(8)
+    start = b"\1\0\0\0\1\3ram" + bytes(4) + (4).to_bytes(4) + blocks + b"\x7e\0\0\0\1"
+    text = b'{"page_size": 4096, "devices": []}'
+    end = b"\3\0\0\0\1" + record + (16).to_bytes(8) + b"\x7e\0\0\0\1\0"
+    file = tmp_path / f"packed{flip}"
+    file.write_bytes(b"QEVM\0\0\0\3\7\0\0\0\1x" + start + end + b"\6" + len(text).to_bytes(4) + text)
+    return str(file)
+
+
+def test_a_damaged_page_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = packed(tmp_path, 0), packed(tmp_path, 1)
+    out = tmp_path / "out"
+    assert main(["check", good]) == main(["digest", good]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["check", bad]) == 1
+    assert "expected zlib data" in capsys.readouterr().out
+    for command in (
+        ["digest", bad],
+        ["diff", bad, good],
+        ["diff", good, bad],
+        ["show", bad, "--extract", str(out)],
+    ):
+        assert main(command) == 1
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert "expected zlib data" in said.err
+    assert list(out.iterdir()) == []  # no half of a block
 
 
 _SHRINK = """
