@@ -154,8 +154,8 @@ def _show(options: Namespace) -> int:
         if options.description:
             _say(_description(stream, path))
             continue
-        if options.extract is not None:
-            code = code or _extract(stream, path, options)
+        if options.extract is not None or options.page is not None:
+            code = code or _memory(stream, path, options)
             continue
         found = {"file": path, "inside": source.inside, **outline(stream, _wanted(options))}
         found["channels"] = channels
@@ -171,11 +171,18 @@ def _show(options: Namespace) -> int:
     return code
 
 
-def _extract(stream: Stream, path: str, options: Namespace) -> int:
-    from migmatrix.harness.streams.extract import extract  # noqa: PLC0415 - see the rule above
+def _memory(stream: Stream, path: str, options: Namespace) -> int:
+    """All blocks to files, or one page as hex."""
+    from migmatrix.harness.streams.extract import dumped, extract, page  # noqa: PLC0415 - see the rule above
 
     if code := _answerable(stream, path, devices=False):
         return code
+    if options.page is not None:
+        block, offset, data = page(stream, options.page)
+        one = json.dumps({"file": path, "block": block, "offset": offset, "raw": data.hex()})
+        for line in [one] if options.json else dumped(offset, data):
+            _say(line)
+        return 0
     for written in extract(stream, options.extract):
         line = f"{written['file']}: {written['block']}, {written['size']} bytes"
         _say(json.dumps(written) if options.json else line)
@@ -377,7 +384,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[[Namespace], int], tuple[str, ...]]]] 
         _show,
         (
             *("files", "--offset", "--like", "--channel", *_SOME, "--fields", "--description"),
-            *("--full", "--pages", "--extract", "--json"),
+            *("--full", "--pages", "--page", "--extract", "--json"),
         ),
     ),
     "diff": (

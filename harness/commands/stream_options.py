@@ -50,6 +50,7 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     },
     "--full": {"action": "store_true", "help": "values in full, however long, and every part of memory"},
     "--pages": {"action": "store_true", "help": "runs of memory pages"},
+    "--page": {"metavar": "BLOCK:OFFSET", "help": "show one page of memory in hex, and no more"},
     "--which-pages": {"action": "store_true", "help": "show which pages of memory differ"},
     "--extract": {"metavar": "DIR", "help": "write each block of memory to a file in DIR, and show no more"},
     "--channel": {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes guest memory of a stream to files, one for each block, with holes where pages are zero.
+"""Writes guest memory of a stream to files, one for each block, with holes where pages are zero; gives one page.
 
 A block's name is the sender's, so that all but plain characters of it are written as ``%2f``; no file is overwritten.
 """
@@ -7,10 +7,12 @@ A block's name is the sender's, so that all but plain characters of it are writt
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.errors import UserError
+from migmatrix.harness.streams.file import byte_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.ramimage import BlockImage
     from migmatrix.vmstate.view.stream import Stream
 
-__all__ = ["extract"]
+__all__ = ["dumped", "extract", "page"]
 
+_LINE: Final = 16  # bytes
 _OTHER: Final = re.compile(r"[^\w@.-]|^\.", re.ASCII)
 
 
@@ -49,3 +52,27 @@ def _write(block: BlockImage, out: IO[bytes], path: Path) -> None:
     except BaseException:
         path.unlink()
         raise
+
+
+def page(stream: Stream, place: str) -> tuple[str, int, bytes]:
+    """The page at a place as ``pc.ram:0x1f000``: block, offset of the page, its bytes; UserError for no such place."""
+    name, _, number = place.rpartition(":")
+    block = stream.ram.blocks.get(name)
+    if block is None:
+        raise UserError(f"there is no memory block {name!r}, only {', '.join(map(repr, stream.ram.blocks))}")
+    offset = byte_count(number)
+    if offset >= block.used_length:
+        raise UserError(f"memory block {name!r} has {block.used_length:#x} bytes, so none at {offset:#x}")
+    start = offset - offset % block.page_size
+    found = (bytes(data) for at, data in block.pages() if at == start)
+    return name, start, next(found, bytes(block.page_size))
+
+
+def dumped(start: int, data: bytes) -> Iterator[str]:
+    """Lines of 16 bytes with their offset, as hex and as text; more that are the same are one ``*``."""
+    for line, places in groupby(range(0, len(data), _LINE), lambda at: data[at : at + _LINE]):
+        first, *more = places
+        text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in line)  # noqa: PLR2004 - ASCII
+        yield f"{start + first:#010x}  {line.hex(' ')}  {text}"
+        if more:
+            yield "*"

@@ -129,6 +129,24 @@ def test_memory_is_written_to_files(tmp_path: Path, capsys: pytest.CaptureFixtur
         main(["show", str(tmp_path / "stream"), "--extract", str(out)])
 
 
+def test_one_page_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stream").write_bytes(long_stream.guest(8))
+    (block,) = (b for b in read_stream(long_stream.guest(8)).ram.blocks.values() if b.name == "pc.ram")
+    offset, body = list(block.pages())[3]
+    code, text, _ = said(capsys, "show", tmp_path / "stream", "--page", f"pc.ram:{offset + 17:#x}")
+    lines = text.splitlines()
+    assert code == 0
+    assert lines[0].startswith(f"{offset:#010x}  {bytes(body[:16]).hex(' ')}  ")
+    _, text, _ = said(capsys, "show", tmp_path / "stream", "--json", "--page", f"pc.ram:{offset}")
+    found = json.loads(text)
+    assert (found["block"], found["offset"], found["raw"]) == ("pc.ram", offset, bytes(body).hex())
+    zero = said(capsys, "show", tmp_path / "stream", "--page", "/rom@etc/acpi/tables:0x1f234")[1]
+    assert zero.splitlines() == [f"0x0001f000  {bytes(16).hex(' ')}  {'.' * 16}", "*"]
+    for place, why in (("pc.ram:1G", "so none at 0x40000000"), ("x:0", "no memory block 'x', only")):
+        with pytest.raises(UserError, match=why):
+            main(["show", str(tmp_path / "stream"), "--page", place])
+
+
 @pytest.mark.parametrize("name", ["..", "../x", "a\0b", "\x1b[2J", ".hidden", "/etc/passwd"])
 def test_a_hostile_name_of_a_block_stays_in_the_directory(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
