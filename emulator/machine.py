@@ -20,7 +20,6 @@ from migmatrix.emulator.errors import DeviceError, FatalError, PropertyError
 from migmatrix.emulator.options.records import Smp
 from migmatrix.emulator.properties import Form
 from migmatrix.emulator.texts import text
-from migmatrix.vmstate.device.lifetime import lives
 from migmatrix.vmstate.device.registry import Registry
 
 if TYPE_CHECKING:
@@ -78,6 +77,11 @@ class Machine:
 
             self._migration = Migration(self)
         return self._migration
+
+    @property
+    def memory_bytes(self) -> int:
+        """The guest's memory: `-m`, else what the machine type has."""
+        return self.options.memory_bytes or int(self.release.boards[self.type.board]["memory"])
 
     @property
     def migrating(self) -> bool:
@@ -357,10 +361,10 @@ def build_machine(
     release: Release, options: Options, warn: Callable[[str], object] = lambda _: None
 ) -> Machine:
     """Build the machine of a command line, stopped; FatalError with QEMU's text, and `warn` gets its warnings."""
-    from migmatrix.emulator.boards import complete, populate  # noqa: PLC0415 - boards import this module
+    from migmatrix.emulator.boards import complete, early_warnings, populate  # noqa: PLC0415 - boards import this module
 
     machine = Machine(release, _machine_type(release, options.machine), options)
-    for line in _early_warnings(machine):
+    for line in early_warnings(machine):
         warn(line)
     with machine.bql:
         _check_migration(machine)
@@ -373,15 +377,6 @@ def build_machine(
     for line in machine.global_warnings():
         warn(line)
     return machine
-
-
-def _early_warnings(machine: Machine) -> Iterator[str]:
-    """The warnings that QEMU prints before it makes the board."""
-    release = machine.release.name
-    if machine.options.smp.zero and lives("6.2", "", release):
-        yield "warning: Deprecated CPU topology (considered invalid): CPU topology parameters must be greater than zero"
-    if machine.type.deprecated:
-        yield text(release, "machine-deprecated", name=machine.type.name, reason=machine.type.deprecated)
 
 
 def _machine_type(release: Release, name: str) -> MachineType:

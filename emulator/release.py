@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CompatEntry", "MachineType", "Release", "data_root", "freeze", "load", "open_release", "thaw"]
 
-_FORMAT: Final = 1  # raised when the layout of a frozen release changes
+_FORMAT: Final = 2  # raised when the layout of a frozen release changes
 _MARSHAL: Final = 2  # the last version without references: equal facts give equal bytes on every Python
 
 

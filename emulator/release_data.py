@@ -152,8 +152,12 @@ def _step(steps: dict[str, int] | int, version: str) -> int:
 
 
 def _board(board: dict[str, Any], release: str) -> dict[str, Any]:
-    """The RAM blocks and devices that live in `release`, for `boards`, without life-times."""
-    return {part: _living(board.get(part, ()), release) for part in ("ram", "devices", "last", "firmware")}
+    """The RAM blocks and devices that live in `release`, for `boards`, without life-times, and the memory without `-m`."""
+    parts = {part: _living(board.get(part, ()), release) for part in ("ram", "devices", "last", "firmware")}
+    return {**parts, "memory": board.get("default_memory", _MEMORY)}
+
+
+_MEMORY: Final = 128 << 20
 
 
 def _living(entries: list[dict[str, Any]], release: str) -> list[dict[str, Any]]:

@@ -116,6 +116,10 @@ _TEXTS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("", "Exactly one of 'path', 'fd' or 'host' required"),
         ("6.0", "None or one of 'path', 'fd' or 'host' option required."),  # (by 7.2)
     ),
+    "chardev-in-use": (  # (by 10.0); QEMU aborts when it has said it
+        ("", "Device '{name}' is in use"),
+        ("8.0", "chardev '{name}' is already in use"),
+    ),
     "netdev": (("", "{problem}"), ("6.0", "{where}: {problem}")),
     "smp-key": (("", "-smp {value}: Invalid parameter '{name}'"), ("6.2", "Parameter 'smp.{name}' is unexpected")),
     "clusters": (  # (by 10.0)

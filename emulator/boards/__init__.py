@@ -11,24 +11,56 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.bus import Bus
 from migmatrix.emulator.errors import DeviceError, FatalError
+from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
 
-__all__ = ["complete", "cpu_type", "populate"]
+__all__ = ["complete", "cpu_type", "early_warnings", "populate"]
 
 _LINES = ("serial", "parallel")  # ports that `-serial` and `-parallel` ask for
+_MOST_PORTS = 4  # QEMU's PCs make no more serial ports, and say nothing; a fourth parallel port is refused
+
+
+def early_warnings(machine: Machine) -> Iterator[str]:
+    """The warnings that QEMU prints before it makes the board."""
+    release = machine.release.name
+    if machine.options.smp.zero and lives("6.2", "", release):
+        yield "warning: Deprecated CPU topology (considered invalid): CPU topology parameters must be greater than zero"
+    if machine.options.vga not in ("", "none") and machine.type.board == "none" and lives("7.0", "", release):
+        yield (  # (by 7.2)
+            "warning: A -vga option was passed but this machine type does not use that option; "
+            "No VGA device has been created"
+        )
+    if machine.type.deprecated:
+        yield text(release, "machine-deprecated", name=machine.type.name, reason=machine.type.deprecated)
 
 
 def populate(machine: Machine) -> None:
     """RAM blocks and devices of the board; FatalError."""
     board = machine.release.boards[machine.type.board]
     _blocks(machine, board["ram"])
+    _check_vga(machine, board["devices"])
     try:
         _devices(machine, board["devices"])
     except DeviceError as why:
         raise FatalError(str(why)) from why
+
+
+def _check_vga(machine: Machine, entries: list[dict[str, Any]]) -> None:
+    """A board without a card of its own takes no notice of `-vga`; FatalError for a card that the emulator does not have."""
+    wanted = machine.options.vga
+    if wanted in ("", "none"):
+        return
+    cards = [entry["type"] for entry in entries if entry.get("part") == "vga"]
+    if cards and (wanted != "std" or "VGA" not in cards):
+        raise FatalError(
+            f"-vga {wanted}: the emulator's {machine.type.name} has no such card of its own; use -device"
+        )
 
 
 def complete(machine: Machine) -> None:
@@ -53,7 +85,7 @@ def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
 
 def _main_memory(machine: Machine, name: str) -> tuple[str, int]:
     """Name and size of the guest's memory: a backend of the user's gives its block another name."""
-    size = machine.options.memory_bytes
+    size = machine.memory_bytes
     if machine.props is None or not machine.props.memory_backend:
         return name, size
     from migmatrix.emulator.boards.backends import memory_backend  # noqa: PLC0415 - few starts have one
@@ -75,8 +107,6 @@ def _wanted(machine: Machine, entry: dict[str, Any]) -> bool:
     if part in _LINES and getattr(machine.options, part):
         return True  # as many as were given, see `_count`
     if part == "vga" and machine.options.vga:
-        if machine.options.vga == "std" and entry["type"] != "VGA":
-            raise FatalError(f"-vga std: the emulator's {machine.type.name} has no such card")
         return machine.options.vga == "std"
     return not part or (_default_network(machine) if part == "net" else not machine.options.nodefaults)
 
@@ -90,7 +120,7 @@ def _count(machine: Machine, entry: dict[str, Any]) -> int:
     """The number of devices that an entry makes: fixed, one for each processor, user network, or `-serial`."""
     count = entry.get("count", 1)
     if entry.get("part") in _LINES and (given := getattr(machine.options, entry["part"])):
-        return sum(map(bool, given))
+        return min(sum(map(bool, given)), _MOST_PORTS)
     if count == "cpus":
         return machine.smp.cpus
     if count == "networks":

@@ -301,11 +301,11 @@ class Migration:
         self._start_side()
         try:
             channel = opened(address, fds, self.machine.fdsets)
+            self._check_file(channel)
         except QmpError as error:
             self.outgoing = Outgoing(self, address, None)
             self.fail(error.desc, quiet=True)
             raise
-        self._warn_of_file(channel)
         self.outgoing = Outgoing(self, address, channel)
         self.outgoing.start()
 
@@ -328,12 +328,16 @@ class Migration:
             # A try that could not listen left SETUP behind.
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
             arrival = listen(address, fds, self.machine.fdsets)
-            self._warn_of_file(arrival.ready)
+            self._check_file(arrival.ready)
             self._was_told = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)
             self.incoming_side.start()
 
-    def _warn_of_file(self, channel: Channel | None) -> None:
+    def _check_file(self, channel: Channel | None) -> None:
+        """A file as `fd:` is warned of, later refused: QmpError."""
+        if channel is not None and channel.should_be_file and self.traits.file_by_fd_refused:
+            channel.close()
+            raise _error("fd: migration to a file is not supported. Use file: instead.")
         if channel is not None and channel.should_be_file and self.traits.file_by_fd_warns:
             self.say("warning: fd: migration to a file is deprecated. Use file: instead.")
 

@@ -57,7 +57,8 @@ TRAITS: Final[dict[str, Span]] = {
     "address_first": Span("8.2"),  # the address is read before the state is looked at
     "file_transport": Span("8.2"),
     "whole_inet": Span("10.1"),  # the options of `tcp:` are read, not looked for
-    "file_by_fd_warns": Span("9.1"),  # a file as `fd:` is deprecated
+    "file_by_fd_warns": Span("9.1", "11.0"),  # a file as `fd:` is deprecated
+    "file_by_fd_refused": Span("11.0"),
     "told_while_listening": Span("10.0"),  # `query-migrate` tells the status `setup` of a destination
     "incoming_once": Span("8.2"),  # after `migrate-incoming` has failed it cannot be tried again
     # destination

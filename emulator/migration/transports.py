@@ -139,7 +139,9 @@ def _go_to(fd: int, offset: int, *, writing: bool) -> None:
             os.lseek(fd, offset, os.SEEK_SET)
     except (OSError, OverflowError) as error:
         words = os.strerror(errno.EINVAL) if isinstance(error, OverflowError) else error.strerror
-        what = f"failed to truncate migration file to offset {offset:x}" if writing else "Failed to seek"
+        what = (
+            f"failed to truncate migration file to offset {offset % 2**64:x}" if writing else "Failed to seek"
+        )
         raise _error(f"{what}: {words}") from error
 
 

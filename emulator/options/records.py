@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_RELEASE", "Backend", "Chardev", "DeviceOption", "Monitor", "Options", "Smp", "Workload"]
 
 DEFAULT_RELEASE: Final = "11.1"
-_MIB: Final = 1 << 20
 
 
 class DeviceOption(Record):
@@ -84,7 +83,7 @@ class Options(Record):
     release_file: str = ""
     machine: str = ""
     machine_props: Pairs = ()
-    memory_bytes: int = 128 * _MIB
+    memory_bytes: int = 0  # 0: what the machine type has
     memory_slots: int = 0
     smp: Smp = Smp()
     cpu: str = ""

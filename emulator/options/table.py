@@ -16,7 +16,9 @@ from migmatrix.emulator.options.records import Backend, Chardev, DeviceOption, M
 from migmatrix.emulator.options.values import (
     channel,
     check_backend,
+    check_boot,
     check_chardev,
+    check_lines,
     check_uuid,
     default_channel,
     descriptor,
@@ -24,6 +26,7 @@ from migmatrix.emulator.options.values import (
     smp,
 )
 from migmatrix.emulator.texts import text
+from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,8 @@ _CHARDEVS: Final = frozenset(
     ("null", "socket", "udp", "msmouse", "vc", "ringbuf", "file", "pipe", "pty", "stdio", "serial", "parallel",
      "mux", "wctablet", "testdev", "braille", "spicevmc", "spiceport", "qemu-vdagent", "hub")
 )  # fmt: skip
+_BUSES: Final = ("none", "ide", "scsi", "floppy", "pflash", "mtd", "sd", "virtio", "xen")
+_PARALLEL_PORTS: Final = 3
 _LISTS: Final = (
     "devices",
     "globals",
@@ -64,6 +69,7 @@ class Parser:
 
     def options(self) -> Options:
         """The finished record."""
+        check_lines(self.release, self.lists)
         lists: dict[str, Any] = {name: tuple(found) for name, found in self.lists.items()}
         return Options(**self.values, **lists)
 
@@ -152,7 +158,7 @@ def _memory(parser: Parser, value: str) -> None:
             raise Malformed(text(parser.release, "size", name=key, value=given))
         amount = integer(key, given) if key == "slots" else size(key, given, "M")
         if key == "size":
-            parser.values["memory_bytes"] = amount or Options().memory_bytes
+            parser.values["memory_bytes"] = amount
         elif key == "slots":
             parser.values["memory_slots"] = amount
 
@@ -213,6 +219,8 @@ def _line(kind: str) -> Callable[[Parser, str], None]:
     """`-serial` or `-parallel`: a chardev made here, or one that exists (``chardev:ID``), or none."""
 
     def apply(parser: Parser, value: str) -> None:
+        if kind == "parallel" and len(parser.lists[kind]) == _PARALLEL_PORTS:
+            raise Malformed("too many parallel ports")
         if value == "none":
             parser.add(kind, "")
         elif value.startswith("chardev:"):
@@ -240,8 +248,14 @@ def _backend(option: str, implied: str) -> Callable[[Parser, str], None]:
 
 
 def _drive(parser: Parser, value: str) -> None:
+    """A drive for a `-device`. One without `if=none` makes a device of its own in QEMU: refused."""
     found = dict(pairs(value))
     name = found.pop("id", "") or f"drive{len(parser.lists['backends'])}"
+    bus = found.pop("if", "ide")
+    if bus not in _BUSES:
+        raise Malformed(f"unsupported bus type '{bus}'")
+    if bus != "none":
+        raise Malformed(f"the emulator makes no device for if={bus}; use if=none and -device")
     parser.add(
         "backends", Backend("drive", found.pop("format", "raw"), name, tuple(found.items()), parser.where)
     )
@@ -272,6 +286,9 @@ def _boot(parser: Parser, value: str) -> None:
     for key, _ in found:
         if key not in known:
             raise FatalError(f"Parameter 'boot.{key}' is unexpected")
+    for key, given in found:
+        if key in ("order", "once"):
+            check_boot(given)
     parser.values["boot"] = found
 
 
@@ -283,10 +300,8 @@ def _display(parser: Parser, value: str) -> None:
 
 
 def _vga(parser: Parser, value: str) -> None:
-    if value not in _VGAS:
+    if value not in _VGAS or (value == "xenfb" and lives("6.0", "", parser.release)):  # (by 7.2)
         raise FatalError(f"unknown vga type: {value}")
-    if value not in ("none", "std"):
-        raise Malformed("the emulator has no such card of a board; use -device")
     parser.values["vga"] = value
 
 

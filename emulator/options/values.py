@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.options.keyvalue import Malformed, identifier, integer, pairs, size
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = [
     "channel",
     "check_backend",
+    "check_boot",
     "check_chardev",
+    "check_lines",
     "check_uuid",
     "default_channel",
     "descriptor",
@@ -92,6 +94,30 @@ def default_channel(given: str, kind: str, where: str) -> Channel:
             f"{where}: '{given}' is not a valid char driver\n"
             f"qemu-system-x86_64: {where}: could not connect {kind} device to character backend '{given}'"
         ) from err
+
+
+def check_lines(release: str, lists: dict[str, list[Any]]) -> None:
+    """FatalError for a port of `-serial` or `-parallel` whose chardev there is not, or that another port has."""
+    known, taken = {chardev.id for chardev in lists["chardevs"]}, set[str]()
+    for kind in ("serial", "parallel"):
+        for name in filter(None, lists[kind]):
+            if name not in known:
+                given = f"chardev:{name}"
+                raise FatalError(
+                    f"-{kind} {given}: could not connect {kind} device to character backend '{given}'"
+                )
+            if name in taken:
+                raise FatalError(text(release, "chardev-in-use", name=name))
+            taken.add(name)
+
+
+def check_boot(devices: str) -> None:
+    """The letters of `-boot order=`: each a drive, once; FatalError."""
+    for at, letter in enumerate(devices):
+        if not "a" <= letter <= "p":
+            raise FatalError(f"Invalid boot device '{letter}'")
+        if letter in devices[:at]:
+            raise FatalError(f"Boot device '{letter}' was given twice")
 
 
 def _socket(scheme: str, rest: str, given: str, where: str) -> Pairs:

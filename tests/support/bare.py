@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def bare_release(name: str = "10.0") -> Release:
     """The release: board and machine type `none`, RAM of the size asked for."""
     board: dict[str, Any] = {
-        "ram": [{"name": "ram", "size": "memory"}], "devices": [], "firmware": [], "buses": [],
+        "ram": [{"name": "ram", "size": "memory"}], "devices": [], "firmware": [], "buses": [], "memory": 128 << 20,
     }  # fmt: skip
     row = ("none", "none", "", "empty machine", "", True, "", (), 1, "", "ram", False, False, False)
     return Release(

@@ -88,7 +88,7 @@ class Rtc(IsaDevice):
         state.cmos_data = bytearray(_CMOS_BYTES)
         self.set_cmos(_time_registers(now // _SECOND))
         self.set_cmos({_REG_A: _RATES, _REG_B: _MODE_24H, _REG_D: _VALID})
-        self.set_cmos(_board_bytes(self.machine.options.memory_bytes, self.machine.smp.cpus))
+        self.set_cmos(_board_bytes(self.machine.memory_bytes, self.machine.smp.cpus))
         state.base_rtc = now // _SECOND
         state.last_update = now
         state.update_timer = now + _SECOND

@@ -49,7 +49,7 @@ class I440FX(PCIDevice):
 
     def configure(self, space: ConfigSpace) -> None:
         """Memory in units of 8 MiB, as firmware reads it; system management memory is closed."""
-        space.write(0x57, 1, min(self.machine.options.memory_bytes >> 23, 0xFF))
+        space.write(0x57, 1, min(self.machine.memory_bytes >> 23, 0xFF))
         space.write(0x72, 1, 0x02)
 
 

@@ -138,7 +138,7 @@ def query_hotpluggable_cpus(call: Call, _: Arguments) -> Any:
 @command("query-memory-size-summary")
 def query_memory_size_summary(call: Call, _: Arguments) -> Any:
     """Guest RAM in bytes."""
-    return {"base-memory": call.machine.options.memory_bytes, "plugged-memory": 0}
+    return {"base-memory": call.machine.memory_bytes, "plugged-memory": 0}
 
 
 @command("query-memory-devices")
@@ -154,7 +154,7 @@ def query_memdev(call: Call, _: Arguments) -> Any:
     named = {
         b.id: dict(b.props).get("size", "0") for b in machine.options.of("object") if "memory-" in b.kind
     }
-    own = {machine.type.default_ram_id: machine.options.memory_bytes} if machine.ram_blocks else {}
+    own = {machine.type.default_ram_id: machine.memory_bytes} if machine.ram_blocks else {}
     rows = {**own, **{name: size("size", given) for name, given in named.items()}}
     extra = {"share": False, "reserve": True} if lives("6.1", "", call.release) else {}
     fixed = {"prealloc": False, "host-nodes": [], "merge": True, "dump": True, "policy": "default"}
@@ -166,7 +166,7 @@ def query_balloon(call: Call, _: Arguments) -> Any:
     """How much memory the guest has left, if it has a balloon."""
     if not any(device.type_name.startswith("virtio-balloon") for device in call.machine.walk()):
         raise QmpError("DeviceNotActive", "No balloon device has been activated")
-    return {"actual": call.machine.options.memory_bytes}
+    return {"actual": call.machine.memory_bytes}
 
 
 @command("query-rx-filter", Member("name", STR, optional=True))

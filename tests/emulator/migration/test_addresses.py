@@ -179,6 +179,8 @@ def test_a_number_is_a_descriptor_that_was_inherited(stream: Path) -> None:
         fd = file.fileno()
         warned = "qemu-system-x86_64: warning: fd: migration to a file is deprecated. Use file: instead.\n"
         assert starts("10.0", f"fd:{fd}", fd) == (0, warned)
+        refused = f"-incoming fd:{fd}: fd: migration to a file is not supported. Use file: instead."
+        assert starts("11.1", f"fd:{fd}", fd) == (1, f"qemu-system-x86_64: {refused}\n")
     assert starts("7.2", "fd:x") == (
         1,
         "qemu-system-x86_64: -incoming fd:x: Invalid file descriptor number 'x'\n",

@@ -55,7 +55,6 @@ MISTAKES = [
     ("-boot foo=1", "Parameter 'boot.foo' is unexpected"),
     ("-display foo", "-display foo: Parameter 'type' does not accept value 'foo'"),
     ("-vga foo", "unknown vga type: foo"),
-    ("-vga cirrus", "-vga cirrus: the emulator has no such card of a board; use -device"),
     ("-netdev foo,id=a", "-netdev foo,id=a: Parameter 'type' does not accept value 'foo'"),
     ("-netdev hubport,id=a", "-netdev hubport,id=a: Parameter 'hubid' is missing"),
     ("-object foo,id=a", "-object foo,id=a: Parameter 'qom-type' does not accept value 'foo'"),

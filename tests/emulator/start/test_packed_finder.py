@@ -192,8 +192,8 @@ def test_a_thawed_release_is_the_loaded_one(name: str, tmp_path: Path) -> None:
         (b"not marshal", "cannot read release file"),
         (marshal.dumps(7), "cannot read release file"),
         (marshal.dumps((1, 2, 3)), "cannot read release file"),
-        (marshal.dumps((2, {})), "has layout 2, this emulator reads 1"),
-        (marshal.dumps((0, {})), "has layout 0, this emulator reads 1"),
+        (marshal.dumps((1, {})), "has layout 1, this emulator reads 2"),
+        (marshal.dumps((0, {})), "has layout 0, this emulator reads 2"),
     ],
 )
 def test_what_is_no_frozen_release(content: bytes, message: str, tmp_path: Path) -> None:
