@@ -80,6 +80,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the script leaves its files open
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_guest_whose_firmware_ran(name: str, lab: Lab) -> None:
     target = TARGETS[name]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,11 @@ class Guest:
         """The reply of a command; QmpFailed, or EOFError when the process ended."""
         assert self.process.stdin is not None
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
-        self.process.stdin.write(json.dumps({"execute": name, "arguments": named}) + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps({"execute": name, "arguments": named}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise EOFError(self.ended()[1]) from error
         while True:
             message = self._read()
             if "event" in message:
@@ -104,7 +107,8 @@ class Guest:
                 self.process.communicate()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None and not pipe.closed:
-                pipe.close()
+                with suppress(BrokenPipeError):  # a command that nobody reads any more
+                    pipe.close()
 
 
 @contextmanager
