@@ -62,6 +62,20 @@ def test_show(files: dict[str, Path]) -> None:
     assert "description of " in result.stdout
 
 
+def test_elements_stand_where_they_come(tmp_path: Path, stream_bytes: Load) -> None:
+    """Commands between sections, for instance; what is folded has the place of its first part."""
+    for name in ("advised-7.2.22", "postcopy-7.2.22", "multifd-10.0.13.0"):
+        (tmp_path / name).write_bytes(stream_bytes(name))
+        lines = run("show", tmp_path / name).stdout.splitlines()
+        places = [
+            int(line.split()[0], 16) for line in lines if "  nothing tells " not in line and line[:2] == "0x"
+        ]
+        assert places == sorted(places)
+        commands = [i for i, line in enumerate(lines) if "  command  " in line]
+        sections = [i for i, line in enumerate(lines) if "  full   " in line or "  start  " in line]
+        assert commands[0] < sections[-1]
+
+
 def test_every_field_has_its_bytes(files: dict[str, Path]) -> None:
     raw = files["q35-7.2.22"].read_bytes()
     sections = json.loads(run("show", "--json", "--fields", files["q35-7.2.22"]).stdout)["sections"]
