@@ -2,7 +2,7 @@
 """A pytest plugin: `pytest --matrix FILE` collects one item per cell of a matrix.
 
     pytest --matrix matrices/debian.yaml -n 2 --dist worksteal -k virtio
-    pytest --matrix matrices/debian.yaml 'matrices/debian.yaml::pc-q35-7.2/virtio/A>B/snapshot/paused'
+    pytest 'matrices/debian.yaml::pc-q35-7.2/virtio/A>B/snapshot/paused'
 
 Workers share legs through the store. `fail` fails with its cause, `unsupported` and `blocked` are skipped with the
 reason, a known issue is an expected failure, a host failure is an error of the harness. The cell of a killed worker is
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["CellFailure", "MatrixFile", "MatrixItem"]
 
 _MESSAGE = 240
+_SLASHES = 4  # of a cell's id: machine, profile, path, mode, guest
 _RUNS = pytest.StashKey["_MatrixRun"]()
 _CRASHED = pytest.StashKey[set[str]]()
 
@@ -67,9 +68,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the matrix instead of the tests when nothing else was named."""
-    matrix = config.getoption("matrix")
+    matrix = config.getoption("matrix") or _of_a_cell(config)
     if matrix is None:
         return
+    config.option.matrix = matrix
     if not Path(matrix).is_file():
         raise pytest.UsageError(f"no file {matrix!r}")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
@@ -79,6 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CRASHED] = set()
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Conclusion(matrix), "migmatrix-conclusion")
+
+
+def _of_a_cell(config: pytest.Config) -> str | None:
+    """The matrix of the first argument that is a cell's id, as the summary prints it: `FILE::M/PROFILE/A>B/MODE/GUEST`."""
+    for argument in config.args:
+        file, _, cell = argument.partition("::")
+        path = config.invocation_params.dir / file
+        if cell.count("/") == _SLASHES and path.suffix in (".yaml", ".yml") and path.is_file():
+            return str(path)
+    return None
 
 
 def _leads_to(config: pytest.Config, argument: str, matrix: Path) -> bool:

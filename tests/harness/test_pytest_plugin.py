@@ -122,8 +122,15 @@ def test_the_id_of_a_failed_cell_selects_that_cell(lab: Lab) -> None:
     with_directory = lab.call(argv(lab, ".", "-k", "nic"))
     with_workers = lab.call(argv(lab, "-n", "2", failed))
 
+    lab.environment = {**lab.environment, "MIGMATRIX_STORE": str(lab.root / "store")}
+    alone = [
+        lab.call([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", failed, *more])
+        for more in ([], ["-n", "2"])
+    ]
+
     assert failed == "lab.yaml::pc-q35-7.2/nic/old>aer/snapshot/paused"
     assert outcomes(from_here) == outcomes(with_workers) == "1 failed"
+    assert [outcomes(done) for done in alone] == ["1 failed", "1 failed"]
     assert outcomes(with_directory) == "2 failed, 2 passed, 4 deselected"
 
 
