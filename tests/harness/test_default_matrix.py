@@ -12,10 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from importlib.resources import files
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 def test_the_default_matrix_shows_its_three_problems(tmp_path: Path) -> None:
@@ -44,3 +41,7 @@ def test_the_default_matrix_shows_its_three_problems(tmp_path: Path) -> None:
     )
     assert len(red) == 3, red
     assert "do not ship: 47 of 498 cells went wrong unexpectedly, in 3 problems" in done.stdout
+    readme = Path(__file__).parents[2] / "README.md"
+    if readme.exists():  # where the package is installed alone there is none
+        shown = readme.read_text().split("```\ndo not ship: 47 of 498")[1].split("```")[0].splitlines()[1:]
+        assert [line for line in shown if line != "..." and line not in done.stdout.splitlines()] == []
