@@ -8,7 +8,8 @@
    value (a file's name, a size, a number) belongs to its device type, or to the base type of its variants alone.
 3. If a line of ``compat/`` applies to the machine type and sets another value, no line is named: then the other side is
    not as its release is, perhaps because of its own arguments.
-4. The table is the one in which ``compat/`` has this line, else that of the older build's release.
+4. The table is the one in which ``compat/`` has this line, else that of the older build's release. A vendor's machine
+   type has tables of the vendor's, whose names nobody knows here.
 5. A property that a build's own arguments set is no default of that build. A line for it is named only if ``compat/``
    has it: then the build stands in for one whose default it is.
 """
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.compat.lookup import known_entry, table_entries
 from migmatrix.harness.compat.values import normal, same
-from migmatrix.harness.releases import hw_compat_name, line, version_key
+from migmatrix.harness.releases import NO_TABLES, hw_compat_name, line, table_line, version_key
 from migmatrix.harness.trials.records import Side
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def of_remedies(
         return _none(against)
     guess = (
         f"in {hw_compat_name(older)} of {newer} (or the table of the last release that behaved like {old})"
+        if table_line(machine)
+        else f"in the table that {new} has for {machine}, if it has one: {NO_TABLES}"
     )
     return _lines(remedy, base_types, own, guess)
 

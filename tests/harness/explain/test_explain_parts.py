@@ -179,11 +179,10 @@ def fix(route: tuple[str, ...], *remedies: Remedy, cause: Cause | None = None, *
     values: dict[str, object] = {"where": (), "neighbours": (), "rescues": (), "tried": 3, "stage": "load"}
     return make_fix(
         Findings(
-            cell=Cell("pc-q35-7.2", "p", route),
             cause=cause or Cause("pci-config", "0000:00:01.0/port", "0x10a", "bad"),
             route=route,
             remedies=remedies,
-            **{"builds": BUILDS, **values, **more},  # type: ignore[arg-type]  # fields by name
+            **{"cell": Cell("pc-q35-7.2", "p", route), "builds": BUILDS, **values, **more},  # type: ignore[arg-type]  # fields by name
         )
     )
 
@@ -225,6 +224,19 @@ def test_no_table_line_is_named_where_it_would_be_wrong(
     found = fix(route, remedy)
     assert found.compat.startswith("none: ")
     assert why in found.compat
+
+
+def test_a_vendors_machine_type_has_tables_whose_names_nobody_knows() -> None:
+    remedy = Remedy(Side.DESTINATION, (OFF,), "switch", "")
+    found = fix(("old", "new"), remedy, cell=Cell("pc-q35-rhel9.6.0", "p", ("old", "new")))
+    assert "in the table that new has for pc-q35-rhel9.6.0, if it has one" in found.compat
+
+
+def test_a_property_that_an_argument_sets_is_no_default() -> None:
+    remedy = Remedy(Side.DESTINATION, (OFF,), "switch", "")
+    assert "hw_compat_7_2" in fix(("old", "new"), remedy).compat
+    found = fix(("old", "new"), remedy, own=frozenset({"x-mask"}))
+    assert found.compat == "none: x-mask is an argument of a build of this matrix, not a default of a version"
 
 
 def test_a_vendors_own_version_has_no_table() -> None:
