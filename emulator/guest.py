@@ -125,6 +125,10 @@ class WorkloadGuest(Heartbeat):
 
     def _slice(self) -> None:
         with self._machine.bql:
+            if (
+                not self._machine.running
+            ):  # stopped while this waited for the lock: what it wrote now would be lost
+                return
             wrong = self._check_slice() if self._unchecked else self._write_slice()
             if wrong:
                 self._panic(wrong)

@@ -57,6 +57,20 @@ class World:
         return (257 + number) * PAGE
 
 
+def test_a_slice_that_was_due_when_the_guest_stopped_does_nothing() -> None:
+    """The migration's thread stops the guest while the loop's thread waits for the lock to run it."""
+    world = World("pages=50,rate=1000,seed=3")
+    world.machine.vm_start()
+    world.go(0.1)
+    stop = world.machine.clock.timer(world.machine.vm_stop)
+    world.host.ns += 50_000_000
+    stop.arm(0)  # fired first
+    steps = world.guest.steps
+    world.machine.clock.fire()
+    assert not world.machine.running
+    assert world.guest.steps == steps
+
+
 def test_work_follows_the_virtual_clock() -> None:
     world = World("pages=50,rate=1000,seed=3")
     world.go(0.5)
