@@ -145,17 +145,24 @@ class _DockerSandbox(SupervisedSandbox):
 
 
 def _remove(thing: Container | Network) -> None:
+    """Remove it, or wait until its own removal is through; what is gone is gone."""
     with engine_errors("remove a container or a network"):
         try:
             if isinstance(thing, Container):
-                thing.remove(force=True)
+                _remove_container(thing)
             else:
                 thing.remove()
         except docker.errors.NotFound:
             pass  # it saw the end of its command FIFO and removed itself
-        except docker.errors.APIError as err:
-            if err.status_code != requests.codes.conflict:  # conflict: its own removal is in progress
-                raise
+
+
+def _remove_container(container: Container) -> None:
+    try:
+        container.remove(force=True)
+    except docker.errors.APIError as err:
+        if err.status_code != requests.codes.conflict:  # conflict: its own removal is in progress
+            raise
+        container.wait(condition="removed")
 
 
 class DockerEngine(OwnsStack):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine stops in the middle of a run: tried on a second engine, so that nobody else's is touched."""
+"""The engine stops in the middle of a run: tried on a second engine, so that nobody else's is touched.
+
+And what it is about to remove by itself is gone when the harness has removed it.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,20 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from debian import debian_build
 from lab import wait_until
 from needs import missing
 
+from migmatrix.harness.engines.docker import LABEL, remove_left
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import docker
     from lab import Lab
 
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(600)]
@@ -103,3 +109,16 @@ def test_a_stopped_engine_is_an_error_and_the_run_resumes(lab: Lab) -> None:
         assert report["hops"]["reused"] >= kept
         left = subprocess.run(["docker", "-H", host, "ps", "-aq"], capture_output=True, text=True, check=True)
         assert left.stdout == ""
+
+
+def test_a_container_that_removes_itself_is_waited_for(container_engine: docker.DockerClient) -> None:
+    run = f"test-{os.getpid()}"
+    options: dict[str, Any] = {"detach": True, "auto_remove": True, "stdin_open": True, "network_mode": "none"}
+    for _ in range(6):  # in about two of them the engine is at it already, and refuses
+        left = container_engine.containers.run(
+            IMAGE, ["-c", "exec cat"], entrypoint=["/bin/sh"], labels={LABEL: run}, **options
+        )
+        kill = ["docker", "kill", left.id]
+        with subprocess.Popen(kill, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            remove_left(container_engine, f"{LABEL}={run}")
+        assert container_engine.containers.list(all=True, filters={"id": left.id}) == []
