@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -39,14 +41,51 @@ __attribute__((constructor)) static void find(void)
         jumps = mapped;
 }
 
+static int64_t jumped(clockid_t clock)
+{
+    if (jumps && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        return jumps[0];
+    if (jumps && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_BOOTTIME))
+        return jumps[1];
+    return 0;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *ts)
 {
     long failed = syscall(SYS_clock_gettime, clock, ts);
-    if (!failed && jumps && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        ts->tv_sec += jumps[0];
-    if (!failed && jumps && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_BOOTTIME))
-        ts->tv_sec += jumps[1];
+    if (!failed)
+        ts->tv_sec += jumped(clock);
     return failed;
+}
+
+/* Who waits until a moment means one of the clock that it has read, and the kernel one of its own. */
+static struct timespec own(clockid_t clock, const struct timespec *moment)
+{
+    struct timespec ts = *moment;
+    ts.tv_sec -= jumped(clock);
+    if (ts.tv_sec < 0)
+        ts.tv_sec = 0;
+    return ts;
+}
+
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request, struct timespec *remain)
+{
+    struct timespec ts = flags & TIMER_ABSTIME ? own(clock, request) : *request;
+    return syscall(SYS_clock_nanosleep, clock, flags, &ts, remain) ? errno : 0;
+}
+
+int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct timespec *restrict moment)
+{
+    int (*real)(sem_t *, clockid_t, const struct timespec *) = dlsym(RTLD_NEXT, "sem_clockwait");
+    struct timespec ts = own(clock, moment);
+    return real(sem, clock, &ts);
+}
+
+int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict moment)
+{
+    int (*real)(sem_t *, const struct timespec *) = dlsym(RTLD_NEXT, "sem_timedwait");
+    struct timespec ts = own(CLOCK_REALTIME, moment);
+    return real(sem, &ts);
 }
 
 int gettimeofday(struct timeval *restrict tv, void *restrict tz)
@@ -78,7 +117,9 @@ def jumping(directory: Path) -> dict[str, str]:
     if not library.exists():
         source = directory / "clock.c"
         source.write_text(SOURCE)
-        subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+        subprocess.run(
+            [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True
+        )
     jump(directory, 0, 0)
     return {"LD_PRELOAD": str(library), "CLOCK_JUMPS": str(jumps)}
 
