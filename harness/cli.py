@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import sys
 from typing import Any, NoReturn, cast
@@ -23,6 +24,7 @@ _HOST = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno
 
 def main() -> None:
     """Run the command line; whatever goes wrong ends in one line and the exit code of its kind."""
+    _print_anything()
     try:
         code = _command(sys.argv[1:])
         sys.stdout.flush()
@@ -44,6 +46,12 @@ def main() -> None:
     except Exception as err:  # noqa: BLE001 - the last resort
         code = _bug(err)
     sys.exit(code)
+
+
+def _print_anything() -> None:
+    """Write what the locale's encoding lacks (a middle dot in ASCII) as an escape, not as an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is from the start
 
 
 def _command(arguments: list[str]) -> int:

@@ -35,7 +35,7 @@ class EnginePaths:
     @classmethod
     def of(cls, client: docker.DockerClient) -> EnginePaths:
         """Ask the engine; without a container of ours, as on the engine's own host, all paths are what they are."""
-        for own in dict.fromkeys(_OWN_FILES.findall(_MOUNTS.read_text())):
+        for own in dict.fromkeys(_OWN_FILES.findall(_MOUNTS.read_text("utf-8", "replace"))):
             try:
                 return cls(client.containers.get(own).attrs["Mounts"])
             except docker.errors.NotFound:  # another engine's
