@@ -113,7 +113,12 @@ def test_a_stopped_engine_is_an_error_and_the_run_resumes(lab: Lab) -> None:
 
 def test_a_container_that_removes_itself_is_waited_for(container_engine: docker.DockerClient) -> None:
     run = f"test-{os.getpid()}"
-    options: dict[str, Any] = {"detach": True, "auto_remove": True, "stdin_open": True, "network_mode": "none"}
+    options: dict[str, Any] = {
+        "detach": True,
+        "auto_remove": True,
+        "stdin_open": True,
+        "network_mode": "none",
+    }
     for _ in range(6):  # in about two of them the engine is at it already, and refuses
         left = container_engine.containers.run(
             IMAGE, ["-c", "exec cat"], entrypoint=["/bin/sh"], labels={LABEL: run}, **options
