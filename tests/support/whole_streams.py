@@ -6,14 +6,18 @@ Both are what the threads of a migration do, one step after another, so that a t
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from migmatrix.emulator.migration import ram_save
 from migmatrix.emulator.migration.faults import LoadError
 from migmatrix.emulator.migration.messages import explain
 from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.streams import BytesChannel, Input, Output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from migration_machines import Box
 
 __all__ = ["Sink", "loaded", "saved"]
@@ -30,6 +34,16 @@ class Sink:
         self.data += data
 
 
+@contextmanager
+def _without_haste() -> Iterator[None]:
+    """One part takes as long as it takes: on a busy host it would be split."""
+    before, ram_save._SLICE = ram_save._SLICE, float("inf")  # type: ignore[misc]  # noqa: SLF001 - no caller sets it
+    try:
+        yield
+    finally:
+        ram_save._SLICE = before  # type: ignore[misc]  # noqa: SLF001 - as above
+
+
 def saved(machine: Box) -> bytes:
     """The machine's stream; the machine is stopped afterwards, as by a migration."""
     sink = Sink()
@@ -37,8 +51,8 @@ def saved(machine: Box) -> bytes:
     machine.migration.prepare_save()
     writer.begin()
     writer.setup()
-    while not writer.iterate():
-        pass
+    with _without_haste():
+        writer.iterate()
     machine.migration.global_state.store(machine.runstate)
     machine.vm_stop("finish-migrate")
     writer.complete_iterative()
