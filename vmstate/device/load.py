@@ -4,7 +4,9 @@
 1. Order, as in QEMU: version check, `pre_load`, fields, subsections, `post_load`.
 2. Counts and sizes come from the state as the bytes before an element have left it.
 3. The bytes read bound the memory: the loader makes nothing for an element before it has its bytes.
-4. A failed load leaves the state half loaded, as QEMU's does.
+4. An array has as many elements as the state gave it, unless loading replaces it (`alloc`): a count beyond that is
+   refused. QEMU leaves that check to each device (docs/decisions/0020-arrays-have-room.md).
+5. A failed load leaves the state half loaded, as QEMU's does.
 """
 
 from __future__ import annotations
@@ -185,12 +187,19 @@ class Loader(Position):
             raise self.error(
                 Kind.STATE, f"{field.start} elements in {field.attr!r}", f"state has {len(before)}"
             )
+        self._check_room(field, before, count)
         if field.info is not None and field.info.fmt and not field.pointers:
             loaded = self._bulk(field.info.fmt, count)
         else:
             loaded = self._each(field, state, before, count, size)
         if field.attr:
             self._put_back(field, state, old, before, loaded)
+
+    def _check_room(self, field: Field, before: Any, count: int) -> None:
+        """Refuse more elements than an array that loading does not replace has; QEMU would write beyond its end."""
+        room = len(before) - field.start
+        if field.attr and before and count > room and not field.alloc:
+            raise self.error(Kind.COUNT, f"at most {room} elements in {field.name!r}", f"read {count}")
 
     def _bulk(self, fmt: str, count: int) -> list[Any]:
         width = struct.calcsize(">" + fmt)

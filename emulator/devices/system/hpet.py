@@ -112,8 +112,8 @@ class Hpet(StatefulDevice):
         state.clock = self.machine.clock
         state.hpet_offset_saved = self.props["hpet-offset-saved"]
         state.num_timers = min(max(self.props["timers"], _MIN_TIMERS), _MAX_TIMERS)
-        state.timer = [made(VMSTATE_TIMER) for _ in range(state.num_timers)]
-        for number, comparator in enumerate(state.timer):
+        state.timer = [made(VMSTATE_TIMER) for _ in range(_MAX_TIMERS)]  # as many as a stream may have
+        for number, comparator in enumerate(state.timer[: state.num_timers]):
             comparator.tn = number
             comparator.config = _TIMER_CONFIG | self.props["hpet-intcap"] << 32
             comparator.cmp = _NEVER

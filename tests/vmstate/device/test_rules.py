@@ -359,3 +359,34 @@ def test_a_description_that_cannot_work_is_refused_when_made() -> None:
         VMState("d", subsections=(VMState("other/x"),))
     with pytest.raises(ValueError, match="1 to 255"):
         VMState("x" * 256)
+
+
+# -- room --------------------------------------------------------------------------------------
+
+LIST = VMState("list", (uint8("n"), uint8("v", count="n")))
+STRUCTS = VMState("structs", (uint8("n"), struct("v", VMState("one", (uint8("a"),)), count="n")))
+
+
+@pytest.mark.parametrize(("vmsd", "two"), [(LIST, [7, 8]), (STRUCTS, [{"a": 7}, {"a": 8}])])
+def test_an_array_takes_no_more_elements_than_it_has(vmsd: VMState, two: list[Any]) -> None:
+    """QEMU leaves this to the device, and writes beyond the array."""
+    state: dict[str, Any] = {"n": 2, "v": two}
+    load_state(vmsd, state, bytes((1, 9)), 0, path="dev")
+    error = refused(vmsd, state, bytes((3, 1, 2, 3)))
+    assert (error.kind, error.offset) == (Kind.COUNT, 1)
+    assert "expected at most 2 elements in 'v', read 3" in str(error)
+    assert len(state["v"]) == 2
+
+
+def test_a_check_of_the_device_comes_first() -> None:
+    checked = VMState(
+        "checked", (uint8("n"), validate("fits", lambda s, _: bool(s["n"] < 3)), uint8("v", count="n"))
+    )
+    assert refused(checked, {"n": 2, "v": [7, 8]}, bytes((3, 1, 2, 3))).kind is Kind.VALIDATE
+
+
+def test_an_array_that_a_load_makes_has_no_limit() -> None:
+    made = VMState("made", (uint8("n"), uint8("v", count="n", alloc=True)))
+    state: dict[str, Any] = {"n": 1, "v": [7]}
+    load_state(made, state, bytes((3, 1, 2, 3)), 0)
+    assert state["v"] == [1, 2, 3]
