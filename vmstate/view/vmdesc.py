@@ -39,7 +39,7 @@ __all__ = [
 MAX_DEPTH: Final = 64  # of nested descriptions; QEMU's own do not go beyond 8
 _TAIL: Final = 1 << 16  # bytes first searched from the end
 _SHORT: Final = 200  # characters of a value in an error
-_LONGEST: Final = 1 << 24  # bytes; the longest of QEMU's own that was met has 1.5 MB
+_LONGEST: Final = 1 << 25  # bytes; 4,096 processors of x86, the most that a machine has, take 25 MB
 _BEGIN: Final = rb'(?s)\x00\x06(....)\{\s*"(?:configuration|page_size|devices)"'
 _PAGE_SIZE: Final = rb'"page_size":\s*(\d{1,9})\b'
 

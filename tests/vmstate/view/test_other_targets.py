@@ -136,6 +136,15 @@ def test_a_bad_description_costs_the_devices_only() -> None:
         assert unread(stream)
 
 
+def test_the_description_of_4096_processors_is_read() -> None:
+    """A processor of x86 takes 6 kB of it. More than twice the description of such a guest costs the devices only."""
+    head, text = described(load("isapc-7.2.22"))
+    assert problems(with_text(head, text + b" " * (25 << 20))) == ()
+    stream = read_stream(with_text(head, text + b" " * (32 << 20)), strict=False)
+    assert "expected at most 33554432" in str(stream.flaw)
+    assert stream.machine == "isapc"
+
+
 def test_an_end_that_is_not_the_end() -> None:
     data = load("isapc-7.2.22")
     assert problems(data + bytes(4096)) == (f"offset {len(data):#x}: 4096 bytes after the end",)
