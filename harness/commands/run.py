@@ -63,6 +63,10 @@ def run(
         float, typer.Option("--store-limit", min=0, help="GiB of streams to leave in the store")
     ] = _STORE_LIMIT,
     explained: Annotated[bool, typer.Option("--explain", help="explain each failing signature too")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="print the summary, and else only failures of the host"),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a matrix, or a plan made before.
@@ -86,11 +90,12 @@ def run(
         prepared, options = prepare_plan_file(plan, options, log, own_matrix=not _given(context, "file"))
     if out is not None:
         RunStore.check(out, prepared.plan.digest)
-    for line in render_plan(prepared.plan):
+    for line in () if quiet else render_plan(prepared.plan):
         log(line)
-    report = execute(prepared, options, Progress(progress_console()), log)
+    console = Console(stderr=True, quiet=True) if quiet else progress_console()
+    report = execute(prepared, options, Progress(console), log)
     if explained and not report.interrupted:
-        explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json)
+        explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json or quiet)
         with open_run(Path(report.run_dir)) as stored:
             report = load_report(stored)
     conclude(report, as_json=as_json)

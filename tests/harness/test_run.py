@@ -287,3 +287,11 @@ def test_live_chains_that_begin_alike_do_not_meet(lab: Lab, mode: str) -> None:
 
     assert run.wait(timeout=60) == 0, (lab.root / "log").read_text()
     assert lab.verdicts() == {"pass": 2}
+
+
+def test_a_quiet_run_prints_the_summary_only(lab: Lab) -> None:
+    matrix = lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}), paths={"pairs": "all"})
+    loud, quiet = lab.run(matrix), lab.run(matrix, "--quiet", out="quiet")
+    assert "plan: " in loud.stderr
+    assert (quiet.returncode, quiet.stderr) == (1, "")
+    assert quiet.stdout.startswith("do not ship: ")
