@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults, on fake emulators and the process engine: what fails is named, nothing is lost, nothing stays behind."""
+"""Faults at chosen moments, on fake emulators: what fails is named, nothing is lost, nothing stays behind.
+
+Each is the exact form of a row of `faults/test_fault_trials.py`, which tries random moments and damages, or has none there.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,9 @@ def of_lab(lab: Lab) -> list[psutil.Process]:
 def test_an_emulator_that_crashes_or_hangs_fails_with_its_stage(
     lab: Lab, fake: str, path: str, hop: int, stage: str, kind: str
 ) -> None:
+    # The other build is never in this stage: a deadline that a busy host would miss is missed by the hanging one only.
     matrix = lab.matrix(
-        builds=lab.builds({"old": [], "bad": ["-fake", fake]}),
-        policy={"deadline": {"load": 2.0, "save": 2.0}},
+        builds=lab.builds({"old": [], "bad": ["-fake", fake]}), policy={"deadline": {stage: 0.5}}
     )
 
     done = lab.run(matrix, "--select", f"path={path}", "--select", "profile=plain", "--path", path)
@@ -80,11 +83,9 @@ def test_an_emulator_killed_from_outside_is_an_error_and_is_not_kept(lab: Lab) -
 def test_an_emulator_stopped_from_outside_is_an_error_and_is_not_kept(lab: Lab, mode: str) -> None:
     go = lab.root / "go"
     waiting = lab.root / "go.waiting"
-    matrix = lab.matrix(
-        builds=lab.builds({"old": [], "slow": ["-fake", f"wait={go}"]}),
-        modes=[mode],
-        policy={"retries": 0, "deadline": {"load": 2.0, "migrate": 2.0}},
-    )
+    builds = lab.builds({"old": [], "slow": ["-fake", f"wait={go}"]})
+    deadlines = {"load": 2.0, "migrate": 2.0}
+    matrix = lab.matrix(builds=builds, modes=[mode], policy={"retries": 0, "deadline": deadlines})
     select = ("--select", "profile=plain", "--path", "old>slow")
 
     process = lab.start(lab.run_arguments(matrix, *select))
@@ -93,7 +94,7 @@ def test_an_emulator_stopped_from_outside_is_an_error_and_is_not_kept(lab: Lab, 
     code = process.wait()
     (result,) = lab.results().values()
     go.touch()
-    again = lab.run(matrix, *select)
+    again = lab.run(lab.matrix(builds=builds, modes=[mode]), *select)
 
     assert (code, result["verdict"]) == (3, "error")
     assert "somebody stopped the emulator of build 'slow'" in result["reason"]
@@ -102,14 +103,14 @@ def test_an_emulator_stopped_from_outside_is_an_error_and_is_not_kept(lab: Lab, 
     assert of_lab(lab) == []
 
 
-@pytest.mark.parametrize("fake", ["crash=load", "hang=load"])
+@pytest.mark.parametrize("fake", ["crash=load", pytest.param("hang=load", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["snapshot", "unix"])
 def test_two_answers_of_one_leg_are_named_and_not_kept(lab: Lab, fake: str, mode: str) -> None:
     first = lab.root / "first"
     matrix = lab.matrix(
         builds=lab.builds({"old": [], "bad": ["-fake", fake, "-fake", f"first={first}"]}),
         modes=[mode],
-        policy={"deadline": {"load": 2.0, "migrate": 2.0}},
+        policy={"deadline": {"load": 10.0, "migrate": 10.0}},  # which the second try has to meet
     )
     select = ("--select", "profile=plain", "--path", "old>bad")
 
@@ -198,11 +199,10 @@ def test_who_has_more_patience_asks_again(lab: Lab) -> None:
         lab.run(matrix, "--select", "profile=plain", "--path", "old>bad")
         return lab.starts() - before
 
-    assert starts_of_a_run(0.5) > 1
-    assert starts_of_a_run(0.5) == 0
-    assert starts_of_a_run(1.0) == 2  # it is done again before it counts
-    assert starts_of_a_run(0.5) == 0
-    assert lab.results().popitem()[1]["cause"]["message"] == "not done within 1 s"
+    assert starts_of_a_run(0.1) > 1
+    assert starts_of_a_run(0.2) == 2  # it is done again before it counts
+    assert starts_of_a_run(0.2) == 0
+    assert lab.results().popitem()[1]["cause"]["message"] == "not done within 0.2 s"
 
 
 def test_a_full_disk_where_streams_are_written_is_an_error_and_is_not_kept(lab: Lab) -> None:
@@ -347,18 +347,13 @@ def test_two_runs_on_one_store_do_no_leg_twice(lab: Lab) -> None:
     assert timeless(lab.results("one")) == timeless(lab.results("two"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"key": 1}', None])
-def test_an_unreadable_entry_is_set_aside_and_done_again(lab: Lab, damage: bytes | None) -> None:
+def test_a_damaged_entry_is_set_aside_and_done_again(lab: Lab) -> None:
     matrix = lab.matrix()
     select = ("--select", "profile=plain", "--path", "old>new")
     lab.run(matrix, *select)
     before, starts = lab.results(), lab.starts()
     for entry in (lab.root / "store" / "hops").glob("*/*/evidence.json"):
-        if damage is None:
-            entry.unlink()
-            entry.mkdir()
-        else:
-            entry.write_bytes(damage)
+        entry.write_bytes(b"{")
 
     done = lab.run(matrix, *select)
 

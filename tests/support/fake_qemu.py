@@ -458,4 +458,7 @@ def install(
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # as QEMU does: what a shell starts in the background ignores it
     Fake(sys.argv[1], sys.argv[2:]).run()

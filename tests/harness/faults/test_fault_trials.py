@@ -8,6 +8,7 @@ appends a line for each trial to a file. Trials are seeded by row and number; wh
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -306,9 +307,22 @@ def odd_surroundings(field: Field, dice: Random) -> Codes:
             {"TERM": "", "COLUMNS": "1"},
             {"TZ": "Nowhere/Land"},
             {"PATH": "/usr/bin:/bin", "SHELL": "/bin/false"},
+            {"TMPDIR": "/proc/nowhere"},
+            {"TMPDIR": str(odd)},
         )
     )
     return {"out": field.finish(field.start(environment=environment))}
+
+
+def descriptors_run_out(field: Field, dice: Random) -> Codes:
+    """From a moment on the harness gets no new descriptor, or few."""
+    run = field.start()
+    field.moment(dice, run)
+    few = dice.randrange(4, 64)
+    if run.poll() is None:
+        with suppress(ProcessLookupError):
+            resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (few, few))
+    return {"out": field.finish(run)}
 
 
 ROWS: dict[str, Fault] = {
@@ -354,6 +368,7 @@ AROUND: dict[str, Fault] = {
     "wall clocks jump": clocks_jump(wall=True, forward=False),
     "all clocks jump": clocks_jump(wall=True, forward=True),
     "odd surroundings": odd_surroundings,
+    "descriptors run out": descriptors_run_out,
 }
 
 
