@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from migmatrix.emulator.errors import FatalError
-from migmatrix.emulator.options.keyvalue import Malformed, pairs
+from migmatrix.emulator.options.keyvalue import Malformed, flag, pairs
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
@@ -33,10 +33,20 @@ class Wish(NamedTuple):
 def check_accel(given: str, where: str, release: str) -> Wish:
     """An `-accel`, its properties checked."""
     (_, name), *props = pairs(given, "accel") or (("accel", ""),)
-    for key, _ in props if name == "tcg" else ():
-        if not lives(_TCG.get(key, "999"), "", release):
-            raise Malformed(f"Property 'tcg-accel.{key}' not found")
+    for key, value in props if name in _WORKS else ():
+        if name != "tcg" or not lives(_TCG.get(key, "999"), "", release):
+            raise Malformed(f"Property '{name}-accel.{key}' not found")
+        _check_value(key, value)
     return Wish(name, where)
+
+
+def _check_value(key: str, value: str) -> None:
+    if key == "thread" and value not in ("single", "multi"):
+        raise Malformed(f"Invalid 'thread' setting {value}")
+    if key == "tb-size" and not value.isdigit():
+        raise Malformed(f"Parameter '{key}' expects uint64")
+    if key in ("split-wx", "one-insn-per-tb"):
+        flag(key, value)
 
 
 def choose_accel(wishes: Iterable[Wish], release: str) -> tuple[str, list[str]]:

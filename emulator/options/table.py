@@ -250,7 +250,11 @@ def _backend(option: str, implied: str) -> Callable[[Parser, str], None]:
 def _drive(parser: Parser, value: str) -> None:
     """A drive for a `-device`. One without `if=none` makes a device of its own in QEMU: refused."""
     found = dict(pairs(value))
-    name = found.pop("id", "") or f"drive{len(parser.lists['backends'])}"
+    name = identifier(found.pop("id", "")) if "id" in found else f"drive{len(parser.lists['backends'])}"
+    if any(backend.option == "drive" and backend.id == name for backend in parser.lists["backends"]):
+        raise Malformed(f"Duplicate ID '{name}' for drive")
+    for key in ("readonly", "snapshot"):
+        flag("read-only" if key == "readonly" else key, found.get(key, "off"))
     bus = found.pop("if", "ide")
     if bus not in _BUSES:
         raise Malformed(f"unsupported bus type '{bus}'")

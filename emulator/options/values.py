@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.options.keys import check_keys
 from migmatrix.emulator.options.keyvalue import Malformed, identifier, integer, pairs, size
 from migmatrix.emulator.options.records import Backend, Smp
 from migmatrix.emulator.texts import text
@@ -58,7 +59,8 @@ _AUDIOS: Final = frozenset(("none", "wav"))
 
 
 def check_chardev(kind: str, found: dict[str, str], release: str) -> None:
-    """What a chardev of `kind` cannot do without."""
+    """What a chardev of `kind` cannot do without, and what it does not take."""
+    check_keys("chardev", kind, {key: value for key, value in found.items() if key != "id"}, release)
     ways = [way for way in ("path", "fd", "host") if way in found]
     if kind == "socket" and (len(ways) > 1 or not (ways or lives("6.0", "", release))):
         raise Malformed(text(release, "chardev-ways"))
@@ -171,7 +173,12 @@ def check_backend(option: str, implied: str, found: dict[str, str], where: str, 
         raise _problem(option, f"Parameter '{id_key}' is missing", where, release)
     if option == "netdev" and kind == "hubport" and "hubid" not in found:
         raise FatalError(text(release, "netdev", where=where, problem="Parameter 'hubid' is missing"))
-    return Backend(option, kind, identifier(found.pop(id_key)), tuple(found.items()), where)
+    name = identifier(found.pop(id_key))
+    try:
+        check_keys(option, kind, found, release)
+    except Malformed as why:
+        raise _problem(option, str(why), where, release) from why
+    return Backend(option, kind, name, tuple(found.items()), where)
 
 
 def _unknown_kind(option: str, kind: str, where: str, release: str) -> str:

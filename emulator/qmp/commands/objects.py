@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.emulator.boards.memorytypes import MEMORY_BACKENDS, memory_properties
 from migmatrix.emulator.device import Device, ancestors, declared
 from migmatrix.emulator.errors import DeviceError, PropertyError, QmpError
 from migmatrix.emulator.options.keyvalue import json_items
 from migmatrix.emulator.options.machineprops import machine_properties
+from migmatrix.emulator.options.memorytypes import MEMORY_BACKENDS, memory_properties
 from migmatrix.emulator.options.records import DeviceOption
 from migmatrix.emulator.properties import Form
 from migmatrix.emulator.qmp.table import Arguments, Call, command

@@ -178,8 +178,8 @@ def test_each_human_command_answers_whatever_it_raises(kind: str, capfd: pytest.
     server.machine = machine
     table: dict[str, Any] = vars(human)["_COMMANDS" if kind == "command" else "_INFOS"]
     for name, entry in list(table.items()):
-        words = [*(["info"] if kind == "info" else []), name, *["x"] * entry[1]]
-        table[name] = (boom, *entry[1:])
+        words = [*(["info"] if kind == "info" else []), name, *["on"] * entry.needs]
+        table[name] = entry._replace(command=boom)
         try:
             said = human.run(Call(machine, server, Monitor()), " ".join(words))
         finally:
