@@ -173,15 +173,22 @@ def _speakers(evidence: LegEvidence, failed: StageEvidence) -> list[EmulatorEvid
 
 def _spoken(emulator: EmulatorEvidence, failed: StageEvidence, *, is_first: bool) -> _Finding | None:
     """What one emulator says, or how it ended."""
-    detail = _detail(failed) if is_first else ""
+    detail = _detail(failed) if is_first else _error_desc(emulator)
     cause = classify(emulator.stderr, version=emulator.version, detail=detail, exit=emulator.exit)
-    if cause is None and detail:
+    if cause is None and detail and is_first:
         cause = Cause("unclassified", message=detail.splitlines()[-1])
     if emulator.exit is not None and _TERMINATED.search(emulator.stderr):
         cause = _ended(emulator)
     elif emulator.exit is not None and (cause is None or _tells(cause) is Tells.SYMPTOM):
         cause = _ended(emulator) or cause
     return _Finding(cause, _role(emulator, failed), emulator.build) if cause else None
+
+
+def _error_desc(emulator: EmulatorEvidence) -> str:
+    """Why its migration failed, in its answer to `query-migrate`: 11.1 prints it nowhere else."""
+    answers = (said.message.get("return") for said in reversed(emulator.qmp) if said.direction == "<")
+    told = (str(answer.get("error-desc", "")) for answer in answers if isinstance(answer, dict))
+    return next(filter(None, told), "")
 
 
 def _tells(cause: Cause) -> Tells:

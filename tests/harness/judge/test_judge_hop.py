@@ -28,6 +28,11 @@ def destination(stderr: str = "", exit_status: int | None = None) -> EmulatorEvi
     return emulator(stderr, exit_status=exit_status, role="destination", build="b")
 
 
+FAILED = QmpMessage(
+    0.9,
+    "<",
+    {"return": {"status": "failed", "error-desc": "Zero copy send feature not detected in host kernel"}},
+)
 CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
     # name: evidence, verdict, kind, field
     "the destination rejects the stream": (
@@ -214,6 +219,16 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
             role="source",
         ),
         *(Verdict.FAIL, "missing-footer", ""),
+    ),
+    "live: the source says why in error-desc, and the destination only sees that it is gone": (
+        leg(
+            replace(source(), qmp=(FAILED,)),
+            destination(f"{P}Failed to peek at channel\n", 1),
+            names=LIVE,
+            problem="exited",
+            role="destination",
+        ),
+        *(Verdict.ERROR, "kernel-lacks", "Zero copy"),
     ),
     "live: the destination only sees the stream end": (
         leg(source("", -11), destination(CUT, 1), names=LIVE, problem="exited", role="destination"),
