@@ -239,7 +239,7 @@ def test_the_human_monitor(place: Path) -> None:
 
 
 def test_snapshots_and_their_jobs(place: Path) -> None:
-    drive = f"file={create(place / 'disk')},format=qcow2,node-name=d"
+    drive = f"if=none,file={create(place / 'disk')},format=qcow2,node-name=d"
     with Process(command(place, ["-S", "-drive", drive, *server(place)])):
         client = connect(place / "q")
         client.ok("qmp_capabilities")
