@@ -175,7 +175,8 @@ def test_an_emulator_that_gets_away_ends_with_the_run(lab: Lab) -> None:
 
     (result,) = lab.results().values()
     assert (done.returncode, result["verdict"]) == (3, "unsupported")
-    assert "ended with status 0 and said nothing" in result["reason"]
+    # in its last moments it may still say that nobody listens any more
+    assert result["reason"].startswith("build 'away' cannot start this: ")
     assert of_lab(lab) == []
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # ASCII, though Python would rather have UTF-8 there, and ASCII for what is printed.
 LOCALES = {
-    "C": {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "C": {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""},
     "output": {"PYTHONIOENCODING": "ascii:strict"},
 }
 
