@@ -123,14 +123,19 @@ class QmpSession:
     def _gone(self, err: Exception) -> Malformed | Disconnected:
         return Malformed(self._client.malformed) if self._client.malformed else Disconnected(str(err))
 
-    async def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """The command's return value, of the command's shape; Refused, Malformed or Disconnected."""
-        sent: dict[str, Any] = {"execute": command}
+    async def execute(
+        self, command: str, arguments: dict[str, Any] | None = None, *, oob: bool = False
+    ) -> Any:
+        """The command's return value, of the command's shape; Refused, Malformed or Disconnected.
+
+        `oob`: out of band, which an emulator answers even while its main thread waits for a page of memory.
+        """
+        sent: dict[str, Any] = {"exec-oob" if oob else "execute": command}
         if arguments:
             sent["arguments"] = arguments
         self._record(">", sent)
         try:
-            value = await self._client.execute(command, arguments)
+            value = await self._client.execute(command, arguments, oob=oob)
         except ExecuteError as err:
             self._record("<", dict(err.received))
             raise Refused(str(err)) from err

@@ -31,6 +31,7 @@ __all__ = ["MACHINE", "Channel", "Sides", "Stopped", "Wire", "sides"]
 MACHINE: Final = "pc-i440fx-5.2"
 ARGUMENTS: Final = ("-nodefaults", "-m", "64")
 RUNNING: Final = Guest("firmware", "firmware", seconds=0.3)
+_OUT_OF_BAND = ("migrate-recover", "migrate-pause")
 DEADLINE: Final = 60.0  # seconds for any step
 _PIECE: Final = 1 << 16
 _LOOK: Final = 0.02  # seconds between two looks at what no event tells
@@ -131,9 +132,9 @@ class Sides:
         await let_run(self.source, RUNNING, DEADLINE)
 
     async def command(self, side: Emulator, name: str, **arguments: Any) -> Any:
-        """A QMP command; names with ``_`` for ``-``."""
+        """A QMP command; names with ``_`` for ``-``. Those that mend a postcopy go out of band, as QEMU says."""
         sent = {key.replace("_", "-"): value for key, value in arguments.items()}
-        return await side.race(side.qmp.execute(name, sent), DEADLINE)
+        return await side.race(side.qmp.execute(name, sent, oob=name in _OUT_OF_BAND), DEADLINE)
 
     async def wire(self) -> Wire:
         """A new wire; nobody listens at its far end yet."""
