@@ -131,10 +131,13 @@ class RunStore:
 
     @staticmethod
     def _connect(directory: Path) -> sqlite3.Connection:
-        database = sqlite3.connect(directory / _DATABASE, isolation_level=None)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.executescript(_SCHEMA)
+        with ExitStack() as unless_good:
+            database = sqlite3.connect(directory / _DATABASE, isolation_level=None)
+            unless_good.callback(database.close)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+            unless_good.pop_all()
         return database
 
     @classmethod
