@@ -123,8 +123,13 @@ def test_a_cut_connection_leaves_the_source_unharmed(
     cut_at(machine, Peer(kind, tmp_path), stage)
     answer = status(machine)
     assert answer["status"] == "failed"
-    wordless = (stage, release) == ("answer", "7.2")  # as the real one
-    assert bool(answer.get("error-desc")) is not wordless
+    if (stage, release) == (
+        "answer",
+        "7.2",
+    ):  # wordless as the real one, unless the last byte had not left yet
+        assert answer.get("error-desc", "") in ("", "Unable to write to socket: Broken pipe")
+    else:
+        assert answer["error-desc"]
     assert "failed" in statuses(machine)[-2:]  # old releases resume the guest after it
     assert ("STOP" in statuses(machine)) == (stage in ("pre-switchover", "answer"))
     goes_on(machine, tmp_path)
