@@ -174,9 +174,9 @@ def test_an_emulator_that_gets_away_ends_with_the_run(lab: Lab) -> None:
     done = lab.run(matrix, "--select", "profile=plain", "--path", "old>away")
 
     (result,) = lab.results().values()
-    assert (done.returncode, result["verdict"]) == (3, "unsupported")
-    # in its last moments it may still say that nobody listens any more
-    assert result["reason"].startswith("build 'away' cannot start this: ")
+    told = (done.returncode, result["verdict"], result["reason"].partition(": ")[0])
+    # all may be done before anybody notices that the process which was started has ended
+    assert told in {(3, "unsupported", "build 'away' cannot start this"), (0, "pass", "")}
     assert of_lab(lab) == []
 
 
