@@ -337,6 +337,7 @@ def test_a_migration_that_was_faster_than_its_postcopy_is_no_failure(lab: Lab) -
     assert lab.finished_legs() == 2  # the probes
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_store_do_no_leg_twice(lab: Lab) -> None:
     matrix = lab.matrix()
 

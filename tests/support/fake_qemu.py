@@ -383,9 +383,9 @@ class Fake:
                 "'0000:00:02.0/e1000e'\nqemu-system-x86_64: load of migration failed: Invalid argument"
             )
         self.status = "paused"
-        self.event("completed")
         if stream["running"] and "-S" not in self.plain:
             self.resume()
+        self.event("completed")
 
     def save(self, uri: str) -> None:
         """Write a stream, unless that would take too long."""
