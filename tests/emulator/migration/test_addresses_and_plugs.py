@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from migration_machines import make, none, status
+from monitor_calls import call, said
 from whole_streams import loaded, saved
 
 from migmatrix.emulator.errors import QmpError
-from migmatrix.emulator.loop import Loop
 from migmatrix.emulator.migration.address import from_channels
-from migmatrix.emulator.qmp import human
-from migmatrix.emulator.qmp.monitor import Monitor
-from migmatrix.emulator.qmp.server import Server
-from migmatrix.emulator.qmp.table import Call, find_command
+from migmatrix.emulator.qmp.table import find_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,9 +78,8 @@ def test_a_stream_at_an_offset_keeps_what_is_before_it(tmp_path: Path) -> None:
 def asks(machine: Box, name: str, **arguments: Any) -> Any:
     command = find_command(name, "10.0")
     assert command is not None
-    server = Server(Loop(), "10.0", {})
-    server.machine = machine
-    return command.handler(Call(machine, server, Monitor()), arguments)
+    with call(machine) as made:
+        return command.handler(made, arguments)
 
 
 def test_nothing_is_plugged_while_the_guest_is_sent() -> None:
@@ -133,18 +129,14 @@ def test_the_indices_of_a_ring_are_those_of_guest_memory(last: int, exit_status:
 
 def test_the_human_monitor_takes_the_documents_lines(tmp_path: Path) -> None:
     machine = none("10.0")
-    server = Server(Loop(), "10.0", {})
-    server.machine = machine
-
-    def said(line: str) -> str:
-        return human.run(Call(machine, server, Monitor()), line)
-
-    assert said("migrate_set_capability events on") == ""
+    assert said(machine, "migrate_set_capability events on") == ""
     assert machine.migration.capabilities["events"] is True
-    assert said("migrate_set_parameter max-bandwidth 50") == ""
+    assert said(machine, "migrate_set_parameter max-bandwidth 50") == ""
     assert machine.migration.parameters["max-bandwidth"] == 50 << 20
-    assert "Postcopy is not supported" in said("migrate_set_capability postcopy-ram on")
-    assert said("migrate_continue pre-switchover").startswith("Error: Migration not in expected state")
-    assert said(f'migrate -d "exec:cat > {tmp_path / "mig"}"') == ""
+    assert "Postcopy is not supported" in said(machine, "migrate_set_capability postcopy-ram on")
+    assert said(machine, "migrate_continue pre-switchover").startswith(
+        "Error: Migration not in expected state"
+    )
+    assert said(machine, f'migrate -d "exec:cat > {tmp_path / "mig"}"') == ""
     status(machine, "completed")
     assert (tmp_path / "mig").read_bytes()[:4] == b"QEVM"

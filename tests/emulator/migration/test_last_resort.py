@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from migration_machines import make, status, until
+from monitor_calls import call
 from whole_streams import saved
 
 from migmatrix.emulator.loop import READ, Loop
 from migmatrix.emulator.migration.handlers import IterativeDevice, iterative
 from migmatrix.emulator.qmp import human
-from migmatrix.emulator.qmp.monitor import Monitor
 from migmatrix.emulator.qmp.server import Server
 from migmatrix.emulator.qmp.session import Session
-from migmatrix.emulator.qmp.table import COMMANDS, Call, commands_of
+from migmatrix.emulator.qmp.table import COMMANDS, commands_of
 from migmatrix.emulator.qmp.types import Struct
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.record import replace
@@ -174,19 +174,17 @@ def test_each_qmp_command_answers_whatever_it_raises(capfd: pytest.CaptureFixtur
 @pytest.mark.parametrize("kind", ["command", "info"])
 def test_each_human_command_answers_whatever_it_raises(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     machine = guest()
-    server = Server(Loop(), "10.0", {})
-    server.machine = machine
     table: dict[str, Any] = vars(human)["_COMMANDS" if kind == "command" else "_INFOS"]
     for name, entry in list(table.items()):
         words = [*(["info"] if kind == "info" else []), name, *["on"] * entry.needs]
         table[name] = entry._replace(command=boom)
         try:
-            said = human.run(Call(machine, server, Monitor()), " ".join(words))
+            with call(machine) as made:
+                said = human.run(made, " ".join(words))
         finally:
             table[name] = entry
         assert said == f"Error: {WORDS}\r\n"
         assert capfd.readouterr().err.count("Traceback") == 1
-    server.loop.close()
 
 
 def test_the_loop_goes_on_whatever_a_callback_raises(capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from migration_machines import Box
 
-    from migmatrix.emulator.migration.streams import Input, Output
+    from migmatrix.emulator.migration.streams import Output
 
 LOCKED = ("10.0", "11.1")
 
@@ -55,9 +55,6 @@ class Slow(IterativeDevice):
 
     def save_live_complete_precopy(self, _: Output) -> None:
         self._pass("save_live_complete_precopy")
-
-    def load_state(self, source: Input, version: int) -> None:
-        raise NotImplementedError
 
 
 def begun(release: str, handler: str) -> tuple[Box, Slow]:

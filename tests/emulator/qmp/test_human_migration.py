@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from migration_machines import RELEASES, Box, enable, make, none, status, target
+from migration_machines import RELEASES, enable, make, none, status, target
+from monitor_calls import said
 
-from migmatrix.emulator.loop import Loop
-from migmatrix.emulator.qmp.human import run
 from migmatrix.emulator.qmp.humanmigration import brief_figures, figures, parameters
-from migmatrix.emulator.qmp.monitor import Monitor
-from migmatrix.emulator.qmp.server import Server
-from migmatrix.emulator.qmp.table import Call
 from migmatrix.emulator.release import load
 
 RAM = {
@@ -160,15 +156,6 @@ PARAMETERS["7.2"] = PARAMETERS["5.2"]
 
 def text(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
-
-
-def said(machine: Box, line: str) -> str:
-    server = Server(Loop(), machine.release.name, {})
-    server.machine = machine
-    try:
-        return run(Call(machine, server, Monitor()), line).replace("\r\n", "\n")
-    finally:
-        server.loop.close()
 
 
 def test_figures_before_11_1() -> None:

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from migration_machines import make, none, status
+from monitor_calls import said
 
-from migmatrix.emulator.loop import Loop
-from migmatrix.emulator.qmp.human import run
-from migmatrix.emulator.qmp.monitor import Monitor
-from migmatrix.emulator.qmp.server import Server
-from migmatrix.emulator.qmp.table import Call
 from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from migration_machines import Box
 
 SIZE: Final = (
     "Error: Parameter '{}' expects a non-negative number below 2^64\n"
@@ -75,15 +70,6 @@ SOME: Final = {
     ("10.0", "migrate -b exec:x"): 'migrate: unsupported option -b\nTry "help migrate" for more information',
 }
 DETACHED: Final = "terminal does not allow synchronous migration, continuing detached\n"
-
-
-def said(machine: Box, line: str) -> str:
-    server = Server(Loop(), machine.release.name, {})
-    server.machine = machine
-    try:
-        return run(Call(machine, server, Monitor()), line).replace("\r\n", "\n")
-    finally:
-        server.loop.close()
 
 
 @pytest.mark.parametrize("line", ALWAYS)
