@@ -5,14 +5,13 @@
    the place of the directory, or of one above, changes nothing.
 2. Nothing is followed and nothing is waited for: ``O_NOFOLLOW`` and ``O_NONBLOCK``, then a look at what was opened.
    What is no plain file, or has a name elsewhere, is `NotPlainError`, and is not read.
-3. Reads are bounded; a copy is a file of the harness, which no build has open.
+3. Reads are bounded.
 4. Removal needs two descriptors however deep the tree is, and gets through directories that forbid it.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import stat
@@ -27,8 +26,6 @@ __all__ = ["Beneath", "NotPlainError"]
 
 _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY: Final = _SAFE | os.O_RDONLY | os.O_DIRECTORY
-_CHUNK: Final = 1 << 20
-_ZEROS: Final = bytes(_CHUNK)
 _KINDS: Final = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a directory",
@@ -38,7 +35,7 @@ _KINDS: Final = {
 
 
 class NotPlainError(OSError):
-    """There is something under a name, and it is no plain file, or a longer one than may be; the text says what."""
+    """There is something under a name, and it is no plain file; the text says what."""
 
 
 class Beneath:
@@ -103,19 +100,6 @@ class Beneath:
             half = limit // 2
             cut = f"\n[... {size - 2 * half} bytes left out ...]\n".encode()
             return os.pread(fd, half, 0) + cut + os.pread(fd, half, size - half)
-
-    def copy(self, name: str, target: Path, limit: int) -> tuple[str, int]:
-        """Copy a file of at most `limit` bytes to `target`; its SHA-256 in hex, and its size. Holes stay holes."""
-        digest, size = hashlib.sha256(), 0
-        with self._plain(name) as (fd, told), target.open("wb") as out:
-            while max(told, size) <= limit and (data := os.read(fd, _CHUNK)):
-                digest.update(data)
-                size += len(data)
-                out.seek(len(data), os.SEEK_CUR) if data == _ZEROS else out.write(data)
-            out.truncate(size)
-        if max(told, size) > limit:
-            raise NotPlainError(f"{name} is longer than {limit} bytes")
-        return digest.hexdigest(), size
 
     @contextmanager
     def _plain(self, name: str) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -52,8 +51,6 @@ def test_what_is_no_plain_file_is_not_read(box: Path, files: Beneath, kind: str)
 
     with pytest.raises(NotPlainError, match=f"stderr is {kind}, not a plain file"):
         files.ends("stderr", LIMIT)
-    with pytest.raises(NotPlainError):
-        files.copy("stderr", box / "copy", LIMIT)
     with pytest.raises(FileExistsError):
         files.write_new("stderr", b"run")
     assert (box.parent / "secret").read_text() == "the host's own"
@@ -64,8 +61,6 @@ def test_a_hard_link_is_not_read(box: Path, files: Beneath) -> None:
 
     with pytest.raises(NotPlainError, match="stderr is a file that has another name, too"):
         files.ends("stderr", LIMIT)
-    with pytest.raises(NotPlainError):
-        files.copy("stderr", box / "copy", LIMIT)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PUT if kind != "a socket"])
@@ -110,22 +105,6 @@ def test_long_output_is_cut_in_the_middle(box: Path, files: Beneath) -> None:
     assert data.endswith(b"end")
     assert b"[... 1099511626779 bytes left out ...]" in data
     assert len(data) < LIMIT + 60
-
-
-def test_a_copy_is_bounded_and_keeps_holes(box: Path, files: Beneath) -> None:
-    size = (5 << 20) + 3
-    with (box / "stream").open("wb") as file:
-        file.truncate(size)
-        file.seek(2 << 20)
-        file.write(b"data")
-
-    digest = files.copy("stream", box / "copy", size)
-
-    assert digest == (hashlib.sha256((box / "stream").read_bytes()).hexdigest(), size)
-    assert (box / "copy").read_bytes() == (box / "stream").read_bytes()
-    assert (box / "copy").stat().st_blocks * 512 < size // 2
-    with pytest.raises(NotPlainError, match="longer than"):
-        files.copy("stream", box / "copy", size - 1)
 
 
 def test_any_tree_is_removed(box: Path, files: Beneath) -> None:
