@@ -101,6 +101,11 @@ class Emulator:
                 return await work
         except Interrupted as err:
             await self._note_exit()
+            if not self._exit and await self._answers():
+                raise EngineError(
+                    f"build {self.build.id!r}: the process that was started has ended,"
+                    " and another goes on in its place, which no leg can follow"
+                ) from err
             raise Problem("exited", role=self.role.value) from err
         except TimeoutError as err:
             late = f"not done within {deadline:g} s"
@@ -132,6 +137,15 @@ class Emulator:
             async with patience(_LAST_WORDS):
                 await self._note_exit()
         except TimeoutError:
+            return False
+        return True
+
+    async def _answers(self) -> bool:
+        """Whether somebody still answers at the monitor: a daemon, when the process that was started has ended."""
+        try:
+            async with patience(_LAST_WORDS):
+                await self.qmp.execute("query-status")
+        except (TimeoutError, Disconnected, Refused):
             return False
         return True
 

@@ -14,7 +14,8 @@ What it should do wrong comes as `-fake KEY=VALUE`:
     wait=FILE       wait until FILE exists before a load, after writing the process id to FILE.waiting
     lock=FILE       start only if no other has it, as with a port of the host
     once=FILE       start only if FILE does not exist, and make it, as with a helper that serves once
-    daemon=yes      go on in a session of its own, and end the process that was started
+    daemon=STAGE    go on in a session of its own, and end the process that was started, in start or load; such a load
+                    is never done, but commands are answered
     touch=FILE      append a line for every start, to count them
 
 tests/emulator/test_conformance.py holds it against real QEMU. A migration whose bandwidth was limited never ends,
@@ -67,6 +68,13 @@ def die(message: str) -> None:
     """End as QEMU does when it refuses something."""
     print(f"qemu-system-x86_64: {message}", file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def leave() -> None:
+    """Go on as another process, in a session of its own, and end this one."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
 
 
 def requests(read: Callable[[], bytes]) -> Iterator[Any]:
@@ -134,10 +142,8 @@ class Fake:
 
     def take_of_host(self) -> None:
         """Have what only one can have, or end as QEMU does; leave the session of who started it."""
-        if "daemon" in self.fakes:
-            if os.fork():
-                os._exit(0)
-            os.setsid()
+        if self.fakes.get("daemon") == "start":
+            leave()
         if file := self.fakes.get("lock"):
             try:
                 fcntl.flock(os.open(file, os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -361,6 +367,9 @@ class Fake:
         self.event("active")
         self.wait()
         self.misbehave("load")
+        if self.fakes.get("daemon") == "load":
+            leave()
+            return
         if not data.startswith(b"{"):
             die("Not a migration stream\nqemu-system-x86_64: load of migration failed: Invalid argument")
         try:
