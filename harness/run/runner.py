@@ -382,16 +382,11 @@ class Runner:
 
     def _counts(self, evidence: LegEvidence) -> bool:
         """Whether to keep it: not when it is flaky; InfrastructureError when the host failed (a full disk, a port taken)."""
-        for done in filter(None, (evidence.again, evidence)):
-            self._refuse_host_failure(done)
-        return not flaky(self._judged(evidence))
-
-    def _refuse_host_failure(self, evidence: LegEvidence) -> None:
-        judgement = self._judged(evidence)
-        if flaky(judgement):
-            return
-        if judgement.verdict is Verdict.ERROR:
-            raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
+        judged = [self._judged(done) for done in (evidence.again, evidence) if done is not None]
+        for judgement in judged:
+            if judgement.verdict is Verdict.ERROR and not flaky(judgement):
+                raise _HostRefused(judgement.cause.message if judgement.cause else "the host failed")
+        return not flaky(judged[-1])
 
 
 class _HostRefused(InfrastructureError):
