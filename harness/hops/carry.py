@@ -46,10 +46,9 @@ class _Pair:
 
     async def _give(self, qmp: QmpSession) -> str:
         """Give the emulator its end; the URI by which it migrates there."""
-        qmp.send_fd(self._theirs.fileno())
-        await qmp.execute("getfd", {"fdname": FD_NAME})
+        uri = await qmp.give_fd(self._theirs.fileno(), FD_NAME)
         self._theirs.close()
-        return f"fd:{FD_NAME}"
+        return uri
 
     def _close(self) -> None:
         """Close the harness's end, and call back for it no more."""

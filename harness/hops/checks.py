@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_guest", "let_run", "release"]
 
-# What a guest that never ran may be after a load: QEMU restores the source's state or stays under -S.
 # Seconds; firmware that writes at all does so in the first of them.
 _FIRST_BEAT = 15.0
+# What a guest that never ran may be after a load: QEMU restores the source's state or stays under -S.
 _STOPPED = ("paused", "prelaunch", "postmigrate")
 
 

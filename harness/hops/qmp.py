@@ -154,9 +154,11 @@ class QmpSession:
         self._record("<", event)
         return event
 
-    def send_fd(self, fd: int) -> None:
-        """Send a file descriptor along; follow it with `getfd`."""
+    async def give_fd(self, fd: int, name: str) -> str:
+        """Give the emulator a copy of a file descriptor under a name; the URI by which it migrates there."""
         self._client.send_fd_scm(fd)
+        await self.execute("getfd", {"fdname": name})
+        return f"fd:{name}"
 
     async def close(self) -> None:
         """End the session; that the emulator ended it first is no error."""

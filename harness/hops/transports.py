@@ -98,8 +98,7 @@ class Link:
 
     async def _prepare(self, emulator: Emulator, end: int) -> None:
         if self._ends is not None:
-            emulator.qmp.send_fd(self._ends[end].fileno())
-            await emulator.qmp.execute("getfd", {"fdname": FD_NAME})
+            await emulator.qmp.give_fd(self._ends[end].fileno(), FD_NAME)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Link]:
