@@ -11,11 +11,16 @@ if TYPE_CHECKING:
 
     from migmatrix.vmstate.view.decode import Node
 
-__all__ = ["Item", "Key", "items_of", "subsections_of"]
+__all__ = ["Item", "Key", "items_of", "last_name", "subsections_of"]
 
 Key = tuple[str, int]  # name and size of a field
 
 _INSIDE: Final = re.compile(r"[.\[]")
+
+
+def last_name(path: str) -> str:
+    """The last step of a path, without the number of an element."""
+    return path.rpartition(".")[2].partition("[")[0]
 
 
 class Item(NamedTuple):
@@ -27,7 +32,7 @@ class Item(NamedTuple):
     @property
     def name(self) -> str:
         """The last step of the path, without the number of an element."""
-        return self.path.rpartition(".")[2].partition("[")[0]
+        return last_name(self.path)
 
     def is_in(self, name: str) -> bool:
         """Whether this is that field, an element of it or inside of it."""

@@ -4,7 +4,7 @@
 `without_use(sent, here, known, ...)` leaves it out on both sides, so that it is no difference:
 
 1. A pointer that is null on one side.
-2. A list that ends by a mark (`LISTS`): its elements are the guest's.
+2. A list that ends by a mark (`_LISTS`): its elements are the guest's.
 3. Elements of an array beyond what both sides have, where a field tells the number on both.
 4. A field that the destination's schema has in every save, and of which its own stream has no byte: an array without
    elements.
@@ -20,15 +20,17 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from migmatrix.vmstate.check.items import last_name
+
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from migmatrix.vmstate.check.items import Item
     from migmatrix.vmstate.check.schema import SchemaDescription
 
-__all__ = ["LISTS", "perhaps_use", "without_use"]
+__all__ = ["perhaps_use", "without_use"]
 
-LISTS: Final = frozenset(["gtree", "qlist", "qtailq", "scsi-requests"])
+_LISTS: Final = frozenset(["gtree", "qlist", "qtailq", "scsi-requests"])
 _POINTERS: Final = ("nullptr", "ptr-marker")
 _ELEMENT: Final = re.compile(r"\[(\d+)\]")
 _Pair = tuple[list["Item"], list["Item"]]
@@ -44,10 +46,10 @@ def without_use(
     """Both sides without what only says how far their guests are; `conditional` are names of fields."""
     left = (
         _nulls(sent) ^ _nulls(here)
-        | {item.path for item in (*sent, *here) if item.node.kind in LISTS}
+        | {item.path for item in (*sent, *here) if item.node.kind in _LISTS}
         | _counted(sent, here)
         | _empty_here(sent, here, known, version)
-        | {path for path in _behind_a_condition(sent, here) if _name(path) in conditional}
+        | {path for path in _behind_a_condition(sent, here) if last_name(path) in conditional}
     )
     return _without(left, sent), _without(left, here)
 
@@ -62,10 +64,6 @@ def perhaps_use(sent: list[Item], here: list[Item]) -> bool:
         item.path in conditions or any(path != item.path and path not in there for path in item.above)
         for item, there in lacking
     )
-
-
-def _name(path: str) -> str:
-    return path.rpartition(".")[2].partition("[")[0]
 
 
 def _without(left: set[str], items: list[Item]) -> list[Item]:
@@ -120,7 +118,7 @@ def _empty_here(sent: list[Item], here: list[Item], known: list[SchemaDescriptio
 def _behind_a_condition(sent: list[Item], here: list[Item]) -> set[str]:
     """Fields that one side lacks, behind a number that is zero there; none where versions differ."""
     a, b = _numbers(sent), _numbers(here)
-    if any(a[path] != b[path] for path in a.keys() & b.keys() if "version" in _name(path)):
+    if any(a[path] != b[path] for path in a.keys() & b.keys() if "version" in last_name(path)):
         return set()
     more = _behind_a_number(sent, a, b) - {item.path for item in here}
     return more | _behind_a_number(here, b, a) - {item.path for item in sent}
