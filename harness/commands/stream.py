@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 from migmatrix.harness.commands.stream_options import parser
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import Source, byte_count, open_stream
+from migmatrix.harness.streams.read import read_source
 from migmatrix.harness.streams.text import rendered
 from migmatrix.harness.visible import visible_line
 from migmatrix.vmstate.errors import StreamError
-from migmatrix.vmstate.view.stream import Section, Stream, read_stream
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from migmatrix.vmstate.check.accept import Refusal
     from migmatrix.vmstate.view.compare import Change
+    from migmatrix.vmstate.view.stream import Section, Stream
     from migmatrix.vmstate.view.vmdesc import VmDesc
 
 __all__ = ["COMMANDS", "main", "summary"]
@@ -86,12 +87,6 @@ def summary(name: str) -> str:
 # -- what is shared ----------------------------------------------------------------------------
 
 
-def _read(source: Source, described: VmDesc | None = None) -> Stream:
-    return read_stream(
-        source.data, strict=False, release=source.release, vmdesc=described, file_start=source.start
-    )
-
-
 def _streams(options: Namespace) -> Iterator[tuple[str, Source, Stream, list[dict[str, Any]]]]:
     """Each file with its stream, whose memory is that of all channels, and what these are."""
     described = _described(options.like)
@@ -99,7 +94,7 @@ def _streams(options: Namespace) -> Iterator[tuple[str, Source, Stream, list[dic
         raise UserError("--channel is for one stream")
     for path in options.files:
         with open_stream(path, byte_count(options.offset)) as source:
-            stream = _read(source, described)
+            stream = read_source(source, described)
             if not options.channel:
                 yield path, source, stream, []
                 continue
@@ -116,7 +111,7 @@ def _described(like: str | None) -> VmDesc | None:
     if like is None:
         return None
     with open_stream(like) as source:
-        found = _read(source).vmdesc
+        found = read_source(source).vmdesc
     if found is None:
         raise UserError(f"{like!r} has no description of its devices")
     return found
@@ -257,8 +252,10 @@ def _which_pages(a: Stream, b: Stream) -> Iterator[tuple[str, int, int]]:
     """Block, offset of the first in bytes, and number of pages that differ, of blocks that both have."""
     from migmatrix.vmstate.view.ramimage import differing_runs  # noqa: PLC0415 - see the rule above
 
-    for name in a.ram.blocks.keys() & b.ram.blocks.keys():
-        for first, count in differing_runs(a.ram.blocks[name], b.ram.blocks[name]):
+    for name, block in a.ram.blocks.items():
+        if (other := b.ram.blocks.get(name)) is None:
+            continue
+        for first, count in differing_runs(block, other):
             yield name, first, count
 
 

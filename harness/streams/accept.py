@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.streams.file import open_stream
+from migmatrix.harness.streams.read import read_source
 from migmatrix.vmstate.check.accept import Acceptance, Answer, Refusal, RefusalKind, acceptance
 from migmatrix.vmstate.check.schema import load_schema
 from migmatrix.vmstate.check.static_check import static_check
 from migmatrix.vmstate.device.lifetime import release_key
 from migmatrix.vmstate.errors import StreamError
-from migmatrix.vmstate.view.stream import read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def accept_file(path: str, by: str, release: str = "") -> Acceptance:
     with open_stream(by) as known, _stream(path) as stream:
         if bytes(known.data[:_HEAD]).lstrip().startswith(b"{"):
             return _with_unread(stream, acceptance(stream, _schema(by, known)))
-        own = read_stream(known.data, strict=False, release=known.release, file_start=known.start)
+        own = read_source(known)
         _refuse_damaged(own, by)
         return _with_unread(stream, acceptance(stream, own, release=release))
 
@@ -69,7 +69,7 @@ def _check_release(release: str) -> None:
 @contextmanager
 def _stream(path: str) -> Iterator[Stream]:
     with open_stream(path) as source:
-        stream = read_stream(source.data, strict=False, release=source.release, file_start=source.start)
+        stream = read_source(source)
         _refuse_damaged(stream, path)
         yield stream
 
