@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.properties import ON_WORDS
 from migmatrix.emulator.qcow2 import Image, Qcow2Error, Snapshot, StateReader, StateWriter
 from migmatrix.emulator.texts import text
 
@@ -54,7 +55,7 @@ def _drives(backends: Sequence[Backend]) -> list[Drive]:
                 backend.option == "drive" and bool(path or props.get("driver")),
                 props.get("node-name", ""),
             )
-        if wanted and not any(props.get(key) in ("on", "true") for key in _READ_ONLY):
+        if wanted and not any(props.get(key) in ON_WORDS for key in _READ_ONLY):
             qcow2 = "qcow2" in (backend.kind, props.get("driver"))
             found.append(Drive(backend.id, node, path if qcow2 else ""))
     return found

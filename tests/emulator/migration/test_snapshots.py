@@ -14,6 +14,7 @@ from migration_machines import RELEASES, Box, enable, fill, memory, none, status
 from qcow2_images import CLUSTER, COPIED, create, problems
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.properties import ON_WORDS
 from migmatrix.emulator.qcow2 import Image, StateReader
 from migmatrix.emulator.snapshots import Snapshots
 from migmatrix.vmstate.device.description import VMState
@@ -199,6 +200,13 @@ def test_node_names_and_words_of_the_jobs(tmp_path: Path) -> None:
     for act in (other.save, other.load, other.delete):
         with pytest.raises(QmpError, match=r"^Device 'z' is writable but does not support snapshots$"):
             act("one")
+
+
+@pytest.mark.parametrize("word", ON_WORDS)
+def test_a_drive_that_cannot_be_written_takes_no_part(word: str, tmp_path: Path) -> None:
+    image = create(tmp_path / "disk")
+    machine = none("10.0", "-drive", f"file={image},format=qcow2,if=none,id=d,readonly={word}")
+    assert Snapshots(machine).listed() is None
 
 
 def test_two_drives_and_what_only_one_has(tmp_path: Path) -> None:
