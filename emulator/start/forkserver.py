@@ -31,7 +31,8 @@ __all__ = ["serve"]
 # What an emulator loads only when it needs it, beside devices and QMP commands.
 _LATER: Final = (
     "migmatrix.emulator.boards", "migmatrix.emulator.guest", "migmatrix.emulator.migration.control", "migmatrix.emulator.migration.ram_load",
-    "migmatrix.emulator.migration.ram_save", "migmatrix.emulator.migration.sockets", "migmatrix.emulator.topology", "socket",
+    "migmatrix.emulator.migration.ram_save", "migmatrix.emulator.migration.sockets",
+    "migmatrix.emulator.options.machineprops", "migmatrix.emulator.topology", "socket",
 )  # fmt: skip
 _CHUNK: Final = 65536
 _SIGNALLED: Final = 128

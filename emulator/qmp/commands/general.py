@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from migmatrix.emulator.options.machineprops import machine_properties
 from migmatrix.emulator.qmp.table import EVENTS, Arguments, Call, command, commands_of
 from migmatrix.emulator.qmp.types import BOOL, STR, Array, Enum, Member, generic
 
@@ -93,6 +92,8 @@ _OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
 def query_command_line_options(call: Call, arguments: Arguments) -> Any:
     """Options with the parameters that the emulator reads, all or one."""
     wanted = arguments.get("option")
+    from migmatrix.emulator.options.machineprops import machine_properties  # noqa: PLC0415 - few clients ask
+
     properties = machine_properties("", call.release)
     named = {"string": "string", "bool": "boolean", "size": "size"}
     machine = tuple((p["name"], named.get(p["type"], "string")) for p in properties)

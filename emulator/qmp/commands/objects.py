@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.emulator.device import Device, ancestors, declared
 from migmatrix.emulator.errors import DeviceError, PropertyError, QmpError
 from migmatrix.emulator.options.keyvalue import json_items
-from migmatrix.emulator.options.machineprops import machine_properties
 from migmatrix.emulator.options.memorytypes import MEMORY_BACKENDS, memory_properties
 from migmatrix.emulator.options.records import DeviceOption
 from migmatrix.emulator.properties import Form
@@ -95,6 +94,8 @@ def qom_list_properties(call: Call, arguments: Arguments) -> Any:
     """As device-list-properties, of any type, with what every device has; also of machine types and memory backends."""
     name = arguments["typename"].removesuffix("-machine")
     if name != arguments["typename"] and name in call.machine.release.machine_types:
+        from migmatrix.emulator.options.machineprops import machine_properties  # noqa: PLC0415 - few clients ask
+
         return machine_properties(name, call.release)
     if (backend := memory_properties(arguments["typename"], call.release)) is not None:
         return backend
