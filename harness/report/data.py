@@ -229,6 +229,7 @@ class RunReport:
     numbers: Mapping[str, int] = field(default_factory=dict, repr=False)
     interrupted: bool = False
     evidence: Callable[[CellResult], Sequence[LegEvidence]] = _no_evidence
+    _groups: dict[Section, list[Group]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def seconds(self) -> float:
@@ -261,11 +262,19 @@ class RunReport:
         return shlex.join(run_arguments(self.matrix_file, self.seed))
 
     def groups(self, section: Section) -> list[Group]:
-        """The groups of one section: breaks between builds before what a build has with itself too, largest first."""
-        chosen = [r for r in self.results if section_of(r) is section]
-        return group(
-            chosen, among=self.results, matrix_file=self.matrix_file, seed=self.seed, profiles=self.profiles
-        )
+        """The groups of one section: breaks between builds before what a build has with itself too, largest first.
+
+        Every report asks several times; results do not change, so they are grouped once.
+        """
+        if section not in self._groups:
+            self._groups[section] = group(
+                [r for r in self.results if section_of(r) is section],
+                among=self.results,
+                matrix_file=self.matrix_file,
+                seed=self.seed,
+                profiles=self.profiles,
+            )
+        return self._groups[section]
 
     @property
     def part(self) -> bool:
