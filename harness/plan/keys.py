@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.harness.plan.named_files import named_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.model import Guest, Mode
 
-__all__ = ["LEG_FORMAT", "GroupKeys", "build_digest"]
+__all__ = ["LEG_FORMAT", "BuildDigests", "GroupKeys", "build_digest"]
 
 LEG_FORMAT = 1
 _NOTHING = bytes(32)
@@ -46,6 +46,20 @@ def build_digest(build: PreparedBuild, arguments: Sequence[str] = ()) -> bytes:
     """
     files = [] if build.image else named_files((*build.args, *arguments))
     return _digest([build.facts.digest, build.args, *([files] if files else [])])
+
+
+class BuildDigests:
+    """What each of these builds contributes, by id: files are looked at once for each list of arguments."""
+
+    def __init__(self, builds: Mapping[str, PreparedBuild]) -> None:
+        self._builds = builds
+        self._known: dict[tuple[str, ...], dict[str, bytes]] = {}
+
+    def of(self, arguments: tuple[str, ...]) -> dict[str, bytes]:
+        """Their digests beside these arguments."""
+        if arguments not in self._known:
+            self._known[arguments] = {id_: build_digest(b, arguments) for id_, b in self._builds.items()}
+        return self._known[arguments]
 
 
 @cache

@@ -21,7 +21,7 @@ from migmatrix.harness.config.schema import split_path
 from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
-from migmatrix.harness.plan.keys import build_digest
+from migmatrix.harness.plan.keys import BuildDigests
 from migmatrix.harness.plan.legs import Legs
 from migmatrix.harness.plan.records import Dropped, Plan
 from migmatrix.harness.select import CELL_KEYS, Selection, glob_match
@@ -211,8 +211,7 @@ class _Legs:
         self._arguments = {p.name: (*matrix.default_args, *p.args) for p in matrix.profiles}
         self._modes = {mode.name: mode for mode in matrix.modes}
         self._guests = {guest.name: guest for guest in matrix.guests}
-        self._builds = builds
-        self._digests: dict[tuple[str, ...], dict[str, bytes]] = {}
+        self._digests = BuildDigests(builds)
         self._legs: dict[str, Leg] = {}
         self._probes: dict[tuple[str, str, str], str] = {}
 
@@ -238,9 +237,7 @@ class _Legs:
 
     def _new(self, machine: str, profile: str, mode: Mode, guest: Guest) -> Legs:
         arguments = self._arguments[profile]
-        if arguments not in self._digests:
-            self._digests[arguments] = {id_: build_digest(b, arguments) for id_, b in self._builds.items()}
-        return Legs(machine, profile, arguments, mode, guest, self._digests[arguments], self._legs)
+        return Legs(machine, profile, arguments, mode, guest, self._digests.of(arguments), self._legs)
 
     def _probe(self, cell: Cell) -> None:
         missing = [b for b in cell.path if (cell.machine, cell.profile, b) not in self._probes]

@@ -20,7 +20,7 @@ from migmatrix.harness.config import load_matrix
 from migmatrix.harness.config.matrix import EngineName  # noqa: TC001 - pydantic reads the annotations
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.plan import from_json, to_json
-from migmatrix.harness.plan.keys import GroupKeys, build_digest
+from migmatrix.harness.plan.keys import BuildDigests, GroupKeys
 from migmatrix.harness.run.definition import definition
 from migmatrix.harness.run.opening import silent
 from migmatrix.harness.run.pipeline import Prepared, engine_specs, prepare_specs
@@ -172,18 +172,16 @@ def _refuse_another(planned: _Build, build: PreparedBuild) -> None:
 
 def _refuse_changed(path: Path, plan: Plan, builds: Mapping[str, PreparedBuild]) -> None:
     """Refuse a plan with a leg whose key does not follow from its inputs (rule 3)."""
+    digests = BuildDigests(builds)
     for leg in plan.legs.values():
-        if _key(leg, builds) != leg.key:
+        if _key(leg, digests.of(leg.arguments)) != leg.key:
             raise UserError(
                 f"the plan {str(path)!r} is damaged: leg {leg.key[:16]} does not have its key; or a file that its"
                 " arguments name is another one now"
             )
 
 
-def _key(leg: Leg, builds: Mapping[str, PreparedBuild]) -> str:
+def _key(leg: Leg, digests: Mapping[str, bytes]) -> str:
     group = GroupKeys(leg.machine, leg.arguments, leg.mode, leg.guest)
-    digests = [
-        build_digest(builds[id_], leg.arguments) if id_ in builds else b""
-        for id_ in (leg.build, leg.source or "")
-    ]
-    return group.key(digests[0], leg.incoming, None if leg.source is None else digests[1])
+    source = None if leg.source is None else digests.get(leg.source, b"")
+    return group.key(digests.get(leg.build, b""), leg.incoming, source)
