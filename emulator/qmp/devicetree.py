@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from migmatrix.emulator.device import declared
 from migmatrix.emulator.devices.pci.device import PCIDevice
 from migmatrix.emulator.properties import PCI_DEVFN
+from migmatrix.emulator.qmp.words import size_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["device_tree"]
 
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _CLASSES: Final = {
     0x0100: "SCSI controller", 0x0101: "IDE controller", 0x0106: "SATA controller", 0x0108: "NVMe controller",
     0x0200: "Ethernet controller", 0x0300: "VGA controller", 0x0380: "Display controller",
@@ -76,13 +76,8 @@ def _value(prop: Property, value: Any) -> str:
     if isinstance(shown, bool):
         return "true" if shown else "false"
     if isinstance(shown, int):
-        return f"{shown} ({_size(shown) if prop.kind.name == 'size' else hex(shown % 2**64)})"
+        return f"{shown} ({size_words(shown) if prop.kind.name == 'size' else hex(shown % 2**64)})"
     return str(shown) if prop.name == "addr" else f'"{shown or ""}"'
-
-
-def _size(number: int) -> str:
-    step = max(0, (number.bit_length() - 1) // 10)
-    return f"{number / (1 << 10 * step):.3g} {_UNITS[step]}"
 
 
 def _pci(device: PCIDevice) -> str:

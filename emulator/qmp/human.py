@@ -22,6 +22,7 @@ from migmatrix.emulator.qmp.humanmigration import info_migrate, info_parameters,
 from migmatrix.emulator.qmp.monitor import Monitor
 from migmatrix.emulator.qmp.snapshotlist import snapshot_list
 from migmatrix.emulator.qmp.table import Call
+from migmatrix.emulator.qmp.words import on_off
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
@@ -132,11 +133,7 @@ def _info_status(call: Call) -> list[str]:
 
 
 def _info_capabilities(call: Call) -> list[str]:
-    return [f"{name}: {_on(state)}" for name, state in call.machine.migration.capabilities.items()]
-
-
-def _on(state: object) -> str:
-    return "on" if state else "off"
+    return [f"{name}: {on_off(state)}" for name, state in call.machine.migration.capabilities.items()]
 
 
 def _savevm(call: Call, tag: str = "") -> list[str]:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import PropertyError, QmpError
 from migmatrix.emulator.options.keyvalue import Malformed, flag, size
 from migmatrix.emulator.properties import UINT8, UINT32, Form, Property
+from migmatrix.emulator.qmp.words import on_off, size_words
 from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
 
@@ -99,12 +99,8 @@ def info_migrate(call: Call, *flags: str) -> list[str]:
 
 def _globals(call: Call) -> list[str]:
     values = call.machine.migration.object.props | {"only-migratable": call.machine.options.only_migratable}
-    shown = [f"{name}: {_on(values[name])}" for name in _GLOBALS if name in values]
+    shown = [f"{name}: {on_off(values[name])}" for name in _GLOBALS if name in values]
     return [*shown, f"clear-bitmap-shift: {values['x-clear-bitmap-shift']}"]
-
-
-def _on(state: object) -> str:
-    return "on" if state else "off"
 
 
 def _status(found: Found) -> str:
@@ -173,12 +169,12 @@ def brief_figures(found: Found) -> list[str]:
             "Time (ms): \t\t" + ", ".join(f"{w}={found[name]}" for w, name in times if name in found)
         )
     if "remaining" in found:
-        lines.append(f"Remaining: \t\t{_size(found['remaining'])}")
+        lines.append(f"Remaining: \t\t{size_words(found['remaining'])}")
     return lines + (_brief_ram(found["ram"]) if "ram" in found else [])
 
 
 def _brief_ram(ram: Found) -> list[str]:
-    sent = [f"{name}={_size(ram[f'{name}-bytes'])}" for name in ("precopy", "multifd", "postcopy")]
+    sent = [f"{name}={size_words(ram[f'{name}-bytes'])}" for name in ("precopy", "multifd", "postcopy")]
     rates = f"transfer={ram['pages-per-second']}"
     rates += f", dirty={ram['dirty-pages-rate']}" if ram["dirty-pages-rate"] else ""
     others = f"dirty_syncs={ram['dirty-sync-count']}"
@@ -186,8 +182,8 @@ def _brief_ram(ram: Found) -> list[str]:
     return [
         "RAM info:",
         f"  Throughput (Mbps): \t{ram['mbps']:.2f}",
-        f"  Sizes: \t\tpagesize={_size(ram['page-size'])}, total={_size(ram['total'])}",
-        f"  Transfers: \t\ttransferred={_size(ram['transferred'])}, remain={_size(ram['remaining'])}",
+        f"  Sizes: \t\tpagesize={size_words(ram['page-size'])}, total={size_words(ram['total'])}",
+        f"  Transfers: \t\ttransferred={size_words(ram['transferred'])}, remain={size_words(ram['remaining'])}",
         f"    Channels: \t\t{', '.join(sent)}",
         f"    Page Types: \tnormal={ram['normal']}, zero={ram['duplicate']}",
         f"  Page Rates (pps): \t{rates}",
@@ -210,12 +206,6 @@ def _brief_rest(found: Found) -> list[str]:
     return lines
 
 
-def _size(amount: int) -> str:
-    """Three digits and a unit; 1000 of one is shown in the next."""
-    step = max(0, (math.frexp(amount / (1000 / 1024))[1] - 1) // 10)
-    return f"{amount / (1 << 10 * step):.3g} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[step]}B"
-
-
 def info_parameters(call: Call) -> list[str]:
     """All migration parameters that the release shows."""
     return parameters(call.machine.migration.parameters, call.release)
@@ -233,7 +223,7 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, list):
         return "".join(f" {item}" for item in value)
     if isinstance(value, bool):
-        return f" {_on(value)}"
+        return f" {on_off(value)}"
     return f" '{value}'" if name in _QUOTED else f" {value}"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from migmatrix.emulator.qmp.words import size_words
 from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from migmatrix.emulator.qmp.table import Call
 
 __all__ = ["snapshot_list"]
-
-_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 
 def snapshot_list(call: Call) -> list[str]:
@@ -48,15 +47,10 @@ def _table(release: str, rows: list[Snapshot]) -> list[str]:
     wide = text(release, "hmp-snapshot-clock")
     empty = text(release, "hmp-snapshot-icount")
     return [line % tuple(head)] * bool(rows) + [
-        line % (taken.id, taken.name, _size(taken.state), _date(taken.date), _clock(taken.clock, wide),
+        line % (taken.id, taken.name, size_words(taken.state), _date(taken.date), _clock(taken.clock, wide),
                 empty if taken.icount + 1 >> 64 else taken.icount)
         for taken in rows
     ]  # fmt: skip
-
-
-def _size(size: int) -> str:
-    power = max(0, (max(size, 1).bit_length() - 1) // 10)
-    return f"{size / (1 << 10 * power):.3g} {_UNITS[power]}B"
 
 
 def _date(ns: int) -> str:
