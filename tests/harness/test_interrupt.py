@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab import wait_until
+from lab import heeds, wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lab import Lab
 
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -37,13 +38,6 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-
-
-def heeds(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the process has a handler for SIGTERM."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
-    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("number", ENDS)

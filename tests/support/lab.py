@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fake_qemu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _PATIENCE = 60.0  # seconds
 
@@ -115,3 +116,12 @@ def wait_until(true: Callable[[], bool]) -> None:
 def timeless(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Results without what differs between equal runs."""
     return {cell: {k: v for k, v in record.items() if k != "seconds"} for cell, record in results.items()}
+
+
+def heeds(process: subprocess.Popen[Any]) -> bool:
+    """Whether the process has a handler for SIGTERM, or has ended."""
+    if process.poll() is not None:
+        return True
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)

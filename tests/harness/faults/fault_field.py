@@ -13,21 +13,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from random import Random
 
     from lab import Lab
 
+LOGS = ("log", "log-other", "again")
 MARK = "MIGMATRIX_RUN"
 # A run that takes this many seconds hangs: undisturbed it takes a few, on a very busy machine a hundred times that.
 HANGS = 900.0
@@ -87,7 +87,8 @@ class Field:
 
     def clear(self) -> None:
         """Forget all runs, and all legs."""
-        for path in (self.hops, self.lab.root / "out", self.lab.root / "other"):
+        runs = [self.lab.root / name for name in ("out", "other", *LOGS)]
+        for path in (self.hops, *runs):
             remove(path)
 
     def fill(self) -> None:
@@ -100,19 +101,11 @@ class Field:
         """Start the run, in a group of its own; `environment` is added to the lab's, what is "" there is taken away."""
         argv = self.lab.run_arguments(self.matrix, out=out)
         env = {k: v for k, v in {**self.lab.env(), **(environment or {})}.items() if v}
+        assert log in LOGS, log
         with (self.lab.root / log).open("wb") as file:
             return subprocess.Popen(
                 argv, cwd=self.lab.root, env=env, stdout=file, stderr=file, start_new_session=True
             )
-
-    @staticmethod
-    def heeds(process: subprocess.Popen[Any]) -> bool:
-        """Whether the process has a handler for SIGTERM, or has ended."""
-        if process.poll() is not None:
-            return True
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
-        return bool(caught >> (signal.SIGTERM - 1) & 1)
 
     def moment(self, dice: Random, *processes: subprocess.Popen[bytes]) -> None:
         """Let a random part of a run's time pass, or all of it when one of the processes ends: that is what is tried."""
@@ -181,8 +174,8 @@ class Field:
 
     # -- what came out
 
-    def score(self, codes: dict[str, int | None], *, outs: tuple[str, ...] = ("out",)) -> Score:
-        """Compare disturbed runs with the truth, then give the command again and compare that.
+    def score(self, codes: dict[str, int | None]) -> Score:
+        """Compare disturbed runs with the truth, then give the first one's command again and compare that.
 
         `codes` are the exit codes of the disturbed runs by their directories; None is a hang.
         """
@@ -190,13 +183,13 @@ class Field:
         for out, code in codes.items():
             self._compare(told(self.lab.root / out), score.told)
             self._check_code(out, code, score)
-        for out in outs:
-            again = self.finish(self.start(out, "again"))
-            found = told(self.lab.root / out)
-            self._compare(found, score.stored)
-            score.lost += [cell for cell in self.truth if found.get(cell, ("error",))[0] == "error"]
-            if again != self.code:
-                score.codes.append(f"repeated: {again}, not {self.code}: {tail(self.lab.root / 'again')}")
+        again = self.finish(self.start(log="again"))
+        found = told(self.lab.root / "out")
+        self._compare(found, score.stored)
+        score.lost += [cell for cell in self.truth if found.get(cell, ("error",))[0] == "error"]
+        if again != self.code:
+            score.codes.append(f"repeated: {again}, not {self.code}: {tail(self.lab.root / 'again')}")
+        score.codes += [f"{log}: a traceback" for log in LOGS if "Traceback" in text(self.lab.root / log)]
         score.left += self.left()
         return score
 
@@ -212,7 +205,8 @@ class Field:
         if code is None:
             score.codes.append("hangs")
         elif code not in (2, 3, 130, -9, self.code) or (code in (0, 1) and not whole):
-            score.codes.append(f"{out}: {code}: {tail(self.lab.root / 'log')}")
+            log = "log-other" if out == "other" else "log"
+            score.codes.append(f"{out}: {code}: {tail(self.lab.root / log)}")
 
 
 def told(run: Path) -> dict[str, Told]:
@@ -228,9 +222,14 @@ def told(run: Path) -> dict[str, Told]:
     return found
 
 
+def text(path: Path) -> str:
+    """A log; nothing when there is none."""
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
 def tail(path: Path) -> str:
     """The last line of a log."""
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    lines = text(path).strip().splitlines()
     return lines[-1] if lines else ""
 
 

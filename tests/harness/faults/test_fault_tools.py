@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_field import Field, remove
-from lab import wait_until
+from lab import heeds, wait_until
 from test_fault_trials import EMULATOR, TRIALS, field_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def start(field: Field, tool: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: field.heeds(process))
+    wait_until(lambda: heeds(process))
     return process
 
 

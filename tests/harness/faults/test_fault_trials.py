@@ -24,7 +24,7 @@ import psutil
 import pytest
 from clock_shim import jump, jumping
 from fault_field import Field, Score, remove
-from lab import Lab, wait_until
+from lab import Lab, heeds, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -74,7 +74,7 @@ def harness_killed(field: Field, dice: Random) -> Codes:
 def signalled(times: int, *, group: bool = False) -> Fault:
     def fault(field: Field, dice: Random) -> Codes:
         run = field.start()
-        wait_until(lambda: field.heeds(run))
+        wait_until(lambda: heeds(run))
         field.moment(dice, run)
         for _ in range(times):
             with suppress(ProcessLookupError):
@@ -88,7 +88,7 @@ def signalled(times: int, *, group: bool = False) -> Fault:
 
 def signalled_before_it_began(field: Field, dice: Random) -> Codes:
     run = field.start()
-    wait_until(lambda: field.heeds(run))
+    wait_until(lambda: heeds(run))
     time.sleep(dice.random() * 0.3)
     run.send_signal(dice.choice((signal.SIGINT, signal.SIGTERM)))
     return {"out": field.finish(run)}
@@ -150,7 +150,7 @@ def supervisors_and_harness_killed(field: Field, dice: Random) -> Codes:
 
 
 def two_on_one_store(field: Field, dice: Random) -> Codes:
-    runs = {out: field.start(out, f"log-{out}") for out in ("out", "other")}
+    runs = {"out": field.start(), "other": field.start("other", log="log-other")}
     field.moment(dice, *runs.values())
     runs[dice.choice(("out", "other"))].kill()
     return {out: field.finish(run) for out, run in runs.items()}
