@@ -8,14 +8,15 @@ shares with the harness. The process engine and the docker engine differ only in
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from migmatrix.harness.model import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Any, Self
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from migmatrix.harness.beneath import Beneath
     from migmatrix.harness.builds.facts import PreparedBuild
 
-__all__ = ["Engine", "Job", "Needs", "OwnsStack", "Role", "Sandbox"]
+__all__ = ["Engine", "Job", "Needs", "OwnsStack", "Role", "Sandbox", "to_its_end"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,23 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. A cancellation waits until it is through: what an engine makes or removes is not left half.
+
+    That which is made in a thread goes on anyway, and somebody has to remember it to remove it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as err:
+            cancelled = err
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
+
+
 class OwnsStack:
     """Base of the engines: a context manager whose end unwinds what the engine pushed on `_stack`."""
 
@@ -115,4 +135,4 @@ class OwnsStack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stack.aclose()
+        await to_its_end(self._stack.aclose())

@@ -25,7 +25,7 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from migmatrix.harness.builds.client import new_client
-from migmatrix.harness.engines.base import Needs, OwnsStack, Role
+from migmatrix.harness.engines.base import Needs, OwnsStack, Role, to_its_end
 from migmatrix.harness.engines.mounted import EnginePaths
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.engines.workspace import ROOT_ID, SANDBOX_ID, alive, base_name
@@ -102,7 +102,7 @@ class _DockerSandbox(SupervisedSandbox):
         return f"{_INNER_LINK}/{path.name}"
 
     async def open(self, options: dict[str, Any], network: str) -> None:
-        self._container = await asyncio.to_thread(self._run, options)
+        await to_its_end(asyncio.to_thread(self._run, options))
         try:
             await self.ready(_START_DEADLINE)
         except EngineError as err:
@@ -110,10 +110,10 @@ class _DockerSandbox(SupervisedSandbox):
         if network:
             self.address = await asyncio.to_thread(self._address, network)
 
-    def _run(self, options: dict[str, Any]) -> Container:
+    def _run(self, options: dict[str, Any]) -> None:
         try:
             with engine_errors("start a container"):
-                return self._client.containers.run(detach=True, **options)
+                self._container = self._client.containers.run(detach=True, **options)
         except EngineError as err:
             if any(words in str(err) for words in _NOT_SEEN):
                 raise EngineError(_ELSEWHERE.format(str(self.root))) from err
@@ -208,7 +208,7 @@ class DockerEngine(OwnsStack):
         sandbox = _DockerSandbox(self._workspace, f"c{self._opened}", self._client, self._log, _user(needs))
         self._all.append(sandbox)
         async with self._networking:
-            network = await asyncio.to_thread(self._private_network) if needs.network else ""
+            network = await to_its_end(asyncio.to_thread(self._private_network)) if needs.network else ""
         await sandbox.open(self._options(sandbox, build, needs, network), network)
         return sandbox
 
@@ -274,16 +274,15 @@ class DockerEngine(OwnsStack):
     async def _close(self) -> None:
         # At once: the engine takes its time for each container, and none waits for another.
         await asyncio.gather(*(sandbox.close() for sandbox in self._all))
-        if self._network is not None:
-            await asyncio.to_thread(self._remove_network, self._network)
+        await asyncio.to_thread(self._remove_own)
         await asyncio.to_thread(self._remove_orphans)
 
-    def _remove_network(self, network: Network) -> None:
+    def _remove_own(self) -> None:
+        """Remove the network, and what was made and not started."""
         try:
-            with engine_errors("remove a network"):
-                network.remove()
+            remove_left(self._client, f"{LABEL}={self._workspace.run_id}")
         except EngineError as err:
-            self._log(f"{network.name}: {err}")
+            self._log(f"{self._workspace.run_id}: {err}")
 
 
 def _user(needs: Needs) -> int:

@@ -6,11 +6,13 @@ And what it is about to remove by itself is gone when the harness has removed it
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +20,7 @@ from debian import debian_build
 from lab import wait_until
 from needs import missing
 
+from migmatrix.harness.engines import Engines, Needs, Role, Workspace
 from migmatrix.harness.engines.docker import LABEL, remove_left
 
 if TYPE_CHECKING:
@@ -27,9 +30,19 @@ if TYPE_CHECKING:
     import docker
     from lab import Lab
 
+    from migmatrix.harness.builds import PreparedBuild
+
 pytestmark = [pytest.mark.qemu, pytest.mark.timeout(600)]
 
 IMAGE = "migmatrix/debian:trixie"
+
+
+class Moment(IntEnum):
+    """How much there is when the first cancellation comes."""
+
+    NOTHING = 0
+    NETWORK = 1
+    CONTAINER = 2
 
 
 @contextmanager
@@ -127,3 +140,33 @@ def test_a_container_that_removes_itself_is_waited_for(container_engine: docker.
         with subprocess.Popen(kill, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
             remove_left(container_engine, f"{LABEL}={run}")
         assert container_engine.containers.list(all=True, filters={"id": left.id}) == []
+
+
+async def cancelled_at(client: docker.DockerClient, build: PreparedBuild, moment: Moment) -> list[Any]:
+    """What is left when a task that opens a container is cancelled, and while its engine closes once more."""
+    with Workspace() as workspace:
+        wanted: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={workspace.run_id}"}
+
+        def there() -> list[Any]:
+            return [
+                *client.networks.list(filters=wanted),
+                *client.containers.list(all=True, sparse=True, filters=wanted),
+            ]
+
+        async def run() -> None:
+            async with Engines(workspace, print) as engine:
+                await engine.sandbox(build, Role.SOURCE, Needs(network=True))
+
+        running = asyncio.ensure_future(run())
+        await asyncio.to_thread(wait_until, lambda: len(there()) >= moment)
+        for _ in range(5):
+            running.cancel()
+            await asyncio.sleep(0.02)  # not to wait for anything: the next one comes somewhere on its way out
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return there()
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_a_run_that_is_ended_leaves_nothing(container_engine: docker.DockerClient, moment: Moment) -> None:
+    assert asyncio.run(cancelled_at(container_engine, debian_build("qemu-10.0"), moment)) == []

@@ -105,7 +105,10 @@ def test_another_environment_or_file_is_another_build(
     try:
         for name, change in changes.items():
             container_engine.images.build(
-                fileobj=io.BytesIO(f"FROM {base}\n{change}\n".encode()), tag=tags[name], network_mode="none"
+                fileobj=io.BytesIO(f"FROM {base}\n{change}\n".encode()),
+                tag=tags[name],
+                network_mode="none",
+                forcerm=True,
             )
         specs = {name: ImageSpec(id=name, image=tag) for name, tag in {"base": base, **tags}.items()}
         builds = prepare(specs, cache=lab.root / "cache", log=print)
