@@ -46,6 +46,9 @@ class Clock:
         self._passed = 0
         self._since: int | None = None
         self._timers: list[Timer] = []
+        self.wake: Callable[[], object] = lambda: (
+            None
+        )  # another thread armed a timer: whoever waits must look again
 
     @property
     def running(self) -> bool:

@@ -13,6 +13,7 @@ that works on memory and checks itself, so that after a migration it proves that
 4. A wrong page is said on the console, the guest panics (event GUEST_PANICKED) and does not go on.
 5. Work is done in slices on the main loop, under the machine's lock; how much is due comes from the virtual clock.
    A machine that is throttled gives its guest that much less time to work.
+6. A slice never waits for a page that has not come: it stops there, and goes on when the page is here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from math import gcd
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import FatalError
-from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.memory import PAGE_SIZE, PageMissingError
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import uint64, uint64_equal
 
@@ -127,23 +128,33 @@ class WorkloadGuest(Heartbeat):
         with self._machine.bql:
             if (
                 not self._machine.running
-            ):  # stopped while this waited for the lock: what it wrote now would be lost
+            ):  # stopped while this waited for the lock: what it wrote would be lost
                 return
-            wrong = self._check_slice() if self._unchecked else self._write_slice()
+            try:
+                wrong = self._check_slice() if self._unchecked else self._write_slice()
+            except PageMissingError as missing:
+                self._machine.migration.when_here(missing, self._go_on)
+                return
             if wrong:
                 self._panic(wrong)
                 return
         self._work.arm(self._machine.clock.now() + (0 if self._unchecked else _SLICE_NS))
 
+    def _go_on(self) -> None:
+        """The page is here, says another thread."""
+        self._work.arm(self._machine.clock.now())
+        self._machine.clock.wake()
+
     def _check_slice(self) -> str:
         """Go through some pages after a load; the header first. What is wrong, or ""."""
         if self._unchecked == self.pages and self._header() != self._read(0):
             return "the header is not of this step"
-        first = self.pages - self._unchecked
-        end = min(first + _SLICE_PAGES, self.pages)
-        self._unchecked = self.pages - end
+        for page in range(self.pages - self._unchecked, self.pages)[:_SLICE_PAGES]:
+            if wrong := self._wrong(page):
+                return wrong
+            self._unchecked -= 1
         self._due_from = self._machine.clock.now()
-        return next((wrong for page in range(first, end) if (wrong := self._wrong(page))), "")
+        return ""
 
     def _write_slice(self) -> str:
         """Do the steps that are due, as many as fit a slice. What is wrong, or ""."""
@@ -152,14 +163,20 @@ class WorkloadGuest(Heartbeat):
         percents = self.rate * (100 - self._machine.throttle)  # of a page per second
         steps = min((now - self._due_from) * percents // _PERCENTS_NS, _SLICE_PAGES)
         self._due_from += steps * _PERCENTS_NS // percents
+        before = self.steps
+        try:
+            return self._steps(steps)
+        finally:
+            if self.steps > before:
+                self._block.write(_FIRST_PAGE * PAGE_SIZE, self._header())
+
+    def _steps(self, steps: int) -> str:
         for _ in range(steps):
             page = self._walk.page(self.steps)
             if wrong := self._wrong(page):
                 return wrong
             self._block.write(self._offset(page), self._content(page, self.steps))
             self.steps += 1
-        if steps:
-            self._block.write(_FIRST_PAGE * PAGE_SIZE, self._header())
         return ""
 
     def _wrong(self, page: int) -> str:
@@ -175,7 +192,8 @@ class WorkloadGuest(Heartbeat):
 
     def _read(self, index: int) -> bytes:  # 0 is the header, 1 the first page of content
         start = (_FIRST_PAGE + index) * PAGE_SIZE
-        return self._block.data[start : start + PAGE_SIZE]
+        self._block.need(start, PAGE_SIZE)
+        return self._block.read(start, PAGE_SIZE)
 
     def _content(self, page: int, step: int) -> bytes:
         """A page: a header that names seed, page and step, then a word that depends on all of them."""

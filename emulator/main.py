@@ -146,6 +146,7 @@ class _Process:
         self._loop.clock = machine.clock
         self._server.machine = machine
         machine.emit = self._server.emit
+        machine.clock.wake = partial(self._loop.call, _nothing)
         machine.on_change(lambda _running, _state: self._loop.call(_nothing))  # timers start or stop to count
         for monitor in self._options.monitors:
             self._server.add(self._chardevs[monitor.chardev], control=monitor.control, pretty=monitor.pretty)

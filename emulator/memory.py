@@ -7,15 +7,16 @@
 3. Logging costs nothing while no migration runs: pages are only marked between `start_log` and `stop_log`.
 4. Only `write` and `store` change memory. So a block knows its runs of pages that were never written: they are zero,
    and nothing has to read them, which would cost a page fault each. Most of a new guest's memory is such pages.
+5. Pages may be missing: a guest that runs before all of its memory came (postcopy). `read` and `write` wait for them.
 """
 
 from __future__ import annotations
 
 import mmap
 import threading
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["PAGE_SIZE", "RamBlock", "aligned"]
+__all__ = ["PAGE_SIZE", "PageFaults", "PageMissingError", "RamBlock", "aligned"]
 
 PAGE_SIZE: Final = 4096
 _DIRTY: Final = 1
@@ -31,10 +32,27 @@ def aligned(size: int) -> int:
     return _pages(size) * PAGE_SIZE
 
 
+class PageFaults(Protocol):
+    """Who gets pages that are not here."""
+
+    def wait(self, block: RamBlock, page: int) -> None:
+        """Ask for a page and return when it is here."""
+
+
+class PageMissingError(Exception):
+    """A page that `need` did not find: `block` and number."""
+
+    def __init__(self, block: RamBlock, page: int) -> None:
+        super().__init__(f"page {page} of {block.name!r} is not here")
+        self.block = block
+        self.page = page
+
+
 class RamBlock:
     """`size` bytes of guest memory, used from the start; a resizable block may grow to `max_size`.
 
-    `data` is the memory, zero at first, to be read; `write` is how the guest changes it. `used_length` is migrated.
+    `data` is the memory, zero at first; `read` and `write` are how the guest uses it. `used_length` is migrated.
+    `received` has a byte for each page, 1 when it came, while somebody wants to know; `faults` gets what did not come.
     """
 
     __slots__ = (
@@ -43,8 +61,10 @@ class RamBlock:
         "_logging",
         "_written",
         "data",
+        "faults",
         "max_size",
         "name",
+        "received",
         "resizable",
         "used_length",
     )
@@ -61,6 +81,8 @@ class RamBlock:
         self._log = bytearray()
         self._logging = 0
         self._lock = threading.Lock()
+        self.received: bytearray | None = None
+        self.faults: PageFaults | None = None
 
     @property
     def pages(self) -> int:
@@ -75,11 +97,30 @@ class RamBlock:
             raise ValueError(f"{self.name!r} has {self.used_length} bytes, {size} wanted")
         self.used_length = size
 
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes as the guest reads them; waits for pages that are not here."""
+        self._wait(offset, offset + size)
+        return self.data[offset : offset + size]
+
+    def need(self, offset: int, size: int) -> None:
+        """PageMissingError unless these bytes are here: for somebody who must not wait."""
+        if self.faults is not None and (page := self._missing(offset, offset + size)) >= 0:
+            raise PageMissingError(self, page)
+
+    def _missing(self, offset: int, end: int) -> int:
+        """The first page of these bytes that did not come; -1 for none."""
+        return -1 if self.received is None else self.received.find(0, offset // PAGE_SIZE, _pages(end))
+
+    def _wait(self, offset: int, end: int) -> None:
+        while self.faults is not None and (page := self._missing(offset, end)) >= 0:
+            self.faults.wait(self, page)
+
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write as the guest does: the bytes, then the marks."""
         end = offset + len(data)
         if offset < 0 or end > self.used_length:
             raise ValueError(f"{self.name!r} has no bytes {offset} to {end}")
+        self._wait(offset, end)
         self.store(offset, data)
         if self._logging and data:
             self.mark(offset // PAGE_SIZE, _pages(end))
@@ -90,6 +131,13 @@ class RamBlock:
         self.data[offset:end] = data
         first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
         self._written[first:last] = b"\1" * (last - first)
+        if self.received is not None:
+            self.came(offset // PAGE_SIZE, _pages(end))
+
+    def came(self, first: int, end: int) -> None:
+        """Note that pages from `first` up to `end` are here, while somebody wants to know."""
+        if self.received is not None:
+            self.received[first:end] = b"\1" * (end - first)
 
     def untouched(self, offset: int, end: int) -> bool:
         """Whether these bytes and their neighbours were never written; they are zero then."""

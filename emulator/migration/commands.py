@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of the source inside a stream (type 0x08), and what the destination does with each.
 
-It checks lengths and states as QEMU does. It does not do postcopy, COLO and recovery: it refuses their commands by
-name and ignores none.
+It checks lengths and states as QEMU does. It does not do COLO and recovery: it refuses their commands by name and
+ignores none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from migmatrix.vmstate.wire.constants import MAX_PACKAGED, CommandCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.returnpath import ReplyPath
     from migmatrix.emulator.migration.traits import Traits
 
@@ -37,14 +38,14 @@ _LENGTHS: Final = {
     CommandCode.RECV_BITMAP: _ANY,
     CommandCode.SWITCHOVER_START: 0,
 }
-_ADVICE: Final = 16
 
 
 class _Command(NamedTuple):
     code: CommandCode
     data: bytes
     source: Input
-    nested: Callable[[Input], None]
+    nested: Callable[[Input], object]
+    on_listen: Callable[[], object]
 
 
 class CommandHandler:
@@ -59,6 +60,7 @@ class CommandHandler:
         replies: ReplyPath,
         blocks: Collection[str],
         say: Callable[[str], object],
+        postcopy: Postcopy,
         *,
         acks: bool = False,
     ) -> None:
@@ -67,11 +69,16 @@ class CommandHandler:
         self._blocks = blocks
         self._say = say
         self._acks = acks
-        self._advised = False
         self._in_package = False
+        self.postcopy = postcopy
 
-    def handle(self, source: Input, nested: Callable[[Input], None]) -> None:
-        """Read one command after its type byte and do it; LoadFault. `nested` loads what a package holds."""
+    def handle(
+        self, source: Input, nested: Callable[[Input], object], on_listen: Callable[[], object]
+    ) -> None:
+        """Read one command after its type byte and do it; LoadFault.
+
+        `nested` loads what a package holds, `on_listen` makes somebody read what comes after it.
+        """
         raw = source.take(4)
         if len(raw) < 4:  # noqa: PLR2004 - code and length
             new = f"Failed to load VM process command: stream error: -{errno.EIO}"
@@ -86,7 +93,7 @@ class CommandHandler:
         data = source.take(length)
         if len(data) < length:
             raise LoadFault(errno=errno.EIO)
-        self._do(_Command(code, data, source, nested))
+        self._do(_Command(code, data, source, nested, on_listen))
 
     def _known(self, number: int, length: int) -> CommandCode:
         newest = CommandCode.SWITCHOVER_START if self._traits.switchover_start else CommandCode.RECV_BITMAP
@@ -98,10 +105,10 @@ class CommandHandler:
         {
             CommandCode.OPEN_RETURN_PATH: self._open_return_path,
             CommandCode.PING: self._ping,
-            CommandCode.POSTCOPY_ADVISE: self._advise,
-            CommandCode.POSTCOPY_LISTEN: self._postcopy,
-            CommandCode.POSTCOPY_RUN: self._postcopy,
-            CommandCode.POSTCOPY_RAM_DISCARD: self._postcopy,
+            CommandCode.POSTCOPY_ADVISE: lambda command: self.postcopy.advise(command.data),
+            CommandCode.POSTCOPY_LISTEN: self._listen,
+            CommandCode.POSTCOPY_RUN: lambda _: self.postcopy.run(),
+            CommandCode.POSTCOPY_RAM_DISCARD: lambda command: self.postcopy.discard(command.data),
             CommandCode.PACKAGED: self._packaged,
             CommandCode.ENABLE_COLO: self._colo,
             CommandCode.POSTCOPY_RESUME: self._resume,
@@ -122,21 +129,9 @@ class CommandHandler:
             raise LoadFault(f"CMD_PING ({value:#x}) received with no return path", errno=errno.EPERM)
         self._replies.pong(value)
 
-    def _advise(self, command: _Command) -> None:
-        length = len(command.data)
-        if self._advised:
-            raise LoadFault("CMD_POSTCOPY_ADVISE in wrong postcopy state (1)", errno=errno.EPERM)
-        if length == _ADVICE:
-            raise LoadFault("RAM postcopy is disabled but have 16 byte advise")
-        if length:
-            raise LoadFault(f"CMD_POSTCOPY_ADVISE invalid length ({length})")
-        self._advised = True
-
-    def _postcopy(self, command: _Command) -> None:
-        """Refuse a command of postcopy: out of order without an advice, not supported here with one."""
-        if self._advised:
-            raise LoadFault("Postcopy is not supported", errno=errno.EPERM)
-        raise LoadFault(f"CMD_{command.code.name} in wrong postcopy state (0)", errno=errno.EPERM)
+    def _listen(self, command: _Command) -> None:
+        self.postcopy.listen()
+        command.on_listen()
 
     def _packaged(self, command: _Command) -> None:
         length = int.from_bytes(command.data)

@@ -22,6 +22,7 @@ from migmatrix.emulator.migration.globalstate import GlobalState
 from migmatrix.emulator.migration.incoming import Incoming
 from migmatrix.emulator.migration.loadstate import StateReader
 from migmatrix.emulator.migration.outgoing import Outgoing
+from migmatrix.emulator.migration.postcopy import Postcopy
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
 from migmatrix.emulator.migration.returnpath import ReturnPath
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import PageMissingError
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.returnpath import ReplyPath
     from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
@@ -157,17 +159,31 @@ class Migration:
 
     def reader(self, source: Input, replies: ReplyPath) -> StateReader:
         """A reader that loads a stream from `source` into this machine."""
+        allowed = bool(self.settings.capabilities["postcopy-ram"])
+        postcopy = Postcopy(self.machine, replies, allowed=allowed)
+        self.ram.postcopy = postcopy
         commands = CommandHandler(
-            self.traits, replies, self.machine.ram_blocks, self.say, acks=self._asks_for_switchover
+            self.traits, replies, self.machine.ram_blocks, self.say, postcopy, acks=self._asks_for_switchover
         )
         registry = self.machine.registry
         return StateReader(source, registry, self._configuration(), self.framing(), commands, self.say)
 
-    def return_path(self, channel: Channel) -> ReturnPath:
-        """The source's end of the connection by which the destination answers."""
+    def return_path(self, channel: Channel, loaded: Callable[[], object]) -> ReturnPath:
+        """The source's end of the connection by which the destination answers; `loaded`: the package of a postcopy is."""
         return ReturnPath(
-            channel, self.traits, self.say, self.machine.ram_blocks, asked=self._asks_for_switchover
+            channel,
+            self.traits,
+            self.say,
+            self.machine.ram_blocks,
+            asked=self._asks_for_switchover,
+            request=self.ram.request,
+            loaded=loaded,
         )
+
+    def when_here(self, missing: PageMissingError, then: Callable[[], object]) -> None:
+        """Ask for a page that a guest misses, and call `then` when it is here."""
+        assert self.ram.postcopy is not None  # noqa: S101 - no page is missing without
+        self.ram.postcopy.missing.when_here(missing.block, missing.page, then)
 
     def prepare_save(self) -> None:
         """Forget the run state that an earlier stream brought."""
@@ -363,8 +379,14 @@ class Migration:
         raise _error(f"migrate-pause is currently only supported during postcopy-active{also} state")
 
     def start_postcopy(self) -> None:
-        """`migrate-start-postcopy`: the capability cannot be on."""
-        raise _error("Enable postcopy with migrate_set_capability before the start of migration")
+        """`migrate-start-postcopy`; harmless after the end."""
+        with self.machine.bql:
+            if not self.settings.capabilities["postcopy-ram"]:
+                raise _error("Enable postcopy with migrate_set_capability before the start of migration")
+            if self.progress.status is Status.NONE:
+                raise _error("Postcopy must be started after migration has been started")
+            if self.outgoing is not None:
+                self.outgoing.wants_postcopy = True
 
     def recover(self, uri: str) -> None:
         """`migrate-recover`: always refused, since this emulator never pauses a migration."""

@@ -68,6 +68,21 @@ class IterativeDevice:
         """The guest is stopped: write all that is left (payload of the END section)."""
         raise NotImplementedError
 
+    def save_postcopy_prepare(self, out: Output) -> None:
+        """A postcopy is about to begin, the guest still runs (payload of a PART section)."""
+
+    def save_postcopy_begin(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        """The guest is stopped and goes on elsewhere: what is to be discarded there, by block, as (start, length)."""
+        return []
+
+    def save_live_complete_postcopy(self, out: Output) -> None:
+        """Write all that is left of what could come after the switch (payload of the END section)."""
+
+    @property
+    def has_postcopy(self) -> bool:
+        """Whether its last part comes after the switch of a postcopy."""
+        return False
+
     def load_state(self, source: Input, version: int) -> None:
         """Read one payload, of any of the three."""
         raise NotImplementedError

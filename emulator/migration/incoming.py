@@ -3,7 +3,7 @@
 
 1. A connection that ends before its first byte does not count: wait for the next one.
 2. Hold the machine's lock while loading, and release it while waiting for bytes.
-3. The guest resumes (RESUME) before `completed`.
+3. The guest resumes (RESUME) before `completed`; in a postcopy before its memory is there, while another thread reads on.
 4. Whatever else is raised, by a device's hook or here, refuses the stream (`bug` prints what nobody foresaw).
 5. A refused stream ends the process with QEMU's message, unless `migrate-incoming` said ``exit-on-error: false``.
 """
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.errors import bug
@@ -18,12 +19,16 @@ from migmatrix.emulator.migration.channel import Wake
 from migmatrix.emulator.migration.faults import LoadError, LoadFault
 from migmatrix.emulator.migration.messages import explain
 from migmatrix.emulator.migration.returnpath import ReplyPath
-from migmatrix.emulator.migration.states import Event
+from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.streams import Input
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.loadstate import StateReader
+    from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.transports import Arrival
 
 __all__ = ["Incoming"]
@@ -72,18 +77,61 @@ class Incoming:
     def _load(self, channel: Channel, source: Input) -> None:
         replies = ReplyPath(channel)
         self._migration.progress.fire(Event.ACTIVATE)
+        reader = self._migration.reader(source, replies)
+        reader.on_listen = partial(self._start_listening, channel, reader, replies)
         try:
-            try:
-                self._migration.reader(source, replies).load()
-            except LoadError as error:
-                replies.shut(failed=True)
-                self._refuse(explain(error, self._migration.traits))
-                return
-            except Exception:
-                replies.shut(failed=True)
-                raise
-            replies.shut(failed=False)
-            self._go_on()
+            if not self._ends(replies, reader.load):
+                channel.close()
+            elif reader.postcopy.listening:
+                self._run_early(reader.postcopy)
+            else:
+                replies.shut(failed=False)
+                self._go_on()
+                channel.close()
+        except Exception:
+            channel.close()
+            raise
+
+    def _ends(self, replies: ReplyPath, load: Callable[[], object]) -> bool:
+        """Load; False when the stream was refused, which the source is told."""
+        try:
+            load()
+        except LoadError as error:
+            replies.shut(failed=True)
+            self._refuse(explain(error, self._migration.traits))
+            return False
+        except Exception:
+            replies.shut(failed=True)
+            raise
+        return True
+
+    def _start_listening(self, channel: Channel, reader: StateReader, replies: ReplyPath) -> None:
+        waits = self._migration.traits.postcopy_device and replies.is_open
+        self._migration.progress.fire(Event.POSTCOPY_LOAD if waits else Event.POSTCOPY)
+        arguments = (channel, reader, replies)
+        threading.Thread(target=self._listen, args=arguments, name="postcopy/listen", daemon=True).start()
+
+    def _run_early(self, postcopy: Postcopy) -> None:
+        """The guest runs, while memory still comes."""
+        if self._machine.autostart:
+            self._machine.vm_start()
+        else:
+            self._machine.vm_stop("paused")
+        if self._migration.progress.status is Status.POSTCOPY_DEVICE:
+            self._migration.progress.fire(Event.POSTCOPY)
+        postcopy.loaded()
+
+    def _listen(self, channel: Channel, reader: StateReader, replies: ReplyPath) -> None:
+        """Read what comes after the package, on a thread of its own, to the end."""
+        try:
+            with self._machine.bql:
+                if self._ends(replies, reader.listen):
+                    reader.postcopy.end()
+                    replies.shut(failed=False)
+                    self._migration.progress.fire(Event.COMPLETE)
+        except Exception as error:  # noqa: BLE001 - the last resort: rule 4
+            with self._machine.bql:
+                self._refuse(explain(LoadError(LoadFault(bug(error))), self._migration.traits))
         finally:
             channel.close()
 

@@ -6,6 +6,7 @@
    makes up cost no memory: each section has one.
 3. A refusal is a `LoadFault` or a `VMStateError` with its section; `messages` makes the text.
 4. The reader holds the machine's lock, and the input gives it up while it waits.
+5. From a LISTEN on, another thread goes on reading the stream (`listen`), while this one loads the package up to RUN.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Co
 from migmatrix.emulator.migration.faults import LoadError, LoadFault, Where
 from migmatrix.emulator.migration.handlers import iterative
 from migmatrix.emulator.migration.names import c_string
+from migmatrix.emulator.migration.postcopy import State
 from migmatrix.emulator.texts import signed
 from migmatrix.vmstate.device.errors import Kind, VMStateError
 from migmatrix.vmstate.device.interpret import load_from
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from migmatrix.emulator.migration.commands import CommandHandler
+    from migmatrix.emulator.migration.handlers import IterativeDevice
     from migmatrix.emulator.migration.savestate import Framing
     from migmatrix.emulator.migration.streams import Input
     from migmatrix.vmstate.device.registry import Entry, Registry
@@ -57,30 +60,52 @@ class StateReader:
         self._framing = framing
         self._commands = commands
         self._say = say
+        self.postcopy = commands.postcopy
+        self.on_listen: Callable[[], object] = lambda: (
+            None
+        )  # called at a LISTEN: somebody is to call `listen`
         self._ids: dict[Entry, tuple[int, int]] = {}  # section id and version that the stream gave
 
-    def load(self) -> None:
-        """All of a stream; LoadError."""
+    def load(self) -> bool:
+        """All of a stream, True; or, False, up to a RUN, from which on the guest runs; LoadError."""
         try:
-            self._whole_stream()
+            return self._whole_stream()
         except (LoadFault, VMStateError) as error:
             raise LoadError(error) from error
 
-    def _whole_stream(self) -> None:
+    def listen(self) -> None:
+        """The rest of a stream after a LISTEN, which has nothing but memory; LoadError."""
+        try:
+            with self._cleanups():
+                self.sections(self._source, listening=True)
+        except (LoadFault, VMStateError) as error:
+            raise LoadError(error) from error
+
+    def _whole_stream(self) -> bool:
         self._header()
         if self._framing.configuration:
             self._load_configuration()
-        devices = [d for d in map(iterative, self._registry) if d is not None and d.is_active]
-        try:
-            for device in devices:
+        with self._cleanups() as cleanups:
+            for device in self._devices():
                 device.load_setup()
             self.sections(self._source)
-        finally:
-            with ExitStack() as cleanups:  # each is called, whatever another raises
-                for device in reversed(devices):
-                    cleanups.callback(device.load_cleanup)
+            if self.postcopy.listening:
+                cleanups.pop_all()  # the other thread does that
+                return False
+        self.postcopy.end()
         if self._framing.description:  # a machine that sends none does not read one either
             self._skip_description()
+        return True
+
+    def _devices(self) -> list[IterativeDevice]:
+        return [d for d in map(iterative, self._registry) if d is not None and d.is_active]
+
+    def _cleanups(self) -> ExitStack:
+        """What ends the load in all iterative devices; each is called, whatever another raises."""
+        cleanups = ExitStack()
+        for device in self._devices():
+            cleanups.callback(device.load_cleanup)
+        return cleanups
 
     def _header(self) -> None:
         magic, version = self._number(4), self._number(4)
@@ -109,15 +134,17 @@ class StateReader:
             raise LoadFault(text, new=f"{text}, {kind:x} != {SectionType.CONFIGURATION:d}")
         load_from(self._source, VMSTATE_CONFIGURATION, self._configuration, 0, path="configuration")
 
-    def sections(self, source: Input) -> None:
-        """All elements up to the end of file; of a package, up to its end."""
+    def sections(self, source: Input, *, listening: bool = False) -> None:
+        """All elements up to the end of file; on the thread that does not listen, up to a RUN at most."""
         while (kind := self._kind(source)) != SectionType.EOF:
             if kind in (SectionType.START, SectionType.FULL):
                 self._first(source)
             elif kind in (SectionType.PART, SectionType.END):
                 self._later(source)
             elif kind == SectionType.COMMAND:
-                self._commands.handle(source, self.sections)
+                self._commands.handle(source, self.sections, self.on_listen)
+                if not listening and self.postcopy.state >= State.RUNNING:
+                    return
             else:
                 raise LoadFault(f"Unknown savevm section type {kind}", new=f"Unknown section type {kind}")
 

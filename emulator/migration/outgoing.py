@@ -7,6 +7,7 @@
 3. Whatever is raised, by a device's hook or here, ends the migration as `failed` (`bug` prints what nobody foresaw).
 4. A cancel interrupts the channel and every wait; the exception that the thread then gets is not an error.
 5. `completed` means that all bytes are with the other side, and, with a return path, that it loaded them.
+6. From the package of a postcopy on the guest is the destination's: it does not run here again.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import errno
 import threading
 import time
 from contextlib import contextmanager
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import bug
+from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.channel import ChannelError, Wake
 from migmatrix.emulator.migration.pace import Pace
+from migmatrix.emulator.migration.returnpath import LOADED
 from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.streams import Output
 from migmatrix.emulator.migration.transports import connect
 from migmatrix.vmstate.device.errors import VMStateError
-from migmatrix.vmstate.wire.commands import ping
+from migmatrix.vmstate.wire.commands import advise, ping
 from migmatrix.vmstate.wire.constants import CommandCode
 
 if TYPE_CHECKING:
@@ -43,6 +47,14 @@ _UNKNOWN_DOWNTIME: Final = 300  # ms, as QEMU's before the first measure
 
 class _Cancelled(Exception):
     """Somebody cancelled; not an error."""
+
+
+class _Way(Enum):
+    """How it goes on after a look at what is left."""
+
+    PRECOPY = auto()
+    SWITCH = auto()
+    POSTCOPY = auto()
 
 
 class _Failed(Exception):
@@ -68,7 +80,8 @@ class Outgoing:
         self._channel = channel
         self._wake = Wake()
         self._goes_on = threading.Condition(self._machine.bql)
-        self._before = ""  # run state before the switch, "" until then
+        self._before = ""  # run state before the switch, "" until then and when it is not ours any more
+        self.wants_postcopy = False
         self._began = time.monotonic()
         self._stopped = 0.0
         self._paused = False  # before the switchover, as a capability asks for
@@ -136,8 +149,10 @@ class Outgoing:
         try:
             out = self._connect()
             writer = self._migration.writer(out)
-            self._precopy(writer)
-            self._switch(writer)
+            if self._precopy(writer) is _Way.POSTCOPY:
+                self._postcopy(writer)
+            else:
+                self._switch(writer)
             self._finish()
         except (_Cancelled, _Failed, ChannelError, VMStateError) as error:
             self._end(self._words(error))
@@ -174,25 +189,36 @@ class Outgoing:
         if self._returns is not None and (error := self._returns.failed):
             raise _Failed(error)
 
-    def _precopy(self, writer: StateWriter) -> None:
+    def _precopy(self, writer: StateWriter) -> _Way:
         assert self._out is not None and self._channel is not None  # noqa: S101, PT018
         with self._machine.bql:
             self._migration.prepare_save()
         writer.begin()
-        if self._migration.settings.capabilities.get("return-path"):
-            self._returns = self._migration.return_path(self._channel)
-            writer.command(CommandCode.OPEN_RETURN_PATH)
-            writer.command(CommandCode.PING, ping(1))
+        self._open_return_path(writer, self._channel)
         self._set_up(writer, self._out)
         self._fire(Event.ACTIVATE)
         self.setup_ms = int((time.monotonic() - self._began) * 1000)
         self._stage = "Failed to save iterable device state"
         self._pace = Pace(self._out, self._migration.settings.parameters, self._wake)
-        while not self._may_switch(writer, self._pace):
+        while (way := self._way(writer, self._pace)) is _Way.PRECOPY:
             idle = self._iterate(writer) and not self._machine.running
             self._pace.keep(idle=idle)
             self._check()
         self.precopy_bytes = self._out.offset
+        return way
+
+    def _open_return_path(self, writer: StateWriter, channel: Channel) -> None:
+        capabilities = self._migration.settings.capabilities
+        late = capabilities["postcopy-ram"]
+        if not late and not capabilities.get("return-path"):
+            return
+        if late and not channel.two_way:
+            raise ChannelError("Unable to open return-path for postcopy")
+        self._returns = self._migration.return_path(channel, self._loaded)
+        writer.command(CommandCode.OPEN_RETURN_PATH)
+        writer.command(CommandCode.PING, ping(1))
+        if late:
+            writer.command(CommandCode.POSTCOPY_ADVISE, advise(PAGE_SIZE, PAGE_SIZE))
 
     def _iterate(self, writer: StateWriter) -> bool:
         """One round; QEMU names the section during which the connection was lost."""
@@ -223,13 +249,19 @@ class Outgoing:
             yield
             out.holding = False
 
-    def _may_switch(self, writer: StateWriter, pace: Pace) -> bool:
-        """Whether what is left can be sent with the guest stopped."""
+    def _way(self, writer: StateWriter, pace: Pace) -> _Way:
+        """Whether what is left can be sent with the guest stopped, or after it goes on over there."""
         self._check()
-        pending = writer.pending(exact=False).total
-        if pending < pace.threshold or self._must_know(pending):
-            pending = writer.pending(exact=True).total
-        return pending <= pace.threshold and self._migration.may_switch(self._returns)
+        pending = writer.pending(exact=False)
+        if pending.total < pace.threshold or self._must_know(pending.total):
+            pending = writer.pending(exact=True)
+        fits = pending.total <= pace.threshold
+        if not self._migration.may_switch(self._returns):
+            return _Way.PRECOPY
+        late = self.wants_postcopy and pending.must_precopy <= pace.threshold
+        if late and (not fits or self._migration.traits.postcopy_first):
+            return _Way.POSTCOPY
+        return _Way.SWITCH if fits else _Way.PRECOPY
 
     def _must_know(self, pending: int) -> bool:
         return not pending and self._migration.traits.exact_before_switchover
@@ -241,16 +273,20 @@ class Outgoing:
                 raise _Cancelled
             self._migration.progress.fire(event)
 
+    def _stop(self) -> None:
+        """Stop the guest; from here on all ends but the good one must give it back."""
+        self._check()
+        self._stopped = time.monotonic()
+        self._before = self._machine.runstate
+        self._migration.global_state.store(self._before)
+        self._machine.vm_stop("finish-migrate")
+        self._enter_device()
+
     def _switch(self, writer: StateWriter) -> None:
         """Stop the guest and send all the rest."""
         assert self._out is not None and self._pace is not None  # noqa: S101, PT018
         with self._machine.bql:
-            self._check()
-            self._stopped = time.monotonic()
-            self._before = self._machine.runstate
-            self._migration.global_state.store(self._before)
-            self._machine.vm_stop("finish-migrate")
-            self._enter_device()
+            self._stop()
         self._pace.lift()
         writer.switchover()
         writer.complete_iterative()
@@ -259,6 +295,52 @@ class Outgoing:
             self._stage = "Failed to save device state"
             writer.complete()
         self._out.flush()
+
+    # -- postcopy --------------------------------------------------------------------------------
+
+    def _postcopy(self, writer: StateWriter) -> None:
+        """Stop the guest, let it go on over there, and send the rest of its memory as it is asked for."""
+        assert self._out is not None and self._pace is not None  # noqa: S101, PT018
+        traits = self._migration.traits
+        if traits.part_before_postcopy:
+            writer.prepare_postcopy()
+        with self._machine.bql:
+            if not traits.device_status:
+                self._fire(Event.POSTCOPY)
+            self._stop()
+        self._pace.lift()
+        writer.switchover()
+        writer.complete_iterative(postcopy=True)
+        writer.discard()
+        writer.command(CommandCode.PING, ping(2))
+        with self._locked(self._out):
+            self._stage = "Failed to save device state"
+            writer.package([3, LOADED] if traits.postcopy_device else [3])
+        with self._machine.bql:
+            self._check()
+            self._before = ""
+            self.downtime_ms = int((time.monotonic() - self._stopped) * 1000)
+            if self._migration.progress.status is not Status.POSTCOPY_ACTIVE:
+                self._migration.progress.fire(
+                    Event.POSTCOPY_LOAD if traits.postcopy_device else Event.POSTCOPY
+                )
+        self._out.flush()
+        writer.command(CommandCode.PING, ping(4))
+        self._send_late(writer, self._out)
+
+    def _send_late(self, writer: StateWriter, out: Output) -> None:
+        pace = Pace(out, self._migration.settings.parameters, self._wake, limit="max-postcopy-bandwidth")
+        while not writer.iterate():
+            pace.keep()
+            self._check()
+        pace.lift()
+        writer.complete_postcopy()
+
+    def _loaded(self) -> None:
+        """The destination has loaded the package, says the return path's thread."""
+        with self._machine.bql:
+            if self._migration.progress.status is Status.POSTCOPY_DEVICE:
+                self._migration.progress.fire(Event.POSTCOPY)
 
     def _enter_device(self) -> None:
         """`pre-switchover` until somebody says that it goes on, then `device` where the release shows it."""
@@ -281,7 +363,7 @@ class Outgoing:
         with self._machine.bql:
             self._check_cancel()
             self._total = time.monotonic()
-            self.downtime_ms = int((self._total - self._stopped) * 1000)
+            self.downtime_ms = self.downtime_ms or int((self._total - self._stopped) * 1000)
             self._migration.progress.fire(Event.COMPLETE)
             self._machine.vm_stop("postmigrate")
 

@@ -22,16 +22,19 @@ _WINDOW: Final = 0.1  # seconds, as QEMU's
 
 
 class Pace:
-    """The pace of one outgoing stream. Parameters are looked up in each window, so that they can be changed.
+    """The pace of one outgoing stream; `limit` names the parameter with its limit. Parameters are looked up in each window, so that they can be changed.
 
     `threshold` is the number of bytes that fit into the downtime, 0 before the first measure; `bandwidth` is in
     bytes per second.
     """
 
-    def __init__(self, out: Output, parameters: Mapping[str, Any], wake: Wake) -> None:
+    def __init__(
+        self, out: Output, parameters: Mapping[str, Any], wake: Wake, *, limit: str = "max-bandwidth"
+    ) -> None:
         self._out = out
         self._parameters = parameters
         self._wake = wake
+        self._limit = limit
         self.threshold = 0
         self.bandwidth = 0.0
         self._open_window()
@@ -39,7 +42,7 @@ class Pace:
     def _open_window(self) -> None:
         self._began = time.monotonic()
         self._from = self._out.offset
-        limit = self._parameters["max-bandwidth"]
+        limit = self._parameters[self._limit]
         self._out.allowed = self._from + max(1, int(limit * _WINDOW)) if limit else None
 
     def keep(self, *, idle: bool = False) -> None:

@@ -84,7 +84,7 @@ def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
         "dirty-pages-rate": stats.dirty_rate,
         "mbps": outgoing.bandwidth * 8 / 1e6,
         "dirty-sync-count": stats.passes,
-        "postcopy-requests": 0,
+        "postcopy-requests": stats.requests,
         "page-size": PAGE_SIZE,
         "multifd-bytes": 0,
         "pages-per-second": int(outgoing.bandwidth / PAGE_SIZE),

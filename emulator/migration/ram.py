@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.converge import Converge
+    from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.ram_load import RamLoader
     from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
     from migmatrix.emulator.migration.settings import Settings
@@ -26,7 +27,8 @@ __all__ = ["RamSection"]
 class RamSection(IterativeDevice):
     """All blocks of a machine. The migration sets what only an outgoing one needs.
 
-    `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest.
+    `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest;
+    `postcopy` is that of an incoming one.
     """
 
     name = RAM_SECTION
@@ -38,6 +40,7 @@ class RamSection(IterativeDevice):
         self.passed: Callable[[int], object] = lambda _: None
         self.settings: Settings | None = None
         self.converge: Converge | None = None
+        self.postcopy: Postcopy | None = None
         self._saver: RamSaver | None = None
         self._loader: RamLoader | None = None
 
@@ -83,6 +86,8 @@ class RamSection(IterativeDevice):
 
     def state_pending_estimate(self) -> Pending:
         """Pages that are known to be dirty. Without the postcopy capability all must go before the switch."""
+        if self.settings is not None and self.settings.capabilities["postcopy-ram"]:
+            return Pending(can_postcopy=self._saving.pending)
         return Pending(must_precopy=self._saving.pending)
 
     def state_pending_exact(self) -> Pending:
@@ -93,6 +98,28 @@ class RamSection(IterativeDevice):
     def save_live_iterate(self, out: Output) -> bool:
         """Send dirty pages."""
         return self._saving.iterate(out)
+
+    @property
+    def has_postcopy(self) -> bool:
+        """Memory comes late."""
+        return True
+
+    def save_postcopy_prepare(self, out: Output) -> None:
+        """Nothing but the end of a part."""
+        self._saving.end_part(out)
+
+    def save_postcopy_begin(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        """The guest is stopped: what it wrote since it was sent, by block, as (start, length) in bytes."""
+        self._saving.sync(silent=not self._traits.pass_at_completion)
+        return self._saving.begin_postcopy()
+
+    def request(self, name: str | None, start: int, length: int) -> None:
+        """Send these bytes of a block (None: the last one's) first; ValueError with QEMU's text."""
+        self._saving.request(name, start, length)
+
+    def save_live_complete_postcopy(self, out: Output) -> None:
+        """Send what is left of what could come late."""
+        self._saving.complete(out)
 
     def save_live_complete_precopy(self, out: Output) -> None:
         """Send what the guest wrote up to its stop."""
@@ -110,7 +137,7 @@ class RamSection(IterativeDevice):
         """No page came yet."""
         from migmatrix.emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
 
-        self._loader = RamLoader(self._blocks, self._traits)
+        self._loader = RamLoader(self._blocks, self._traits, self.postcopy)
 
     def load_state(self, source: Input, version: int) -> None:
         """Read pages up to the end of the section's payload."""

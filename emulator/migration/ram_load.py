@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.streams import Input
     from migmatrix.emulator.migration.traits import Traits
 
@@ -52,15 +53,22 @@ def _name(source: Input) -> str:
 class RamLoader:
     """One incoming migration's memory; it remembers the last block from section to section."""
 
-    def __init__(self, blocks: Mapping[str, RamBlock], traits: Traits) -> None:
+    def __init__(
+        self, blocks: Mapping[str, RamBlock], traits: Traits, postcopy: Postcopy | None = None
+    ) -> None:
         self._blocks = blocks
         self._traits = traits
+        self._postcopy = postcopy
         self._last: RamBlock | None = None
 
     def load(self, source: Input, version: int) -> None:
         """One payload, up to its EOS word; LoadFault."""
         if version != RAM_VERSION:
             raise LoadFault
+        if self._postcopy is not None and self._postcopy.listening:
+            while not self._late_record(source, self._postcopy):
+                pass
+            return
         while not self._record(source):
             self._runs(source)
 
@@ -74,6 +82,30 @@ class RamLoader:
             if not used:
                 return
             source.skip(used)
+
+    # -- in the postcopy phase -------------------------------------------------------------------
+
+    def _late_record(self, source: Input, postcopy: Postcopy) -> bool:
+        """A record of a page that somebody may wait for; True when it was the end of the payload."""
+        word = self._word(source)
+        at, flags = word & ~_FLAGS, word & _FLAGS & ~_CONTINUE
+        if flags == _EOS:
+            return True
+        if flags not in (RamFlag.PAGE, RamFlag.ZERO):
+            text = f"Unknown combination of migration flags: {flags:#x} (postcopy mode)"
+            raise LoadFault(said=(text,))
+        block = self._target(source, at, word & _FLAGS)
+        if flags == RamFlag.PAGE:
+            page = source.take(PAGE_SIZE)
+            _all_there(page, PAGE_SIZE)
+        else:
+            fill = source.take(1)
+            _all_there(fill, 1)
+            if fill[0]:
+                raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
+            page = _ZERO_PAGE
+        postcopy.place(block, at, page)
+        return False
 
     # -- record by record ------------------------------------------------------------------------
 
@@ -128,6 +160,7 @@ class RamLoader:
         if fill[0] and self._traits.strict_zero_fill:
             raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
         page = fill * PAGE_SIZE
+        block.came(at // PAGE_SIZE, at // PAGE_SIZE + 1)
         if block.data[at : at + PAGE_SIZE] != page:
             block.store(at, page)
 
@@ -229,6 +262,7 @@ def _zero_run(view: memoryview, at: int, start: int, limit: int) -> int:
 
 def _clear(block: RamBlock, start: int, count: int) -> None:
     """Zero pages; those that are so already take no memory."""
+    block.came(start // PAGE_SIZE, start // PAGE_SIZE + count)
     if block.untouched(start, start + count * PAGE_SIZE):
         return
     for at in range(start, start + count * PAGE_SIZE, PAGE_SIZE):

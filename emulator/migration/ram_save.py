@@ -5,6 +5,7 @@
 2. A page is unmarked before it is read; the guest marks after it wrote. So what is sent last is what it wrote last.
 3. A record names its block unless the record before it, in any section, had the same one.
 4. Memory: one byte per page, and what the output collects.
+5. In a postcopy nothing is written any more; what is asked for is sent at once, and what follows it next.
 
 Format: `stream-format`, RAM section; wire words in `vmstate.wire.constants`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections import deque
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +23,7 @@ from migmatrix.emulator.migration.zeros import MOST, ZERO, zero_records
 from migmatrix.vmstate.wire.constants import RamFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.streams import Output
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RamSaver", "RamStats"]
 
 _RUN: Final = MOST  # pages looked at together
+_LATE_RUN: Final = 16  # in a postcopy, where somebody may wait
 _ZERO_RUN: Final = bytes(_RUN * PAGE_SIZE)
 _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _HEAD: Final = 64  # a page whose first bytes are not all zero needs no closer look
@@ -53,6 +56,7 @@ class RamStats:
         self.duplicate = 0
         self.normal = 0
         self.passes = 0
+        self.requests = 0  # of a destination whose guest waited
         self.remaining = self.total
         self.dirty_rate = 0  # pages per second that the guest wrote in the last period
 
@@ -98,6 +102,11 @@ class RamSaver:
         self._base = dict(
             zip(self._wanted, accumulate((b.pages for b in self._blocks), initial=0), strict=False)
         )
+        self._asked: deque[tuple[RamBlock, int, int]] = (
+            deque()
+        )  # pages, first and end; another thread appends
+        self._asked_last: RamBlock | None = None
+        self._postcopy = False
         self.cache = cache
         self.stats = RamStats(self._blocks)
 
@@ -136,6 +145,45 @@ class RamSaver:
             self.stats.passes += 1
             self._passed(self.stats.passes)
 
+    # -- postcopy --------------------------------------------------------------------------------
+
+    def begin_postcopy(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        """From now on pages that are asked for come first. What is wanted, by block, as (start, length) in bytes."""
+        self._postcopy, self._last = True, None
+        if self.cache is not None:
+            self.cache.started = False
+        found = [(block.name, list(_ranges(self._wanted[block.name]))) for block in self._blocks]
+        return [(name, ranges) for name, ranges in found if ranges]
+
+    def request(self, name: str | None, start: int, length: int) -> None:
+        """Somebody waits for these bytes of a block, None: of the last one's; ValueError with QEMU's text."""
+        block = self._asked_last
+        if name is not None:
+            block = next((block for block in self._blocks if block.name == name), None)
+            if block is None:
+                raise ValueError(f"has no block '{name}'")
+        if block is None:
+            raise ValueError("has no previous block")
+        self._asked_last = block
+        if start + length > block.used_length:
+            size = block.used_length
+            raise ValueError(f"request overrun, start={start:#x} len={length:#x} blocklen={size:#x}")
+        self.stats.requests += 1
+        self._asked.append((block, start // PAGE_SIZE, (start + length) // PAGE_SIZE))
+
+    def _send_asked(self, out: Output) -> None:
+        """Send what was asked for and is not on its way yet, and look on from there."""
+        while self._asked:
+            block, first, end = self._asked.popleft()
+            wanted = self._wanted[block.name]
+            for page in range(first, end):
+                if wanted[page]:
+                    wanted[page] = 0
+                    self._left -= 1
+                    self._send(out, block, page, page + 1)
+            self._at, self._page = self._blocks.index(block), end
+            out.flush()
+
     def _measure(self, now: float) -> None:
         """End the period if it is long enough."""
         began, sent, pages = self._period
@@ -159,16 +207,17 @@ class RamSaver:
         until = time.monotonic() + _SLICE
         while not out.full and time.monotonic() < until and self._send_run(out):
             pass
-        return self._finish_part(out)
+        return self.end_part(out)
 
     def complete(self, out: Output) -> None:
         """Send all that is wanted; the guest stands."""
         self._last_stage = True
         while self._send_run(out):
             pass
-        self._finish_part(out)
+        self.end_part(out)
 
-    def _finish_part(self, out: Output) -> bool:
+    def end_part(self, out: Output) -> bool:
+        """End a payload; True when nothing is wanted."""
         out.put(_EOS)
         self._sent = out.offset
         self.stats.remaining = self.pending
@@ -176,6 +225,7 @@ class RamSaver:
 
     def _send_run(self, out: Output) -> bool:
         """Find wanted pages that follow each other and send them; False when there are none."""
+        self._send_asked(out)
         if not self._left:
             return False
         for _ in range(len(self._blocks) + 1):
@@ -183,8 +233,9 @@ class RamSaver:
             wanted = self._wanted[block.name]
             first = wanted.find(1, self._page)
             if first >= 0:
-                end = wanted.find(0, first, first + _RUN)
-                end = min(first + _RUN, len(wanted)) if end < 0 else end
+                most = _LATE_RUN if self._postcopy else _RUN
+                end = wanted.find(0, first, first + most)
+                end = min(first + most, len(wanted)) if end < 0 else end
                 self._page = end
                 wanted[first:end] = bytes(end - first)
                 self._left -= end - first
@@ -270,6 +321,15 @@ class RamSaver:
     def _named(self, block: RamBlock) -> bytes:
         self._last = block
         return _name(block)
+
+
+def _ranges(wanted: bytearray) -> Iterator[tuple[int, int]]:
+    """Runs of wanted pages, as (start, length) in bytes."""
+    end = 0
+    while (first := wanted.find(1, end)) >= 0:
+        end = wanted.find(0, first)
+        end = len(wanted) if end < 0 else end
+        yield first * PAGE_SIZE, (end - first) * PAGE_SIZE
 
 
 def _name(block: RamBlock) -> bytes:

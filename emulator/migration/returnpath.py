@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import ChannelError
+from migmatrix.emulator.migration.names import c_string
 from migmatrix.emulator.migration.streams import Input
 from migmatrix.vmstate.wire.constants import PAGE_SIZE, ReturnCode
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.traits import Traits
 
-__all__ = ["ReplyPath", "ReturnPath"]
+__all__ = ["LOADED", "ReplyPath", "ReturnPath"]
 
+LOADED: Final = 0x42  # the PING that says that the package of a postcopy is loaded
 _ANY: Final = -1
 _LENGTHS: Final[dict[int, int]] = {
     ReturnCode.SHUT: 4,
@@ -39,6 +41,10 @@ _LONGEST: Final = 512
 _REQUEST: Final = struct.Struct(">QI")  # start and length
 
 
+def _unasked(_block: str | None, _start: int, _length: int) -> None:
+    """Outside of a postcopy nobody waits for a page: QEMU notes the request, and nothing comes of it."""
+
+
 class _Wrong(Exception):
     """A message that no destination sends; the text is QEMU's."""
 
@@ -48,6 +54,8 @@ class ReplyPath:
 
     def __init__(self, channel: Channel | None) -> None:
         self._channel = channel if channel is not None and channel.two_way else None
+        self._lock = threading.Lock()  # a guest's requests come from another thread
+        self._last = ""  # the block of the last request
         self.is_open = False
 
     def open(self) -> bool:
@@ -70,13 +78,24 @@ class ReplyPath:
         """Nothing here keeps the source from switching over."""
         self._send(ReturnCode.SWITCHOVER_ACK, b"")
 
-    def _send(self, code: ReturnCode, data: bytes) -> None:
-        if self._channel is None:
+    def request(self, block: str, start: int, length: int) -> None:
+        """Ask for bytes of a block; its name is sent when it is not that of the last request."""
+        numbers = _REQUEST.pack(start, length)
+        if block == self._last:
+            self._send(ReturnCode.REQ_PAGES, numbers)
             return
-        try:
-            self._channel.write(struct.pack(">HH", code, len(data)) + data)
-        except ChannelError:
-            self._channel = None  # the source is gone: whether the load fails is for the stream to say
+        self._last = block
+        name = block.encode("latin-1")
+        self._send(ReturnCode.REQ_PAGES_ID, numbers + bytes((len(name),)) + name)
+
+    def _send(self, code: ReturnCode, data: bytes) -> None:
+        with self._lock:
+            if self._channel is None:
+                return
+            try:
+                self._channel.write(struct.pack(">HH", code, len(data)) + data)
+            except ChannelError:
+                self._channel = None  # the source is gone: whether the load fails is for the stream to say
 
 
 class ReturnPath:
@@ -84,6 +103,8 @@ class ReturnPath:
 
     Up to 8.1 the thread prints such an error itself (`say`), and the migration fails by its next write, or at its end
     without a text. `asked`: whether the switchover waits for an acknowledgement. `blocks` are names of RAM blocks.
+    `request` is called with what a guest over there waits for: block (None: the last one's), start and length in bytes;
+    it may raise ValueError. `loaded` is called when the package of a postcopy is loaded.
     """
 
     def __init__(
@@ -94,17 +115,19 @@ class ReturnPath:
         blocks: Collection[str] = (),
         *,
         asked: bool = False,
+        request: Callable[[str | None, int, int], object] = _unasked,
+        loaded: Callable[[], object] = lambda: None,
     ) -> None:
         self._input = Input(channel)
         self._traits = traits
         self._say = say
         self._blocks = blocks
         self._asked = asked
-        self._pongs: list[int] = []
+        self._request = request
+        self._loaded = loaded
         self._acked = False
         self.error = ""
         self.shut = False
-        self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="return path", daemon=True)
         self._thread.start()
 
@@ -118,8 +141,6 @@ class ReturnPath:
                 self._say(self.error)
         except Exception as error:  # noqa: BLE001 - the last resort: the source must not wait for ever
             self.error = bug(error)
-        with self._change:
-            self._change.notify_all()
 
     def _message(self) -> bool:
         head = self._input.take(4)
@@ -146,18 +167,17 @@ class ReturnPath:
         return _Wrong(words if self._traits.return_path_errors else f"RP: {words}")
 
     def _take(self, code: ReturnCode, data: bytes) -> bool:
-        with self._change:
-            if code is ReturnCode.PONG:
-                self._pongs = [*self._pongs[-7:], int.from_bytes(data)]
-            elif code is ReturnCode.SWITCHOVER_ACK:
-                self._acknowledge()
-            elif code is ReturnCode.SHUT:
-                self.shut = True
-                if value := int.from_bytes(data):
-                    raise self._wrong(f"Sibling indicated error {value}")
-            elif code is not ReturnCode.RESUME_ACK:
-                self._asked_for(code, data)
-            self._change.notify_all()
+        if code is ReturnCode.PONG:
+            if int.from_bytes(data) == LOADED:
+                self._loaded()
+        elif code is ReturnCode.SWITCHOVER_ACK:
+            self._acknowledge()
+        elif code is ReturnCode.SHUT:
+            self.shut = True
+            if value := int.from_bytes(data):
+                raise self._wrong(f"Sibling indicated error {value}")
+        elif code is not ReturnCode.RESUME_ACK:
+            self._asked_for(code, data)
         return code is not ReturnCode.SHUT
 
     def _acknowledge(self) -> None:
@@ -166,7 +186,7 @@ class ReturnPath:
         self._acked = True
 
     def _asked_for(self, code: ReturnCode, data: bytes) -> None:
-        """What only postcopy and its recovery need: checked as QEMU does, then of no use here."""
+        """What only postcopy and its recovery need, checked as QEMU does."""
         if code is ReturnCode.RECV_BITMAP:
             self._check_bitmap(data)
             return
@@ -174,12 +194,16 @@ class ReturnPath:
         if code is ReturnCode.REQ_PAGES_ID and len(data) != wanted:
             raise self._wrong(f"Req_Page_id with length {len(data)} expecting {wanted}")
         start, length = _REQUEST.unpack_from(data)
+        new = self._traits.return_path_errors
         if start % PAGE_SIZE or length % PAGE_SIZE:
-            new = self._traits.return_path_errors
             opening = "MIG_RP_MSG_REQ_PAGES" if new else "migrate_handle_rp_req_pages"
             raise _Wrong(
                 f"{opening}: Misaligned page request, start:{'' if new else ' '}{start:x} len: {length}"
             )
+        try:
+            self._request(c_string(data[13:]) if code is ReturnCode.REQ_PAGES_ID else None, start, length)
+        except ValueError as error:
+            raise _Wrong(f"{'MIG_RP_MSG_REQ_PAGES' if new else 'ram_save_queue_pages'} {error}") from error
 
     def _check_bitmap(self, data: bytes) -> None:
         new = self._traits.return_path_errors

@@ -14,22 +14,27 @@ Format: `vmstate.wire.constants`; the same code writes snapshots.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
 from migmatrix.emulator.migration.handlers import Pending, iterative
+from migmatrix.emulator.migration.streams import BytesSink, Output
 from migmatrix.emulator.start.jsontext import dumps
 from migmatrix.vmstate.device.interpret import save_state
 from migmatrix.vmstate.record import Record
+from migmatrix.vmstate.wire.commands import discard, ping
 from migmatrix.vmstate.wire.constants import FILE_MAGIC, FILE_VERSION, PAGE_SIZE, CommandCode, SectionType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migmatrix.emulator.migration.handlers import IterativeDevice
-    from migmatrix.emulator.migration.streams import Output
     from migmatrix.vmstate.device.registry import Entry, Registry
     from migmatrix.vmstate.device.save import Style
 
 __all__ = ["Framing", "StateWriter"]
+
+_RANGES: Final = 12  # in one discard command, as QEMU sends them
 
 
 class Framing(Record):
@@ -128,18 +133,60 @@ class StateWriter:
         if self._framing.switchover_start:
             self.command(CommandCode.SWITCHOVER_START)
 
-    def complete_iterative(self) -> None:
-        """END of all iterative sections."""
+    def prepare_postcopy(self) -> None:
+        """One more PART, empty, of what comes late."""
         for entry, device in self._iterative():
+            if device.has_postcopy:
+                self._out.put(struct.pack(">BI", SectionType.PART, entry.section_id))
+                device.save_postcopy_prepare(self._out)
+                self._footer(entry)
+        self._out.flush()
+
+    def discard(self) -> None:
+        """Tell the destination what it has too early of what comes late, and send nothing that was not asked about."""
+        for _, device in self._iterative():
+            for name, ranges in device.save_postcopy_begin():
+                for at in range(0, len(ranges), _RANGES):
+                    self.command(CommandCode.POSTCOPY_RAM_DISCARD, discard(name, ranges[at : at + _RANGES]))
+
+    def package(self, pings: Sequence[int]) -> None:
+        """All sections that are not iterative, in one piece; the guest runs over there when it was read."""
+        outer, whole = self._out, BytesSink()
+        self._out = Output(whole)
+        try:
+            self.command(CommandCode.POSTCOPY_LISTEN)
+            self._whole_sections()
+            for value in pings:
+                self.command(CommandCode.PING, ping(value))
+            self.command(CommandCode.POSTCOPY_RUN)
+        finally:
+            self._out = outer
+        self.command(CommandCode.PACKAGED, struct.pack(">I", len(whole.data)))
+        self._out.put(whole.data)
+        self._out.flush()
+
+    def complete_postcopy(self) -> None:
+        """END of what came late, and end of file; there is no description."""
+        for entry, device in self._iterative():
+            if device.has_postcopy:
+                self._out.put(struct.pack(">BI", SectionType.END, entry.section_id))
+                device.save_live_complete_postcopy(self._out)
+                self._footer(entry)
+        self._out.put(bytes((SectionType.EOF,)))
+        self._out.flush()
+
+    def complete_iterative(self, *, postcopy: bool = False) -> None:
+        """END of all iterative sections; in a postcopy of those that cannot come late."""
+        for entry, device in self._iterative():
+            if postcopy and device.has_postcopy:
+                continue
             self._out.put(struct.pack(">BI", SectionType.END, entry.section_id))
             device.save_live_complete_precopy(self._out)
             self._footer(entry)
 
     def complete(self) -> None:
         """All other sections, end of file, description; everything is written when this returns, unless the output is holding."""
-        for entry in self._registry.to_send():
-            if iterative(entry) is None:
-                self._whole(entry)
+        self._whole_sections()
         self._out.put(bytes((SectionType.EOF,)))
         if self._framing.description:
             text = _json(
@@ -147,6 +194,11 @@ class StateWriter:
             ).encode()
             self._out.put(struct.pack(">BI", SectionType.VMDESCRIPTION, len(text)) + text)
         self._out.flush()
+
+    def _whole_sections(self) -> None:
+        for entry in self._registry.to_send():
+            if iterative(entry) is None:
+                self._whole(entry)
 
     def cleanup(self) -> None:
         """Whatever happened: iterative devices stop logging."""

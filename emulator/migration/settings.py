@@ -26,7 +26,7 @@ _HAS_BITMAPS: Final = Span("5.2")
 _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
-        "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "postcopy-blocktime",
+        "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "postcopy-ram", "postcopy-blocktime",
     }
 )  # fmt: skip
 _NEEDS: Final = (
@@ -177,8 +177,6 @@ class Settings:
 
 
 def _not_done(name: str) -> str:
-    if name == "postcopy-ram":
-        return "Postcopy is not supported"
     return f"'{name}' is not supported by this emulator"
 
 

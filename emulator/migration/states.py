@@ -4,7 +4,7 @@
 1. `TABLE` holds every change that there is: (status, event) -> next. An absent pair is an error of ours.
 2. Only `Progress.fire` changes a status, and it tells a listener of every change (the MIGRATION event).
 3. A release that has `failing` fires BREAK before FAIL; the others fire only FAIL.
-4. Postcopy, recovery and COLO have names here (QMP's `MigrationStatus`) but no rows yet. A status belongs to the migration, never to one of its channels.
+4. Recovery and COLO have names here (QMP's `MigrationStatus`) but no rows yet. A status belongs to the migration, never to one of its channels.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Event(StrEnum):
     ACTIVATE = "activate"  # the other side is there
     PAUSE = "pause"  # the guest is stopped, and a command must say that it goes on
     SWITCH = "switch"  # the last part begins
+    POSTCOPY_LOAD = "postcopy-load"  # the package is on its way, and its end will be told
+    POSTCOPY = "postcopy"  # the guest is, or may be, the destination's, and memory still comes
     COMPLETE = "complete"
     CANCEL = "cancel"  # a command wants it to end
     CANCELLED = "cancelled"  # it has ended
@@ -57,7 +59,8 @@ class Event(StrEnum):
 
 _IDLE = (Status.NONE, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 _UNDER_WAY = (Status.SETUP, Status.ACTIVE, Status.PRE_SWITCHOVER, Status.DEVICE)
-RUNNING: Final = frozenset((*_UNDER_WAY, Status.CANCELLING, Status.FAILING))
+_POSTCOPY: Final = (Status.POSTCOPY_DEVICE, Status.POSTCOPY_ACTIVE)
+RUNNING: Final = frozenset((*_UNDER_WAY, *_POSTCOPY, Status.CANCELLING, Status.FAILING))
 
 TABLE: Final[dict[tuple[Status, Event], Status]] = {
     **{(idle, Event.START): Status.SETUP for idle in _IDLE},
@@ -68,11 +71,17 @@ TABLE: Final[dict[tuple[Status, Event], Status]] = {
     (Status.PRE_SWITCHOVER, Event.SWITCH): Status.DEVICE,
     (Status.ACTIVE, Event.COMPLETE): Status.COMPLETED,
     (Status.DEVICE, Event.COMPLETE): Status.COMPLETED,
+    **{(status, Event.POSTCOPY_LOAD): Status.POSTCOPY_DEVICE for status in (Status.ACTIVE, Status.DEVICE)},
+    **{
+        (status, Event.POSTCOPY): Status.POSTCOPY_ACTIVE
+        for status in (Status.ACTIVE, Status.DEVICE, Status.POSTCOPY_DEVICE)
+    },
+    (Status.POSTCOPY_ACTIVE, Event.COMPLETE): Status.COMPLETED,
     **{(status, Event.CANCEL): Status.CANCELLING for status in _UNDER_WAY},
     (Status.CANCELLING, Event.CANCELLED): Status.CANCELLED,
-    **{(status, Event.BREAK): Status.FAILING for status in _UNDER_WAY},
+    **{(status, Event.BREAK): Status.FAILING for status in (*_UNDER_WAY, *_POSTCOPY)},
     (Status.FAILING, Event.FAIL): Status.FAILED,
-    **{(status, Event.FAIL): Status.FAILED for status in _UNDER_WAY},
+    **{(status, Event.FAIL): Status.FAILED for status in (*_UNDER_WAY, *_POSTCOPY)},
 }
 
 

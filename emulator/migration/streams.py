@@ -17,7 +17,7 @@ from migmatrix.emulator.migration.channel import ChannelError
 if TYPE_CHECKING:
     import threading
 
-__all__ = ["CHUNK", "BytesChannel", "Input", "Output", "Readable", "Writable"]
+__all__ = ["CHUNK", "BytesChannel", "BytesSink", "Input", "Output", "Readable", "Writable"]
 
 CHUNK: Final = 1 << 20  # bytes that are collected before they are written, and read at once
 
@@ -48,6 +48,17 @@ class BytesChannel:
         view[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+
+class BytesSink:
+    """Bytes in memory as something to write to."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append."""
+        self.data += data
 
 
 class Output:

@@ -41,6 +41,11 @@ TRAITS: Final[dict[str, Span]] = {
     ),  # the exact amount is always asked for, even with nothing pending
     "once_only": Span("6.0"),  # a migrated guest that did not go on is not migrated again
     "restores_runstate": Span("10.0"),  # a stopped guest whose migration was cancelled late is what it was
+    "postcopy_first": Span(
+        "8.2"
+    ),  # a postcopy that was asked for begins even if the rest would fit the downtime
+    "postcopy_device": Span("10.2"),  # `postcopy-device` until the destination has loaded the package
+    "part_before_postcopy": Span("10.1"),  # one more PART before the guest stops for a postcopy
     "switchover_start": Span("10.0"),  # MIG_CMD_SWITCHOVER_START exists
     "described_configuration": Span("10.0"),  # the VM description tells of the configuration section
     "spaced_description": Span(until="6.0"),  # the VM description is printed with a space inside brackets

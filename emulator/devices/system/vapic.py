@@ -55,7 +55,7 @@ def _find_rom(state: Any, _version: int) -> None:
     if state.state == _INACTIVE and not state.rom_state_paddr:
         return
     at, ram = (state.rom_state_paddr & -_ROM_BLOCK) + 2, state.machine.main_ram
-    if at >= ram.used_length or not ram.data[at]:
+    if at >= ram.used_length or not ram.read(at, 1)[0]:
         raise HookError("", errno.EPERM)
 
 

@@ -50,7 +50,7 @@ class Ring:
         end = min(memory.used_length, _LOW) if memory is not None else 0
         if memory is None or max(avail, used) + 4 > end:
             return None
-        head, tail = (int.from_bytes(memory.data[at + 2 : at + 4], "little") for at in (avail, used))
+        head, tail = (int.from_bytes(memory.read(at + 2, 2), "little") for at in (avail, used))
         return head, tail
 
     def modern(self) -> bytes:

@@ -141,7 +141,6 @@ def test_a_device_that_cannot_be_migrated_blocks() -> None:
         ("7.2", "nope", "Parameter 'capability' does not accept value 'nope'"),
         ("10.0", "switchover-ack", "Capability 'switchover-ack' requires capability 'return-path'"),
         ("7.2", "postcopy-preempt", "Postcopy preempt requires postcopy-ram"),
-        ("10.0", "postcopy-ram", "Postcopy is not supported"),
         ("11.1", "multifd", "'multifd' is not supported by this emulator"),
     ],
 )

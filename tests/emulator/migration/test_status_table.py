@@ -24,10 +24,15 @@ _WAYS = {
     "setup": {"retry": "setup", "activate": "active", "cancel": "cancelling", "break": "failing", "fail": "failed"},
     "active": {
         "pause": "pre-switchover", "switch": "device", "complete": "completed", "cancel": "cancelling",
-        "break": "failing", "fail": "failed",
+        "postcopy-load": "postcopy-device", "postcopy": "postcopy-active", "break": "failing", "fail": "failed",
     },
     "pre-switchover": {"switch": "device", "cancel": "cancelling", "break": "failing", "fail": "failed"},
-    "device": {"complete": "completed", "cancel": "cancelling", "break": "failing", "fail": "failed"},
+    "device": {
+        "complete": "completed", "cancel": "cancelling", "postcopy-load": "postcopy-device",
+        "postcopy": "postcopy-active", "break": "failing", "fail": "failed",
+    },
+    "postcopy-device": {"postcopy": "postcopy-active", "break": "failing", "fail": "failed"},
+    "postcopy-active": {"complete": "completed", "break": "failing", "fail": "failed"},
     "cancelling": {"cancelled": "cancelled"},
     "failing": {"fail": "failed"},
 }  # fmt: skip

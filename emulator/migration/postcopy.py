@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The destination of a postcopy: its states, and the commands that lead from one to the next.
+
+States and order: "Postcopy states" in QEMU's `docs/devel/migration/postcopy.rst`; their numbers are in its errors.
+Everything here runs under the machine's lock.
+
+1. ADVISE says that memory may come late: from then on each block notes which of its pages came.
+2. DISCARD takes pages back that the guest wrote to since they were sent.
+3. LISTEN starts a thread that goes on reading the stream, while the package is loaded; from then on a page that is
+   not here is waited for.
+4. RUN lets the guest run.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.names import c_string
+from migmatrix.emulator.migration.pagefaults import MissingPages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.returnpath import ReplyPath
+
+__all__ = ["Postcopy", "State"]
+
+_ADVICE: Final = 16
+_RANGE: Final = 16
+_LEAST: Final = 1 + 1 + 1 + 1 + _RANGE  # version, a name of one character, its end, a range
+
+
+class State(IntEnum):
+    """QEMU's `PostcopyState`."""
+
+    NONE = 0
+    ADVISE = 1
+    DISCARD = 2
+    LISTENING = 3
+    RUNNING = 4
+    END = 5
+
+
+class Postcopy:
+    """One incoming migration's postcopy. `allowed`: the capability is on here."""
+
+    def __init__(self, machine: Machine, replies: ReplyPath, *, allowed: bool) -> None:
+        self._blocks: Mapping[str, RamBlock] = machine.ram_blocks
+        self._allowed = allowed
+        self.state = State.NONE
+        self.missing = MissingPages(machine, replies)
+        self._loaded = threading.Condition(machine.bql)
+        self._is_loaded = False
+
+    def _enter(self, command: str, state: State, *after: State) -> None:
+        if self.state not in after:
+            raise LoadFault(
+                f"CMD_POSTCOPY_{command} in wrong postcopy state ({self.state:d})", errno=errno.EPERM
+            )
+        self.state = state
+
+    @property
+    def listening(self) -> bool:
+        """Whether another thread reads the stream."""
+        return self.state in (State.LISTENING, State.RUNNING)
+
+    def advise(self, data: bytes) -> None:
+        """Memory may come late, or (no data) only bitmaps of disks do; LoadFault when the sides do not fit."""
+        self._enter("ADVISE", State.ADVISE, State.NONE)
+        if len(data) == _ADVICE and not self._allowed:
+            raise LoadFault("RAM postcopy is disabled but have 16 byte advise")
+        if not data and self._allowed:
+            raise LoadFault("RAM postcopy is enabled but have 0 byte advise")
+        if len(data) not in (0, _ADVICE):
+            raise LoadFault(f"CMD_POSTCOPY_ADVISE invalid length ({len(data)})")
+        if data:
+            _compare(int.from_bytes(data[:8]), PAGE_SIZE, "RAM page sizes")
+            _compare(int.from_bytes(data[8:]), PAGE_SIZE, "target page size")
+            for block in self._blocks.values():
+                block.received = bytearray(-(-block.max_size // PAGE_SIZE))
+
+    def discard(self, data: bytes) -> None:
+        """Take pages back; LoadFault for a payload of another form."""
+        self._enter("RAM_DISCARD", State.DISCARD, State.ADVISE, State.DISCARD)
+        if len(data) < _LEAST:
+            raise LoadFault(f"CMD_POSTCOPY_RAM_DISCARD invalid length ({len(data)})")
+        if data[0]:
+            raise LoadFault(f"CMD_POSTCOPY_RAM_DISCARD invalid version ({data[0]})")
+        name, rest = c_string(data[2 : 2 + data[1]]), data[2 + data[1] :]
+        if not rest or rest[0]:
+            raise LoadFault(f"CMD_POSTCOPY_RAM_DISCARD missing nil ({rest[0] if rest else 0})")
+        if (len(rest) - 1) % _RANGE:
+            raise LoadFault(f"CMD_POSTCOPY_RAM_DISCARD invalid length ({len(data)})")
+        for at in range(1, len(rest), _RANGE):
+            self._forget(name, int.from_bytes(rest[at : at + 8]), int.from_bytes(rest[at + 8 : at + _RANGE]))
+
+    def _forget(self, name: str, start: int, length: int) -> None:
+        block = self._blocks.get(name)
+        if block is None:
+            raise LoadFault(f"ram_discard_range: Failed to find block '{name}'")
+        if start % PAGE_SIZE or length % PAGE_SIZE or start + length > block.used_length:
+            raise LoadFault(
+                f"ram_block_discard_range: Overrun block '{name}' ({start:#x}/{length:#x}/{block.used_length:#x})"
+            )
+        if block.received is not None:
+            first, pages = start // PAGE_SIZE, length // PAGE_SIZE
+            block.received[first : first + pages] = bytes(pages)
+
+    def listen(self) -> None:
+        """Pages that are not here are waited for from now on."""
+        self._enter("LISTEN", State.LISTENING, State.ADVISE, State.DISCARD)
+        self.missing.watch(self._blocks.values())
+
+    def place(self, block: RamBlock, at: int, page: bytes) -> None:
+        """Put a page where it belongs; LoadFault when it is there already, as a guest may have written to it since."""
+        number = at // PAGE_SIZE
+        if block.received is None or block.received[number]:
+            raise LoadFault(
+                said=(f"postcopy_place_page: File exists copy host: {block.name} {at:#x}",),
+                errno=errno.EEXIST,
+            )
+        if any(page) or not block.untouched(at, at + PAGE_SIZE):
+            block.store(at, page)
+        else:
+            block.came(number, number + 1)
+        self.missing.placed(block, number)
+
+    def run(self) -> None:
+        """The package is here: the guest may run."""
+        self._enter("RUN", State.RUNNING, State.LISTENING)
+
+    def loaded(self) -> None:
+        """The package is loaded, and the guest may run."""
+        self._is_loaded = True
+        self._loaded.notify_all()
+
+    def end(self) -> None:
+        """Nothing is missing any more; waits for the package."""
+        while self.listening and not self._is_loaded:
+            self._loaded.wait()
+        self.state = State.END
+        self.missing.end()
+        for block in self._blocks.values():
+            block.received = None
+
+
+def _compare(theirs: int, ours: int, what: str) -> None:
+    if theirs != ours:
+        raise LoadFault(f"Postcopy needs matching {what} (s={theirs:x} d={ours:x})")
