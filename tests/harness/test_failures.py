@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from migmatrix.harness.errors import SandboxDied
 from migmatrix.harness.run.failures import Failures
 
 if TYPE_CHECKING:
     from lab import Lab
+
+pytestmark = pytest.mark.slow
 
 A, B, BOTH = frozenset("a"), frozenset("b"), frozenset("ab")
 

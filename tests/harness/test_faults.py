@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from lab import Lab
 
+pytestmark = pytest.mark.slow
+
 
 def of_lab(lab: Lab) -> list[psutil.Process]:
     """Processes that still run and were started for this lab's emulators."""

@@ -175,6 +175,7 @@ def test_a_plan_is_not_narrowed(lab: Lab) -> None:
     assert "give --plan without --select" in refused(run_plan(lab, plan, "--select", "profile=nic"))
 
 
+@pytest.mark.slow
 def test_a_failure_names_the_plans_number_of_its_cell_and_show_finds_it(lab: Lab) -> None:
     builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
     matrix = lab.matrix(builds=builds, paths={"pairs": ["old>old", "aer>old"]})

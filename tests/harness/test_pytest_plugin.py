@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from lab import wait_until
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def aer(lab: Lab) -> None:
     lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}), paths={"pairs": "all"})
 
 
+@pytest.mark.slow
 def test_the_id_of_a_failed_cell_selects_that_cell(lab: Lab) -> None:
     aer(lab)
     first = lab.call(argv(lab, "-k", "nic"))
@@ -134,6 +136,7 @@ def test_the_id_of_a_failed_cell_selects_that_cell(lab: Lab) -> None:
     assert outcomes(with_directory) == "2 failed, 2 passed, 4 deselected"
 
 
+@pytest.mark.slow
 def test_reasons_and_problems_are_told_in_short(lab: Lab) -> None:
     aer(lab)
     lab.environment = {"COLUMNS": "240"}
@@ -156,6 +159,7 @@ def test_a_failed_cell_is_an_assertion_that_failed() -> None:
     assert issubclass(CellFailure, AssertionError)  # Allure: "failed", anything else is "broken"
 
 
+@pytest.mark.slow
 def test_a_session_is_not_green_when_its_cells_answer_nothing(lab: Lab) -> None:
     lab.matrix(
         profiles={"define": {"plain": {"args": []}, "gone": {"args": ["-device", "picky"]}}},

@@ -187,6 +187,7 @@ def test_show_prints_the_evidence_of_a_cell(lab: Lab) -> None:
     assert "migrate-incoming" in shown.stdout
 
 
+@pytest.mark.slow
 def test_shards_together_are_the_whole_run(lab: Lab) -> None:
     matrix = lab.matrix()
     lab.run(matrix, out="whole")
@@ -198,6 +199,7 @@ def test_shards_together_are_the_whole_run(lab: Lab) -> None:
     assert not lab.results("one").keys() & lab.results("two").keys()
 
 
+@pytest.mark.slow
 def test_merged_shards_are_the_run_that_was_not_cut(lab: Lab) -> None:
     matrix = lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}))
     whole = lab.run(matrix, out="whole")
@@ -226,6 +228,7 @@ def _summary(text: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_missing_leaves_the_whole_incomplete(lab: Lab) -> None:
     lab.run(lab.matrix(), "--shard", "1/2", out="one")
 
@@ -236,6 +239,7 @@ def test_a_shard_that_is_missing_leaves_the_whole_incomplete(lab: Lab) -> None:
     assert "but: without shard 2/2" in merged.stdout
 
 
+@pytest.mark.slow
 def test_what_is_no_shard_of_one_run_is_not_merged(lab: Lab) -> None:
     matrix = lab.matrix()
     lab.run(matrix, out="whole")
@@ -255,6 +259,7 @@ def test_what_is_no_shard_of_one_run_is_not_merged(lab: Lab) -> None:
         assert not (lab.root / "merged").exists()
 
 
+@pytest.mark.slow
 def test_another_plan_does_not_overwrite_a_run(lab: Lab) -> None:
     matrix = lab.matrix()
     lab.run(matrix)

@@ -30,6 +30,7 @@ _OTHER_WORDS = {
 _FILES = sorted(path.name for path in DATA.glob("mutants-*.json.gz"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _FILES)
 def test_what_real_qemu_said(name: str) -> None:
     line = name.split("-")[1]

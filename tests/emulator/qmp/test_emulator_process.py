@@ -238,6 +238,7 @@ def test_the_human_monitor(place: Path) -> None:
     assert "unknown command: 'nonsense'\n" in ended.stdout
 
 
+@pytest.mark.slow
 def test_snapshots_and_their_jobs(place: Path) -> None:
     drive = f"if=none,file={create(place / 'disk')},format=qcow2,node-name=d"
     with Process(command(place, ["-S", "-drive", drive, *server(place)])):

@@ -74,6 +74,7 @@ def features(tmp_path: Path, builds: dict[str, Any], profile: list[str], *words:
     return found
 
 
+@pytest.mark.slow
 def test_hosts_a_and_b_of_the_document_get_the_documents_lines(tmp_path: Path) -> None:
     found = features(tmp_path, HOSTS, [])
     assert [verdict for _, verdict, _ in found["before"]] == ["fail", "pass"], "sometimes it works"

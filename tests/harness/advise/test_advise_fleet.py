@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
+pytestmark = pytest.mark.slow
+
 
 def fleet(run: Path, store: Path, directory: Path, *words: str, **data: Any) -> Result:
     file = directory / "fleet.yaml"

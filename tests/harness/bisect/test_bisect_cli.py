@@ -35,6 +35,7 @@ def cell(matrix: Path) -> tuple[str, ...]:
     return "builds", "-f", str(matrix), "--machine", "pc-q35-7.2", "--profile", "plain", *QUICK
 
 
+@pytest.mark.slow
 def test_the_build_that_broke_a_pair(lab: Lab) -> None:
     matrix = line_of_builds(lab)
     found = bisect(lab, *cell(matrix), "--source", "a..f", "--destination", "old")
@@ -126,6 +127,7 @@ def test_devices_and_properties_of_a_cell_are_explained(lab: Lab) -> None:
         pytest.param("16-acpi-index", "pc-i440fx-6.2", "", "6.2>6.2.91..7.0", "7.0", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_releases_of_the_reference_emulator(
     lab: Lab, pytestconfig: pytest.Config, matrix: str, machine: str, profile: str, path: str, culprit: str
 ) -> None:

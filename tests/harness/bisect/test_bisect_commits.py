@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.bisect import Answer
 
+pytestmark = pytest.mark.slow
+
 SCENARIOS = ("one", "skips", "second", "half", "false")
 BUILD = "sh ./build.sh"
 ONCE = Rules(verify=1, confirm=1, confidence=0.5)

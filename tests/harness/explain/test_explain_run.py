@@ -6,10 +6,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lab import Lab
+
+pytestmark = pytest.mark.slow
 
 FAILING = "pc-q35-7.2/nic/old>new/snapshot/paused"
 

@@ -16,7 +16,7 @@ from emulated import run_matrix, write_matrix
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RHEL, UBUNTU, PROXMOX = "pc-q35-rhel9.6.0", "pc-i440fx-jammy-v2", "pc-q35-7.1+pve1"
 LINE = '{ "pci-device", "x-pcie-err-unc-mask", "off" } in hw_compat_7_2, where QEMU has it since 8.0.1'
 
