@@ -345,7 +345,7 @@ class Migration:
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
             arrival = listen(address, fds, self.machine.fdsets)
             self._check_file(arrival.ready)
-            self._was_told = True
+            self._was_told = self.settings.listening = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)
             self.incoming_side.start()
 

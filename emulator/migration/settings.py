@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.capabilities import Surroundings, refusal
 from migmatrix.emulator.migration.traits import Span
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ _DONE: Final = frozenset(
         "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "postcopy-ram", "postcopy-blocktime",
     }
 )  # fmt: skip
-_NEEDS: Final = (
-    ("postcopy-preempt", "postcopy-ram", "Postcopy preempt requires postcopy-ram"),
-    ("switchover-ack", "return-path", "Capability 'switchover-ack' requires capability 'return-path'"),
-)
 _OLD_CAPABILITY: Final = Span(until="6.1")  # how an unknown name is refused
 _OPTION: Final = Span("11.1")  # "Option max-bandwidth", before it "Parameter 'max_bandwidth'"
 _OLD_RANGE: Final = Span(until="7.2")  # words for small ranges
@@ -87,12 +84,19 @@ _SIZE_MASK: Final = (1 << 64) - 1
 
 
 class Settings:
-    """`capabilities` and `parameters` by name, as the release has them."""
+    """`capabilities` and `parameters` by name, as the release has them.
+
+    Whoever knows sets `listening` (an incoming migration is begun), `dirty_ring` (of KVM) and `trackable` (the writes
+    to all of the memory can be seen): some capabilities depend on them.
+    """
 
     def __init__(self, release: Release) -> None:
         self._release = release.name
         self.capabilities = dict.fromkeys(release.capabilities, False)
         self.parameters: dict[str, Any] = dict(release.parameters)
+        self.listening = False
+        self.dirty_ring = False
+        self.trackable = True
 
     # -- capabilities ----------------------------------------------------------------------------
 
@@ -103,13 +107,17 @@ class Settings:
             if name not in self.capabilities:
                 raise _error(self._unknown(name))
         new = self.capabilities | wanted
-        for name, needed, text in _NEEDS:
-            if new.get(name) and not new.get(needed):
-                raise _error(text)
+        if words := refusal(self._release, self.capabilities, new, self._surroundings()):
+            raise _error(words)
         for name, state in wanted.items():
             if state and name not in _DONE:
                 raise _error(_not_done(name))
         self.capabilities = new
+
+    def _surroundings(self) -> Surroundings:
+        packed = self.parameters.get("multifd-compression", "none") != "none"
+        tls = bool(self.parameters.get("tls-creds"))
+        return Surroundings(self.listening, tls, packed, self.dirty_ring, self.trackable)
 
     def _unknown(self, name: str) -> str:
         if _OLD_CAPABILITY.covers(self._release):
