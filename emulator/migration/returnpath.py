@@ -54,7 +54,7 @@ class ReplyPath:
 
     def __init__(self, channel: Channel | None) -> None:
         self._channel = channel if channel is not None and channel.two_way else None
-        self._lock = threading.Lock()  # a guest's requests come from another thread
+        self._lock = threading.RLock()  # a guest's requests come from other threads
         self._last = ""  # the block of the last request
         self.is_open = False
 
@@ -81,12 +81,13 @@ class ReplyPath:
     def request(self, block: str, start: int, length: int) -> None:
         """Ask for bytes of a block; its name is sent when it is not that of the last request."""
         numbers = _REQUEST.pack(start, length)
-        if block == self._last:
-            self._send(ReturnCode.REQ_PAGES, numbers)
-            return
-        self._last = block
-        name = block.encode("latin-1")
-        self._send(ReturnCode.REQ_PAGES_ID, numbers + bytes((len(name),)) + name)
+        with self._lock:  # what is the last one is decided in the order in which they are sent
+            if block == self._last:
+                self._send(ReturnCode.REQ_PAGES, numbers)
+                return
+            self._last = block
+            name = block.encode("latin-1")
+            self._send(ReturnCode.REQ_PAGES_ID, numbers + bytes((len(name),)) + name)
 
     def _send(self, code: ReturnCode, data: bytes) -> None:
         with self._lock:
