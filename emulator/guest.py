@@ -12,7 +12,8 @@ that works on memory and checks itself, so that after a migration it proves that
 3. The step counter is in the section ``workload`` and in the header page; both must agree.
 4. A wrong page is said on the console, the guest panics (event GUEST_PANICKED) and does not go on.
 5. Work is done in slices on the main loop, under the machine's lock; how much is due comes from the virtual clock.
-   A machine that is throttled gives its guest that much less time to work.
+   A machine that is throttled gives its guest that much less time to work; a processor with a dirty limit sleeps
+   whenever its dirty ring is full.
 6. A slice never waits for a page that has not come: it stops there, and goes on when the page is here.
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING, Final
 
+from migmatrix.emulator.dirtyring import Vcpu
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.memory import PAGE_SIZE, PageMissingError
 from migmatrix.vmstate.device.description import VMState
@@ -33,14 +35,20 @@ if TYPE_CHECKING:
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.options.records import Workload
 
-__all__ = ["VMSTATE_WORKLOAD", "Heartbeat", "Walk", "WorkloadGuest", "start_guest"]
+__all__ = [
+    "FIRST_PAGE",
+    "SLICE_PAGES",
+    "VMSTATE_WORKLOAD",
+    "Heartbeat",
+    "Walk",
+    "WorkloadGuest",
+    "start_guest",
+]
 
 _BEAT_NS: Final = 50_000_000
 _SLICE_NS: Final = 5_000_000
-_SLICE_PAGES: Final = 512  # about a millisecond of work, so that a monitor never waits long
-_PERCENTS_NS: Final = 100 * 1_000_000_000
-_BACKLOG_NS: Final = 1_000_000_000  # what a slow host may owe
-_FIRST_PAGE: Final = 256  # the header; above what firmware and interrupt tables would use
+SLICE_PAGES: Final = 512  # about a millisecond of work, so that a monitor never waits long
+FIRST_PAGE: Final = 256  # the header; above what firmware and interrupt tables would use
 _MAGIC: Final = b"migmatrix-workload"
 _WORD: Final = (1 << 64) - 1
 
@@ -59,9 +67,14 @@ def start_guest(machine: Machine, write: Callable[[bytes], object]) -> Heartbeat
     if workload is None:
         return Heartbeat(machine, write)
     block = max(machine.ram_blocks.values(), key=lambda b: b.used_length, default=None)
-    needed = (_FIRST_PAGE + 1 + workload.pages) * PAGE_SIZE
+    regions = 1 if workload.readers is None else machine.smp.cpus
+    needed = (FIRST_PAGE + 1 + workload.pages * regions) * PAGE_SIZE
     if block is None or block.used_length < needed:
         raise FatalError(f"-workload pages={workload.pages}: needs {needed} bytes of guest memory")
+    if workload.readers is not None:
+        from migmatrix.emulator.vcpuguest import VcpuGuest  # noqa: PLC0415 - few guests have a program each
+
+        return VcpuGuest(machine, write, workload, block)
     return WorkloadGuest(machine, write, workload, block)
 
 
@@ -96,6 +109,8 @@ class Heartbeat:
 class WorkloadGuest(Heartbeat):
     """The memory program; see the rules above. Its attributes are the fields of its section."""
 
+    description = VMSTATE_WORKLOAD
+
     def __init__(
         self, machine: Machine, write: Callable[[bytes], object], workload: Workload, block: RamBlock
     ) -> None:
@@ -104,11 +119,11 @@ class WorkloadGuest(Heartbeat):
         self._block = block
         self._walk = Walk(self.pages)
         self._unchecked = 0  # pages still to go through after a load
-        self._due_from = 0  # virtual ns from which work is due
+        self._vcpus = [Vcpu(machine, 0, self.rate)]
         self._panicked = False
         super().__init__(machine, write)
         self._work = machine.clock.timer(self._slice)
-        machine.registry.register(VMSTATE_WORKLOAD, self)
+        machine.registry.register(self.description, self)
 
     def line(self) -> str:
         """The number of the step that the program has reached."""
@@ -121,8 +136,12 @@ class WorkloadGuest(Heartbeat):
     def _changed(self, running: bool, state: str) -> None:
         super()._changed(running, state)
         if running and not self._panicked:
-            self._due_from = self._machine.clock.now()
-            self._work.arm(self._due_from)
+            self._begin()
+            self._work.arm(self._machine.clock.now())
+
+    def _begin(self) -> None:
+        for vcpu in self._vcpus:
+            vcpu.begin()
 
     def _slice(self) -> None:
         with self._machine.bql:
@@ -149,34 +168,33 @@ class WorkloadGuest(Heartbeat):
         """Go through some pages after a load; the header first. What is wrong, or ""."""
         if self._unchecked == self.pages and self._header() != self._read(0):
             return "the header is not of this step"
-        for page in range(self.pages - self._unchecked, self.pages)[:_SLICE_PAGES]:
+        for page in range(self.pages - self._unchecked, self.pages)[:SLICE_PAGES]:
             if wrong := self._wrong(page):
                 return wrong
             self._unchecked -= 1
-        self._due_from = self._machine.clock.now()
+        self._begin()
         return ""
 
     def _write_slice(self) -> str:
         """Do the steps that are due, as many as fit a slice. What is wrong, or ""."""
-        now = self._machine.clock.now()
-        self._due_from = max(self._due_from, now - _BACKLOG_NS)
-        percents = self.rate * (100 - self._machine.throttle)  # of a page per second
-        steps = min((now - self._due_from) * percents // _PERCENTS_NS, _SLICE_PAGES)
-        self._due_from += steps * _PERCENTS_NS // percents
+        (vcpu,) = self._vcpus
         before = self.steps
         try:
-            return self._steps(steps)
+            return self._steps(vcpu, vcpu.due(SLICE_PAGES))
         finally:
+            vcpu.worked(self.steps - before)
             if self.steps > before:
-                self._block.write(_FIRST_PAGE * PAGE_SIZE, self._header())
+                self._block.write(FIRST_PAGE * PAGE_SIZE, self._header())
 
-    def _steps(self, steps: int) -> str:
+    def _steps(self, vcpu: Vcpu, steps: int) -> str:
         for _ in range(steps):
             page = self._walk.page(self.steps)
             if wrong := self._wrong(page):
                 return wrong
             self._block.write(self._offset(page), self._content(page, self.steps))
             self.steps += 1
+            if vcpu.wrote(self._block, FIRST_PAGE + 1 + page, FIRST_PAGE + 2 + page):
+                break
         return ""
 
     def _wrong(self, page: int) -> str:
@@ -188,10 +206,10 @@ class WorkloadGuest(Heartbeat):
         return f"page {page} does not hold what step {step} wrote"
 
     def _offset(self, page: int) -> int:
-        return (_FIRST_PAGE + 1 + page) * PAGE_SIZE
+        return (FIRST_PAGE + 1 + page) * PAGE_SIZE
 
     def _read(self, index: int) -> bytes:  # 0 is the header, 1 the first page of content
-        start = (_FIRST_PAGE + index) * PAGE_SIZE
+        start = (FIRST_PAGE + index) * PAGE_SIZE
         self._block.need(start, PAGE_SIZE)
         return self._block.read(start, PAGE_SIZE)
 

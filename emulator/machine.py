@@ -25,6 +25,7 @@ from migmatrix.vmstate.device.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from migmatrix.emulator.dirtylimit import DirtyLimit
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration import Migration
     from migmatrix.emulator.options.machineprops import MachineProps
@@ -68,6 +69,7 @@ class Machine:
         self.container = "/machine/unattached"  # of devices without an id: the board's; later those of users
         self._numbered: dict[str, int] = {}  # containers, and how many they were given
         self._migration: Migration | None = None
+        self._dirty_limit: DirtyLimit | None = None
 
     @property
     def migration(self) -> Migration:
@@ -77,6 +79,15 @@ class Machine:
 
             self._migration = Migration(self)
         return self._migration
+
+    @property
+    def dirty_limit(self) -> DirtyLimit | None:
+        """The limits of its processors' dirty rates; None when the accelerator has no dirty rings."""
+        if self._dirty_limit is None and self.options.ring_size:
+            from migmatrix.emulator.dirtylimit import DirtyLimit  # noqa: PLC0415 - few accelerators have rings
+
+            self._dirty_limit = DirtyLimit(self, self.options.ring_size)
+        return self._dirty_limit
 
     @property
     def memory_bytes(self) -> int:

@@ -5,7 +5,7 @@
 2. A writer changes the data first and marks it afterwards; a reader takes the marks first and reads afterwards.
    So a page that is sent half written is always marked again.
 3. Logging costs nothing while no migration runs: pages are only marked between `start_log` and `stop_log`.
-4. Only `write` and `store` change memory. So a block knows its runs of pages that were never written: they are zero,
+4. Only `write`, `touch` and `store` change memory. So a block knows its runs of pages that were never written: they are zero,
    and nothing has to read them, which would cost a page fault each. Most of a new guest's memory is such pages.
 5. Pages may be missing: a guest that runs before all of its memory came (postcopy). `read` and `write` wait for them.
 """
@@ -129,10 +129,27 @@ class RamBlock:
         """Write without marks, as a stream that is loaded does; it must fit."""
         end = offset + len(data)
         self.data[offset:end] = data
-        first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
-        self._written[first:last] = b"\1" * (last - first)
+        self._note_written(offset, end)
         if self.received is not None:
             self.came(offset // PAGE_SIZE, _pages(end))
+
+    def _note_written(self, offset: int, end: int) -> None:
+        first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
+        self._written[first:last] = b"\1" * (last - first)
+
+    def touch(self, first: int, end: int, value: int) -> None:
+        """Write the first byte of each page from `first` up to `end`, as `write` does."""
+        start, stop = first * PAGE_SIZE, end * PAGE_SIZE
+        self._wait(start, stop)
+        self.data[start:stop:PAGE_SIZE] = bytes((value,)) * (end - first)
+        self._note_written(start, stop)
+        if self._logging:
+            self.mark(first, end)
+
+    def first_bytes(self, first: int, end: int) -> bytes:
+        """The first byte of each page from `first` up to `end`, as `read` reads them."""
+        self._wait(first * PAGE_SIZE, end * PAGE_SIZE)
+        return self.data[first * PAGE_SIZE : end * PAGE_SIZE : PAGE_SIZE]
 
     def came(self, first: int, end: int) -> None:
         """Note that pages from `first` up to `end` are here, while somebody wants to know."""

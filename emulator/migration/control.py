@@ -80,6 +80,7 @@ def check_properties(machine: Machine) -> None:
 def settings_of(says: Device) -> Settings:
     """Capabilities and parameters as compat entries and `-global` set them on the `migration` object; QmpError."""
     settings = Settings(says.machine.release)
+    settings.dirty_ring = says.machine.options.ring_size > 0
     switched = _values(says, settings.capabilities)
     settings.set_capabilities([{"capability": name, "state": state} for name, state in switched.items()])
     given = _values(says, settings.parameters)

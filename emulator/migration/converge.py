@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""auto-converge: slows a guest down that writes memory faster than it can be sent.
+"""auto-converge and dirty-limit: slow a guest down that writes memory faster than it can be sent.
 
 The rule is that of QEMU's `migration/ram.c`: look at periods of at least a second, each ended by a new pass. In a period
 the guest may dirty `throttle-trigger-threshold` percent of what was sent. The second period that exceeds this takes
 `cpu-throttle-initial` percent of the guest's time away, and each second one after it `cpu-throttle-increment` more, up
 to `max-cpu-throttle`. With `cpu-throttle-tailslow` a step is no larger than what brings the guest down to the threshold.
+
+With `dirty-limit` the second such period gives all processors the quota `vcpu-dirty-limit` instead, looked at every
+`x-vcpu-dirty-limit-period` ms; it ends with the migration.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ class Converge:
         self._machine = machine
         self._settings = settings
         self._exceeded = 0
+        self._quota = 0  # that this migration gave
 
     def period(self, dirtied: int, sent: int) -> None:
         """A period is over in which the guest dirtied and the migration sent so many bytes."""
@@ -41,6 +45,15 @@ class Converge:
             self._exceeded = 0
             if self._settings.capabilities.get("auto-converge"):
                 self._step(dirtied, allowed, parameters)
+            elif self._settings.capabilities.get("dirty-limit"):
+                self._limit(parameters["vcpu-dirty-limit"])
+
+    def _limit(self, quota: int) -> None:
+        with self._machine.bql:
+            limit = self._machine.dirty_limit
+            if limit is not None and not (limit.in_service and quota == self._quota):
+                self._quota = quota
+                limit.set(quota)
 
     def _step(self, dirtied: int, allowed: int, parameters: Mapping[str, Any]) -> None:
         now = self._machine.throttle
@@ -56,3 +69,7 @@ class Converge:
     def stop(self) -> None:
         """The guest has all of its time again."""
         self._machine.throttle = 0
+        limit = self._machine.dirty_limit
+        if limit is not None and self._quota:
+            self._quota = 0
+            limit.set(0)

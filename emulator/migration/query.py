@@ -66,6 +66,10 @@ def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoin
         answer["xbzrle-cache"] = _cache(migration).figures()
     if migration.machine.throttle:
         answer["cpu-throttle-percentage"] = migration.machine.throttle
+    limit = migration.machine.dirty_limit
+    if limit is not None and limit.in_service and migration.settings.capabilities.get("dirty-limit"):
+        answer["dirty-limit-throttle-time-per-round"] = limit.throttle_us
+        answer["dirty-limit-ring-full-time"] = limit.ring_full_us
     if status is not Status.COMPLETED and _REMAINING.covers(migration.traits.release):
         answer["remaining"] = answer["ram"]["remaining"]
 

@@ -28,6 +28,7 @@ _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
         "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "postcopy-ram", "postcopy-blocktime",
+        "dirty-limit",
     }
 )  # fmt: skip
 _OLD_CAPABILITY: Final = Span(until="6.1")  # how an unknown name is refused
@@ -86,7 +87,7 @@ _SIZE_MASK: Final = (1 << 64) - 1
 class Settings:
     """`capabilities` and `parameters` by name, as the release has them.
 
-    Whoever knows sets `listening` (an incoming migration is begun), `dirty_ring` (of KVM) and `trackable` (the writes
+    Whoever knows sets `listening` (an incoming migration is begun), `dirty_ring` (of the accelerator) and `trackable` (the writes
     to all of the memory can be seen): some capabilities depend on them.
     """
 

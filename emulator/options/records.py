@@ -69,11 +69,15 @@ class Smp(Record):
 
 
 class Workload(Record):
-    """The guest program: a working set of `pages`, written at `rate` pages per second of virtual time."""
+    """The guest program: a working set of `pages`, written at `rate` pages per second of virtual time.
+
+    With `readers` there is a program for each processor, of which that many read and the others write.
+    """
 
     pages: int
     rate: int = 1000
     seed: int = 0
+    readers: int | None = None
 
 
 class Options(Record):
@@ -120,6 +124,11 @@ class Options(Record):
     def of(self, option: str) -> tuple[Backend, ...]:
         """Backends given by `option` (``-netdev``)."""
         return tuple(backend for backend in self.backends if backend.option == option)
+
+    @property
+    def ring_size(self) -> int:
+        """Entries of the dirty ring that the accelerator has for each processor; 0 for none."""
+        return next((wish.ring for wish in self.accels if wish.works), 0)
 
     def fdsets(self) -> dict[int, list[tuple[int, str]]]:
         """Descriptors and notes, by the number of their set (`-add-fd`)."""

@@ -315,7 +315,7 @@ def _add_fd(parser: Parser, value: str) -> None:
 
 def _workload(parser: Parser, value: str) -> None:
     found = {key: integer(key, given) for key, given in pairs(value)}
-    unknown = [key for key in found if key not in ("pages", "rate", "seed")]
+    unknown = [key for key in found if key not in ("pages", "rate", "seed", "readers")]
     if unknown or found.get("pages", 0) <= 0:
         raise Malformed(f"Invalid parameter '{unknown[0]}'" if unknown else "Parameter 'pages' is missing")
     parser.values["workload"] = Workload(**found)

@@ -61,6 +61,10 @@ class _Misused(Exception):
     """Arguments that the command does not have; the text is QEMU's first line."""
 
 
+class _Misread(_Misused):
+    """An argument that is not of its kind; QEMU's first line does not name the command."""
+
+
 def _run(call: Call, line: str, words: list[str]) -> str:
     table: dict[str, _Entry] = _COMMANDS
     name, rest = words[0], words[1:]
@@ -68,18 +72,15 @@ def _run(call: Call, line: str, words: list[str]) -> str:
     if name == "info" and rest:
         table, name, rest, shown = _INFOS, rest[0], rest[1:], rest[0]
     found = table.get(name)
-    if found is None:
+    if found is None or not lives(found.since, "", call.release):
         return _print([f"unknown command: '{line.strip() if table is _INFOS else name}'"])
     try:
         return _print(found.command(call, *_arguments(found, rest, call.release)))
     except _Misused as why:
         asked = name if table is _COMMANDS else f"info {name}"
         full = name if str(why) == "string expected" else shown
-        opening = str(why) if str(why) == _ON_OR_OFF else f"{full}: {why}"
+        opening = str(why) if isinstance(why, _Misread) else f"{full}: {why}"
         return _print([opening, f'Try "help {asked}" for more information'])
-
-
-_ON_OR_OFF: Final = "Expected 'on' or 'off'"
 
 
 def _arguments(entry: _Entry, words: list[str], release: str) -> list[str]:
@@ -91,12 +92,23 @@ def _arguments(entry: _Entry, words: list[str], release: str) -> list[str]:
             raise _Misused(f"unsupported option {word[:2]}")
     plain = [word[2:] for word in words[:count] if word[2:]] + words[count:]
     if len(plain) < entry.needs:
-        raise _Misused("string expected")
+        raise _Misread("unexpected end of expression") if entry.numbers else _Misused("string expected")
     if entry.switch and plain[entry.needs - 1] not in ("on", "off"):
-        raise _Misused(_ON_OR_OFF)
+        raise _Misread("Expected 'on' or 'off'")
+    for word in plain[: entry.most] if entry.numbers else ():
+        _check_number(word)
     if len(plain) > entry.most:
         raise _Misused("extraneous characters at the end of line")
     return [*(word[:2] for word in words[:count]), *plain]
+
+
+def _check_number(word: str) -> None:
+    digits = re.match(r"[+-]?(0x[0-9a-f]+|\d+|)", word, re.IGNORECASE)
+    end = digits.end() if digits is not None else 0
+    if end < len(word):
+        raise _Misread(f"invalid char '{word[end]}' in expression")
+    if not digits or not digits[1]:
+        raise _Misread("unexpected end of expression")
 
 
 def _full_name(name: str, release: str) -> str:
@@ -226,6 +238,33 @@ def _with(command: str, argument: str) -> Callable[..., list[str]]:
     return run_it
 
 
+def _number(words: tuple[str, ...], at: int) -> dict[str, int]:
+    """The processor that a command names, -1 for all."""
+    return {"cpu-index": index} if len(words) > at and (index := int(words[at], 0)) != -1 else {}
+
+
+def _set_limit(call: Call, *words: str) -> list[str]:
+    rate = int(words[0], 0)
+    if rate < 0 and lives("8.1", "", call.release):
+        raise QmpError("GenericError", f"invalid dirty page limit {rate}")
+    _execute(call, "set-vcpu-dirty-limit", **{"dirty-rate": rate}, **_number(words, 1))
+    return [_LIMITS_HINT] if lives("", "8.1", call.release) else []
+
+
+def _cancel_limit(call: Call, *words: str) -> list[str]:
+    _execute(call, "cancel-vcpu-dirty-limit", **_number(words, 0))
+    return [_LIMITS_HINT]
+
+
+_LIMITS_HINT: Final = "[Please use 'info vcpu_dirty_limit' to query dirty limit for virtual CPU]"
+
+
+def _info_limits(call: Call) -> list[str]:
+    found = _execute(call, "query-vcpu-dirty-limit")
+    words = "vcpu[{cpu-index}], limit rate {limit-rate} (MB/s), current rate {current-rate} (MB/s)"
+    return [words.format(**limit) for limit in found] or ["Dirty page limit not enabled!"]
+
+
 def _help(call: Call, name: str = "", info: str = "") -> list[str]:
     table, wanted = (_INFOS, info) if info else (_COMMANDS, name)
     if not wanted:
@@ -238,13 +277,18 @@ def _infos(_: Call) -> list[str]:
 
 
 class _Entry(NamedTuple):
-    """A command, how many words it needs and takes, its flags (with the release that dropped each), a last word on or off."""
+    """A command, how many words it needs and takes, its flags (with the release that dropped each), a last word on or off.
+
+    `numbers`: all of its words are; `since`: the first release that has it.
+    """
 
     command: Callable[..., list[str]]
     needs: int = 0
     most: int = 0
     flags: Mapping[str, str] = MappingProxyType({})
     switch: bool = False
+    numbers: bool = False
+    since: str = ""
 
 
 _FLAGS: Final = {"d": "", "b": "9.1", "i": "9.1", "r": ""}
@@ -272,6 +316,8 @@ _COMMANDS: Final[dict[str, _Entry]] = {
     "migrate_pause": _Entry(_plain("migrate-pause")),
     "migrate_start_postcopy": _Entry(_plain("migrate-start-postcopy")),
     "migrate_cancel": _Entry(_plain("migrate_cancel")),
+    "set_vcpu_dirty_limit": _Entry(_set_limit, 1, 2, numbers=True, since="7.1"),
+    "cancel_vcpu_dirty_limit": _Entry(_cancel_limit, 0, 1, numbers=True, since="7.1"),
     "x_colo_lost_heartbeat": _Entry(_no_colo),
     "info": _Entry(_infos),
     "help": _Entry(_help, 0, 2),
@@ -282,6 +328,7 @@ _INFOS: Final[dict[str, _Entry]] = {
     "migrate": _Entry(info_migrate, 0, 1),
     "migrate_capabilities": _Entry(_info_capabilities),
     "migrate_parameters": _Entry(info_parameters),
+    "vcpu_dirty_limit": _Entry(_info_limits, since="7.1"),
     "qtree": _Entry(lambda call: device_tree(call.machine)),
     "snapshots": _Entry(snapshot_list),
     "name": _Entry(lambda call: [call.machine.options.name] if call.machine.options.name else []),

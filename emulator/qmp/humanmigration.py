@@ -79,6 +79,10 @@ _TIMES: Final = (
     ("downtime", "downtime"),
     ("setup", "setup-time"),
 )
+_LIMIT_TIMES: Final = (
+    ("throttle time", "dirty-limit-throttle-time-per-round"),
+    ("ring full time", "dirty-limit-ring-full-time"),
+)
 
 
 def info_migrate(call: Call, *flags: str) -> list[str]:
@@ -119,6 +123,7 @@ def figures(found: Found) -> list[str]:
         lines += _cache(cache)
     if "cpu-throttle-percentage" in found:
         lines.append(f"cpu throttle percentage: {found['cpu-throttle-percentage']}")
+    lines += [f"dirty-limit {words}: {found[name]} us" for words, name in _LIMIT_TIMES if name in found]
     return lines + _sockets("socket address", found)
 
 
@@ -203,7 +208,8 @@ def _brief_rest(found: Found) -> list[str]:
         ]
     if "cpu-throttle-percentage" in found:
         lines.append(f"CPU Throttle (%): {found['cpu-throttle-percentage']}")
-    return lines
+    brief = zip(("Throttle", "Ring Full"), (name for _, name in _LIMIT_TIMES), strict=True)
+    return lines + [f"Dirty-limit {words} (us): {found[name]}" for words, name in brief if name in found]
 
 
 def info_parameters(call: Call) -> list[str]:

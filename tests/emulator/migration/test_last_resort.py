@@ -178,7 +178,7 @@ def test_each_human_command_answers_whatever_it_raises(kind: str, capfd: pytest.
     machine = guest()
     table: dict[str, Any] = vars(human)["_COMMANDS" if kind == "command" else "_INFOS"]
     for name, entry in list(table.items()):
-        words = [*(["info"] if kind == "info" else []), name, *["on"] * entry.needs]
+        words = [*(["info"] if kind == "info" else []), name, *["1" if entry.numbers else "on"] * entry.needs]
         table[name] = entry._replace(command=boom)
         try:
             with call(machine) as made:
