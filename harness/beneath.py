@@ -92,6 +92,14 @@ class Beneath:
                 raise NotPlainError(f"{name} is {_kind(mode)}, not the socket that was made")
             os.chmod(f"/proc/self/fd/{fd}", 0o666)  # noqa: PTH101, S103 - the very inode, and see above
 
+    @contextmanager
+    def socket(self, name: str) -> Iterator[str]:
+        """A path to connect to the socket `name` by, whatever is put in its place meanwhile; OSError, NotPlainError."""
+        with self._held(name) as (fd, mode):
+            if not stat.S_ISSOCK(mode):
+                raise NotPlainError(f"{name} is {_kind(mode)}, not a socket")
+            yield f"/proc/self/fd/{fd}"
+
     def ends(self, name: str, limit: int) -> bytes:
         """A file's content, its middle cut out when it is longer than `limit`; FileNotFoundError, NotPlainError."""
         with self._plain(name) as (fd, size):

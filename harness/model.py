@@ -10,7 +10,7 @@ emulator that starts, perhaps loads, is checked, and perhaps saves, so ``A>B>C``
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,10 @@ class Mode:
     """How a hop is done. `transport` is empty for `snapshot`, else tcp, unix, exec, fd or file.
 
     `capabilities` and `parameters` are for both sides, `source_*` and `destination_*` for one; ask `side` for what
-    one side gets.
+    one side gets. With `postcopy` the source is asked for it after `passes` passes of precopy. A `cut_within` that is not 0
+    breaks the link in the postcopy phase, before that many bytes have gone, at one that `cut_seed` draws.
+
+    A field that came later (those from `passes` on) has a default that means "as before": see `fields`.
     """
 
     name: str
@@ -117,6 +120,15 @@ class Mode:
     destination_capabilities: tuple[str, ...] = ()
     destination_parameters: tuple[tuple[str, Any], ...] = ()
     postcopy: bool = False
+    passes: int = 0
+    cut_within: int = 0  # bytes
+    cut_seed: int = 0
+
+    def fields(self) -> dict[str, Any]:
+        """All fields by name, less those that came later and say nothing: what is kept of older modes stays the same."""
+        before = asdict(_PLAIN)
+        later = tuple(before)[tuple(before).index("passes") :]
+        return {k: v for k, v in asdict(self).items() if k not in later or v != before[k]}
 
     @property
     def live(self) -> bool:
@@ -129,6 +141,9 @@ class Mode:
         names = self.source_capabilities if source else self.destination_capabilities
         parameters = self.source_parameters if source else self.destination_parameters
         return ModeSide((*self.capabilities, *names), dict((*self.parameters, *parameters)))
+
+
+_PLAIN = Mode("")
 
 
 @dataclass(frozen=True, slots=True)

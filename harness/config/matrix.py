@@ -327,7 +327,10 @@ def _mode(spec: ModeSpec) -> Mode:
         source_parameters=tuple(sorted(spec.source.parameters.items())),
         destination_capabilities=spec.destination.capabilities,
         destination_parameters=tuple(sorted(spec.destination.parameters.items())),
-        postcopy=spec.postcopy,
+        postcopy=spec.postcopy is not None,
+        passes=spec.postcopy.passes if spec.postcopy else 0,
+        cut_within=spec.cut.within if spec.cut else 0,
+        cut_seed=spec.cut.seed if spec.cut else 0,
     )
 
 

@@ -230,6 +230,26 @@ class Side(ConfigModel):
     parameters: Parameters = Field(default_factory=dict)
 
 
+class PostcopySpec(ConfigModel):
+    """Postcopy after so many passes of precopy over all memory."""
+
+    passes: Count = 0
+
+
+class CutSpec(ConfigModel):
+    """A break of the link before that many bytes of postcopy have gone, at one that the seed draws."""
+
+    within: Annotated[Count, Field(ge=1, le=1 << 30)] = 64 << 10
+    seed: Count = 0
+
+
+def _switch(value: Any) -> Any:
+    """`true` is at once, `false` is never."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 class ModeSpec(Side):
     """How a leg is done; without a transport a snapshot."""
 
@@ -237,7 +257,14 @@ class ModeSpec(Side):
     transport: Literal["tcp", "unix", "exec", "fd", "file"] | None = None
     source: Side = Side()
     destination: Side = Side()
-    postcopy: Flag = False
+    postcopy: Annotated[PostcopySpec | None, BeforeValidator(_switch)] = None
+    cut: CutSpec | None = None
+
+    @model_validator(mode="after")
+    def _cut(self) -> ModeSpec:
+        if self.cut is not None and (self.postcopy is None or self.transport != "unix"):
+            raise mistake("only a link of postcopy over unix can be cut", "cut")
+        return self
 
     @model_validator(mode="after")
     def _postcopy(self) -> ModeSpec:

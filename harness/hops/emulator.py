@@ -60,6 +60,7 @@ class Emulator:
         self._guest = guest
         self._argv: tuple[str, ...] = ()
         self._statuses: list[str] = []
+        self._pass = 0
         self._exit: int | None = None  # of an emulator that ended by itself
         self._end: asyncio.Future[int] | None = None
 
@@ -176,7 +177,14 @@ class Emulator:
             raise MigrationFailed(hits[0])
         return hits[0]
 
+    async def passes(self, count: int) -> None:
+        """Wait until precopy has gone over all memory so many times; a migration that ends before ends the wait, too."""
+        while self._pass <= count and not any(status in _FINAL for status in self._statuses):
+            await self._note_event(await self.qmp.event())
+
     async def _note_event(self, event: Mapping[str, Any]) -> None:
+        if event.get("event") == "MIGRATION_PASS":
+            self._pass = event["data"]["pass"]  # of the one that begins, from 1
         if event.get("event") == "MIGRATION":
             status = event["data"]["status"]
             self._statuses.append(status)
@@ -186,6 +194,7 @@ class Emulator:
     def forget_migration(self) -> None:
         """Before the next migration of the same emulator."""
         self._statuses.clear()
+        self._pass = 0
 
     def become_source(self) -> None:
         """A destination that has loaded goes on as the source of the next leg."""

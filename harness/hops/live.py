@@ -7,34 +7,26 @@ own key, and a path that is a beginning of a longer one costs nothing extra.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.engines.base import Role
-from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator, refuse_stopped
-from migmatrix.harness.hops.patience import patience
+from migmatrix.harness.hops.postcopy import go_postcopy, hold_back
+from migmatrix.harness.hops.recovery import CUT, cut_and_recover, moment
+from migmatrix.harness.hops.sides import both, done
 from migmatrix.harness.hops.task import Problem, Recorder
 from migmatrix.harness.hops.transports import Link, needs_of
 from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from pathlib import Path
-    from typing import Any
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.engines.base import Engine
     from migmatrix.harness.hops.task import LiveTask
 
 __all__ = ["run_live_path"]
-
-# Seconds that a destination gets to tell why, after its source has failed.
-_LAST_WORDS = 10.0
-# Bytes per second of precopy in a postcopy leg.
-_HELD_BACK = 4096
 
 
 async def run_live_path(engine: Engine, task: LiveTask, link_directory: Path) -> list[LegEvidence]:
@@ -61,6 +53,7 @@ class _LiveLeg:
         self._engine, self._task, self._index = engine, task, index
         self._links = link_directory
         self._recorder = Recorder()
+        self._facts: dict[str, Any] = {}
 
     async def run(self, source: Emulator | None) -> tuple[Emulator | None, LegEvidence]:
         """Migrate `source` (None: start one first); returns the destination if all went well."""
@@ -78,7 +71,7 @@ class _LiveLeg:
         if survivor is not None:
             ended.append(survivor.evidence())
         key = self._task.keys[self._index]
-        return survivor, LegEvidence(key, tuple(self._recorder.stages), tuple(ended))
+        return survivor, LegEvidence(key, tuple(self._recorder.stages), tuple(ended), facts=self._facts)
 
     async def _stages(self, sides: list[Emulator]) -> None:
         task, recorder = self._task, self._recorder
@@ -92,8 +85,9 @@ class _LiveLeg:
                 await let_run(source, task.guest, task.deadlines[Stage.RUN])
             destination.beats = source.beats
         link = Link(task.mode, self._links)
-        with link.open(), recorder.stage(Stage.MIGRATE):
-            await self._migrate(link, source, destination)
+        async with link.open():
+            with recorder.stage(Stage.MIGRATE):
+                await self._migrate(link, source, destination)
         with recorder.stage(Stage.CHECK):
             await check_guest(destination, task.guest, task.deadlines[Stage.CHECK])
         await source.quit(task.deadlines[Stage.QUIT])
@@ -111,64 +105,23 @@ class _LiveLeg:
             await emulator.race(release(emulator), deadline)
 
     async def _migrate(self, link: Link, source: Emulator, destination: Emulator) -> None:
-        deadline = self._task.deadlines[Stage.MIGRATE]
+        deadline, mode = self._task.deadlines[Stage.MIGRATE], self._task.mode
         if self._index:
             source.become_source()
-            await source.race(source.set_up(self._task.mode), deadline)
+            await source.race(source.set_up(mode), deadline)
         if link.sequential:
             await source.race(link.send(source, destination), deadline)
-            await source.race(_done(source), deadline)
+            await source.race(done(source), deadline)
             await destination.race(link.listen(destination), deadline)
-            await destination.race(_done(destination), deadline)
+            await destination.race(done(destination), deadline)
             return
         await destination.race(link.listen(destination), deadline)
-        if self._task.mode.postcopy:
-            await source.race(_hold_back(source), deadline)
+        if mode.postcopy:
+            await source.race(hold_back(source, mode), deadline)
         await source.race(link.send(source, destination), deadline)
-        if self._task.mode.postcopy:
-            await source.race(_go_postcopy(source), deadline)
-        await _both(source.race(_done(source), deadline), destination.race(_done(destination), deadline))
-
-
-async def _done(emulator: Emulator) -> None:
-    await emulator.migration_status()
-
-
-async def _hold_back(source: Emulator) -> None:
-    """Keep precopy from finishing first; postcopy has a limit of its own, which is off."""
-    await source.qmp.execute("migrate-set-parameters", {"max-bandwidth": _HELD_BACK})
-
-
-async def _go_postcopy(source: Emulator) -> None:
-    """Ask for it as soon as there is a migration; one that was faster is nobody's fault but ours."""
-    await source.qmp.execute("migrate-start-postcopy")
-    if await source.migration_status("postcopy-active") != "postcopy-active":
-        raise InfrastructureError("the migration ended before postcopy could begin")
-
-
-def _only_waited(side: asyncio.Future[None]) -> bool:
-    """Whether one side ended by its deadline."""
-    problem = side.exception() if side.done() and not side.cancelled() else None
-    return isinstance(problem, Problem) and problem.problem == "deadline"
-
-
-async def _both(source: Coroutine[Any, Any, None], destination: Coroutine[Any, Any, None]) -> None:
-    """Wait for both sides; a destination's problem is told first, as it is the one that rejects a stream.
-
-    But a destination that only waits for a source that has failed has no problem of its own.
-    """
-    sides = asyncio.ensure_future(destination), asyncio.ensure_future(source)
-    try:
-        await asyncio.wait(sides, return_when=asyncio.FIRST_EXCEPTION)
-        if not sides[0].done():  # the source failed: the destination's reason follows, if it has one
-            with contextlib.suppress(TimeoutError):
-                async with patience(_LAST_WORDS):
-                    await asyncio.wait(sides[:1])
-        only_waited = [_only_waited(side) for side in sides]
-        for side in reversed(sides) if only_waited == [True, False] else sides:
-            if side.done():
-                side.result()
-    finally:
-        for side in sides:
-            side.cancel()
-        await asyncio.gather(*sides, return_exceptions=True)
+        if mode.postcopy:
+            await source.race(go_postcopy(source, mode), deadline)
+        if mode.cut_within:
+            self._facts[CUT] = count = moment(mode, self._task.keys[self._index])
+            await cut_and_recover(link, source, destination, count, deadline)
+        await both(source.race(done(source), deadline), destination.race(done(destination), deadline))

@@ -41,7 +41,10 @@ _SHAPES: Final[Mapping[str, Any]] = {
     "query-machines": [{"name": str, "compat-props?": [{"qom-type": str, "property": str, "value": str}]}],
     "query-cpu-model-expansion": {"model": {"props": dict}},
 }
-_EVENTS: Final[Mapping[str, Any]] = {"MIGRATION": {"data": {"status": str}}}
+_EVENTS: Final[Mapping[str, Any]] = {
+    "MIGRATION": {"data": {"status": str}},
+    "MIGRATION_PASS": {"data": {"pass": int}},
+}
 
 
 def message(data: bytes) -> Message:

@@ -2,7 +2,7 @@
 """How the two sides of a live leg reach each other: a URI for each, and what has to exist before.
 
 `tcp` needs a network; the destination picks its port and tells it. `unix` and `exec` go through files of the
-directory that all sandboxes of a run share. `fd` hands both sides one end of a socket pair over QMP. `file` is written
+directory that all sandboxes of a run share; a `unix` link that is to break goes through a socket of the harness's own. `fd` hands both sides one end of a socket pair over QMP. `file` is written
 whole before it is read, and needs a build that has it (8.2 and later).
 """
 
@@ -19,10 +19,11 @@ from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.engines.base import Needs
 from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops.carry import FD_NAME
+from migmatrix.harness.hops.proxy import Proxy
 from migmatrix.harness.hops.task import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from migmatrix.harness.hops.emulator import Emulator
@@ -51,6 +52,9 @@ class Link:
         self._path = directory / secrets.token_hex(12)
         self._files = Beneath.open(directory)  # where every emulator of the run can put things
         self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._proxies: list[Proxy] = []  # the last is the one in use
+        self._names: list[str] = []  # of sockets that were made before
+        self._breakable = bool(mode.cut_within)
 
     @property
     def sequential(self) -> bool:
@@ -66,8 +70,32 @@ class Link:
     async def send(self, source: Emulator, destination: Emulator) -> None:
         """Make the source send; for `tcp` asks the destination for its port."""
         await self._prepare(source, 1)
+        if self._breakable:
+            await self._lead()
         uri = await self._tcp_uri(destination) if self._transport == "tcp" else self._source_uri(source)
         await source.qmp.execute("migrate", {"uri": uri})
+
+    def break_after(self, count: int) -> None:
+        """Break a link that goes through the harness after `count` more bytes to the destination."""
+        self._proxies[-1].break_after(count)
+
+    async def listen_again(self, destination: Emulator) -> None:
+        """Make a destination whose link broke wait at another socket; out of band, as it may wait for memory."""
+        self._path = self._path.with_name(secrets.token_hex(12))
+        uri = self._destination_uri(destination.sandbox.link)
+        await destination.qmp.execute("migrate-recover", {"uri": uri}, oob=True)
+
+    async def send_again(self, source: Emulator) -> None:
+        """Make a source whose link broke go on over a new one."""
+        await self._lead()
+        await source.qmp.execute("migrate", {"uri": self._source_uri(source), "resume": True})
+
+    async def _lead(self) -> None:
+        """Lead the next connections through the harness: what the source is told is the harness's socket."""
+        target, self._path = self._path.name, self._path.with_name(secrets.token_hex(12))
+        self._names += [target, self._path.name]
+        self._proxies.append(Proxy(self._files))
+        await self._proxies[-1].listen(self._path.name, target)
 
     def _destination_uri(self, inner: Callable[[Path], str]) -> str:
         match self._transport:
@@ -100,8 +128,8 @@ class Link:
         if self._ends is not None:
             await emulator.qmp.give_fd(self._ends[end].fileno(), FD_NAME)
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Link]:
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Link]:
         """Create what the transport needs, and remove it after the leg."""
         try:
             if self._transport == "fd":
@@ -113,11 +141,14 @@ class Link:
         except OSError as err:
             raise EngineError(f"cannot make a link between emulators: {err}") from err
         finally:
+            for proxy in self._proxies:
+                await proxy.close()
             self._close()
 
     def _close(self) -> None:
         for end in self._ends or ():
             end.close()
-        with contextlib.suppress(OSError):  # what somebody still adds to goes with the workspace
-            self._files.remove(self._path.name, _MOST_ENTRIES)
+        for name in {*self._names, self._path.name}:
+            with contextlib.suppress(OSError):  # what somebody still adds to goes with the workspace
+                self._files.remove(name, _MOST_ENTRIES)
         self._files.close()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.config.matrix import PathRule
 from migmatrix.harness.errors import did_you_mean, together
 from migmatrix.harness.model import Role
+from migmatrix.harness.plan.cannot import cannot_path
 from migmatrix.harness.releases import machine_parts, type_key
 from migmatrix.harness.select import glob_match
 
@@ -54,6 +55,11 @@ class PathSet:
     dropped: list[tuple[tuple[str, ...], tuple[str, str]]] = field(
         default_factory=list
     )  # path, (what, reason)
+
+    def refused(self, what: str, reason: str) -> PathSet:
+        """The same with nothing kept, for one reason more."""
+        more = [(candidate.rule.path, (what, reason)) for candidate in self.kept]
+        return PathSet([], [*self.dropped, *more])
 
 
 def machines_of(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> tuple[str, ...]:
@@ -142,7 +148,7 @@ def paths_for(
         stranger = next((id_ for id_ in path if id_ in no_machine), None)
         if stranger is not None:
             result.dropped.append((path, (machine, f"{stranger} does not know the machine")))
-        elif reason := lacks.reason(path):
+        elif reason := lacks.reason(path) or cannot_path(mode, path, builds):
             result.dropped.append((path, (f"mode {mode.name}", reason)))
         else:
             result.kept.append(candidate)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ class BuildDigests:
 @cache
 def _mode_digest(mode: Mode) -> bytes:
     """A mode without its name; the order of capabilities and parameters does not count."""
-    fields = asdict(mode)
+    fields = mode.fields()
     del fields["name"]
     if _PAUSE in (*mode.capabilities, *mode.source_capabilities):  # nobody told it to go on before
         fields["continued"] = True

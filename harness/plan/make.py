@@ -21,6 +21,7 @@ from migmatrix.harness.config.schema import split_path
 from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
+from migmatrix.harness.plan.cannot import cannot_guest
 from migmatrix.harness.plan.keys import BuildDigests
 from migmatrix.harness.plan.legs import Legs
 from migmatrix.harness.plan.records import Dropped, Plan
@@ -128,7 +129,10 @@ class _Axes:
             for profile in self._matrix.profiles:
                 for mode in self._matrix.modes:
                     for guest in self._matrix.guests:
-                        yield machine, profile, mode, guest, self._paths[machine, mode.name]
+                        paths = self._paths[machine, mode.name]
+                        if why := cannot_guest(mode, guest):
+                            paths = paths.refused(f"mode {mode.name}, guest {guest.name}", why)
+                        yield machine, profile, mode, guest, paths
 
     def cells(self) -> Iterator[tuple[Cell, bool]]:
         """Every cell that can be walked, in order, and whether it is subject to drawing."""

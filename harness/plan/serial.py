@@ -52,7 +52,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "format": LEG_FORMAT,
         "seed": plan.seed,
         "arguments": [list(args) for args in arguments],
-        "modes": [_lists(asdict(mode)) for mode in modes],
+        "modes": [_lists(mode.fields()) for mode in modes],
         "guests": [asdict(guest) for guest in guests],
         "hops": legs,
         "cells": [

@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from migmatrix.harness.hops.live import _both
+from migmatrix.harness.hops.sides import both
 from migmatrix.harness.hops.task import Problem
 
 REFUSED = Problem("migration-failed", "Zero copy send feature not detected in host kernel", "source")
@@ -30,7 +30,7 @@ async def seen(destination: Problem | None, source: Problem | None) -> None:
         if source:
             raise source
 
-    await _both(saves(), loads())
+    await both(saves(), loads())
 
 
 @pytest.mark.parametrize(

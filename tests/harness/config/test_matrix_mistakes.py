@@ -125,6 +125,22 @@ MISTAKES = {
         ("paths:", "modes: [{name: p, postcopy: true}]\npaths:"),
         "8:29: postcopy needs one of the transports tcp, unix, fd",
     ),
+    "passes without a number": (
+        ("paths:", "modes: [{name: p, transport: unix, capabilities: [postcopy-ram], postcopy: {passes: many}}]\npaths:"),
+        "8:85: a whole number is wanted, not 'many'",
+    ),
+    "cut without postcopy": (
+        ("paths:", "modes: [{name: p, transport: unix, cut: {seed: 1}}]\npaths:"),
+        "8:41: only a link of postcopy over unix can be cut",
+    ),
+    "cut of a link that does not pass here": (
+        ("paths:", "modes: [{name: p, transport: fd, capabilities: [postcopy-ram], postcopy: true, cut: {}}]\npaths:"),
+        "8:85: only a link of postcopy over unix can be cut",
+    ),
+    "cut before the first byte": (
+        ("paths:", "modes: [{name: p, transport: unix, capabilities: [postcopy-ram], postcopy: true, cut: {within: 0}}]\npaths:"),
+        "8:96: input should be greater than or equal to 1",
+    ),
     "answer to a snapshot": (
         ("paths:", "modes: [{name: p, capabilities: [return-path]}]\npaths:"),
         "8:34: the capability 'return-path' makes the source wait for an answer, and no answer comes over a snapshot: use one of tcp, unix, fd",

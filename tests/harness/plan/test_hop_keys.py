@@ -64,6 +64,9 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "source parameter": {"mode": Mode("snapshot", source_parameters=(("x", 1),))},
     "destination parameter": {"mode": Mode("snapshot", destination_parameters=(("x", 1),))},
     "postcopy": {"mode": Mode("snapshot", postcopy=True)},
+    "passes": {"mode": Mode("snapshot", postcopy=True, passes=1)},
+    "cut": {"mode": Mode("snapshot", postcopy=True, cut_within=1)},
+    "moment of the cut": {"mode": Mode("snapshot", postcopy=True, cut_within=1, cut_seed=1)},
 }
 
 

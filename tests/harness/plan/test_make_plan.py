@@ -148,6 +148,44 @@ def test_capability_that_a_build_does_not_know_drops_cells() -> None:
     assert plan.dropped == (Dropped("mode mapped", reason, 2 * 2),)
 
 
+def test_a_guest_that_a_mode_says_nothing_with_drops_cells() -> None:
+    mode = Mode("late", "unix", ("postcopy-ram",), postcopy=True, passes=1)
+    guests = (Guest("paused", "paused"), Guest("firmware", "firmware", 1.0))
+    plan = make_plan(matrix_of(OLD_NEW, modes=(mode,), guests=guests), OLD_NEW)
+    assert {cell.guest for cell in plan.cells} == {"firmware"}
+    (dropped,) = plan.dropped
+    assert (dropped.what, dropped.cells) == ("mode late, guest paused", 8)
+    assert dropped.reason.startswith("a paused guest writes nothing")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "kept"),
+    [
+        (("multifd",), {"8.0>8.0", "8.0>10.0", "10.0>8.0", "10.0>10.0"}),
+        (("multifd", "postcopy-ram"), {"10.0>10.0"}),  # which refuses it itself
+        (("postcopy-ram",), {"8.0>8.0", "8.0>10.0", "10.0>8.0", "10.0>10.0"}),
+    ],
+)
+def test_a_build_that_cannot_do_two_things_at_once_drops_cells(
+    capabilities: tuple[str, ...], kept: set[str]
+) -> None:
+    builds = {version: prepared(version, version) for version in ("8.0", "10.0")}
+    mode = Mode("m", "unix", capabilities, postcopy="postcopy-ram" in capabilities)
+    plan = make_plan(matrix_of(builds, modes=(mode,)), builds)
+    assert {">".join(cell.path) for cell in plan.cells} == kept
+    assert {d.reason.split()[0] for d in plan.dropped} <= {"8.0"}
+
+
+def test_one_release_is_no_destination_of_older_multifd() -> None:
+    """Only 9.2.0 itself; 9.2.1 has it repaired."""
+    builds = {version: prepared(version, version) for version in ("8.0", "9.2.0", "9.2.1")}
+    mode = Mode("m", "unix", ("multifd",))
+    plan = make_plan(matrix_of(builds, modes=(mode,)), builds)
+    assert {(d.reason, d.cells) for d in plan.dropped} == {
+        ("9.2.0 (9.2.0) loses count of the multifd packets that 8.0 sends", 2)
+    }
+
+
 def test_profile_is_for_some_machines() -> None:
     profiles = (Profile("all", ()), Profile("q35", (), ("pc-q35-*",)))
     machines = (MachineRule(name="pc-i440fx-5.2"), MachineRule(name="pc-q35-5.2"))
