@@ -21,10 +21,19 @@ from migmatrix.emulator.migration.converge import Converge
 from migmatrix.emulator.migration.globalstate import GlobalState
 from migmatrix.emulator.migration.incoming import Incoming
 from migmatrix.emulator.migration.loadstate import StateReader
+from migmatrix.emulator.migration.multifd import (
+    NO_CHANNELS,
+    Connections,
+    Multifd,
+    make_receivers,
+    multifd_of,
+    open_senders,
+)
 from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.postcopy import Postcopy
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
+from migmatrix.emulator.migration.requirements import check_address, has_channels
 from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.savestate import Framing, StateWriter
 from migmatrix.emulator.migration.sections import complete_sections, find_state
@@ -40,7 +49,8 @@ if TYPE_CHECKING:
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.memory import PageMissingError
-    from migmatrix.emulator.migration.channel import Channel
+    from migmatrix.emulator.migration.channel import Channel, Wake
+    from migmatrix.emulator.migration.multifd_send import Senders
     from migmatrix.emulator.migration.returnpath import ReplyPath
     from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
 
@@ -181,6 +191,21 @@ class Migration:
             loaded=loaded,
         )
 
+    def _multifd(self) -> Multifd | None:
+        return multifd_of(self.machine, self.settings, self.object.props, self.traits)
+
+    def senders(self, address: Address, out: Output, wake: Wake) -> Senders | None:
+        """The channels of multifd to a destination, connected; None when it is off. ChannelError."""
+        multifd = self._multifd()
+        self.ram.senders = None if multifd is None else open_senders(multifd, self.ram, address, out, wake)
+        return self.ram.senders
+
+    def connections(self) -> Connections:
+        """What sorts the connections of an incoming migration."""
+        multifd = self._multifd()
+        self.ram.receivers = None if multifd is None else make_receivers(multifd, self.machine)
+        return Connections(self.ram.receivers, self.traits)
+
     def when_here(self, missing: PageMissingError, then: Callable[[], object]) -> None:
         """Ask for a page that a guest misses, and call `then` when it is here."""
         assert self.ram.postcopy is not None  # noqa: S101 - no page is missing without
@@ -287,8 +312,11 @@ class Migration:
 
     def _address(self, target: str | Sequence[Any], *, incoming: bool) -> Address:
         if isinstance(target, str):
-            return parse_uri(target, self.traits, incoming=incoming)
-        return from_channels(target, incoming=incoming)
+            address = parse_uri(target, self.traits, incoming=incoming)
+        else:
+            address = from_channels(target, incoming=incoming)
+        check_address(address, self.capabilities, self.traits)
+        return address
 
     def _check_source(self, *, resume: bool) -> None:
         if resume:
@@ -324,7 +352,11 @@ class Migration:
             self.fail(error.desc, quiet=True)
             raise
         self.outgoing = Outgoing(self, address, channel)
-        self.outgoing.start()
+        if has_channels(address, self.capabilities):
+            self.outgoing.start()
+        else:
+            self.say(NO_CHANNELS)
+            self.fail("", quiet=True)
 
     def incoming(
         self,

@@ -18,6 +18,7 @@ from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import Wake
 from migmatrix.emulator.migration.faults import LoadError, LoadFault
 from migmatrix.emulator.migration.messages import explain
+from migmatrix.emulator.migration.multifd import PacketError
 from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.streams import Input
@@ -25,9 +26,9 @@ from migmatrix.emulator.migration.streams import Input
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
     from migmatrix.emulator.migration.loadstate import StateReader
+    from migmatrix.emulator.migration.multifd import Connections
     from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.transports import Arrival
 
@@ -43,6 +44,7 @@ class Incoming:
         self._arrival = arrival
         self._exit_on_error = exit_on_error
         self._wake = Wake()
+        self._connections: Connections | None = None
         self._thread = threading.Thread(target=self._run, name="incoming", daemon=True)
 
     def start(self) -> None:
@@ -60,36 +62,49 @@ class Incoming:
     def _run(self) -> None:
         try:
             self._wait()
+        except PacketError as error:
+            self._arrival.close()
+            assert self._connections is not None  # noqa: S101 - it is their packet
+            self._connections.close()
+            with self._machine.bql:
+                self._refuse([str(error)])
         except Exception as error:  # noqa: BLE001 - the last resort: rule 4
             with self._machine.bql:
                 self._refuse(explain(LoadError(LoadFault(bug(error))), self._migration.traits))
+            if self._connections is not None:
+                self._connections.close()
 
     def _wait(self) -> None:
         while (channel := self._arrival.accept(self._wake)) is not None:
             with self._machine.bql:
                 source = Input(channel, self._machine.bql)
-                if source.need(1):
+                if not source.need(1):
+                    channel.close()
+                    continue
+                connections = self._connections = self._connections or self._migration.connections()
+                connections.add(channel, source)
+                if connections.complete:
                     self._arrival.close()
-                    self._load(channel, source)
+                    self._load(connections)
                     return
-            channel.close()
 
-    def _load(self, channel: Channel, source: Input) -> None:
+    def _load(self, connections: Connections) -> None:
+        channel, source = connections.main
         replies = ReplyPath(channel)
         self._migration.progress.fire(Event.ACTIVATE)
         reader = self._migration.reader(source, replies)
-        reader.on_listen = partial(self._start_listening, channel, reader, replies)
+        reader.on_listen = partial(self._start_listening, connections, reader, replies)
         try:
             if not self._ends(replies, reader.load):
-                channel.close()
+                connections.close()
             elif reader.postcopy.listening:
                 self._run_early(reader.postcopy)
             else:
                 replies.shut(failed=False)
                 self._go_on()
-                channel.close()
+                connections.close()
         except Exception:
-            channel.close()
+            connections.close()
             raise
 
     def _ends(self, replies: ReplyPath, load: Callable[[], object]) -> bool:
@@ -98,17 +113,24 @@ class Incoming:
             load()
         except LoadError as error:
             replies.shut(failed=True)
-            self._refuse(explain(error, self._migration.traits))
+            self._refuse(self._words(error))
             return False
         except Exception:
             replies.shut(failed=True)
             raise
         return True
 
-    def _start_listening(self, channel: Channel, reader: StateReader, replies: ReplyPath) -> None:
+    def _words(self, error: LoadError) -> list[str]:
+        """Why the stream is refused: what a channel found first, if one did."""
+        lines = explain(error, self._migration.traits)
+        if self._connections is None or not (found := self._connections.error):
+            return lines
+        return [found] if self._migration.traits.multifd_words else [found, lines[-1]]
+
+    def _start_listening(self, connections: Connections, reader: StateReader, replies: ReplyPath) -> None:
         waits = self._migration.traits.postcopy_device and replies.is_open
         self._migration.progress.fire(Event.POSTCOPY_LOAD if waits else Event.POSTCOPY)
-        arguments = (channel, reader, replies)
+        arguments = (connections, reader, replies)
         threading.Thread(target=self._listen, args=arguments, name="postcopy/listen", daemon=True).start()
 
     def _run_early(self, postcopy: Postcopy) -> None:
@@ -121,7 +143,7 @@ class Incoming:
             self._migration.progress.fire(Event.POSTCOPY)
         postcopy.loaded()
 
-    def _listen(self, channel: Channel, reader: StateReader, replies: ReplyPath) -> None:
+    def _listen(self, connections: Connections, reader: StateReader, replies: ReplyPath) -> None:
         """Read what comes after the package, on a thread of its own, to the end."""
         try:
             with self._machine.bql:
@@ -133,7 +155,7 @@ class Incoming:
             with self._machine.bql:
                 self._refuse(explain(LoadError(LoadFault(bug(error))), self._migration.traits))
         finally:
-            channel.close()
+            connections.close()
 
     def _go_on(self) -> None:
         state = self._migration.global_state

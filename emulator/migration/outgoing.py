@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.multifd_send import Senders
     from migmatrix.emulator.migration.returnpath import ReturnPath
     from migmatrix.emulator.migration.savestate import StateWriter
 
@@ -89,6 +90,7 @@ class Outgoing:
         self._returns: ReturnPath | None = None
         self._pace: Pace | None = None
         self._out: Output | None = None
+        self._senders: Senders | None = None
         self.setup_ms = 0
         self.downtime_ms = 0
         self.precopy_bytes = 0
@@ -106,6 +108,8 @@ class Outgoing:
         self._wake.set()
         if self._channel is not None:
             self._channel.interrupt()
+        if self._senders is not None:
+            self._senders.interrupt()
         self._goes_on.notify_all()
 
     def go_on(self) -> None:
@@ -120,8 +124,8 @@ class Outgoing:
 
     @property
     def sent(self) -> int:
-        """Bytes of the stream so far."""
-        return self._out.offset if self._out is not None else 0
+        """Bytes of all channels so far."""
+        return self._out.total if self._out is not None else 0
 
     @property
     def total_ms(self) -> int:
@@ -179,13 +183,16 @@ class Outgoing:
                 self._channel = channel
                 self._check()
         assert self._channel is not None  # noqa: S101 - either came in or was just made
-        self._out = Output(self._channel)
-        return self._out
+        self._out = out = Output(self._channel)
+        self._senders = self._migration.senders(self._address, out, self._wake)
+        return out
 
     def _check(self) -> None:
         """Stop here if somebody cancelled or the destination failed."""
         if self._wake.is_set:
             raise _Cancelled
+        if self._senders is not None:
+            self._senders.check()
         if self._returns is not None and (error := self._returns.failed):
             raise _Failed(error)
 
@@ -204,7 +211,7 @@ class Outgoing:
             idle = self._iterate(writer) and not self._machine.running
             self._pace.keep(idle=idle)
             self._check()
-        self.precopy_bytes = self._out.offset
+        self.precopy_bytes = self._out.total
         return way
 
     def _open_return_path(self, writer: StateWriter, channel: Channel) -> None:
@@ -372,6 +379,8 @@ class Outgoing:
             raise _Cancelled
 
     def _close(self) -> None:
+        if self._senders is not None:
+            self._senders.close()
         if self._channel is not None:
             if self._migration.progress.status is not Status.COMPLETED and self._returns is not None:
                 self._channel.interrupt()

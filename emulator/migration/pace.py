@@ -41,7 +41,7 @@ class Pace:
 
     def _open_window(self) -> None:
         self._began = time.monotonic()
-        self._from = self._out.offset
+        self._from = self._out.total
         limit = self._parameters[self._limit]
         self._out.allowed = self._from + max(1, int(limit * _WINDOW)) if limit else None
 
@@ -58,7 +58,7 @@ class Pace:
             self._open_window()
 
     def _measure(self, elapsed: float) -> None:
-        self.bandwidth = (self._out.offset - self._from) / elapsed
+        self.bandwidth = (self._out.total - self._from) / elapsed
         usable = self._parameters.get("avail-switchover-bandwidth") or self.bandwidth
         self.threshold = int(usable * self._parameters["downtime-limit"] / 1000)
 

@@ -90,7 +90,7 @@ def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
         "dirty-sync-count": stats.passes,
         "postcopy-requests": stats.requests,
         "page-size": PAGE_SIZE,
-        "multifd-bytes": 0,
+        "multifd-bytes": stats.multifd_bytes,
         "pages-per-second": int(outgoing.bandwidth / PAGE_SIZE),
         "precopy-bytes": outgoing.precopy_bytes,
         "downtime-bytes": outgoing.sent - outgoing.precopy_bytes if done else 0,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.converge import Converge
+    from migmatrix.emulator.migration.multifd_receive import Receivers
+    from migmatrix.emulator.migration.multifd_send import Senders
     from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.ram_load import RamLoader
     from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
@@ -28,7 +30,7 @@ class RamSection(IterativeDevice):
     """All blocks of a machine. The migration sets what only an outgoing one needs.
 
     `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest;
-    `postcopy` is that of an incoming one.
+    `postcopy` is that of an incoming one. `senders` and `receivers` are channels of multifd.
     """
 
     name = RAM_SECTION
@@ -41,6 +43,8 @@ class RamSection(IterativeDevice):
         self.settings: Settings | None = None
         self.converge: Converge | None = None
         self.postcopy: Postcopy | None = None
+        self.senders: Senders | None = None
+        self.receivers: Receivers | None = None
         self._saver: RamSaver | None = None
         self._loader: RamLoader | None = None
 
@@ -74,6 +78,7 @@ class RamSection(IterativeDevice):
             options["cache"] = self._cache(self.settings)
         if self.converge is not None:
             options["measured"] = self.converge.period
+        options["senders"] = self.senders
         self._saver = RamSaver(list(self._blocks.values()), self._tell, **options)
         self._saver.begin(out)
 
@@ -132,12 +137,13 @@ class RamSection(IterativeDevice):
             self.converge.stop()
         if self._saver is not None:
             self._saver.end()
+        self.senders = None
 
     def load_setup(self) -> None:
         """No page came yet."""
         from migmatrix.emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
 
-        self._loader = RamLoader(self._blocks, self._traits, self.postcopy)
+        self._loader = RamLoader(self._blocks, self._traits, self.postcopy, self.receivers)
 
     def load_state(self, source: Input, version: int) -> None:
         """Read pages up to the end of the section's payload."""
@@ -147,4 +153,4 @@ class RamSection(IterativeDevice):
 
     def load_cleanup(self) -> None:
         """Forget where it was."""
-        self._loader = None
+        self._loader = self.receivers = None

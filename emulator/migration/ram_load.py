@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.multifd_receive import Receivers
     from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.streams import Input
     from migmatrix.emulator.migration.traits import Traits
@@ -54,11 +55,16 @@ class RamLoader:
     """One incoming migration's memory; it remembers the last block from section to section."""
 
     def __init__(
-        self, blocks: Mapping[str, RamBlock], traits: Traits, postcopy: Postcopy | None = None
+        self,
+        blocks: Mapping[str, RamBlock],
+        traits: Traits,
+        postcopy: Postcopy | None = None,
+        receivers: Receivers | None = None,
     ) -> None:
         self._blocks = blocks
         self._traits = traits
         self._postcopy = postcopy
+        self._receivers = receivers
         self._last: RamBlock | None = None
 
     def load(self, source: Input, version: int) -> None:
@@ -90,6 +96,7 @@ class RamLoader:
         word = self._word(source)
         at, flags = word & ~_FLAGS, word & _FLAGS & ~_CONTINUE
         if flags == _EOS:
+            self._end_part()
             return True
         if flags not in (RamFlag.PAGE, RamFlag.ZERO):
             text = f"Unknown combination of migration flags: {flags:#x} (postcopy mode)"
@@ -183,11 +190,16 @@ class RamLoader:
         if flags == RamFlag.MEM_SIZE:
             self._block_list(source, at)
         elif flags == RamFlag.EOS:
-            pass
-        elif not (flags == RamFlag.HOOK and self._traits.ignores_hook) and not (
-            flags == RamFlag.MULTIFD_FLUSH and self._traits.flush_word
-        ):
+            self._end_part()
+        elif flags == RamFlag.MULTIFD_FLUSH and self._traits.flush_word:
+            if self._receivers is not None:
+                self._receivers.sync()
+        elif not (flags == RamFlag.HOOK and self._traits.ignores_hook):
             raise self._unknown(word)
+
+    def _end_part(self) -> None:
+        if self._receivers is not None:
+            self._receivers.end_part()
 
     def _unknown(self, flags: int) -> LoadFault:
         """Old releases ask the transport about any word with the RDMA bit, and say nothing when that knows none."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 import time
 from collections import deque
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.multifd_send import Senders
     from migmatrix.emulator.migration.streams import Output
     from migmatrix.emulator.migration.xbzrle import PageCache
 
@@ -58,6 +60,7 @@ class RamStats:
         self.passes = 0
         self.requests = 0  # of a destination whose guest waited
         self.remaining = self.total
+        self.multifd_bytes = 0
         self.dirty_rate = 0  # pages per second that the guest wrote in the last period
 
     @property
@@ -74,7 +77,8 @@ class RamSaver:
     """One outgoing migration's memory. `passed` is called with the number of each pass that begins.
 
     `measured` is called with the bytes that were dirtied and sent in each period of at least a second. `cache` is
-    for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other.
+    for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `senders` are channels
+    for pages, up to a postcopy.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class RamSaver:
         measured: Callable[[int, int], object] = _unwatched,
         cache: PageCache | None = None,
         finds_zeros: bool = True,
+        senders: Senders | None = None,
     ) -> None:
         self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
         self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
@@ -95,6 +100,7 @@ class RamSaver:
         self._last: RamBlock | None = None
         self._measured = measured
         self._finds_zeros = finds_zeros
+        self._senders = senders
         self._last_stage = False
         self._sent = 0  # bytes of the stream, as of the last part
         self._period = (time.monotonic(), 0, 0)  # when it began, bytes and pages sent until then
@@ -119,6 +125,8 @@ class RamSaver:
         out.put(_word(self.stats.total | RamFlag.MEM_SIZE))
         for block in self._blocks:
             out.put(_name(block) + _word(block.used_length))
+        if self._senders is not None:
+            self._senders.flush(out)
         out.put(_EOS)
 
     def end(self) -> None:
@@ -218,8 +226,10 @@ class RamSaver:
 
     def end_part(self, out: Output) -> bool:
         """End a payload; True when nothing is wanted."""
+        if self._senders is not None:
+            self._senders.end_part(out, done=not self._left)
         out.put(_EOS)
-        self._sent = out.offset
+        self._sent = out.total
         self.stats.remaining = self.pending
         return not self._left
 
@@ -242,13 +252,22 @@ class RamSaver:
                 self._send(out, block, first, end)
                 return True
             self._at, self._page = (self._at + 1) % len(self._blocks), 0
-            if not self._at and self.cache is not None:
-                self.cache.started = True
+            if not self._at:
+                self._end_round(out)
         raise AssertionError("pages are wanted that no block has")
+
+    def _end_round(self, out: Output) -> None:
+        """All blocks were gone through, and it begins again with the first."""
+        if self.cache is not None:
+            self.cache.started = True
+        if self._senders is not None:
+            self._senders.end_round(out)
 
     def _send(self, out: Output, block: RamBlock, first: int, end: int) -> None:
         start, stop = first * PAGE_SIZE, end * PAGE_SIZE
-        if self.cache is not None and self.cache.started:
+        if self._senders is not None and not self._postcopy:
+            self._senders.send(block, start, stop, partial(self._send_zeros, out, block))
+        elif self.cache is not None and self.cache.started:
             for at in range(start, stop, PAGE_SIZE):
                 self._send_encoded(out, block, at, self.cache)
         elif not self._finds_zeros:

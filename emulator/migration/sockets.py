@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["bound", "connected"]
 
 _LONGEST: Final = 107  # bytes of a UNIX socket's path
+_BACKLOG: Final = 256  # connections of one migration that has as many channels as there can be
 _MPTCP: Final = 262  # the protocol's number
 _Target = tuple[int, Any]  # family, address
 
@@ -212,7 +213,7 @@ def _listening(address: Address, family: int, target: Any) -> socket.socket:
             _bind(sock, target, "Failed to bind socket")
         else:
             _bind_any(sock, target, address.inet)
-        sock.listen(1)
+        sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
         raise

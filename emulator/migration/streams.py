@@ -64,7 +64,8 @@ class BytesSink:
 class Output:
     """A stream that is being written; `offset` counts its bytes, those that are still collected included.
 
-    `allowed` is the offset at which an iterative device must stop for now (the rate limit); None is no limit.
+    `beside` are bytes that other channels of the same migration carried, `total` all of them. `allowed` is the total at
+    which an iterative device must stop for now (the rate limit); None is no limit.
     While `holding`, the output collects everything: the machine is locked for that short time, and writing must not block.
     """
 
@@ -73,13 +74,19 @@ class Output:
         self._parts: list[Any] = []
         self._held = 0
         self.offset = 0
+        self.beside = 0
         self.allowed: int | None = None
         self.holding = False
 
     @property
     def full(self) -> bool:
         """Whether to write nothing further for now."""
-        return self.allowed is not None and self.offset >= self.allowed
+        return self.allowed is not None and self.total >= self.allowed
+
+    @property
+    def total(self) -> int:
+        """Bytes of all channels."""
+        return self.offset + self.beside
 
     def put(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`, which must not change until `flush`."""
@@ -109,12 +116,13 @@ class Output:
 class Input:
     """A stream that is being read. `error` is what the channel said when it failed, "" at a plain end.
 
-    `lock` is the machine's, which the reader holds: it is released while waiting for the other side.
+    `lock` is the machine's, which the reader holds: it is released while waiting for the other side. A reader that does
+    not hold it sets it to None.
     """
 
     def __init__(self, channel: Readable, lock: threading.RLock | None = None) -> None:
         self._channel = channel
-        self._lock = lock
+        self.lock = lock
         # anonymous memory, of which a short stream touches little
         self._buffer = mmap.mmap(-1, 2 * CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._view = memoryview(self._buffer)
@@ -166,13 +174,13 @@ class Input:
         return got > 0
 
     def _read(self, view: memoryview) -> int:
-        if self._lock is None:
+        if self.lock is None:
             return self._channel.read_into(view)
-        self._lock.release()
+        self.lock.release()
         try:
             return self._channel.read_into(view)
         finally:
-            self._lock.acquire()
+            self.lock.acquire()
 
     def _compact(self) -> None:
         left = self._end - self._start

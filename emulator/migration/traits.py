@@ -73,6 +73,16 @@ TRAITS: Final[dict[str, Span]] = {
     "ignores_hook": Span("8.2"),  # the RDMA word means nothing on other transports
     "flush_word": Span("8.1"),  # MULTIFD_FLUSH
     "compressed_pages": Span(until="9.1"),
+    # multifd
+    "checks_channels": Span("10.0"),  # an address without channels for it is refused at once
+    "channels_by_magic": Span(
+        "8.0"
+    ),  # a destination looks at the first bytes, not at the order of connections
+    "multifd_zero_pages": Span("9.0"),  # packets list zero pages, and one with SYNC has no pages
+    "multifd_sync_alone": Span("9.2", "9.2.1"),  # a fault: pages of a packet with SYNC are not read
+    "multifd_words": Span("10.0"),
+    "multifd_exceeds": Span("11.1"),
+    "unknown_magic": Span("11.1"),  # a connection that begins with something else is refused
     "suspended_state": Span("9.0"),  # the global state tells whether the guest was suspended
     "colo_is_gone": Span("11.1"),
 }

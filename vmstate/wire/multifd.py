@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.wire.window import Buffer
 
 __all__ = [
+    "HEAD",
+    "INIT",
+    "MAGIC",
+    "PACKET",
+    "VERSION",
     "DeviceStatePacket",
     "MultifdFlag",
     "MultifdInit",
@@ -47,8 +52,8 @@ Unpack = Callable[[bytes, int], bytes]
 MAGIC: Final = 0x11223344
 VERSION: Final = 1
 PACKET: Final = 1 << 19  # bytes of pages in a full packet; it sets the length of the offset table
-_HEAD: Final = struct.Struct(">IIIIIIQII24s256s")
-_INIT: Final = struct.Struct(">II16sB39s")
+HEAD: Final = struct.Struct(">IIIIIIQII24s256s")
+INIT: Final = struct.Struct(">II16sB39s")
 _DEVICE: Final = struct.Struct(">III256sII")
 
 
@@ -74,7 +79,7 @@ class MultifdInit(Record):
 
     def encode(self) -> bytes:
         """The bytes on the wire."""
-        return _INIT.pack(MAGIC, VERSION, self.uuid, self.channel, self.rest)
+        return INIT.pack(MAGIC, VERSION, self.uuid, self.channel, self.rest)
 
 
 class MultifdPacket(Record):
@@ -119,7 +124,7 @@ class MultifdPacket(Record):
     def encode(self) -> bytes:
         """The bytes on the wire."""
         counts = (self.flags, self.allocated, self.normal, self.length, self.number, self.zero)
-        head = _HEAD.pack(MAGIC, VERSION, *counts, *self.unused, self.block_field)
+        head = HEAD.pack(MAGIC, VERSION, *counts, *self.unused, self.block_field)
         return head + self.table + bytes(self.data)
 
     def pages(self, page_size: int = PAGE_SIZE) -> Iterator[PageRun]:
@@ -207,10 +212,10 @@ class MultifdReader(ChannelReader):
 
     def _read(self) -> Steps:
         window = self._window
-        yield from window.want(_INIT.size, "multifd.init")
-        magic, version, uuid, channel, rest = _INIT.unpack(window.peek(_INIT.size))
+        yield from window.want(INIT.size, "multifd.init")
+        magic, version, uuid, channel, rest = INIT.unpack(window.peek(INIT.size))
         self._check(magic, version)
-        window.take(_INIT.size)
+        window.take(INIT.size)
         yield MultifdInit(uuid, channel, rest, 0)
         while not (yield from self._ended()):
             yield from self._packet()
@@ -237,8 +242,8 @@ class MultifdReader(ChannelReader):
 
     def _pages(self) -> Steps:
         window, offset = self._window, self._window.offset
-        yield from window.want(_HEAD.size, "multifd.packet")
-        head = _HEAD.unpack(window.peek(_HEAD.size))
+        yield from window.want(HEAD.size, "multifd.packet")
+        head = HEAD.unpack(window.peek(HEAD.size))
         _, _, flags, allocated, normal, length, number, zero, spare, unused, name = head
         slots = PACKET // self._page_size
         if max(allocated, normal + zero) > slots:
@@ -246,8 +251,8 @@ class MultifdReader(ChannelReader):
             raise StreamError(offset, f"multifd.packet[{number}]", f"at most {slots} pages", found)
         table = slots * 8
         size = length if normal else 0
-        yield from window.want(_HEAD.size + table + size, f"multifd.packet[{number}]")
-        window.take(_HEAD.size)
+        yield from window.want(HEAD.size + table + size, f"multifd.packet[{number}]")
+        window.take(HEAD.size)
         offsets = bytes(window.take(table))
         data = window.take(size)
         self._check_data(flags, normal, size, offset)

@@ -3,7 +3,7 @@
 
 It is a device by type only: it has no bus and no section, and the object tree does not show it. `emulator.migration`
 makes one by that type's name and takes capabilities, parameters and the framing of streams from it. Properties that
-matter only to multifd, postcopy and compression exist and have no effect: the emulator refuses to switch those on.
+matter only to what the emulator refuses to switch on exist and have no effect.
 
 Names, types and defaults: `device-list-properties` of QEMU 5.2, 7.2, 10.0 and 11.1; life-times: QEMU's history.
 """
@@ -27,13 +27,13 @@ _FRAMING: Final = (
     Property("send-section-footer", BOOL, True),
     Property("send-switchover-start", BOOL, True, since="9.2.50"),
     Property("switchover-ack-legacy", BOOL, False, since="11.0.50"),
+    Property("multifd-flush-after-each-section", BOOL, False, since="8.0.50"),
 )
 _WITHOUT_EFFECT: Final = (
     Property("decompress-error-check", BOOL, True, until="9.1"),
     Property("x-clear-bitmap-shift", UINT8, 18),
     Property("x-postcopy-preempt-break-huge", BOOL, True, since="7.1", until="8.1"),
     Property("x-preempt-pre-7-2", BOOL, False, since="7.2.93"),
-    Property("multifd-flush-after-each-section", BOOL, False, since="8.0.50"),
     Property("multifd-clean-tls-termination", BOOL, True, since="9.2.50"),
 )
 _CAPABILITIES: Final = (

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""multifd: memory over channels of its own, beside the main stream. What a release and its settings make of it.
+
+`Multifd` is what both sides agree on without saying so: how many channels, how pages are packed, where zero pages go,
+and when all channels wait for each other. The main stream tells of that point by a word of its own, or (machine types
+up to 8.0) by the end of each part. Source: `multifd_send`; destination: `multifd_receive`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from migmatrix.emulator.migration.transports import connect
+from migmatrix.vmstate.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.migration.address import Address
+    from migmatrix.emulator.migration.channel import Channel, Wake
+    from migmatrix.emulator.migration.multifd_receive import Receivers
+    from migmatrix.emulator.migration.multifd_send import Senders
+    from migmatrix.emulator.migration.ram import RamSection
+    from migmatrix.emulator.migration.settings import Settings
+    from migmatrix.emulator.migration.streams import Input, Output
+    from migmatrix.emulator.migration.traits import Traits
+
+NO_CHANNELS: Final = "multifd is not supported by current protocol"
+_MAIN: Final = b"QEVM"
+_MAGIC: Final = (
+    b"\x11\x22\x33\x44"  # of `vmstate.wire.multifd`, which a migration without channels need not load
+)
+
+__all__ = [
+    "NO_CHANNELS",
+    "Connections",
+    "Multifd",
+    "PacketError",
+    "make_receivers",
+    "multifd_of",
+    "open_senders",
+]
+
+
+class PacketError(Exception):
+    """A packet that is not taken; the text is QEMU's."""
+
+
+class Multifd(Record):
+    """One side's multifd. `uuid` is the machine's, zero if it has none; `level` is that of the compression.
+
+    `zeros` says where zero pages go: `legacy`, into the main stream; `multifd`, into packets; `none`, like others.
+    `per_section`: channels wait for each other at the end of each part, and no word says so.
+    """
+
+    traits: Traits
+    channels: int
+    uuid: bytes
+    compression: str
+    level: int
+    zeros: str
+    per_section: bool
+
+
+def multifd_of(
+    machine: Machine, settings: Settings, properties: Mapping[str, object], traits: Traits
+) -> Multifd | None:
+    """The multifd that the settings ask for; None when it is off. `properties` are the migration object's."""
+    if not settings.capabilities.get("multifd"):
+        return None
+    parameters = settings.parameters
+    compression = parameters["multifd-compression"]
+    return Multifd(
+        traits,
+        parameters["multifd-channels"],
+        bytes.fromhex((machine.options.uuid or "0" * 32).replace("-", "")),
+        compression,
+        parameters.get(f"multifd-{compression}-level", 0),
+        parameters.get("zero-page-detection", "legacy"),
+        bool(properties.get("multifd-flush-after-each-section", True)),
+    )
+
+
+def open_senders(multifd: Multifd, ram: RamSection, address: Address, out: Output, wake: Wake) -> Senders:
+    """Connect all channels, beside a main one that is connected already; ChannelError."""
+    from migmatrix.emulator.migration.multifd_send import Senders  # noqa: PLC0415 - few migrations have channels
+
+    channels: list[Channel] = []
+    try:
+        for _ in range(multifd.channels):
+            channels.append(connect(address, wake))  # noqa: PERF401 - those before a failure are closed
+    except BaseException:
+        for channel in channels:
+            channel.close()
+        raise
+
+    def counted(normal: int, zero: int, size: int) -> None:
+        out.beside += size
+        if ram.stats is not None:
+            ram.stats.normal += normal
+            ram.stats.duplicate += zero
+            ram.stats.multifd_bytes = out.beside
+
+    return Senders(multifd, channels, counted)
+
+
+def make_receivers(multifd: Multifd, machine: Machine) -> Receivers:
+    """What takes the channels in, and puts pages into the machine's memory."""
+    from migmatrix.emulator.migration.multifd_receive import Receivers  # noqa: PLC0415 - as above
+
+    return Receivers(multifd, machine.ram_blocks, machine.bql)
+
+
+class Connections:
+    """The connections of one incoming migration, as they come: the main one, and those of multifd."""
+
+    def __init__(self, receivers: Receivers | None, traits: Traits) -> None:
+        self._receivers = receivers
+        self._traits = traits
+        self._main: tuple[Channel, Input] | None = None
+        self._all: list[Channel] = []
+
+    @property
+    def main(self) -> tuple[Channel, Input]:
+        """The main connection, once it is there."""
+        if self._main is None:
+            raise AssertionError("there is no main connection yet")
+        return self._main
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there."""
+        return self._main is not None and (self._receivers is None or self._receivers.complete)
+
+    @property
+    def error(self) -> str:
+        """What a channel of multifd failed of; "" for none."""
+        return self._receivers.error if self._receivers is not None else ""
+
+    def add(self, channel: Channel, source: Input) -> None:
+        """A new connection, of which at least one byte came; PacketError."""
+        self._all.append(channel)
+        if self._receivers is None:
+            self._main = channel, source
+        elif self._is_main(source):
+            self._main = channel, source
+            self._receivers.on_error(channel.interrupt)
+        else:
+            self._receivers.add(channel, source)
+
+    def _is_main(self, source: Input) -> bool:
+        """The first one is the main one; later releases look at the first bytes."""
+        if not self._traits.channels_by_magic:
+            return self._main is None
+        magic = source.peek(4)
+        if self._traits.unknown_magic and magic not in (_MAIN, _MAGIC):
+            raise PacketError(f"unknown channel magic: {int.from_bytes(magic):x}")
+        return self._main is None and magic != _MAGIC
+
+    def close(self) -> None:
+        """End and close all."""
+        if self._receivers is not None:
+            self._receivers.close()
+        for channel in self._all:
+            channel.close()

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What capabilities need of an address: further channels, or a file to seek in.
+
+Texts and releases: QEMU 7.2.22, 10.0.13 and 11.1.3, each asked with each combination.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from migmatrix.emulator.errors import QmpError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migmatrix.emulator.migration.address import Address
+    from migmatrix.emulator.migration.traits import Traits
+
+__all__ = ["check_address", "has_channels"]
+
+_SOCKETS: Final = ("tcp", "unix", "vsock")
+
+
+def has_channels(address: Address, capabilities: Mapping[str, bool]) -> bool:
+    """Whether further channels can be opened to such an address, or none are wanted."""
+    return not capabilities.get("multifd") or address.kind in _SOCKETS
+
+
+def check_address(address: Address, capabilities: Mapping[str, bool], traits: Traits) -> None:
+    """QmpError for an address that cannot give what capabilities need; older releases find out later."""
+    if traits.checks_channels and not has_channels(address, capabilities):
+        raise _error("Migration requires multi-channel URIs (e.g. tcp)")
+
+
+def _error(text: str) -> QmpError:
+    return QmpError("GenericError", text)

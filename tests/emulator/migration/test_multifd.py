@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""multifd between two machines: all memory arrives, by the channels, whatever the releases of the two sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from migration_machines import enable, fill, make, memory, status, target, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from migration_machines import Box
+
+MIB = 3
+PAGES = MIB << 8
+
+
+def sides(old: str, new: str, machine: str = "none", **parameters: object) -> tuple[Box, Box]:
+    """A machine with content, and one that waits."""
+    words = ("-M", machine, "-m", str(MIB), "-nodefaults", "-S")
+    source, there = make(old, *words), make(new, *words, "-incoming", "defer")
+    fill(source)
+    for side in (source, there):
+        enable(side, "multifd")
+        side.migration.set_parameters(parameters)
+    return source, there
+
+
+def migrate(source: Box, there: Box, uri: str) -> None:
+    there.migration.incoming(uri)
+    source.migration.migrate(uri)
+    assert status(source)["status"] == "completed", source.migration.query()
+    assert status(there)["status"] == "completed"
+
+
+PAIRS = [
+    ("7.2", "7.2", "none"), ("8.2", "8.2", "none"), ("9.0", "9.0", "none"), ("10.0", "11.1", "none"),
+    ("7.2", "8.1", "pc-q35-7.2"), ("10.0", "7.2", "pc-q35-7.2"), ("11.1", "10.0", "pc-q35-7.2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "machine"), PAIRS)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_all_memory_arrives(old: str, new: str, machine: str, channels: int, tmp_path: Path) -> None:
+    source, there = sides(old, new, machine, **{"multifd-channels": channels})
+    migrate(source, there, f"unix:{tmp_path / 'm'}")
+    assert memory(source) == memory(there)
+    ram = source.migration.query()["ram"]
+    full = sum(
+        any(data[at : at + 4096]) for data in memory(source).values() for at in range(0, len(data), 4096)
+    )
+    assert (ram["normal"], ram["duplicate"]) == (full, ram["total"] // 4096 - full)
+    assert full * 4096 < ram["multifd-bytes"] < ram["transferred"]
+
+
+def test_over_tcp() -> None:
+    source, there = sides("10.0", "10.0")
+    there.migration.incoming("tcp:127.0.0.1:0")
+    (where,) = there.migration.query()["socket-address"]
+    source.migration.migrate(f"tcp:127.0.0.1:{where['port']}")
+    assert status(source)["status"] == "completed"
+    assert status(there)["status"] == "completed"
+    assert memory(source) == memory(there)
+
+
+def test_a_guest_that_writes_meanwhile_loses_nothing(tmp_path: Path) -> None:
+    source, there = sides("10.0", "11.1")
+    source.vm_start()
+    source.migration.set_parameters({"max-bandwidth": 8 << 20, "downtime-limit": 20})
+    uri = f"unix:{tmp_path / 'm'}"
+    there.migration.incoming(uri)
+    source.migration.migrate(uri)
+    block = source.ram_blocks["ram"]
+    for number in range(4000):
+        with source.bql:
+            if source.runstate != "running":
+                break
+            block.write(number * 37 % PAGES * 4096, number.to_bytes(8) * (512 if number % 3 else 0))
+    assert status(source)["status"] == "completed"
+    assert status(there)["status"] == "completed"
+    assert memory(source) == memory(there)
+
+
+def test_a_cancelled_one_leaves_the_guest_running_and_can_be_repeated(tmp_path: Path) -> None:
+    source, there = sides("10.0", "10.0")
+    source.vm_start()
+    source.migration.set_parameters({"max-bandwidth": 4096})
+    uri = f"unix:{tmp_path / 'm'}"
+    there.migration.incoming(uri)
+    source.migration.migrate(uri)
+    until(lambda: source.migration.query()["status"] == "active", "the migration")
+    source.migration.cancel()
+    assert status(source)["status"] == "cancelled"
+    until(lambda: there.ended, "the destination's end")
+    assert source.runstate == "running"
+    source.migration.set_parameters({"max-bandwidth": 0})
+    again = target("10.0", "-S", mib=MIB)
+    enable(again, "multifd")
+    migrate(source, again, f"unix:{tmp_path / 'again'}")
