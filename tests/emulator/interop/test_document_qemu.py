@@ -12,6 +12,7 @@ import pytest
 from guests import Guest, contained, emulated
 
 from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.view.vmdesc import find_vmdesc
 from migmatrix.vmstate.wire.constants import SectionType
 
 if TYPE_CHECKING:
@@ -120,3 +121,16 @@ def test_the_order_of_devices_counts_without_addresses(line: str, placed: bool, 
         take(there, tmp_path / "one")
         there.status("completed")
         assert (places(there) == here) is placed
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_description_is_for_analysis_only(line: str, tmp_path: Path) -> None:
+    with contained(line, tmp_path, *BARE) as source:
+        stream = save(source, tmp_path / "it")
+    place = find_vmdesc(memoryview(stream))
+    assert place is not None
+    at = place[0] + 5  # behind type and length
+    (tmp_path / "nonsense").write_bytes(stream[:at] + b"x" * (len(stream) - at))
+    with contained(line, tmp_path, *BARE, *WAITS) as there:
+        take(there, tmp_path / "nonsense")
+        there.status("completed")

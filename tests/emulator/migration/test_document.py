@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from migration_machines import RELEASES, Box, enable, fill, make, memory, none, runs, status, target
+from migration_machines import RELEASES, Box, enable, fill, make, memory, none, runs, status, target, until
 from told_migrations import send, waiting
 from whole_streams import loaded, saved
 
@@ -25,11 +25,15 @@ from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.streams import Output
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import uint8
-from migmatrix.vmstate.view.stream import read_stream
+from migmatrix.vmstate.view.stream import Stream, read_stream
 from migmatrix.vmstate.wire.constants import SectionType
+from migmatrix.vmstate.wire.events import Command, Packaged, SectionStart
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from migmatrix.vmstate.wire.events import Event
 
 PC = ("-M", "pc-i440fx-7.2", "-m", "16", "-nodefaults", "-S")
 WAITS = ("-incoming", "defer")
@@ -376,4 +380,69 @@ def messages(data: bytes) -> list[tuple[str, int]]:
         block = body[13:].decode() if code == 3 else block
         assert (code in (3, 4), size, len(body)) == (True, 4096, length)
         found.append((block, start))
+    return found
+
+
+# -- postcopy ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_postcopy_can_do_is_off_unless_somebody_asks(release: str) -> None:
+    capabilities = none(release).migration.capabilities
+    names = [name for name in capabilities if name.startswith("postcopy")]
+    assert "postcopy-ram" in names
+    assert ("postcopy-preempt" in names) == (release != "5.2")
+    assert not any(capabilities[name] for name in names)
+
+
+def postcopied(release: str, delimiter: Any) -> Stream:
+    """The stream of a source that begins postcopy before much of its memory could go."""
+    source, came = runs(release), bytearray()
+    enable(source, "postcopy-ram")
+    source.migration.set_parameters({"max-bandwidth": 4096, "downtime-limit": 1})
+    ours, theirs = socket.socketpair()
+    reader = _collect(theirs, came)
+    source.migration.migrate("fd:it", {"it": ours.detach()}.get)
+    status(source, "active")
+    source.migration.start_postcopy()
+    found: list[Stream] = []
+
+    def whole() -> bool:
+        found.append(read_stream(bytes(came), delimiter=delimiter, strict=False))
+        return found[-1].error is None
+
+    until(whole, "the end of the stream")
+    theirs.sendall(struct.pack(">HHI", 1, 4, 0))  # loaded
+    status(source, "completed")
+    reader.join(20)
+    return found[-1]
+
+
+@pytest.mark.parametrize("release", ["7.2", "10.0"])
+def test_a_source_sends_advice_discards_and_a_package_in_this_order(release: str) -> None:
+    plain = read_stream(saved(none(release, mib=8)))
+    assert plain.vmdesc is not None
+    events = postcopied(release, plain.vmdesc.delimiter()).events
+    names = _called(events)
+    discards = names.index("POSTCOPY_RAM_DISCARD")
+    early = [name for name in names[:discards] if name in ("POSTCOPY_ADVISE", "ram")]
+    assert early == ["POSTCOPY_ADVISE", *["ram"] * (len(early) - 1)]
+    late = [name for name in names[discards:] if name != "POSTCOPY_RAM_DISCARD"]
+    assert late[0] == "package"
+    assert set(late[1:]) == {"ram"}
+    (package,) = (event for event in events if isinstance(event, Packaged))
+    devices = [section.key[0] for section in plain.sections if section.key[0] != "ram"]
+    assert _called(package.events) == ["POSTCOPY_LISTEN", *devices, "POSTCOPY_RUN"]
+
+
+def _called(events: Iterable[Event]) -> list[str]:
+    """Commands and sections, without pings, which may stand between any of them."""
+    found = []
+    for event in events:
+        if isinstance(event, SectionStart):
+            found.append(event.idstr)
+        elif isinstance(event, Packaged):
+            found.append("package")
+        elif isinstance(event, Command) and event.name != "PING":
+            found.append(event.name)
     return found
