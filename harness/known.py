@@ -158,6 +158,7 @@ def _result(judgement: CellJudgement, decided: _Decision) -> CellResult:
         known_issue=decided.entry.id if decided.entry else None,
         legs=judgement.legs,
         notes=judgement.notes,
+        courses=judgement.courses,
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Cause",
     "Cell",
     "CellResult",
+    "Course",
     "EmulatorEvidence",
     "Guest",
     "LegEvidence",
@@ -272,6 +273,25 @@ class LegEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """The statuses and events (in capitals) of one side of a migration, in order; `hop` counts from 1."""
+
+    hop: int
+    role: str  # "source" | "destination"
+    build: str
+    said: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form."""
+        return {"hop": self.hop, "role": self.role, "build": self.build, "said": list(self.said)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Course:
+        """Inverse of `to_json`; KeyError when `data` is not of that form."""
+        return cls(data["hop"], data["role"], data["build"], tuple(data["said"]))
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """One line of `results.jsonl` (schema: docs/results.schema.json).
 
@@ -279,7 +299,8 @@ class CellResult:
     cells that were not run or whose outcome needs a word; `known_issue` the id that matched.
     `legs` are the keys of the legs that the verdict rests on, in the order of the path; their published name is
     `hops`, which older runs have too. `notes` say what the sides
-    of a cell that passed were told otherwise (`judge.notes`); older runs have none.
+    of a cell that passed were told otherwise (`judge.notes`), `courses` what they said (`judge.courses`); older runs
+    have none.
     """
 
     cell: Cell
@@ -294,6 +315,7 @@ class CellResult:
     known_issue: str | None = None
     legs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    courses: tuple[Course, ...] = ()
 
     @property
     def failing_pair(self) -> tuple[str, str] | None:
@@ -329,6 +351,7 @@ class CellResult:
             "known_issue": self.known_issue,
             "hops": list(self.legs),
             "notes": list(self.notes),
+            "courses": [course.to_json() for course in self.courses],
         }
 
     @classmethod
@@ -348,4 +371,5 @@ class CellResult:
             known_issue=data["known_issue"],
             legs=tuple(data["hops"]),
             notes=tuple(data.get("notes", ())),
+            courses=tuple(map(Course.from_json, data.get("courses", ()))),
         )

@@ -230,6 +230,7 @@ class Emulator:
 
     def evidence(self) -> EmulatorEvidence:
         """What is known of it so far."""
+        self.qmp.drain()
         return EmulatorEvidence(
             role=self.role.value,
             build=self.build.id,

@@ -154,6 +154,11 @@ class QmpSession:
         self._record("<", event)
         return event
 
+    def drain(self) -> None:
+        """Take down the events that nobody has waited for."""
+        for event in self._events.clear():
+            self._record("<", dict(event))
+
     async def give_fd(self, fd: int, name: str) -> str:
         """Give the emulator a copy of a file descriptor under a name; the URI by which it migrates there."""
         self._client.send_fd_scm(fd)
@@ -162,8 +167,7 @@ class QmpSession:
 
     async def close(self) -> None:
         """End the session; that the emulator ended it first is no error."""
-        while not self._events.empty():
-            self._record("<", dict(await self._events.get()))
+        self.drain()
         try:
             await self._client.disconnect()
         except (EOFError, OSError):

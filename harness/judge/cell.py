@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.judge.courses import courses
 from migmatrix.harness.judge.leg import LegJudgement, judge_leg, started
 from migmatrix.harness.judge.names import named_by
 from migmatrix.harness.judge.notes import notes
@@ -29,7 +30,7 @@ from migmatrix.harness.model import Stage, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from migmatrix.harness.model import Cause, Cell, LegEvidence
+    from migmatrix.harness.model import Cause, Cell, Course, LegEvidence
 
 __all__ = ["CellJudgement", "judge_cell"]
 
@@ -48,6 +49,7 @@ class CellJudgement:
     reason: str = ""
     legs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    courses: tuple[Course, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ def judge_cell(
         migration = path.migration(index, judgement.stage)
         if judgement.verdict is not Verdict.PASS and migration <= path.migrations:
             return _judgement(cell, judgement, migration, used)
-    return _judgement(cell, LegJudgement(Verdict.PASS), None, used)
+    passed = _judgement(cell, LegJudgement(Verdict.PASS), None, used)
+    return replace(
+        passed, notes=notes(used), courses=courses(used, live=path.live, migrations=path.migrations)
+    )
 
 
 def _path(cell: Cell, legs: Sequence[LegEvidence | None]) -> _Path:
@@ -132,7 +137,6 @@ def _judgement(
         seconds=sum(_seconds(used)),
         reason=_reason(judgement),
         legs=tuple(evidence.key for evidence in used),
-        notes=notes(used) if judgement.verdict is Verdict.PASS else (),
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Profile, Verdict
 from migmatrix.harness.report.answer import Answer, Ship, answer_of
+from migmatrix.harness.report.courses import Unlike, unlike
 from migmatrix.harness.report.notes import Noted, noted
 from migmatrix.harness.report.problems import (
     Group,
@@ -298,6 +299,10 @@ class RunReport:
     def noted(self) -> list[Noted]:
         """What the builds of passing cells were told otherwise than those before them, most cells first."""
         return noted(self.results)
+
+    def unlike(self) -> list[Unlike]:
+        """Statuses and events that not all builds have in the same mode."""
+        return unlike(self.results)
 
     def answer(self) -> Answer:
         """The first line of every report."""

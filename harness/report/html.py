@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.report.chains import ChainFinding, ChainKind, chain_findings
+from migmatrix.harness.report.courses import describe_unlike
 from migmatrix.harness.report.data import Group, RunReport, Section, section_of
 from migmatrix.harness.report.html_data import FAILS, encode
 from migmatrix.harness.report.problems import own_failures
@@ -96,6 +97,7 @@ def render_html(report: RunReport) -> str:
         sections=list(_sections(report)),
         untested=report.untested(),
         noted=report.noted(),
+        unlike=[describe_unlike(one) for one in report.unlike()],
         chains=_chains(report),
         bar=list(_bar(report)),
         most=_GROUPS,

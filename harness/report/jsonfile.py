@@ -119,6 +119,7 @@ def _findings(report: RunReport) -> dict[str, Any]:
             for one in report.untested()
         ],
         "notes": [asdict(one) for one in report.noted()],
+        "unlike": [asdict(one) for one in report.unlike()],
         "chains": [_chain(f) for f in chain_findings(report.results)],
         "dropped": [{"what": d.what, "reason": d.reason, "count": d.count} for d in report.dropped],
         "known_issues": [

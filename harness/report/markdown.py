@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.report.chains import chain_findings
+from migmatrix.harness.report.courses import describe_unlike
 from migmatrix.harness.report.data import Group, RunReport, Section
 from migmatrix.harness.report.terminal import OWN, describe_problem, variants
 from migmatrix.harness.report.text import duration, one_line, plural
@@ -70,6 +71,7 @@ def _lines(report: RunReport) -> Iterator[str]:
         yield from _section(report, title, report.groups(section))
     yield from _untested(report)
     yield from _noted(report)
+    yield from _unlike(report)
     yield from _chains(report)
     yield from _notes(report)
     yield from _about(report)
@@ -165,6 +167,18 @@ def _noted(report: RunReport) -> Iterator[str]:
     yield from (f"| {one.cells:,} | {table_code(one.text)} |" for one in found[:_ROWS])
     if len(found) > _ROWS:
         yield f"| | and {len(found) - _ROWS:,} more |"
+    yield ""
+
+
+def _unlike(report: RunReport) -> Iterator[str]:
+    found = report.unlike()
+    if not found:
+        return
+    yield "### Statuses and events that not all builds have"
+    yield ""
+    yield from (f"- {code(describe_unlike(one))}" for one in found[:_ROWS])
+    if len(found) > _ROWS:
+        yield f"- and {len(found) - _ROWS:,} more"
     yield ""
 
 

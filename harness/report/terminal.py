@@ -15,6 +15,7 @@ from rich.text import Text
 from migmatrix.harness.model import Cause, Outcome
 from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.report.chains import ChainKind, chain_findings
+from migmatrix.harness.report.courses import describe_unlike
 from migmatrix.harness.report.data import Group, RunReport, Section
 from migmatrix.harness.report.text import duration, one_line, plural
 from migmatrix.harness.visible import visible
@@ -73,6 +74,7 @@ def _lines(report: RunReport) -> Iterator[Text]:
         yield from _section(report, report.groups(section), title, style)
     yield from _untested(report)
     yield from _noted(report)
+    yield from _unlike(report)
     yield from _chains(report)
     yield from _notes(report)
 
@@ -192,6 +194,16 @@ def _noted(report: RunReport) -> Iterator[Text]:
         yield Text(f"     {plural(one.cells, 'cell')}: {one_line(one.text, _MESSAGE)}")
     if len(found) > _UNTESTED:
         yield Text(f"     and {plural(len(found) - _UNTESTED, 'more note')}, in report.html")
+
+
+def _unlike(report: RunReport) -> Iterator[Text]:
+    found = report.unlike()
+    if found:
+        yield Text()
+        yield Text("statuses and events that not all builds have", "bold")
+    yield from (Text(f"     {visible(describe_unlike(one))}") for one in found[:_UNTESTED])
+    if len(found) > _UNTESTED:
+        yield Text(f"     and {len(found) - _UNTESTED:,} more, in report.html")
 
 
 def _chains(report: RunReport) -> Iterator[Text]:

@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.errors import UserError
+from migmatrix.harness.judge.courses import course_of
 from migmatrix.harness.model import Stage
 from migmatrix.harness.store.legs import EVIDENCE
 from migmatrix.harness.stored.refusal import describe_refusal
@@ -122,6 +123,7 @@ def _emulator(emulator: EmulatorEvidence) -> Iterator[str]:
     ended = "" if emulator.exit is None else f", exit {emulator.exit}"
     yield f"  {emulator.role}: {emulator.build} {emulator.version}{ended}"
     yield f"    {shlex.join(emulator.argv)}"
+    yield from (f"    said as {role}: {' '.join(words)}" for role, words in course_of(emulator))
     yield from (f"    stderr | {line}" for line in emulator.stderr.splitlines())
     for message in emulator.qmp:
         yield f"    {message.at:7.3f} {message.direction} {json.dumps(message.message)}"

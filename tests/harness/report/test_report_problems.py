@@ -14,7 +14,7 @@ from markupsafe import escape
 from rich.console import Console
 
 from migmatrix.harness.judge import family, signature
-from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.model import Cause, Cell, CellResult, Course, Outcome, Stage, Verdict
 from migmatrix.harness.report import ExplanationNote, Section, group, render_terminal
 from migmatrix.harness.report.html import render_html
 from migmatrix.harness.report.jsonfile import render_json
@@ -158,6 +158,29 @@ def test_every_report_tells_notes_of_passing_cells(small: RunReport) -> None:
     assert f"     4 cells: {note}" in console.file.getvalue()
     assert f"<td>{escape(note)}</td>" in render_html(report)
     assert CellResult.from_json(results[0].to_json()).notes == (note,)
+
+
+def test_every_report_tells_statuses_that_not_all_builds_have(small: RunReport) -> None:
+    courses = [
+        Course(1, "source", build, ("setup", *more)) for build, more in (("A", ()), ("B", ("device",)))
+    ]
+    results = [
+        CellResult(
+            Cell("m", "p", ("A", "B"), "tcp", f"g{n}"), Verdict.PASS, Outcome.OK, courses=tuple(courses)
+        )
+        for n in range(2)
+    ]
+    report = replace(small, results=results, cells_planned=2, exit_code=0, evidence=lambda _: ())
+    assert report.answer().ship == "ship"
+    (entry,) = json.loads(render_json(report))["unlike"]
+    assert (entry["word"], entry["having"], entry["lacking"]) == ("device", ["B"], ["A"])
+    sentence = "'device' on the source's side: said by B, not by A (mode tcp; guest g0, g1)"
+    assert f"- `{sentence}`" in render_markdown(report)
+    console = Console(file=io.StringIO(), width=200)
+    render_terminal(report, console)
+    assert isinstance(console.file, io.StringIO)
+    assert f"     {sentence}" in console.file.getvalue()
+    assert f"<li>{escape(sentence)}</li>" in render_html(report)
 
 
 def test_the_page_has_each_explanation_of_a_problem_as_a_table(small: RunReport) -> None:
