@@ -66,17 +66,35 @@ class _Inflate:
     def unpack(self, data: bytes, size: int) -> bytes:
         """As many bytes as the pages have."""
         try:
-            pages = self._stream.decompress(data, size)
+            pages = self._stream.decompress(data, size + 1)  # or the mark at the end of a packet stays behind
         except zlib.error as error:
             code = "".join(c for c in str(error).split(":")[0] if c in "-0123456789") or "-3"
             raise PacketError(f"{self._opening} inflate returned {code} instead of Z_OK") from error
         if len(pages) < size:
             raise PacketError(f"{self._opening} inflate generated too few output")
+        if len(pages) > size:
+            raise PacketError(f"{self._opening} packet size received {len(pages)} size expected {size}")
         return pages
 
 
-_PACKERS: Final[dict[str, Callable[[int], Packer]]] = {"none": lambda _: _Plain(), "zlib": _Deflate}
-_UNPACKERS: Final[dict[str, Callable[[int], Unpacker]]] = {"none": lambda _: _Plain(), "zlib": _Inflate}
+def _zstd_packer(level: int) -> Packer:
+    from migmatrix.emulator.migration.multifd_zstd import Compressor  # noqa: PLC0415 - needs a library
+
+    return Compressor(level)
+
+
+def _zstd_unpacker(channel: int) -> Unpacker:
+    from migmatrix.emulator.migration.multifd_zstd import Decompressor  # noqa: PLC0415 - as above
+
+    return Decompressor(channel)
+
+
+_PACKERS: Final[dict[str, Callable[[int], Packer]]] = {
+    "none": lambda _: _Plain(), "zlib": _Deflate, "zstd": _zstd_packer,
+}  # fmt: skip
+_UNPACKERS: Final[dict[str, Callable[[int], Unpacker]]] = {
+    "none": lambda _: _Plain(), "zlib": _Inflate, "zstd": _zstd_unpacker,
+}  # fmt: skip
 
 
 def packer(method: str, level: int) -> Packer:

@@ -72,6 +72,8 @@ class PacketReader:
             _clear(block, at)
         if packet.normal:
             self._store(packet, block)
+        elif packet.length and flags:
+            raise PacketError(f"multifd {self._number}: expected empty packet")
 
     def _store(self, packet: Packet, block: RamBlock) -> None:
         size = len(packet.normal) * PAGE_SIZE

@@ -154,10 +154,14 @@ class Senders:
     # -- where the main stream says that channels wait for each other ------------------------------
 
     def flush(self, out: Output) -> None:
-        """Wait for all channels, and say so in the main stream, unless the end of the part does."""
+        """Wait for all channels, and say so in the main stream, unless the end of the part does.
+
+        It is said at once: channels stand until it is read, and more may be sent before the part ends.
+        """
         self.sync()
         if not self._multifd.per_section:
             out.put(_FLUSH)
+            out.flush()
 
     def end_round(self, out: Output) -> None:
         """All blocks were gone through: what was sent may be sent again."""

@@ -143,8 +143,7 @@ class Settings:
             if value:
                 raise _error(_not_done("TLS"))
             return ""
-        if name in _FIXED and value != _FIXED[name]:
-            raise _error(_not_done(f"{name}={value}"))
+        _check_choice(name, value)
         if name == "xbzrle-cache-size" and (value & _SIZE_MASK < 4096 or value & (value - 1) & _SIZE_MASK):  # noqa: PLR2004 - a page
             words = (
                 _OLD_CACHE
@@ -183,6 +182,23 @@ class Settings:
             return f"Option {name} expects {words}"
         shown = name if name.startswith("x-") else name.replace("-", "_")
         return f"Parameter '{shown}' expects {words}"
+
+
+def _check_choice(name: str, value: Any) -> None:
+    """QmpError for one of several values that is not done, or is not there."""
+    if name == "multifd-compression" and not _has_method(value):
+        raise _error(f"Parameter '{name}' does not accept value '{value}'")
+    if name in _FIXED and value != _FIXED[name]:
+        raise _error(_not_done(f"{name}={value}"))
+
+
+def _has_method(method: str) -> bool:
+    """Whether this build packs pages so; those by other devices' help are built without."""
+    if method == "zstd":
+        from migmatrix.emulator.migration.multifd_zstd import available  # noqa: PLC0415 - seldom asked for
+
+        return available()
+    return method in ("none", "zlib")
 
 
 def _not_done(name: str) -> str:

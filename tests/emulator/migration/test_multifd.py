@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 from migration_machines import enable, fill, make, memory, status, target, until
+
+from migmatrix.emulator.errors import QmpError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +20,16 @@ MIB = 3
 PAGES = MIB << 8
 
 
-def sides(old: str, new: str, machine: str = "none", **parameters: object) -> tuple[Box, Box]:
+def sides(
+    old: str, new: str, machine: str = "none", parameters: dict[str, object] | None = None
+) -> tuple[Box, Box]:
     """A machine with content, and one that waits."""
     words = ("-M", machine, "-m", str(MIB), "-nodefaults", "-S")
     source, there = make(old, *words), make(new, *words, "-incoming", "defer")
     fill(source)
     for side in (source, there):
         enable(side, "multifd")
-        side.migration.set_parameters(parameters)
+        side.migration.set_parameters(parameters or {})
     return source, there
 
 
@@ -44,7 +49,7 @@ PAIRS = [
 @pytest.mark.parametrize(("old", "new", "machine"), PAIRS)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_all_memory_arrives(old: str, new: str, machine: str, channels: int, tmp_path: Path) -> None:
-    source, there = sides(old, new, machine, **{"multifd-channels": channels})
+    source, there = sides(old, new, machine, {"multifd-channels": channels})
     migrate(source, there, f"unix:{tmp_path / 'm'}")
     assert memory(source) == memory(there)
     ram = source.migration.query()["ram"]
@@ -53,6 +58,48 @@ def test_all_memory_arrives(old: str, new: str, machine: str, channels: int, tmp
     )
     assert (ram["normal"], ram["duplicate"]) == (full, ram["total"] // 4096 - full)
     assert full * 4096 < ram["multifd-bytes"] < ram["transferred"]
+
+
+@pytest.mark.parametrize(("release", "works"), [("9.1", True), ("9.2", False), ("10.0", True)])
+def test_9_2_0_does_not_read_pages_of_a_packet_with_sync(release: str, works: bool, tmp_path: Path) -> None:
+    """What senders before 9.0 send. QEMU's work item 2720, fixed in 9.2.1."""
+    source, there = sides("7.2", release, "pc-q35-7.2")
+    uri = f"unix:{tmp_path / 'm'}"
+    there.migration.incoming(uri)
+    source.migration.migrate(uri)
+    if works:
+        assert status(there)["status"] == "completed"
+        return
+    until(lambda: there.ended, "the destination's end")
+    assert there.said[0].startswith("multifd: received packet magic ")
+
+
+@pytest.mark.parametrize("method", ["zlib", "zstd"])
+@pytest.mark.parametrize(("old", "new"), [("7.2", "7.2"), ("10.0", "11.1")])
+def test_packed(method: str, old: str, new: str, tmp_path: Path) -> None:
+    options: dict[str, object] = {"multifd-compression": method, f"multifd-{method}-level": 9}
+    source, there = sides(old, new, parameters=options)
+    source.ram_blocks["ram"].write(4096 * 300, random.Random(1).randbytes(4096 * 200))
+    migrate(source, there, f"unix:{tmp_path / 'm'}")
+    assert memory(source) == memory(there)
+    ram = source.migration.query()["ram"]
+    assert 200 * 4096 < ram["multifd-bytes"] < ram["normal-bytes"] * 0.8
+
+
+def test_levels_count(tmp_path: Path) -> None:
+    sizes = {}
+    for level in (0, 1):
+        options: dict[str, object] = {"multifd-compression": "zlib", "multifd-zlib-level": level}
+        source, there = sides("10.0", "10.0", parameters=options)
+        migrate(source, there, f"unix:{tmp_path / str(level)}")
+        sizes[level] = source.migration.query()["ram"]["multifd-bytes"]
+    assert sizes[1] * 5 < sizes[0]
+
+
+def test_methods_that_this_build_does_not_have() -> None:
+    machine = make("10.0", "-M", "none")
+    with pytest.raises(QmpError, match=r"^Parameter 'multifd-compression' does not accept value 'qpl'$"):
+        machine.migration.set_parameters({"multifd-compression": "qpl"})
 
 
 def test_over_tcp() -> None:

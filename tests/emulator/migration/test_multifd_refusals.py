@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 from migration_machines import enable, fill, none, status, target, until
 from whole_streams import saved
 
@@ -102,6 +104,42 @@ def test_a_packet_that_is_not_taken(raw: bytes, said: str) -> None:
     with pytest.raises(PacketError) as refused:
         reader(raw, "11.1").read()
     assert str(refused.value) == said
+
+
+PACKED = {"zlib": 2, "zstd": 4}
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "said"),
+    [
+        ("zlib", b"nonsense", "multifd 1: inflate returned -3 instead of Z_OK"),
+        ("zlib", zlib.compress(PAGE), "multifd 1: inflate generated too few output"),
+        ("zstd", b"nonsense", "multifd 1: decompressStream returned Unknown frame descriptor"),
+        ("zstd", zstandard.compress(PAGE), "multifd 1: decompressStream buffer too small"),
+        ("zstd", b"", "multifd 1: decompressStream buffer too small"),
+        ("zlib", zlib.compress(bytes(1 << 20)), "multifd 1: packet size received 8193 size expected 8192"),
+        (
+            "zstd",
+            zstandard.compress(bytes(1 << 20)),
+            "multifd 1: packet size received 8193 size expected 8192",
+        ),
+    ],
+)
+def test_packed_pages_that_are_not_taken(method: str, data: bytes, said: str) -> None:
+    raw = packet(PACKED[method], 7, BLOCK, [0, 4096], length=len(data)) + data
+    with pytest.raises(PacketError) as refused:
+        reader(raw, "11.1", method).read()
+    assert str(refused.value) == said
+
+
+def test_packed_pages_that_are_too_long_or_not_there() -> None:
+    long = packet(2, 7, BLOCK, [0], length=(1 << 20) + 1)
+    with pytest.raises(PacketError, match=r"^multifd 1: next_packet_size 1048577 exceeds allocated 1048576$"):
+        reader(long, "11.1", "zlib").read()
+    with pytest.raises(PacketError, match=r"^multifd 1: expected empty packet$"):
+        reader(packet(2, 7, BLOCK, [], [0], length=1), "11.1", "zlib").read()
+    with pytest.raises(PacketError, match=r"^multifd 1: flags received 0 flags expected 2$"):
+        reader(GOOD, "11.1", "zlib").read()
 
 
 def test_a_packet_that_is_taken() -> None:
