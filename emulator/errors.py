@@ -31,7 +31,11 @@ class EmulatorError(Exception):
 
 
 class FatalError(EmulatorError):
-    """The machine cannot be built: ``qemu-system-x86_64: TEXT``, exit status 1."""
+    """The machine cannot be built: ``qemu-system-x86_64: TEXT``, exit status 1. A few say another `program`."""
+
+    def __init__(self, text: str, program: str = "qemu-system-x86_64") -> None:
+        super().__init__(text)
+        self.program = program
 
 
 class DeviceError(EmulatorError):

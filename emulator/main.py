@@ -53,12 +53,12 @@ def main(argv: Sequence[str]) -> int:
         with _Process(options, release) as process:
             return process.run(ready)
     except FatalError as err:
-        _complain(str(err))
+        _complain(str(err), err.program)
         return 1
 
 
-def _complain(line: str) -> None:
-    sys.stderr.write(f"{_PROGRAM}: {line}\n")
+def _complain(line: str, program: str = _PROGRAM) -> None:
+    sys.stderr.write(f"{program}: {line}\n")
     sys.stderr.flush()
 
 

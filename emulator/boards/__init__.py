@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.bus import Bus
 from migmatrix.emulator.errors import DeviceError, FatalError
+from migmatrix.emulator.firmware import bios_size, fill_bios
 from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["complete", "cpu_type", "early_warnings", "populate"]
 
+_BIOS = "pc.bios"
 _LINES = ("serial", "parallel")  # ports that `-serial` and `-parallel` ask for
 _MOST_PORTS = 4  # QEMU's PCs make no more serial ports, and say nothing; a fourth parallel port is refused
 
@@ -79,7 +81,9 @@ def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
         name, size = entry["name"], entry["size"]
         if size == "memory":
             name, size = _main_memory(machine, name)
-        if size:
+        if name == _BIOS:
+            fill_bios(machine, machine.add_ram(name, bios_size(machine, size)))
+        elif size:
             machine.add_ram(name, size, max_size=entry.get("max"))
 
 

@@ -54,6 +54,7 @@ DONE: Final = {
     "sata": _Prop(BOOL),
     "smbus": _Prop(BOOL),
     "vmport": _Prop(ON_OFF_AUTO),
+    "firmware": _Prop(STRING),
     "memory-backend": _Prop(STRING),
     "suppress-vmdesc": _Prop(BOOL),
 }
@@ -87,7 +88,6 @@ REFUSED: Final[dict[str, tuple[str, str | None]]] = {
     "cxl": ("7.1", "off"),
     "dtb": ("", None),
     "dumpdtb": ("", None),
-    "firmware": ("", None),
     "igd-passthru": ("", "off"),
     "initrd": ("", None),
     "kernel": ("", None),
@@ -104,23 +104,29 @@ REFUSED: Final[dict[str, tuple[str, str | None]]] = {
     "x-change-vmfd-on-reset": ("11.0", "off"),
     "x-south-bridge": ("8.2", "PIIX3"),
 }
+_VALUES: Final = ("suppress-vmdesc", "firmware", "memory-backend")  # no switches of parts of the board
 _COMPOUND: Final = {"boot": "7.1", "cxl-fmw": "7.1", "memory": "7.1", "sgx-epc": "6.2", "smp": "6.1"}
 
 
 class MachineProps(NamedTuple):
-    """What `-machine` said: the switches that are off, the backend of guest memory, no description in streams."""
+    """What `-machine` said: the switches that are off, the backend of guest memory, no description in streams.
+
+    `firmware` is the file of the BIOS, None when nothing was said of it.
+    """
 
     off: frozenset[str] = frozenset()
     memory_backend: str = ""
     suppress_vmdesc: bool = False
+    firmware: str | None = None
 
 
 def read_machine_props(given: Pairs, machine: str, release: str) -> MachineProps:
     """Check and read the properties of a command line for the machine type `machine`; FatalError in QEMU's words."""
     values = {name: _read(name, value, machine, release) for name, value in given}
-    off = (name for name, value in values.items() if value in (False, "off") and name != "suppress-vmdesc")
+    off = (name for name, value in values.items() if value in (False, "off") and name not in _VALUES)
     backend = str(values.get("memory-backend", ""))
-    return MachineProps(frozenset(off), backend, bool(values.get("suppress-vmdesc", False)))
+    firmware = str(values["firmware"]) if "firmware" in values else None
+    return MachineProps(frozenset(off), backend, bool(values.get("suppress-vmdesc", False)), firmware)
 
 
 def _read(name: str, value: str, machine: str, release: str) -> object:

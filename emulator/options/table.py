@@ -146,6 +146,10 @@ def _without(name: str) -> Callable[[Parser, str], None]:
     )
 
 
+def _firmware(parser: Parser, value: str) -> None:
+    parser.values["machine_props"] = (*parser.values.get("machine_props", ()), ("firmware", value))
+
+
 def _kvm(parser: Parser, _: str) -> None:
     parser.add("accels", Wish("kvm"))
 
@@ -399,6 +403,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "L": Option(_data),
     "S": _true("stopped"),
     "daemonize": _true("daemonize"),
+    "bios": Option(_firmware),
     "no-acpi": Option(_without("acpi"), argument=False, until="9.0"),
     "no-hpet": Option(_without("hpet"), argument=False, until="9.0"),
     "enable-kvm": Option(_kvm, argument=False),
@@ -417,7 +422,7 @@ OPTIONS: Final[dict[str, Option]] = {
     **dict.fromkeys(("full-screen", "no-quit", "alt-grab", "mem-prealloc", "enable-sync-profile"), _SILENT_FLAG),
     # QEMU has them, the emulator does not
     **dict.fromkeys(
-        ("hda", "hdb", "hdc", "hdd", "fda", "fdb", "cdrom", "mtdblock", "sd", "pflash", "bios", "kernel", "initrd",
+        ("hda", "hdb", "hdc", "hdd", "fda", "fdb", "cdrom", "mtdblock", "sd", "pflash", "kernel", "initrd",
          "append", "dtb", "shim", "option-rom", "acpitable", "numa", "mem-path", "tpmdev", "virtfs", "spice", "vnc",
          "gdb", "icount", "watchdog-action", "action", "echr", "plugin", "readconfig", "set", "usbdevice",
          "debugcon", "audio", "chroot", "iscsi"), _REFUSED,

@@ -23,6 +23,7 @@ from migmatrix.emulator.devices.pci.capabilities import msix
 from migmatrix.emulator.devices.pci.check import Rule
 from migmatrix.emulator.devices.pci.config import CONVENTIONAL, EXPRESS, ConfigSpace
 from migmatrix.emulator.errors import DeviceError
+from migmatrix.emulator.firmware import fill_option_rom
 from migmatrix.emulator.properties import BOOL, INT32, PCI_DEVFN, STRING, UINT32, Property, enumeration
 from migmatrix.vmstate.record import Record
 
@@ -218,7 +219,7 @@ class PCIDevice(Device):
             return
         self.space.bar(6, 0, size)
         name = self.vmstate.name if self.vmstate is not None else self.type_name
-        self.add_block(f"{name}.rom", size)
+        fill_option_rom(self.add_block(f"{name}.rom", size), self._rom_file())
 
     def _rom_size(self) -> int:
         packaged = self.props["x-rom-size"]
@@ -228,13 +229,17 @@ class PCIDevice(Device):
             raise DeviceError(f"ROM size {padded} is not a power of two")
         if self.props["romfile"] == "" and "romfile" in self.explicit:
             return 0
-        given = self.props["romfile"]
-        if given and not given.rpartition("/")[2].startswith(_PACKAGED):
+        if given := self._rom_file():
             size = _file_size(given)
             if size > padded:
                 raise DeviceError(f'romfile "{given}" ({size} bytes) is too large for ROM size {padded}')
         size = padded if size and padded != _DEFAULT_ROM else size
         return 1 << (max(size, _PAGE) - 1).bit_length() if size else 0
+
+    def _rom_file(self) -> str:
+        """The file of the user's, "" when it is one of a distribution's."""
+        given = str(self.props["romfile"] or "")
+        return "" if given.rpartition("/")[2].startswith(_PACKAGED) else given
 
     def add_block(self, name: str, size: int) -> RamBlock:
         """Memory of the device that is migrated as a RAM block of its own."""

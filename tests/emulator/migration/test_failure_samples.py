@@ -27,7 +27,6 @@ _QUIET = ("-S", "-nodefaults")  # as the samples were made
 
 # Kinds whose command lines the emulator refuses, and what it says of them.
 _NOT_BUILT: Final = {
-    "bios-size-mismatch": "-bios /usr/share/seabios/bios.bin: the emulator cannot do this",
     "cpu-model-mismatch": "unable to find CPU model 'Haswell-v1'",
     "cpu-invtsc-blocker": "can't apply global max-x86_64-cpu.invtsc=on: ",
     "dimm-addr-mismatch": "'pc-dimm' is not a valid device model name",

@@ -17,7 +17,7 @@ _SHARED = (
     "-object memory-backend-ram,id=shared,size=64M,share=on: "
     "the emulator has no memory in files, and none that is shared"
 )
-_VALUES = {"memory-backend": "ram0", "suppress-vmdesc": "on"}
+_VALUES = {"firmware": "bios.bin", "memory-backend": "ram0", "suppress-vmdesc": "on"}
 _BY_KIND = {"bool": "on", "OnOffAuto": "on", "size": "64M", "uint64": "1"}
 
 

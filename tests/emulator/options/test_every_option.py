@@ -16,7 +16,7 @@ from migmatrix.emulator.options.keyvalue import Malformed
 from migmatrix.emulator.options.records import Options
 
 _HOST = "the host's side: no guest sees it"
-_FIRMWARE = "what firmware reads: the emulator has none"
+_FIRMWARE = "what firmware reads: the emulator runs none"
 IGNORED = {
     **dict.fromkeys(("msg", "d", "D", "dfilter", "trace", "enable-sync-profile"), "what is printed"),
     **dict.fromkeys(("overcommit", "mem-prealloc", "sandbox", "run-with", "seed", "singlestep"), _HOST),
