@@ -73,7 +73,8 @@ def _run(call: Call, line: str, words: list[str]) -> str:
         table, name, rest, shown = _INFOS, rest[0], rest[1:], rest[0]
     found = table.get(name)
     if found is None or not lives(found.since, "", call.release):
-        return _print([f"unknown command: '{line.strip() if table is _INFOS else name}'"])
+        topic = re.match(r"\s*(\S+\s+\S+)", line) if table is _INFOS else None
+        return _print([f"unknown command: '{topic[1] if topic else name}'"])
     try:
         return _print(found.command(call, *_arguments(found, rest, call.release)))
     except _Misused as why:

@@ -55,6 +55,7 @@ ALWAYS: Final = {
     "device_add virtio-rng-pci,bus=nope": "Error: Bus 'nope' not found",
     "help foo": "unknown command: 'foo'",
     "info foo": "unknown command: 'info foo'",
+    "info   foo 3": "unknown command: 'info   foo'",
     "info kvm": "kvm support: disabled",
     "info qtree": "bus: main-system-bus\n  type System",
     "s": "",
