@@ -2,6 +2,7 @@
 """Addresses of streams: reads URIs and channel lists as QEMU does. It opens nothing.
 
 tcp:HOST:PORT   unix:PATH   vsock:CID:PORT   exec:COMMAND   fd:NAME   file:PATH[,offset=BYTES] (from 8.2)
+rdma:HOST:PORT
 """
 
 from __future__ import annotations
@@ -22,17 +23,13 @@ __all__ = ["Address", "from_channels", "parse_uri"]
 
 
 _SIZE: Final = re.compile(r"(0x[0-9a-f]+|\d+(\.\d*)?)([bkmgtpe]?)", re.IGNORECASE)
-_NO_RDMA: Final = (
-    "RDMA ERROR: could not create CM channel",
-    "RDMA ERROR: could not create rdma event channel",
-)
 _MOST: Final = 1 << 64
 
 
 class Address(Record):
-    """`kind` is tcp, unix, vsock, exec, fd or file; `target` a path, command or name, `command` its words.
+    """`kind` is tcp, unix, vsock, rdma, exec, fd or file; `target` a path, command or name, `command` its words.
 
-    `inet` is host and port of tcp; of vsock they are numbers.
+    `inet` is host and port of tcp and rdma; of vsock they are numbers.
     """
 
     kind: str
@@ -49,8 +46,6 @@ def _error(text: str) -> QmpError:
 def parse_uri(uri: str, traits: Traits, *, incoming: bool) -> Address:
     """The address that `uri` means; QmpError."""
     kind, _, rest = uri.partition(":")
-    if kind == "rdma":
-        raise _no_rdma(rest, traits, incoming=incoming)
     if kind in _KINDS and (kind != "file" or traits.file_transport):
         return _KINDS[kind](rest, traits)
     if incoming or traits.address_first:
@@ -88,15 +83,12 @@ def _vsock(text: str, _: Traits) -> Address:
     return Address("vsock", inet=Inet(found[1], found[2]))
 
 
-def _no_rdma(text: str, traits: Traits, *, incoming: bool) -> QmpError:
-    """What a host without such a device makes QEMU say."""
+def _rdma(text: str, traits: Traits) -> Address:
     try:
-        parse_inet(text, whole=traits.whole_inet)
+        return Address("rdma", inet=parse_inet(text, whole=traits.whole_inet))
     except ValueError as error:
-        return _error(
-            str(error) if traits.address_first else f"RDMA ERROR: bad RDMA migration address '{text}'"
-        )
-    return _error(_NO_RDMA[incoming])
+        words = str(error) if traits.address_first else f"RDMA ERROR: bad RDMA migration address '{text}'"
+        raise _error(words) from error
 
 
 def _file(text: str, _: Traits) -> Address:
@@ -124,7 +116,7 @@ def _offset(text: str) -> int:
     return value
 
 
-def from_channels(channels: Sequence[Any], *, incoming: bool) -> Address:
+def from_channels(channels: Sequence[Any]) -> Address:
     """The address of the main channel of a `channels` list; QmpError."""
     for kind in ("main", "cpr"):
         if sum(channel["channel-type"] == kind for channel in channels) > 1:
@@ -132,8 +124,6 @@ def from_channels(channels: Sequence[Any], *, incoming: bool) -> Address:
     addr = next((channel["addr"] for channel in channels if channel["channel-type"] == "main"), None)
     if addr is None:
         raise _error("Channel list has no main entry")
-    if addr["transport"] == "rdma":
-        raise _error(_NO_RDMA[incoming])
     return _CHANNELS[addr["transport"], addr.get("type", "")](addr)
 
 
@@ -144,10 +134,11 @@ def _arguments(addr: Mapping[str, Any]) -> Address:
 
 
 _KINDS: Final[dict[str, Callable[[str, Traits], Address]]] = {
-    "tcp": _tcp, "unix": _unix, "vsock": _vsock, "exec": _exec, "fd": _fd, "file": _file,
+    "tcp": _tcp, "unix": _unix, "vsock": _vsock, "exec": _exec, "fd": _fd, "file": _file, "rdma": _rdma,
 }  # fmt: skip
 _CHANNELS: Final[dict[tuple[str, str], Callable[[Mapping[str, Any]], Address]]] = {
     ("exec", ""): _arguments,
+    ("rdma", ""): lambda addr: Address("rdma", inet=read_inet(addr)),
     ("file", ""): lambda addr: Address("file", addr["filename"], offset=addr["offset"]),
     ("socket", "unix"): lambda addr: Address("unix", addr["path"]),
     ("socket", "inet"): lambda addr: Address("tcp", inet=read_inet(addr)),

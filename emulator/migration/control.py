@@ -33,6 +33,7 @@ from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.postcopy import Postcopy
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
+from migmatrix.emulator.migration.rdma.opening import arriving_rdma, opened_rdma
 from migmatrix.emulator.migration.requirements import check_address, has_channels
 from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.savestate import Framing, StateWriter
@@ -314,8 +315,8 @@ class Migration:
         if isinstance(target, str):
             address = parse_uri(target, self.traits, incoming=incoming)
         else:
-            address = from_channels(target, incoming=incoming)
-        check_address(address, self.capabilities, self.traits)
+            address = from_channels(target)
+        check_address(address, self.capabilities, self.traits, incoming=incoming)
         return address
 
     def _check_source(self, *, resume: bool) -> None:
@@ -345,7 +346,7 @@ class Migration:
     def _begin(self, address: Address, fds: Callable[[str], int | None]) -> None:
         self._start_side()
         try:
-            channel = opened(address, fds, self.machine.fdsets)
+            channel = opened_rdma(self, address) or opened(address, fds, self.machine.fdsets)
             self._check_file(channel)
         except QmpError as error:
             self.outgoing = Outgoing(self, address, None)
@@ -376,7 +377,7 @@ class Migration:
             address = self._address(target, incoming=True)
             # A try that could not listen left SETUP behind.
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
-            arrival = listen(address, fds, self.machine.fdsets)
+            arrival = arriving_rdma(self, address) or listen(address, fds, self.machine.fdsets)
             self._check_file(arrival.ready)
             self._was_told = self.settings.listening = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.ram_load import RamLoader
     from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
+    from migmatrix.emulator.migration.rdma.memory import SourceMemory, TargetMemory
     from migmatrix.emulator.migration.settings import Settings
     from migmatrix.emulator.migration.streams import Input, Output
     from migmatrix.emulator.migration.traits import Traits
@@ -30,7 +31,8 @@ class RamSection(IterativeDevice):
     """All blocks of a machine. The migration sets what only an outgoing one needs.
 
     `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest;
-    `postcopy` is that of an incoming one. `senders` and `receivers` are channels of multifd.
+    `postcopy` is that of an incoming one. `senders` and `receivers` are channels of multifd; `out_direct` and
+    `in_direct` move pages beside the stream.
     """
 
     name = RAM_SECTION
@@ -45,6 +47,8 @@ class RamSection(IterativeDevice):
         self.postcopy: Postcopy | None = None
         self.senders: Senders | None = None
         self.receivers: Receivers | None = None
+        self.out_direct: SourceMemory | None = None
+        self.in_direct: TargetMemory | None = None
         self._saver: RamSaver | None = None
         self._loader: RamLoader | None = None
 
@@ -79,6 +83,7 @@ class RamSection(IterativeDevice):
         if self.converge is not None:
             options["measured"] = self.converge.period
         options["senders"] = self.senders
+        options["direct"] = self.out_direct
         self._saver = RamSaver(list(self._blocks.values()), self._tell, **options)
         self._saver.begin(out)
 
@@ -143,7 +148,7 @@ class RamSection(IterativeDevice):
         """No page came yet."""
         from migmatrix.emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
 
-        self._loader = RamLoader(self._blocks, self._traits, self.postcopy, self.receivers)
+        self._loader = RamLoader(self._blocks, self._traits, self.postcopy, self.receivers, self.in_direct)
 
     def load_state(self, source: Input, version: int) -> None:
         """Read pages up to the end of the section's payload."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.multifd_receive import Receivers
     from migmatrix.emulator.migration.postcopy import Postcopy
+    from migmatrix.emulator.migration.rdma.memory import TargetMemory
     from migmatrix.emulator.migration.streams import Input
     from migmatrix.emulator.migration.traits import Traits
 
@@ -60,11 +61,13 @@ class RamLoader:
         traits: Traits,
         postcopy: Postcopy | None = None,
         receivers: Receivers | None = None,
+        direct: TargetMemory | None = None,
     ) -> None:
         self._blocks = blocks
         self._traits = traits
         self._postcopy = postcopy
         self._receivers = receivers
+        self._direct = direct  # what the source writes into our memory by
         self._last: RamBlock | None = None
 
     def load(self, source: Input, version: int) -> None:
@@ -194,6 +197,8 @@ class RamLoader:
         elif flags == RamFlag.MULTIFD_FLUSH and self._traits.flush_word:
             if self._receivers is not None:
                 self._receivers.sync()
+        elif flags == RamFlag.HOOK and self._direct is not None:
+            self._direct.serve(source.unlocked)
         elif not (flags == RamFlag.HOOK and self._traits.ignores_hook):
             raise self._unknown(word)
 
@@ -215,6 +220,8 @@ class RamLoader:
             if block is None:
                 raise LoadFault(said=(f'Unknown ramblock "{name}", cannot accept migration',))
             _resize(block, length)
+            if self._direct is not None:
+                self._direct.named(name)
             total = (total - length) & _WORD  # QEMU counts without a sign too
             if not length and source.ended:
                 raise LoadFault(errno=errno.EIO)

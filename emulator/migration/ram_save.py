@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.multifd_send import Senders
+    from migmatrix.emulator.migration.rdma.memory import SourceMemory
     from migmatrix.emulator.migration.streams import Output
     from migmatrix.emulator.migration.xbzrle import PageCache
 
@@ -45,6 +46,7 @@ _CONTINUE: Final = int(RamFlag.CONTINUE)
 _XBZRLE: Final = int(RamFlag.XBZRLE | RamFlag.CONTINUE)
 _ENCODED: Final = 1  # the only encoding there is
 _EOS: Final = struct.pack(">Q", RamFlag.EOS)
+_HOOK: Final = struct.pack(">Q", RamFlag.HOOK)
 _SLICE: Final = 0.05  # seconds after which an iteration lets the migration think, as QEMU's does
 _PERIOD: Final = 1.0  # seconds that a rate is measured over at least
 _word = struct.Struct(">Q").pack
@@ -78,7 +80,7 @@ class RamSaver:
 
     `measured` is called with the bytes that were dirtied and sent in each period of at least a second. `cache` is
     for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `senders` are channels
-    for pages, up to a postcopy.
+    for pages, up to a postcopy; `direct` writes them into the other side's memory.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class RamSaver:
         cache: PageCache | None = None,
         finds_zeros: bool = True,
         senders: Senders | None = None,
+        direct: SourceMemory | None = None,
     ) -> None:
         self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
         self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
@@ -114,6 +117,7 @@ class RamSaver:
         self._asked_last: RamBlock | None = None
         self._postcopy = False
         self.cache = cache
+        self._direct = direct
         self.stats = RamStats(self._blocks)
 
     def begin(self, out: Output) -> None:
@@ -127,7 +131,17 @@ class RamSaver:
             out.put(_name(block) + _word(block.used_length))
         if self._senders is not None:
             self._senders.flush(out)
+        if self._direct is not None:
+            with out.released():
+                self._hook(out)
+                self._direct.set_up(self._blocks)
         out.put(_EOS)
+
+    def _hook(self, out: Output) -> None:
+        """Let the other side look beside the stream, where it finds pages until the round is over."""
+        if self._direct is not None:
+            out.put(_HOOK)
+            out.flush()
 
     def end(self) -> None:
         """Stop logging."""
@@ -212,6 +226,7 @@ class RamSaver:
 
     def iterate(self, out: Output) -> bool:
         """Send until the output is full, some time has passed or nothing is wanted (True)."""
+        self._hook(out)
         until = time.monotonic() + _SLICE
         while not out.full and time.monotonic() < until and self._send_run(out):
             pass
@@ -220,6 +235,7 @@ class RamSaver:
     def complete(self, out: Output) -> None:
         """Send all that is wanted; the guest stands."""
         self._last_stage = True
+        self._hook(out)
         while self._send_run(out):
             pass
         self.end_part(out)
@@ -228,6 +244,8 @@ class RamSaver:
         """End a payload; True when nothing is wanted."""
         if self._senders is not None:
             self._senders.end_part(out, done=not self._left)
+        if self._direct is not None:
+            self._direct.finish()
         out.put(_EOS)
         self._sent = out.total
         self.stats.remaining = self.pending
@@ -265,7 +283,9 @@ class RamSaver:
 
     def _send(self, out: Output, block: RamBlock, first: int, end: int) -> None:
         start, stop = first * PAGE_SIZE, end * PAGE_SIZE
-        if self._senders is not None and not self._postcopy:
+        if self._direct is not None:
+            self._send_beside(out, block, start, stop, self._direct)
+        elif self._senders is not None and not self._postcopy:
             self._senders.send(block, start, stop, partial(self._send_zeros, out, block))
         elif self.cache is not None and self.cache.started:
             for at in range(start, stop, PAGE_SIZE):
@@ -279,6 +299,15 @@ class RamSaver:
             self._send_zeros(out, block, start, stop)
         else:
             self._send_pages(out, block, start, stop)
+
+    def _send_beside(self, out: Output, block: RamBlock, start: int, stop: int, direct: SourceMemory) -> None:
+        for first, end in direct.parts(start, stop):
+            pages = (end - first) // PAGE_SIZE
+            if direct.write(block, first, end):
+                self.stats.duplicate += pages
+            else:
+                self.stats.normal += pages
+                out.beside += end - first
 
     def _send_zeros(self, out: Output, block: RamBlock, start: int, stop: int) -> None:
         """A run of zero pages: word and fill byte of each, in one piece."""

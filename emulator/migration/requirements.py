@@ -26,10 +26,21 @@ def has_channels(address: Address, capabilities: Mapping[str, bool]) -> bool:
     return not capabilities.get("multifd") or address.kind in _SOCKETS
 
 
-def check_address(address: Address, capabilities: Mapping[str, bool], traits: Traits) -> None:
+def check_address(
+    address: Address, capabilities: Mapping[str, bool], traits: Traits, *, incoming: bool
+) -> None:
     """QmpError for an address that cannot give what capabilities need; older releases find out later."""
     if traits.checks_channels and not has_channels(address, capabilities):
         raise _error("Migration requires multi-channel URIs (e.g. tcp)")
+    if address.kind == "rdma":
+        _check_rdma(capabilities, traits, incoming=incoming)
+
+
+def _check_rdma(capabilities: Mapping[str, bool], traits: Traits, *, incoming: bool) -> None:
+    if capabilities.get("xbzrle") and (traits.rdma_checks or (incoming and traits.rdma_checks_incoming)):
+        raise _error("RDMA and XBZRLE can't be used together")
+    if capabilities.get("postcopy-ram") and traits.rdma_checks:
+        raise _error("RDMA and postcopy-ram can't be used together")
 
 
 def _error(text: str) -> QmpError:

@@ -10,15 +10,18 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from migmatrix.emulator.migration.channel import ChannelError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Iterator
 
 __all__ = ["CHUNK", "BytesChannel", "BytesSink", "Input", "Output", "Readable", "Writable"]
 
+_Got = TypeVar("_Got")
 CHUNK: Final = 1 << 20  # bytes that are collected before they are written, and read at once
 
 
@@ -104,6 +107,16 @@ class Output:
         if self._held >= CHUNK and not self.holding:
             self.flush()
 
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Write what is collected, even while holding, and go on so: the other side must answer now."""
+        holding, self.holding = self.holding, False
+        try:
+            self.flush()
+            yield
+        finally:
+            self.holding = holding
+
     def flush(self) -> None:
         """Write the collected bytes, unless holding; ChannelError."""
         if self.holding:
@@ -174,11 +187,15 @@ class Input:
         return got > 0
 
     def _read(self, view: memoryview) -> int:
+        return self.unlocked(lambda: self._channel.read_into(view))
+
+    def unlocked(self, wait: Callable[[], _Got]) -> _Got:
+        """What `wait` returns, which is called without the lock."""
         if self.lock is None:
-            return self._channel.read_into(view)
+            return wait()
         self.lock.release()
         try:
-            return self._channel.read_into(view)
+            return wait()
         finally:
             self.lock.acquire()
 

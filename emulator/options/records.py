@@ -117,6 +117,7 @@ class Options(Record):
     pidfile: str = ""
     boot: Pairs = ()
     workload: Workload | None = None
+    rdma: bool = False  # a stand-in for a device is there
     only_migratable: bool = False
     dump_vmstate: str = ""
     help: str = ""  # "version", "help", "data", "machine", "device", "cpu", or "device:NAME"

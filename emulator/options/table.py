@@ -325,6 +325,12 @@ def _workload(parser: Parser, value: str) -> None:
     parser.values["workload"] = Workload(**found)
 
 
+def _rdma(parser: Parser, value: str) -> None:
+    if value != "tcp":
+        raise Malformed(f"Invalid parameter '{value}'")
+    parser.values["rdma"] = True
+
+
 def _smp(parser: Parser, value: str) -> None:
     parser.values["smp"] = smp(value, parser.release)
 
@@ -367,6 +373,7 @@ OPTIONS: Final[dict[str, Option]] = {
     "release": Option(_put("release")),  # the emulator's own, as are the next two
     "release-file": Option(_put("release_file")),
     "workload": Option(_workload),
+    "rdma": Option(_rdma),
     "machine": Option(_machine),
     "M": Option(_machine),
     "m": Option(_memory),

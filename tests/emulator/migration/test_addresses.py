@@ -38,7 +38,6 @@ BOTH = ("7.2", "11.1")
         ("tcp:[::1]x:1", "error parsing IPv6 address '[::1]x:1'"),
         ("vsock:1", "error parsing address '1'"),
         ("unix:", "invalid Unix socket address"),
-        ("rdma:h:1", "RDMA ERROR: could not create CM channel"),
     ],
 )
 def test_a_text_that_is_no_address(release: str, text: str, words: str) -> None:

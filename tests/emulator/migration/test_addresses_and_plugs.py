@@ -54,11 +54,11 @@ def test_an_incomplete_channel_is_refused_as_by_qemu(name: str, addr: dict[str, 
 
 def test_a_list_of_channels_has_one_main_channel() -> None:
     main = channel(transport="exec", args=["true"])
-    assert from_channels([main], incoming=False).command == ("true",)
+    assert from_channels([main]).command == ("true",)
     with pytest.raises(QmpError, match="Channel list has more than one main entry"):
-        from_channels([main, main], incoming=False)
+        from_channels([main, main])
     with pytest.raises(QmpError):
-        from_channels([channel(transport="exec", args=[])], incoming=False)
+        from_channels([channel(transport="exec", args=[])])
 
 
 def test_a_stream_at_an_offset_keeps_what_is_before_it(tmp_path: Path) -> None:

@@ -79,12 +79,12 @@ def unsupported(release: str) -> set[str]:
 @pytest.mark.parametrize(
     ("release", "refused"),
     [
-        ("5.2", {"rdma-pin-all", "compress", "x-colo", "release-ram", "block", "x-ignore-shared"}),
-        ("7.2", {"rdma-pin-all", "compress", "x-colo", "release-ram", "block", "x-ignore-shared",
+        ("5.2", {"compress", "x-colo", "release-ram", "block", "x-ignore-shared"}),
+        ("7.2", {"compress", "x-colo", "release-ram", "block", "x-ignore-shared",
                  "background-snapshot"}),
-        ("10.0", {"rdma-pin-all", "x-colo", "release-ram", "x-ignore-shared", "background-snapshot",
+        ("10.0", {"x-colo", "release-ram", "x-ignore-shared", "background-snapshot",
                   "mapped-ram"}),
-        ("11.1", {"rdma-pin-all", "release-ram", "x-ignore-shared", "background-snapshot", "mapped-ram"}),
+        ("11.1", {"release-ram", "x-ignore-shared", "background-snapshot", "mapped-ram"}),
     ],
 )  # fmt: skip
 def test_what_the_emulator_refuses_in_its_own_words(release: str, refused: set[str]) -> None:
