@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import threading
@@ -113,6 +114,45 @@ class Channel:
                 self._wait(self._in, select.POLLIN)
             except OSError as error:
                 raise ChannelError(f"Unable to read from {self._noun}: {error.strerror}") from error
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def position(self) -> int:
+        """Where in the file the next byte goes, or comes from; ChannelError."""
+        return self._moved(0, os.SEEK_CUR)
+
+    def seek(self, position: int) -> None:
+        """Go on there; ChannelError."""
+        self._moved(position, os.SEEK_SET)
+
+    def _moved(self, by: int, how: int) -> int:
+        try:
+            return os.lseek(self._out, by, how)
+        except (OSError, OverflowError) as error:
+            words = error.strerror if isinstance(error, OSError) else os.strerror(errno.EINVAL)
+            raise ChannelError(f"Unable to seek in {self._noun}: {words}") from error
+
+    def write_at(self, data: bytes, position: int) -> None:
+        """Write all of `data` there; ChannelError."""
+        left = memoryview(data)
+        try:
+            while left:
+                count = os.pwrite(self._out, left, position)
+                left, position = left[count:], position + count
+        except OSError as error:
+            raise ChannelError(f"Unable to write to {self._noun}: {error.strerror}") from error
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Up to `size` bytes from there, fewer only at the end; ChannelError."""
+        pieces = []
+        try:
+            while size and (piece := os.pread(self._in, size, position)):
+                pieces.append(piece)
+                size, position = size - len(piece), position + len(piece)
+        except (OSError, OverflowError) as error:
+            words = error.strerror if isinstance(error, OSError) else os.strerror(errno.EINVAL)
+            raise ChannelError(f"Unable to read from {self._noun}: {words}") from error
+        return b"".join(pieces)
 
     def interrupt(self) -> None:
         """End every wait of other threads, at once and for good."""

@@ -27,14 +27,14 @@ from migmatrix.emulator.migration.multifd import (
     Multifd,
     make_receivers,
     multifd_of,
-    open_senders,
+    open_sink,
 )
 from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.postcopy import Postcopy
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
 from migmatrix.emulator.migration.rdma.opening import arriving_rdma, opened_rdma
-from migmatrix.emulator.migration.requirements import check_address, has_channels
+from migmatrix.emulator.migration.requirements import check_address, check_file, has_channels
 from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.savestate import Framing, StateWriter
 from migmatrix.emulator.migration.sections import complete_sections, find_state
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.memory import PageMissingError
     from migmatrix.emulator.migration.channel import Channel, Wake
-    from migmatrix.emulator.migration.multifd_send import Senders
+    from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.returnpath import ReplyPath
     from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
 
@@ -195,15 +195,14 @@ class Migration:
     def _multifd(self) -> Multifd | None:
         return multifd_of(self.machine, self.settings, self.object.props, self.traits)
 
-    def senders(self, address: Address, out: Output, wake: Wake) -> Senders | None:
-        """The channels of multifd to a destination, connected; None when it is off. ChannelError."""
-        multifd = self._multifd()
-        self.ram.senders = None if multifd is None else open_senders(multifd, self.ram, address, out, wake)
-        return self.ram.senders
+    def sink(self, address: Address, channel: Channel, out: Output, wake: Wake) -> PageSink | None:
+        """What takes pages beside the main stream: channels of multifd, connected, or a file. ChannelError."""
+        self.ram.sink = open_sink(self._multifd(), self.ram, address, channel, out, wake)
+        return self.ram.sink
 
     def connections(self) -> Connections:
         """What sorts the connections of an incoming migration."""
-        multifd = self._multifd()
+        multifd = None if self.capabilities.get("mapped-ram") else self._multifd()
         self.ram.receivers = None if multifd is None else make_receivers(multifd, self.machine)
         return Connections(self.ram.receivers, self.traits)
 
@@ -327,6 +326,7 @@ class Migration:
             raise _error("Guest is waiting for an incoming migration")
         if self.machine.runstate == "postmigrate" and self.traits.once_only:
             raise _error("Can't migrate the vm that was paused due to previous migration")
+        check_file(self.capabilities, self.parameters)
         self.check_idle()
 
     def check_idle(self, *, loading: bool = False) -> None:

@@ -8,23 +8,25 @@ up to 8.0) by the end of each part. Source: `multifd_send`; destination: `multif
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from migmatrix.emulator.migration.transports import connect
 from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel, Wake
     from migmatrix.emulator.migration.multifd_receive import Receivers
-    from migmatrix.emulator.migration.multifd_send import Senders
     from migmatrix.emulator.migration.ram import RamSection
     from migmatrix.emulator.migration.settings import Settings
     from migmatrix.emulator.migration.streams import Input, Output
     from migmatrix.emulator.migration.traits import Traits
+
+    Counted = Callable[[int, int, int], object]  # normal pages, zero pages, bytes
 
 NO_CHANNELS: Final = "multifd is not supported by current protocol"
 _MAIN: Final = b"QEVM"
@@ -35,11 +37,13 @@ _MAGIC: Final = (
 __all__ = [
     "NO_CHANNELS",
     "Connections",
+    "Counted",
     "Multifd",
     "PacketError",
+    "PageSink",
     "make_receivers",
     "multifd_of",
-    "open_senders",
+    "open_sink",
 ]
 
 
@@ -82,7 +86,60 @@ def multifd_of(
     )
 
 
-def open_senders(multifd: Multifd, ram: RamSection, address: Address, out: Output, wake: Wake) -> Senders:
+class PageSink(Protocol):
+    """Where an outgoing migration puts pages instead of into the main stream."""
+
+    def describe(self, out: Output, block: RamBlock) -> None:
+        """The main stream's list of blocks has reached the end of this block's entry."""
+
+    def flush(self, out: Output) -> None:
+        """The list of blocks ends."""
+
+    def send(self, block: RamBlock, start: int, stop: int, zeros: Callable[[int, int], object]) -> None:
+        """Send pages; `zeros` puts a run of zero pages into the main stream."""
+
+    def end_round(self, out: Output) -> None:
+        """All blocks were gone through."""
+
+    def end_part(self, out: Output, *, done: bool) -> None:
+        """A part ends; `done`: nothing is left to send."""
+
+    def check(self) -> None:
+        """ChannelError if something failed meanwhile."""
+
+    def interrupt(self) -> None:
+        """End every wait, from any thread."""
+
+    def close(self) -> None:
+        """End what runs, and close what belongs to it."""
+
+
+def open_sink(
+    multifd: Multifd | None, ram: RamSection, address: Address, main: Channel, out: Output, wake: Wake
+) -> PageSink | None:
+    """What takes the pages of a migration over `main`; None for the main stream itself. ChannelError."""
+    counted = _counter(ram, out, channels=multifd is not None)
+    if ram.settings is not None and ram.settings.capabilities.get("mapped-ram"):
+        from migmatrix.emulator.migration.mapped_ram import FileSaver, FileSenders  # noqa: PLC0415 - seldom
+
+        finds_zeros = ram.settings.parameters.get("zero-page-detection") != "none"
+        saver = FileSaver(main, counted, finds_zeros=finds_zeros)
+        return saver if multifd is None else FileSenders(multifd, saver, counted)
+    return None if multifd is None else _open_senders(multifd, address, wake, counted)
+
+
+def _counter(ram: RamSection, out: Output, *, channels: bool) -> Counted:
+    def counted(normal: int, zero: int, size: int) -> None:
+        out.beside += size
+        if ram.stats is not None:
+            ram.stats.normal += normal
+            ram.stats.duplicate += zero
+            ram.stats.multifd_bytes = out.beside if channels else 0
+
+    return counted
+
+
+def _open_senders(multifd: Multifd, address: Address, wake: Wake, counted: Counted) -> PageSink:
     """Connect all channels, beside a main one that is connected already; ChannelError."""
     from migmatrix.emulator.migration.multifd_send import Senders  # noqa: PLC0415 - few migrations have channels
 
@@ -94,14 +151,6 @@ def open_senders(multifd: Multifd, ram: RamSection, address: Address, out: Outpu
         for channel in channels:
             channel.close()
         raise
-
-    def counted(normal: int, zero: int, size: int) -> None:
-        out.beside += size
-        if ram.stats is not None:
-            ram.stats.normal += normal
-            ram.stats.duplicate += zero
-            ram.stats.multifd_bytes = out.beside
-
     return Senders(multifd, channels, counted)
 
 

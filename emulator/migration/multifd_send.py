@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.channel import Channel
-    from migmatrix.emulator.migration.multifd import Multifd
+    from migmatrix.emulator.migration.multifd import Counted, Multifd
     from migmatrix.emulator.migration.multifd_codec import Packer
     from migmatrix.emulator.migration.streams import Output
 
-__all__ = ["Senders"]
+__all__ = ["Job", "Senders", "page_runs", "split_zeros"]
 
 _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _FLUSH: Final = struct.pack(">Q", RamFlag.MULTIFD_FLUSH)
 _SYNC: Final = int(MultifdFlag.SYNC)
 
 
-class _Job:
+class Job:
     """A packet: its pages, and whether the receiver is to wait for all channels at it."""
 
     __slots__ = ("block", "flags", "number", "offsets")
@@ -51,22 +51,20 @@ class _Job:
 
 
 class _Sender:
-    """A channel, and the packets that it has to send."""
+    """A channel (None where threads write to one file), and the packets that it has to send."""
 
-    def __init__(self, channel: Channel, number: int, pack: Packer) -> None:
+    def __init__(self, channel: Channel | None, number: int, pack: Packer) -> None:
         self.channel = channel
         self.number = number
         self.pack = pack
-        self.jobs: list[_Job] = []
+        self.jobs: list[Job] = []
         self.thread: threading.Thread | None = None
 
 
 class Senders:
     """All channels of one outgoing migration. `counted` is called with normal pages, zero pages and bytes that were sent."""
 
-    def __init__(
-        self, multifd: Multifd, channels: Sequence[Channel], counted: Callable[[int, int, int], object]
-    ) -> None:
+    def __init__(self, multifd: Multifd, channels: Sequence[Channel | None], counted: Counted) -> None:
         self._multifd = multifd
         self._counted = counted
         self._changed = threading.Condition()
@@ -124,7 +122,7 @@ class Senders:
         return sender
 
     def _give(self, sender: _Sender, block: RamBlock | None, offsets: Sequence[int], flags: int) -> None:
-        sender.jobs.append(_Job(block, offsets, flags, self._number))
+        sender.jobs.append(Job(block, offsets, flags, self._number))
         self._number += 1
         self._changed.notify_all()
 
@@ -153,6 +151,9 @@ class Senders:
 
     # -- where the main stream says that channels wait for each other ------------------------------
 
+    def describe(self, out: Output, block: RamBlock) -> None:
+        """The main stream's list of blocks says nothing of channels."""
+
     def flush(self, out: Output) -> None:
         """Wait for all channels, and say so in the main stream, unless the end of the part does.
 
@@ -178,7 +179,8 @@ class Senders:
     def interrupt(self) -> None:
         """End every wait, from any thread."""
         for sender in self._senders:
-            sender.channel.interrupt()
+            if sender.channel is not None:
+                sender.channel.interrupt()
 
     def close(self) -> None:
         """End all threads and close all channels. What is not sent yet is not sent."""
@@ -191,15 +193,14 @@ class Senders:
         for sender in self._senders:
             if sender.thread is not None:
                 sender.thread.join()
-            sender.channel.close()
+            if sender.channel is not None:
+                sender.channel.close()
 
     # -- a channel's thread ------------------------------------------------------------------------
 
     def _run(self, sender: _Sender) -> None:
         try:
-            first = initial(self._multifd.uuid, sender.number)
-            sender.channel.write(first)
-            self._count(0, 0, len(first) if self._multifd.traits.multifd_zero_pages else 0)
+            self._begin(sender)
             while (job := self._job(sender)) is not None:
                 self._send(sender, job)
                 with self._changed:
@@ -210,7 +211,16 @@ class Senders:
         except Exception as error:  # noqa: BLE001 - the last resort: the migration must not wait for ever
             self._fail(bug(error))
 
-    def _job(self, sender: _Sender) -> _Job | None:
+    def _begin(self, sender: _Sender) -> None:
+        first = initial(self._multifd.uuid, sender.number)
+        self._write(sender, first)
+        self._count(0, 0, len(first) if self._multifd.traits.multifd_zero_pages else 0)
+
+    def _write(self, sender: _Sender, data: bytes) -> None:
+        assert sender.channel is not None  # noqa: S101 - whoever has none writes elsewhere
+        sender.channel.write(data)
+
+    def _job(self, sender: _Sender) -> Job | None:
         """The next packet to send; None at the end. It stays in the list until it is sent."""
         with self._changed:
             self._changed.wait_for(lambda: self._over or sender.jobs)
@@ -227,30 +237,30 @@ class Senders:
         with self._changed:
             self._counted(normal, zero, size)
 
-    def _send(self, sender: _Sender, job: _Job) -> None:
+    def _send(self, sender: _Sender, job: Job) -> None:
         block = job.block
         if block is None:
             alone = job.flags & _SYNC and self._multifd.traits.multifd_zero_pages
             raw = packet(job.flags, job.number, allocated=0 if alone else PAGES)
-            sender.channel.write(raw)
+            self._write(sender, raw)
             self._count(0, 0, len(raw))
             return
-        normal, zero = self._sorted(block, job.offsets)
-        data = sender.pack.pack(b"".join(_runs(block, normal))) if normal else b""
+        detects = self._multifd.zeros == "multifd"
+        normal, zero = split_zeros(block, job.offsets) if detects else (job.offsets, ())
+        data = sender.pack.pack(b"".join(page for _, page in page_runs(block, normal))) if normal else b""
         flags = job.flags | FLAGS[self._multifd.compression]
         raw = packet(flags, job.number, block, normal, zero, length=len(data)) + data
-        sender.channel.write(raw)
+        self._write(sender, raw)
         self._count(len(normal), len(zero), len(raw))
 
-    def _sorted(self, block: RamBlock, offsets: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-        """Pages with content, and zero pages where packets list these."""
-        if self._multifd.zeros != "multifd":
-            return offsets, ()
-        zero = [at for at in offsets if _is_zero(block, at)]
-        if not zero:
-            return offsets, ()
-        found = set(zero)
-        return [at for at in offsets if at not in found], zero
+
+def split_zeros(block: RamBlock, offsets: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    """Offsets of pages with content, and of zero pages."""
+    zero = [at for at in offsets if _is_zero(block, at)]
+    if not zero:
+        return offsets, ()
+    found = set(zero)
+    return [at for at in offsets if at not in found], zero
 
 
 def _is_zero(block: RamBlock, at: int) -> bool:
@@ -258,11 +268,12 @@ def _is_zero(block: RamBlock, at: int) -> bool:
     return block.untouched(at, end) or block.data[at:end] == _ZERO_PAGE
 
 
-def _runs(block: RamBlock, offsets: Sequence[int]) -> list[bytes]:
-    """The pages, those that follow each other in one piece."""
+def page_runs(block: RamBlock, offsets: Sequence[int]) -> list[tuple[int, bytes]]:
+    """The pages, those that follow each other in one piece: its offset, and its content."""
     runs, first = [], 0
     for i in range(1, len(offsets) + 1):
         if i == len(offsets) or offsets[i] != offsets[i - 1] + PAGE_SIZE:
-            runs.append(block.data[offsets[first] : offsets[i - 1] + PAGE_SIZE])
+            start = offsets[first]
+            runs.append((start, block.data[start : offsets[i - 1] + PAGE_SIZE]))
             first = i
     return runs

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
-    from migmatrix.emulator.migration.multifd_send import Senders
+    from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.returnpath import ReturnPath
     from migmatrix.emulator.migration.savestate import StateWriter
 
@@ -90,7 +90,7 @@ class Outgoing:
         self._returns: ReturnPath | None = None
         self._pace: Pace | None = None
         self._out: Output | None = None
-        self._senders: Senders | None = None
+        self._sink: PageSink | None = None
         self.setup_ms = 0
         self.downtime_ms = 0
         self.precopy_bytes = 0
@@ -108,8 +108,8 @@ class Outgoing:
         self._wake.set()
         if self._channel is not None:
             self._channel.interrupt()
-        if self._senders is not None:
-            self._senders.interrupt()
+        if self._sink is not None:
+            self._sink.interrupt()
         self._goes_on.notify_all()
 
     def go_on(self) -> None:
@@ -184,15 +184,15 @@ class Outgoing:
                 self._check()
         assert self._channel is not None  # noqa: S101 - either came in or was just made
         self._out = out = Output(self._channel)
-        self._senders = self._migration.senders(self._address, out, self._wake)
+        self._sink = self._migration.sink(self._address, self._channel, out, self._wake)
         return out
 
     def _check(self) -> None:
         """Stop here if somebody cancelled or the destination failed."""
         if self._wake.is_set:
             raise _Cancelled
-        if self._senders is not None:
-            self._senders.check()
+        if self._sink is not None:
+            self._sink.check()
         if self._returns is not None and (error := self._returns.failed):
             raise _Failed(error)
 
@@ -379,8 +379,8 @@ class Outgoing:
             raise _Cancelled
 
     def _close(self) -> None:
-        if self._senders is not None:
-            self._senders.close()
+        if self._sink is not None:
+            self._sink.close()
         if self._channel is not None:
             if self._migration.progress.status is not Status.COMPLETED and self._returns is not None:
                 self._channel.interrupt()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.converge import Converge
+    from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.multifd_receive import Receivers
-    from migmatrix.emulator.migration.multifd_send import Senders
     from migmatrix.emulator.migration.postcopy import Postcopy
     from migmatrix.emulator.migration.ram_load import RamLoader
     from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
@@ -31,8 +31,8 @@ class RamSection(IterativeDevice):
     """All blocks of a machine. The migration sets what only an outgoing one needs.
 
     `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest;
-    `postcopy` is that of an incoming one. `senders` and `receivers` are channels of multifd; `out_direct` and
-    `in_direct` move pages beside the stream.
+    `postcopy` is that of an incoming one. `sink` takes the pages instead of the stream, `receivers` are channels of
+    multifd; `out_direct` and `in_direct` move pages beside the stream.
     """
 
     name = RAM_SECTION
@@ -45,7 +45,7 @@ class RamSection(IterativeDevice):
         self.settings: Settings | None = None
         self.converge: Converge | None = None
         self.postcopy: Postcopy | None = None
-        self.senders: Senders | None = None
+        self.sink: PageSink | None = None
         self.receivers: Receivers | None = None
         self.out_direct: SourceMemory | None = None
         self.in_direct: TargetMemory | None = None
@@ -82,10 +82,14 @@ class RamSection(IterativeDevice):
             options["cache"] = self._cache(self.settings)
         if self.converge is not None:
             options["measured"] = self.converge.period
-        options["senders"] = self.senders
+        options["sink"] = self.sink
         options["direct"] = self.out_direct
         self._saver = RamSaver(list(self._blocks.values()), self._tell, **options)
         self._saver.begin(out)
+
+    @property
+    def _mapped(self) -> bool:
+        return self.settings is not None and bool(self.settings.capabilities.get("mapped-ram"))
 
     def _cache(self, settings: Settings) -> PageCache | None:
         if not settings.capabilities.get("xbzrle"):
@@ -142,13 +146,20 @@ class RamSection(IterativeDevice):
             self.converge.stop()
         if self._saver is not None:
             self._saver.end()
-        self.senders = None
+        self.sink = None
 
     def load_setup(self) -> None:
         """No page came yet."""
         from migmatrix.emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - not needed to start
 
-        self._loader = RamLoader(self._blocks, self._traits, self.postcopy, self.receivers, self.in_direct)
+        self._loader = RamLoader(
+            self._blocks,
+            self._traits,
+            self.postcopy,
+            self.receivers,
+            self.in_direct,
+            mapped=self._mapped,
+        )
 
     def load_state(self, source: Input, version: int) -> None:
         """Read pages up to the end of the section's payload."""

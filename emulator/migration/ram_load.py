@@ -62,12 +62,15 @@ class RamLoader:
         postcopy: Postcopy | None = None,
         receivers: Receivers | None = None,
         direct: TargetMemory | None = None,
+        *,
+        mapped: bool = False,
     ) -> None:
         self._blocks = blocks
         self._traits = traits
         self._postcopy = postcopy
         self._receivers = receivers
         self._direct = direct  # what the source writes into our memory by
+        self._mapped = mapped
         self._last: RamBlock | None = None
 
     def load(self, source: Input, version: int) -> None:
@@ -222,6 +225,10 @@ class RamLoader:
             _resize(block, length)
             if self._direct is not None:
                 self._direct.named(name)
+            if self._mapped:
+                from migmatrix.emulator.migration.mapped_ram import load_block  # noqa: PLC0415 - few streams are so
+
+                load_block(source, block)
             total = (total - length) & _WORD  # QEMU counts without a sign too
             if not length and source.ended:
                 raise LoadFault(errno=errno.EIO)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from migmatrix.emulator.memory import RamBlock
-    from migmatrix.emulator.migration.multifd_send import Senders
+    from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.rdma.memory import SourceMemory
     from migmatrix.emulator.migration.streams import Output
     from migmatrix.emulator.migration.xbzrle import PageCache
@@ -79,8 +79,8 @@ class RamSaver:
     """One outgoing migration's memory. `passed` is called with the number of each pass that begins.
 
     `measured` is called with the bytes that were dirtied and sent in each period of at least a second. `cache` is
-    for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `senders` are channels
-    for pages, up to a postcopy; `direct` writes them into the other side's memory.
+    for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `sink` takes pages
+    instead, up to a postcopy; `direct` writes them into the other side's memory.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class RamSaver:
         measured: Callable[[int, int], object] = _unwatched,
         cache: PageCache | None = None,
         finds_zeros: bool = True,
-        senders: Senders | None = None,
+        sink: PageSink | None = None,
         direct: SourceMemory | None = None,
     ) -> None:
         self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
@@ -103,7 +103,7 @@ class RamSaver:
         self._last: RamBlock | None = None
         self._measured = measured
         self._finds_zeros = finds_zeros
-        self._senders = senders
+        self._sink = sink
         self._last_stage = False
         self._sent = 0  # bytes of the stream, as of the last part
         self._period = (time.monotonic(), 0, 0)  # when it began, bytes and pages sent until then
@@ -129,8 +129,10 @@ class RamSaver:
         out.put(_word(self.stats.total | RamFlag.MEM_SIZE))
         for block in self._blocks:
             out.put(_name(block) + _word(block.used_length))
-        if self._senders is not None:
-            self._senders.flush(out)
+            if self._sink is not None:
+                self._sink.describe(out, block)
+        if self._sink is not None:
+            self._sink.flush(out)
         if self._direct is not None:
             with out.released():
                 self._hook(out)
@@ -242,8 +244,8 @@ class RamSaver:
 
     def end_part(self, out: Output) -> bool:
         """End a payload; True when nothing is wanted."""
-        if self._senders is not None:
-            self._senders.end_part(out, done=not self._left)
+        if self._sink is not None:
+            self._sink.end_part(out, done=not self._left)
         if self._direct is not None:
             self._direct.finish()
         out.put(_EOS)
@@ -278,15 +280,15 @@ class RamSaver:
         """All blocks were gone through, and it begins again with the first."""
         if self.cache is not None:
             self.cache.started = True
-        if self._senders is not None:
-            self._senders.end_round(out)
+        if self._sink is not None:
+            self._sink.end_round(out)
 
     def _send(self, out: Output, block: RamBlock, first: int, end: int) -> None:
         start, stop = first * PAGE_SIZE, end * PAGE_SIZE
         if self._direct is not None:
             self._send_beside(out, block, start, stop, self._direct)
-        elif self._senders is not None and not self._postcopy:
-            self._senders.send(block, start, stop, partial(self._send_zeros, out, block))
+        elif self._sink is not None and not self._postcopy:
+            self._sink.send(block, start, stop, partial(self._send_zeros, out, block))
         elif self.cache is not None and self.cache.started:
             for at in range(start, stop, PAGE_SIZE):
                 self._send_encoded(out, block, at, self.cache)

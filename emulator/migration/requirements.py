@@ -16,21 +16,25 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.traits import Traits
 
-__all__ = ["check_address", "has_channels"]
+__all__ = ["check_address", "check_file", "has_channels"]
 
 _SOCKETS: Final = ("tcp", "unix", "vsock")
 
 
 def has_channels(address: Address, capabilities: Mapping[str, bool]) -> bool:
     """Whether further channels can be opened to such an address, or none are wanted."""
-    return not capabilities.get("multifd") or address.kind in _SOCKETS
+    wants = capabilities.get("multifd") and not capabilities.get("mapped-ram")
+    return not wants or address.kind in _SOCKETS
 
 
 def check_address(
     address: Address, capabilities: Mapping[str, bool], traits: Traits, *, incoming: bool
 ) -> None:
     """QmpError for an address that cannot give what capabilities need; older releases find out later."""
-    if traits.checks_channels and not has_channels(address, capabilities):
+    if capabilities.get("mapped-ram"):
+        if address.kind != "file":
+            raise _error("Migration requires seekable transport (e.g. file)")
+    elif traits.checks_channels and not has_channels(address, capabilities):
         raise _error("Migration requires multi-channel URIs (e.g. tcp)")
     if address.kind == "rdma":
         _check_rdma(capabilities, traits, incoming=incoming)
@@ -41,6 +45,12 @@ def _check_rdma(capabilities: Mapping[str, bool], traits: Traits, *, incoming: b
         raise _error("RDMA and XBZRLE can't be used together")
     if capabilities.get("postcopy-ram") and traits.rdma_checks:
         raise _error("RDMA and postcopy-ram can't be used together")
+
+
+def check_file(capabilities: Mapping[str, bool], parameters: Mapping[str, object]) -> None:
+    """QmpError for what pages with places of their own exclude."""
+    if capabilities.get("mapped-ram") and parameters["multifd-compression"] != "none":
+        raise _error("Cannot use compression with mapped-ram")
 
 
 def _error(text: str) -> QmpError:

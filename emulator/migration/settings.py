@@ -28,7 +28,7 @@ _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
         "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "postcopy-ram", "postcopy-blocktime",
-        "dirty-limit", "multifd", "rdma-pin-all",
+        "dirty-limit", "multifd", "mapped-ram", "rdma-pin-all",
     }
 )  # fmt: skip
 _OLD_CAPABILITY: Final = Span(until="6.1")  # how an unknown name is refused

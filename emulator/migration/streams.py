@@ -13,7 +13,7 @@ import mmap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from migmatrix.emulator.migration.channel import ChannelError
+from migmatrix.emulator.migration.channel import Channel, ChannelError
 
 if TYPE_CHECKING:
     import threading
@@ -117,6 +117,12 @@ class Output:
         finally:
             self.holding = holding
 
+    def jump(self, position: int) -> None:
+        """Write what is collected, and go on elsewhere in the file; ChannelError."""
+        assert isinstance(self._channel, Channel)  # noqa: S101 - nothing else is a file
+        with self.released():
+            self._channel.seek(position)
+
     def flush(self) -> None:
         """Write the collected bytes, unless holding; ChannelError."""
         if self.holding:
@@ -134,7 +140,7 @@ class Input:
     """
 
     def __init__(self, channel: Readable, lock: threading.RLock | None = None) -> None:
-        self._channel = channel
+        self.channel = channel
         self.lock = lock
         # anonymous memory, of which a short stream touches little
         self._buffer = mmap.mmap(-1, 2 * CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -187,7 +193,7 @@ class Input:
         return got > 0
 
     def _read(self, view: memoryview) -> int:
-        return self.unlocked(lambda: self._channel.read_into(view))
+        return self.unlocked(lambda: self.channel.read_into(view))
 
     def unlocked(self, wait: Callable[[], _Got]) -> _Got:
         """What `wait` returns, which is called without the lock."""
@@ -231,6 +237,13 @@ class Input:
     def window(self) -> memoryview:
         """The buffered bytes, uncopied; valid until the next read. `skip` consumes them."""
         return self._view[self._start : self._end]
+
+    def jump(self, position: int) -> None:
+        """Go on elsewhere in the file; ChannelError."""
+        assert isinstance(self.channel, Channel)  # noqa: S101 - nothing else is a file
+        self.channel.seek(position)
+        self._start = self._end = 0
+        self._base = position
 
     def skip(self, count: int) -> None:
         """Consume `count` buffered bytes."""

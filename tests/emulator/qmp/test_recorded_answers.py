@@ -82,9 +82,8 @@ def unsupported(release: str) -> set[str]:
         ("5.2", {"compress", "x-colo", "release-ram", "block", "x-ignore-shared"}),
         ("7.2", {"compress", "x-colo", "release-ram", "block", "x-ignore-shared",
                  "background-snapshot"}),
-        ("10.0", {"x-colo", "release-ram", "x-ignore-shared", "background-snapshot",
-                  "mapped-ram"}),
-        ("11.1", {"release-ram", "x-ignore-shared", "background-snapshot", "mapped-ram"}),
+        ("10.0", {"x-colo", "release-ram", "x-ignore-shared", "background-snapshot"}),
+        ("11.1", {"release-ram", "x-ignore-shared", "background-snapshot"}),
     ],
 )  # fmt: skip
 def test_what_the_emulator_refuses_in_its_own_words(release: str, refused: set[str]) -> None:
