@@ -141,7 +141,7 @@ def test_a_device_that_cannot_be_migrated_blocks() -> None:
         ("7.2", "nope", "Parameter 'capability' does not accept value 'nope'"),
         ("10.0", "switchover-ack", "Capability 'switchover-ack' requires capability 'return-path'"),
         ("7.2", "postcopy-preempt", "Postcopy preempt requires postcopy-ram"),
-        ("11.1", "rdma-pin-all", "'rdma-pin-all' is not supported by this emulator"),
+        ("11.1", "release-ram", "'release-ram' is not supported by this emulator"),
     ],
 )
 def test_a_capability_that_is_not_there_is_refused(release: str, capability: str, text: str) -> None:
