@@ -400,7 +400,7 @@ def _machine_type(release: Release, name: str) -> MachineType:
 def _check_migration(machine: Machine) -> None:
     """FatalError for a ``-global migration.NAME=`` that cannot be; without one the object can wait."""
     if any(driver == "migration" for driver, _, _ in machine.globals):
-        from migmatrix.emulator.migration.control import check_properties  # noqa: PLC0415 - as few starts as may be
+        from migmatrix.emulator.migration.properties import check_properties  # noqa: PLC0415 - as few starts as may be
 
         check_properties(machine)
 

@@ -86,18 +86,27 @@ class Channel:
         """Whether the same connection can carry messages the other way."""
         return self._in != -1 and self._out != -1 and self._noun != "file"
 
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a socket."""
+        return self._noun == "socket"
+
+    def _check(self) -> None:
+        if self._wake.is_set:
+            raise ChannelError(f"Channel error: {os.strerror(5)}")
+
     def _wait(self, fd: int, event: int) -> None:
         poll = select.poll()
         poll.register(fd, event)
         poll.register(self._wake.fd, select.POLLIN)
         poll.poll()
-        if self._wake.is_set:
-            raise ChannelError(f"Channel error: {os.strerror(5)}")
+        self._check()
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of `data`; waits for the other side."""
         left = memoryview(data)
         while left:
+            self._check()
             try:
                 left = left[os.write(self._out, left) :]
             except BlockingIOError:
@@ -108,6 +117,7 @@ class Channel:
     def read_into(self, view: memoryview) -> int:
         """Wait for at least one byte and read what has arrived; 0 at the end."""
         while True:
+            self._check()
             try:
                 return os.readv(self._in, [view])
             except BlockingIOError:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of the source inside a stream (type 0x08), and what the destination does with each.
 
-It checks lengths and states as QEMU does. It does not do COLO and recovery: it refuses their commands by name and
-ignores none.
+It checks lengths and states as QEMU does. It does not do COLO: it refuses its command by name and ignores none.
 """
 
 from __future__ import annotations
@@ -155,6 +154,8 @@ class CommandHandler:
         raise LoadFault("ENABLE_COLO command come in migration stream, but x-colo capability is not set")
 
     def _resume(self, _: _Command) -> None:
+        if self.postcopy.resume():
+            return
         line = "loadvm_postcopy_handle_resume: illegal resume received"
         self._say(f"warning: {line}" if self._traits.joined_errors else line)
 
@@ -167,7 +168,8 @@ class CommandHandler:
         if name not in self._blocks:
             text = f"block '{name}' not found"
             raise LoadFault(f"loadvm_handle_recv_bitmap: {text}", new=text)
-        raise LoadFault("Postcopy recovery is not supported")
+        if not self.postcopy.tell(name):
+            self._say("migrate_send_rp_recv_bitmap: MSG_RP_RECV_BITMAP only used for recovery")
 
     def _switchover(self, _: _Command) -> None:
         """The last part begins: nothing to do, as nothing here has to be asked first."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from migmatrix.emulator.errors import DeviceError, FatalError, QmpError
-from migmatrix.emulator.migration import snapshot
+from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration import recovery, snapshot
 from migmatrix.emulator.migration.address import Address, from_channels, parse_uri
 from migmatrix.emulator.migration.commands import CommandHandler
 from migmatrix.emulator.migration.configuration import Configuration
@@ -31,14 +31,19 @@ from migmatrix.emulator.migration.multifd import (
 )
 from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.postcopy import Postcopy
+from migmatrix.emulator.migration.properties import OBJECT, settings_of
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
 from migmatrix.emulator.migration.rdma.opening import arriving_rdma, opened_rdma
-from migmatrix.emulator.migration.requirements import check_address, check_file, has_channels
+from migmatrix.emulator.migration.requirements import (
+    check_address,
+    check_descriptor,
+    check_file,
+    has_channels,
+)
 from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.savestate import Framing, StateWriter
 from migmatrix.emulator.migration.sections import complete_sections, find_state
-from migmatrix.emulator.migration.settings import Settings
 from migmatrix.emulator.migration.states import Event, Progress, Status
 from migmatrix.emulator.migration.traits import Traits
 from migmatrix.emulator.migration.transports import listen, opened
@@ -47,19 +52,14 @@ from migmatrix.vmstate.device.interpret import style_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.memory import PageMissingError
     from migmatrix.emulator.migration.channel import Channel, Wake
     from migmatrix.emulator.migration.multifd import PageSink
-    from migmatrix.emulator.migration.returnpath import ReplyPath
+    from migmatrix.emulator.migration.returnpath import Listener, ReplyPath
     from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
 
-__all__ = ["Migration", "check_properties", "settings_of"]
-
-_OBJECT: Final = (
-    "migration"  # a device type: a release finds its class by this name, as it does for any device
-)
+__all__ = ["Migration"]
 
 
 def _no_fd(_name: str) -> int | None:
@@ -80,31 +80,6 @@ def _error(text: str) -> QmpError:
     return QmpError("GenericError", text)
 
 
-def check_properties(machine: Machine) -> None:
-    """FatalError for properties of the `migration` object that are unknown or do not go together, as at QEMU's start."""
-    try:
-        settings_of(machine.new(_OBJECT))
-    except (DeviceError, QmpError) as why:
-        raise FatalError(str(why)) from why
-
-
-def settings_of(says: Device) -> Settings:
-    """Capabilities and parameters as compat entries and `-global` set them on the `migration` object; QmpError."""
-    settings = Settings(says.machine.release)
-    settings.dirty_ring = says.machine.options.ring_size > 0
-    switched = _values(says, settings.capabilities)
-    settings.set_capabilities([{"capability": name, "state": state} for name, state in switched.items()])
-    given = _values(says, settings.parameters)
-    settings.set_parameters({name: v for name, v in given.items() if v != settings.parameters[name]})
-    return settings
-
-
-def _values(says: Device, names: Iterable[str]) -> dict[str, Any]:
-    """Values by capability or parameter name: the property has this name, or ``x-`` before it."""
-    found = {name: says.props.get(name, says.props.get(f"x-{name}")) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 class Migration:
     """A machine's migration.
 
@@ -116,9 +91,9 @@ class Migration:
         release = machine.release.name
         self.machine = machine
         self.traits = Traits(release)
-        self.object = machine.new(_OBJECT)
+        self.object = machine.new(OBJECT)
         self.settings = settings_of(self.object)
-        self.progress = Progress(self._changed)
+        self.progress = Progress(self.tell)
         self.error = ""
         self.outgoing: Outgoing | None = None
         self.incoming_side: Incoming | None = None
@@ -180,17 +155,9 @@ class Migration:
         registry = self.machine.registry
         return StateReader(source, registry, self._configuration(), self.framing(), commands, self.say)
 
-    def return_path(self, channel: Channel, loaded: Callable[[], object]) -> ReturnPath:
-        """The source's end of the connection by which the destination answers; `loaded`: the package of a postcopy is."""
-        return ReturnPath(
-            channel,
-            self.traits,
-            self.say,
-            self.machine.ram_blocks,
-            asked=self._asks_for_switchover,
-            request=self.ram.request,
-            loaded=loaded,
-        )
+    def return_path(self, channel: Channel, listener: Listener) -> ReturnPath:
+        """The source's end of the connection by which the destination answers; `listener` hears what a postcopy needs."""
+        return ReturnPath(self, channel, listener, asked=self._asks_for_switchover)
 
     def _multifd(self) -> Multifd | None:
         return multifd_of(self.machine, self.settings, self.object.props, self.traits)
@@ -226,7 +193,8 @@ class Migration:
 
     # -- statuses ----------------------------------------------------------------------------------
 
-    def _changed(self, status: Status) -> None:
+    def tell(self, status: Status) -> None:
+        """Tell of a status, by event."""
         if self.settings.capabilities.get("events"):
             self.machine.emit("MIGRATION", {"status": status.value})
 
@@ -248,6 +216,14 @@ class Migration:
                 self.progress.fire(Event.FAIL)
             if not quiet:
                 self.told(text)
+
+    def lose_target(self, text: str, *, quiet: bool = False) -> None:
+        """Another link for a paused postcopy could not be made; it stays paused."""
+        if self.progress.can(Event.LOSE):
+            self.progress.fire(Event.LOSE)
+        self.error = text if self.traits.tells_paused else ""
+        if not quiet and not self.traits.quiet_connect:
+            self.say(text)
 
     def told(self, text: str) -> None:
         """Keep an error for `query-migrate`, and print it; "" is none."""
@@ -297,20 +273,26 @@ class Migration:
         """
         with self.machine.bql:
             if self.traits.address_first:
-                address = self._address(target, incoming=False)
-                self._check_source(resume=resume)
-                self._begin(address, fds)
+                address = self.address(target, incoming=False)
+            if resume:
+                recovery.resume(self, target, fds)
                 return
-            self._check_source(resume=resume)
-            try:
-                address = self._address(target, incoming=False)
-            except QmpError as error:
-                self._start_side()
-                self.fail("" if "valid migration protocol" in error.desc else error.desc, quiet=True)
-                raise
+            self._check_source()
+            if not self.traits.address_first:
+                address = self._late_address(target)
             self._begin(address, fds)
 
-    def _address(self, target: str | Sequence[Any], *, incoming: bool) -> Address:
+    def _late_address(self, target: str | Sequence[Any]) -> Address:
+        """The address, where one that is wrong is a migration that failed."""
+        try:
+            return self.address(target, incoming=False)
+        except QmpError as error:
+            self._start_side()
+            self.fail("" if "valid migration protocol" in error.desc else error.desc, quiet=True)
+            raise
+
+    def address(self, target: str | Sequence[Any], *, incoming: bool) -> Address:
+        """The address that a URI or a list of channels names; QmpError."""
         if isinstance(target, str):
             address = parse_uri(target, self.traits, incoming=incoming)
         else:
@@ -318,9 +300,7 @@ class Migration:
         check_address(address, self.capabilities, self.traits, incoming=incoming)
         return address
 
-    def _check_source(self, *, resume: bool) -> None:
-        if resume:
-            raise _error("Cannot resume if there is no paused migration")
+    def _check_source(self) -> None:
         self.check_idle(loading=True)
         if self.machine.runstate == "inmigrate":
             raise _error("Guest is waiting for an incoming migration")
@@ -347,7 +327,7 @@ class Migration:
         self._start_side()
         try:
             channel = opened_rdma(self, address) or opened(address, fds, self.machine.fdsets)
-            self._check_file(channel)
+            check_descriptor(channel, self.traits, self.say)
         except QmpError as error:
             self.outgoing = Outgoing(self, address, None)
             self.fail(error.desc, quiet=True)
@@ -374,26 +354,20 @@ class Migration:
                 raise _error("The incoming migration has already been started")
             if self.progress.status is not Status.NONE and self.traits.incoming_once:
                 raise _error(f"Illegal migration incoming state: {self.progress.status.value}")
-            address = self._address(target, incoming=True)
+            address = self.address(target, incoming=True)
             # A try that could not listen left SETUP behind.
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
             arrival = arriving_rdma(self, address) or listen(address, fds, self.machine.fdsets)
-            self._check_file(arrival.ready)
+            check_descriptor(arrival.ready, self.traits, self.say)
             self._was_told = self.settings.listening = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)
             self.incoming_side.start()
 
-    def _check_file(self, channel: Channel | None) -> None:
-        """A file as `fd:` is warned of, later refused: QmpError."""
-        if channel is not None and channel.should_be_file and self.traits.file_by_fd_refused:
-            channel.close()
-            raise _error("fd: migration to a file is not supported. Use file: instead.")
-        if channel is not None and channel.should_be_file and self.traits.file_by_fd_warns:
-            self.say("warning: fd: migration to a file is deprecated. Use file: instead.")
-
     def cancel(self) -> None:
-        """`migrate_cancel`: nothing happens when nothing runs."""
+        """`migrate_cancel`: nothing happens when nothing runs; QmpError in a postcopy, by release."""
         with self.machine.bql:
+            if self.outgoing is not None:
+                recovery.check_cancel(self)
             if self.outgoing is not None and self.progress.can(Event.CANCEL):
                 self.progress.fire(Event.CANCEL)
                 self.outgoing.cancel()
@@ -408,24 +382,19 @@ class Migration:
                 self.outgoing.go_on()
 
     def pause(self) -> None:
-        """`migrate-pause`: for postcopy only, which is not done."""
-        also = " or postcopy-recover" if self.traits.recover_can_pause else ""
-        raise _error(f"migrate-pause is currently only supported during postcopy-active{also} state")
+        """`migrate-pause`: break the link of a postcopy; QmpError."""
+        with self.machine.bql:
+            recovery.pause(self)
 
     def start_postcopy(self) -> None:
-        """`migrate-start-postcopy`; harmless after the end."""
+        """`migrate-start-postcopy`; QmpError."""
         with self.machine.bql:
-            if not self.settings.capabilities["postcopy-ram"]:
-                raise _error("Enable postcopy with migrate_set_capability before the start of migration")
-            if self.progress.status is Status.NONE:
-                raise _error("Postcopy must be started after migration has been started")
-            if self.outgoing is not None:
-                self.outgoing.wants_postcopy = True
+            recovery.start(self)
 
-    def recover(self, uri: str) -> None:
-        """`migrate-recover`: always refused, since this emulator never pauses a migration."""
-        del uri
-        raise _error("Migrate recover can only be run when postcopy is paused.")
+    def recover(self, uri: str, fds: Callable[[str], int | None] | None = None) -> None:
+        """`migrate-recover`: wait for another link of a paused postcopy; QmpError."""
+        with self.machine.bql:
+            recovery.recover(self, uri, fds)
 
     def save_snapshot(self, sink: Writable, finish: Callable[[], None]) -> None:
         """Save the machine into a channel, then call `finish`, all while it is stopped; QmpError."""

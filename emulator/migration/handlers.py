@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from migmatrix.vmstate.device.registry import LegacyHandlers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migmatrix.emulator.migration.streams import Input, Output
     from migmatrix.vmstate.device.registry import Entry, Registry
 
@@ -74,6 +76,13 @@ class IterativeDevice:
     def save_postcopy_begin(self) -> list[tuple[str, list[tuple[int, int]]]]:
         """The guest is stopped and goes on elsewhere: what is to be discarded there, by block, as (start, length)."""
         return []
+
+    def save_postcopy_blocks(self) -> Sequence[str]:
+        """The link of a postcopy broke: the blocks of memory about which the destination must be asked."""
+        return ()
+
+    def save_postcopy_resume(self) -> None:
+        """It was asked: begin again with what did not come."""
 
     def save_live_complete_postcopy(self, out: Output) -> None:
         """Write all that is left of what could come after the switch (payload of the END section)."""

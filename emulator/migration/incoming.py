@@ -3,7 +3,8 @@
 
 1. A connection that ends before its first byte does not count: wait for the next one.
 2. Hold the machine's lock while loading, and release it while waiting for bytes.
-3. The guest resumes (RESUME) before `completed`; in a postcopy before its memory is there, while another thread reads on.
+3. The guest resumes (RESUME) before `completed`; in a postcopy before its memory is there, while another thread reads
+   on (`listening`).
 4. Whatever else is raised, by a device's hook or here, refuses the stream (`bug` prints what nobody foresaw).
 5. A refused stream ends the process with QEMU's message, unless `migrate-incoming` said ``exit-on-error: false``.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import Wake
 from migmatrix.emulator.migration.faults import LoadError, LoadFault
+from migmatrix.emulator.migration.listening import Listening
 from migmatrix.emulator.migration.messages import explain
 from migmatrix.emulator.migration.multifd import PacketError
 from migmatrix.emulator.migration.returnpath import ReplyPath
@@ -45,6 +47,8 @@ class Incoming:
         self._exit_on_error = exit_on_error
         self._wake = Wake()
         self._connections: Connections | None = None
+        self._where = arrival.describe()
+        self.listening: Listening | None = None
         self._thread = threading.Thread(target=self._run, name="incoming", daemon=True)
 
     def start(self) -> None:
@@ -56,8 +60,20 @@ class Incoming:
         self._thread.join(seconds)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Socket addresses that are listened on."""
-        return self._arrival.describe()
+        """Socket addresses that are listened on, or were until the stream came; none after its end."""
+        return self._where if self._migration.progress.running else []
+
+    def forget(self) -> None:
+        """Nothing is listened on."""
+        self._where = []
+        if self.listening is not None:
+            self.listening.forget()
+
+    def recover(self, arrival: Arrival) -> None:
+        """Go on with a paused postcopy over the link that comes there."""
+        assert self.listening is not None  # noqa: S101 - nothing else is paused
+        self._where = arrival.describe()
+        self.listening.recover(arrival)
 
     def _run(self) -> None:
         try:
@@ -130,8 +146,16 @@ class Incoming:
     def _start_listening(self, connections: Connections, reader: StateReader, replies: ReplyPath) -> None:
         waits = self._migration.traits.postcopy_device and replies.is_open
         self._migration.progress.fire(Event.POSTCOPY_LOAD if waits else Event.POSTCOPY)
-        arguments = (connections, reader, replies)
-        threading.Thread(target=self._listen, args=arguments, name="postcopy/listen", daemon=True).start()
+        channel, _ = connections.main
+        self.listening = Listening(self._migration, channel, reader, replies, self._lose, connections.close)
+        self.listening.start()
+
+    def _lose(self, lines: list[str]) -> None:
+        """The rest of a guest cannot be had: whatever `exit-on-error` says, the process ends, as QEMU's."""
+        for line in lines:
+            self._migration.say(line)
+        self._migration.fail(lines[-1], quiet=True)
+        self._migration.on_fatal()
 
     def _run_early(self, postcopy: Postcopy) -> None:
         """The guest runs, while memory still comes."""
@@ -142,20 +166,6 @@ class Incoming:
         if self._migration.progress.status is Status.POSTCOPY_DEVICE:
             self._migration.progress.fire(Event.POSTCOPY)
         postcopy.loaded()
-
-    def _listen(self, connections: Connections, reader: StateReader, replies: ReplyPath) -> None:
-        """Read what comes after the package, on a thread of its own, to the end."""
-        try:
-            with self._machine.bql:
-                if self._ends(replies, reader.listen):
-                    reader.postcopy.end()
-                    replies.shut(failed=False)
-                    self._migration.progress.fire(Event.COMPLETE)
-        except Exception as error:  # noqa: BLE001 - the last resort: rule 4
-            with self._machine.bql:
-                self._refuse(explain(LoadError(LoadFault(bug(error))), self._migration.traits))
-        finally:
-            connections.close()
 
     def _go_on(self) -> None:
         state = self._migration.global_state

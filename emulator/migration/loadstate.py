@@ -73,13 +73,21 @@ class StateReader:
         except (LoadFault, VMStateError) as error:
             raise LoadError(error) from error
 
-    def listen(self) -> None:
-        """The rest of a stream after a LISTEN, which has nothing but memory; LoadError."""
+    def listen(self, source: Input | None = None) -> None:
+        """The rest of a stream after a LISTEN, which has nothing but memory, or what another link brings of it; LoadError.
+
+        At its end somebody is to call `done`.
+        """
+        self._source = source or self._source
         try:
-            with self._cleanups():
-                self.sections(self._source, listening=True)
+            self.sections(self._source, listening=True)
         except (LoadFault, VMStateError) as error:
             raise LoadError(error) from error
+
+    def done(self) -> None:
+        """The load is over, one way or the other."""
+        with self._cleanups():
+            pass
 
     def _whole_stream(self) -> bool:
         self._header()

@@ -7,14 +7,13 @@
 3. Whatever is raised, by a device's hook or here, ends the migration as `failed` (`bug` prints what nobody foresaw).
 4. A cancel interrupts the channel and every wait; the exception that the thread then gets is not an error.
 5. `completed` means that all bytes are with the other side, and, with a return path, that it loaded them.
-6. From the package of a postcopy on the guest is the destination's: it does not run here again.
+6. From the package of a postcopy on the guest is the destination's (`late`). A postcopy that fails before, or while
+   `postcopy-device` is told, gives it back from 10.0 on, and never before (trait `restores_runstate`), as QEMU does.
 """
 
 from __future__ import annotations
 
-import errno
 import threading
-import time
 from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -22,10 +21,11 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.channel import ChannelError, Wake
+from migmatrix.emulator.migration.figures import Figures
+from migmatrix.emulator.migration.late import Late
+from migmatrix.emulator.migration.link import Link
 from migmatrix.emulator.migration.pace import Pace
-from migmatrix.emulator.migration.returnpath import LOADED
 from migmatrix.emulator.migration.states import Event, Status
-from migmatrix.emulator.migration.streams import Output
 from migmatrix.emulator.migration.transports import connect
 from migmatrix.vmstate.device.errors import VMStateError
 from migmatrix.vmstate.wire.commands import advise, ping
@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.returnpath import ReturnPath
     from migmatrix.emulator.migration.savestate import StateWriter
+    from migmatrix.emulator.migration.streams import Output
 
 __all__ = ["Outgoing"]
 
-_UNKNOWN_DOWNTIME: Final = 300  # ms, as QEMU's before the first measure
+_STANDS: Final = "finish-migrate"  # what a guest does that is not given back
 
 
 class _Cancelled(Exception):
@@ -72,7 +73,7 @@ def _last_resort() -> Iterator[None]:
 
 
 class Outgoing:
-    """One outgoing migration. `total_ms`, `setup_ms`, `downtime_ms` and `sent` are for `query-migrate`."""
+    """One outgoing migration; `figures` are for `query-migrate`."""
 
     def __init__(self, migration: Migration, address: Address, channel: Channel | None) -> None:
         self._migration = migration
@@ -83,18 +84,13 @@ class Outgoing:
         self._goes_on = threading.Condition(self._machine.bql)
         self._before = ""  # run state before the switch, "" until then and when it is not ours any more
         self.wants_postcopy = False
-        self._began = time.monotonic()
-        self._stopped = 0.0
+        self.figures = Figures()
+        self._late = Late(migration, self.figures, self._wake)
         self._paused = False  # before the switchover, as a capability asks for
         self._stage = "Failed to save setup"
-        self._returns: ReturnPath | None = None
         self._pace: Pace | None = None
-        self._out: Output | None = None
+        self._link: Link | None = None
         self._sink: PageSink | None = None
-        self.setup_ms = 0
-        self.downtime_ms = 0
-        self.precopy_bytes = 0
-        self._total: float | None = None
         self._thread = threading.Thread(target=self._run, name="live_migration", daemon=True)
 
     # -- what other threads ask for (under the machine's lock) -------------------------------------
@@ -106,11 +102,22 @@ class Outgoing:
     def cancel(self) -> None:
         """End soon; the status is `cancelling` already."""
         self._wake.set()
-        if self._channel is not None:
+        if self._link is not None:
+            self._link.interrupt()
+        elif self._channel is not None:
             self._channel.interrupt()
         if self._sink is not None:
             self._sink.interrupt()
+        self._late.cancel()
         self._goes_on.notify_all()
+
+    def pause(self) -> None:
+        """Break the link of a postcopy."""
+        self._late.pause()
+
+    def resume(self, address: Address, channel: Channel | None) -> None:
+        """Go on with a paused postcopy over this channel, or one to this address."""
+        self._late.resume(address, channel)
 
     def go_on(self) -> None:
         """Leave `pre-switchover`."""
@@ -123,38 +130,24 @@ class Outgoing:
         self._thread.join(seconds)
 
     @property
-    def sent(self) -> int:
-        """Bytes of all channels so far."""
-        return self._out.total if self._out is not None else 0
+    def _returns(self) -> ReturnPath | None:
+        return self._link.returns if self._link is not None else None
 
     @property
-    def total_ms(self) -> int:
-        """Milliseconds from the command to the end, or to now."""
-        return int(((self._total or time.monotonic()) - self._began) * 1000)
-
-    @property
-    def bandwidth(self) -> float:
-        """Bytes per second, as last measured; over the whole migration when it was too short for that."""
-        measured = self._pace.bandwidth if self._pace is not None else 0.0
-        return measured or self.sent * 1000 / max(self.total_ms, 1)
-
-    @property
-    def expected_downtime_ms(self) -> int:
-        """What the guest would miss if it were stopped now."""
-        stats = self._migration.ram.stats
-        if self._pace is None or not self._pace.bandwidth or stats is None:
-            return _UNKNOWN_DOWNTIME
-        return int(stats.remaining * 1000 / self._pace.bandwidth)
+    def _out(self) -> Output:
+        assert self._link is not None  # noqa: S101 - made before anything is written
+        return self._link.out
 
     # -- the thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
         writer: StateWriter | None = None
         try:
-            out = self._connect()
-            writer = self._migration.writer(out)
+            self._link = self._connect()
+            writer = self._migration.writer(self._link.out)
             if self._precopy(writer) is _Way.POSTCOPY:
                 self._postcopy(writer)
+                self._link = self._late.send(writer, self._link)
             else:
                 self._switch(writer)
             self._finish()
@@ -170,22 +163,23 @@ class Outgoing:
         with self._machine.bql, _last_resort():
             if writer is not None:
                 writer.cleanup()
-        self._total = time.monotonic()
+        self.figures.end()
         with _last_resort():
             self._close()
         with self._machine.bql:
             self._settle()
 
-    def _connect(self) -> Output:
+    def _connect(self) -> Link:
         if self._channel is None:
             channel = connect(self._address, self._wake)
             with self._machine.bql:
                 self._channel = channel
                 self._check()
         assert self._channel is not None  # noqa: S101 - either came in or was just made
-        self._out = out = Output(self._channel)
-        self._sink = self._migration.sink(self._address, self._channel, out, self._wake)
-        return out
+        link = Link(self._channel)
+        self.figures.follow(link.out)
+        self._sink = self._migration.sink(self._address, self._channel, link.out, self._wake)
+        return link
 
     def _check(self) -> None:
         """Stop here if somebody cancelled or the destination failed."""
@@ -197,31 +191,30 @@ class Outgoing:
             raise _Failed(error)
 
     def _precopy(self, writer: StateWriter) -> _Way:
-        assert self._out is not None and self._channel is not None  # noqa: S101, PT018
+        assert self._link is not None  # noqa: S101 - made by the caller
         with self._machine.bql:
             self._migration.prepare_save()
         writer.begin()
-        self._open_return_path(writer, self._channel)
-        self._set_up(writer, self._out)
+        self._open_return_path(writer, self._link)
+        self._set_up(writer, self._link)
         self._fire(Event.ACTIVATE)
-        self.setup_ms = int((time.monotonic() - self._began) * 1000)
+        self.figures.set_up()
         self._stage = "Failed to save iterable device state"
-        self._pace = Pace(self._out, self._migration.settings.parameters, self._wake)
+        self._pace = self.figures.pace = Pace(self._out, self._migration.settings.parameters, self._wake)
         while (way := self._way(writer, self._pace)) is _Way.PRECOPY:
             idle = self._iterate(writer) and not self._machine.running
             self._pace.keep(idle=idle)
             self._check()
-        self.precopy_bytes = self._out.total
         return way
 
-    def _open_return_path(self, writer: StateWriter, channel: Channel) -> None:
+    def _open_return_path(self, writer: StateWriter, link: Link) -> None:
         capabilities = self._migration.settings.capabilities
         late = capabilities["postcopy-ram"]
         if not late and not capabilities.get("return-path"):
             return
-        if late and not channel.two_way:
+        if late and not link.channel.two_way:
             raise ChannelError("Unable to open return-path for postcopy")
-        self._returns = self._migration.return_path(channel, self._loaded)
+        link.returns = self._migration.return_path(link.channel, self._late)
         writer.command(CommandCode.OPEN_RETURN_PATH)
         writer.command(CommandCode.PING, ping(1))
         if late:
@@ -233,28 +226,18 @@ class Outgoing:
             return writer.iterate()
         except ChannelError:
             if not self._wake.is_set:
-                self._migration.say(
-                    f"failed to save SaveStateEntry with id(name): {writer.under_way}: -{errno.EIO}"
-                )
+                self._migration.say(writer.failure)
             raise
 
-    def _set_up(self, writer: StateWriter, out: Output) -> None:
+    def _set_up(self, writer: StateWriter, link: Link) -> None:
         locked = self._migration.traits.locked_setup
-        with self._locked(out):
+        with self._machine.bql, link.holding():
             writer.early()
             if locked:
                 writer.start_iterative()
         if not locked:
             writer.start_iterative()
-        out.flush()
-
-    @contextmanager
-    def _locked(self, out: Output) -> Iterator[None]:
-        """The machine's lock, and nothing that is written meanwhile leaves."""
-        with self._machine.bql:
-            out.holding = True
-            yield
-            out.holding = False
+        link.out.flush()
 
     def _way(self, writer: StateWriter, pace: Pace) -> _Way:
         """Whether what is left can be sent with the guest stopped, or after it goes on over there."""
@@ -283,7 +266,7 @@ class Outgoing:
     def _stop(self) -> None:
         """Stop the guest; from here on all ends but the good one must give it back."""
         self._check()
-        self._stopped = time.monotonic()
+        self.figures.guest_stops()
         self._before = self._machine.runstate
         self._migration.global_state.store(self._before)
         self._machine.vm_stop("finish-migrate")
@@ -291,14 +274,14 @@ class Outgoing:
 
     def _switch(self, writer: StateWriter) -> None:
         """Stop the guest and send all the rest."""
-        assert self._out is not None and self._pace is not None  # noqa: S101, PT018
+        assert self._link is not None and self._pace is not None  # noqa: S101, PT018 - from the precopy on
         with self._machine.bql:
             self._stop()
         self._pace.lift()
         writer.switchover()
         writer.complete_iterative()
         self._out.flush()
-        with self._locked(self._out):
+        with self._machine.bql, self._link.holding():
             self._stage = "Failed to save device state"
             writer.complete()
         self._out.flush()
@@ -306,8 +289,8 @@ class Outgoing:
     # -- postcopy --------------------------------------------------------------------------------
 
     def _postcopy(self, writer: StateWriter) -> None:
-        """Stop the guest, let it go on over there, and send the rest of its memory as it is asked for."""
-        assert self._out is not None and self._pace is not None  # noqa: S101, PT018
+        """Stop the guest and let it go on over there; `late` sends the rest of its memory."""
+        assert self._link is not None and self._pace is not None  # noqa: S101, PT018 - from the precopy on
         traits = self._migration.traits
         if traits.part_before_postcopy:
             writer.prepare_postcopy()
@@ -315,39 +298,14 @@ class Outgoing:
             if not traits.device_status:
                 self._fire(Event.POSTCOPY)
             self._stop()
+            self._before = self._before if traits.restores_runstate else _STANDS
         self._pace.lift()
-        writer.switchover()
-        writer.complete_iterative(postcopy=True)
-        writer.discard()
-        writer.command(CommandCode.PING, ping(2))
-        with self._locked(self._out):
-            self._stage = "Failed to save device state"
-            writer.package([3, LOADED] if traits.postcopy_device else [3])
+        self._stage = "Failed to save device state"
+        self._late.send_package(writer, self._link)
         with self._machine.bql:
-            self._check()
-            self._before = ""
-            self.downtime_ms = int((time.monotonic() - self._stopped) * 1000)
-            if self._migration.progress.status is not Status.POSTCOPY_ACTIVE:
-                self._migration.progress.fire(
-                    Event.POSTCOPY_LOAD if traits.postcopy_device else Event.POSTCOPY
-                )
-        self._out.flush()
-        writer.command(CommandCode.PING, ping(4))
-        self._send_late(writer, self._out)
-
-    def _send_late(self, writer: StateWriter, out: Output) -> None:
-        pace = Pace(out, self._migration.settings.parameters, self._wake, limit="max-postcopy-bandwidth")
-        while not writer.iterate():
-            pace.keep()
-            self._check()
-        pace.lift()
-        writer.complete_postcopy()
-
-    def _loaded(self) -> None:
-        """The destination has loaded the package, says the return path's thread."""
-        with self._machine.bql:
-            if self._migration.progress.status is Status.POSTCOPY_DEVICE:
-                self._migration.progress.fire(Event.POSTCOPY)
+            self._check_cancel()
+            self.figures.guest_goes()
+            self._late.begin()
 
     def _enter_device(self) -> None:
         """`pre-switchover` until somebody says that it goes on, then `device` where the release shows it."""
@@ -369,8 +327,7 @@ class Outgoing:
         self._close()
         with self._machine.bql:
             self._check_cancel()
-            self._total = time.monotonic()
-            self.downtime_ms = self.downtime_ms or int((self._total - self._stopped) * 1000)
+            self.figures.end(completed=True)
             self._migration.progress.fire(Event.COMPLETE)
             self._machine.vm_stop("postmigrate")
 
@@ -381,10 +338,9 @@ class Outgoing:
     def _close(self) -> None:
         if self._sink is not None:
             self._sink.close()
-        if self._channel is not None:
-            if self._migration.progress.status is not Status.COMPLETED and self._returns is not None:
-                self._channel.interrupt()
-                self._returns.finish()
+        if self._link is not None:
+            self._link.close(done=self._migration.progress.status is Status.COMPLETED)
+        elif self._channel is not None:
             self._channel.close()
 
     # -- ends that are not `completed` -----------------------------------------------------------
@@ -410,7 +366,7 @@ class Outgoing:
                 self._migration.told(words)
                 self._give_back()
                 return
-            quiet = self._out is None and self._migration.traits.quiet_connect
+            quiet = self._link is None and self._migration.traits.quiet_connect
             self._migration.fail(words, failing=self._give_back, quiet=quiet)
 
     def _give_back(self) -> None:

@@ -33,14 +33,17 @@ class MissingPages:
         self._change = threading.Condition(machine.bql)
         self._replies = replies
         self._blocks: list[RamBlock] = []
+        self._named: dict[str, RamBlock] = {}
         self._wanted: dict[tuple[str, int], list[Callable[[], object]]] = {}
         self._unasked: deque[tuple[RamBlock, int]] = deque()
         self._over = False
+        self._held = False
         self.requests = 0
 
     def watch(self, blocks: Iterable[RamBlock]) -> None:
         """From now on these blocks come here for what they miss."""
         self._blocks = list(blocks)
+        self._named = {block.name: block for block in self._blocks}
         for block in self._blocks:
             block.faults = self
         threading.Thread(target=self._ask, name="fault", daemon=True).start()
@@ -73,10 +76,20 @@ class MissingPages:
             self._unasked.append((block, page))
             self._change.notify_all()
 
+    def hold(self) -> None:
+        """Ask for nothing until `ask_again`: there is nobody to ask."""
+        self._held = True
+
+    def ask_again(self) -> None:
+        """Ask for all that is waited for: whoever was asked for it may have forgotten."""
+        self._unasked = deque((self._named[name], page) for name, page in self._wanted)
+        self._held = False
+        self._change.notify_all()
+
     def _ask(self) -> None:
         while True:
             with self._change:
-                while not self._unasked and not self._over:
+                while (self._held or not self._unasked) and not self._over:
                     self._change.wait()
                 if self._over:
                     return

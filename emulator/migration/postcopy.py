@@ -9,6 +9,8 @@ Everything here runs under the machine's lock.
 3. LISTEN starts a thread that goes on reading the stream, while the package is loaded; from then on a page that is
    not here is waited for.
 4. RUN lets the guest run.
+5. A link that breaks after RUN pauses; what came stays, what is waited for stays so. Over the next link the source
+   asks what came, and RESUME makes pages come again.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.bitmaps import packed
 from migmatrix.emulator.migration.faults import LoadFault
 from migmatrix.emulator.migration.names import c_string
 from migmatrix.emulator.migration.pagefaults import MissingPages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.memory import RamBlock
@@ -49,15 +52,21 @@ class State(IntEnum):
 
 
 class Postcopy:
-    """One incoming migration's postcopy. `allowed`: the capability is on here."""
+    """One incoming migration's postcopy. `allowed`: the capability is on here.
+
+    `recovering`: there is a new link, over which pages do not come yet; `on_recover` is called when they do again.
+    """
 
     def __init__(self, machine: Machine, replies: ReplyPath, *, allowed: bool) -> None:
         self._blocks: Mapping[str, RamBlock] = machine.ram_blocks
         self._allowed = allowed
         self.state = State.NONE
         self.missing = MissingPages(machine, replies)
+        self._replies = replies
         self._loaded = threading.Condition(machine.bql)
         self._is_loaded = False
+        self.recovering = False
+        self.on_recover: Callable[[], object] = lambda: None
 
     def _enter(self, command: str, state: State, *after: State) -> None:
         if self.state not in after:
@@ -82,7 +91,7 @@ class Postcopy:
             raise LoadFault(f"CMD_POSTCOPY_ADVISE invalid length ({len(data)})")
         if data:
             _compare(int.from_bytes(data[:8]), PAGE_SIZE, "RAM page sizes")
-            _compare(int.from_bytes(data[8:]), PAGE_SIZE, "target page size")
+            _compare(int.from_bytes(data[8:]), PAGE_SIZE, "target page sizes", "d")
             for block in self._blocks.values():
                 block.received = bytearray(-(-block.max_size // PAGE_SIZE))
 
@@ -141,6 +150,32 @@ class Postcopy:
         self._is_loaded = True
         self._loaded.notify_all()
 
+    # -- when a link breaks ------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """The link is broken: ask for nothing."""
+        self.recovering = False
+        self.missing.hold()
+
+    def tell(self, name: str) -> bool:
+        """Tell the source which pages of a block came; False when this is no recovery, and it is not told."""
+        if not self.recovering:
+            return False
+        block = self._blocks[name]
+        assert block.received is not None  # noqa: S101 - from ADVISE to END
+        self._replies.bitmap(name, packed(block.received, block.pages))
+        return True
+
+    def resume(self) -> bool:
+        """The source knows what is missing: ask again for what is waited for; False when this is no recovery."""
+        if not self.recovering:
+            return False
+        self.recovering = False
+        self.on_recover()
+        self._replies.ready()
+        self.missing.ask_again()
+        return True
+
     def end(self) -> None:
         """Nothing is missing any more; waits for the package."""
         while self.listening and not self._is_loaded:
@@ -151,6 +186,6 @@ class Postcopy:
             block.received = None
 
 
-def _compare(theirs: int, ours: int, what: str) -> None:
+def _compare(theirs: int, ours: int, what: str, form: str = "x") -> None:
     if theirs != ours:
-        raise LoadFault(f"Postcopy needs matching {what} (s={theirs:x} d={ours:x})")
+        raise LoadFault(f"Postcopy needs matching {what} (s={theirs:{form}} d={ours:{form}})")

@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.memory import PAGE_SIZE
-from migmatrix.emulator.migration.states import Status
+from migmatrix.emulator.migration.states import POSTCOPY, Status
 from migmatrix.emulator.migration.traits import Span
 
 if TYPE_CHECKING:
     from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.figures import Figures
     from migmatrix.emulator.migration.outgoing import Outgoing
     from migmatrix.emulator.migration.ram_save import RamStats
     from migmatrix.emulator.migration.xbzrle import PageCache
@@ -25,7 +26,10 @@ _RAM_SPANS: Final = {
     "dirty-sync-missed-zero-copy": Span("7.1"),
 }
 _REMAINING: Final = Span("11.1")
-_FIGURES: Final = frozenset({Status.ACTIVE, Status.DEVICE, Status.PRE_SWITCHOVER, Status.CANCELLING})
+_FIGURES: Final = POSTCOPY | {Status.ACTIVE, Status.DEVICE, Status.PRE_SWITCHOVER, Status.CANCELLING}
+
+
+_WITH_ERRORS: Final = POSTCOPY | {Status.FAILED, Status.FAILING, Status.CANCELLED}
 
 
 def describe(migration: Migration) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def describe(migration: Migration) -> dict[str, Any]:
     if status is Status.SETUP and migration.outgoing is None and not migration.traits.told_while_listening:
         return _where(migration)
     answer["status"] = status.value
-    if migration.error and status in (Status.FAILED, Status.FAILING, Status.CANCELLED):
+    if migration.error and status in _WITH_ERRORS:
         answer["error-desc"] = migration.error
     if migration.outgoing is not None:
         _add_figures(answer, migration, migration.outgoing)
@@ -55,13 +59,14 @@ def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoin
     status = migration.progress.status
     if status not in _FIGURES and status is not Status.COMPLETED:
         return
-    answer["total-time"] = outgoing.total_ms
-    answer["setup-time"] = outgoing.setup_ms
-    if status is Status.COMPLETED:
-        answer["downtime"] = outgoing.downtime_ms
+    figures = outgoing.figures
+    answer["total-time"] = figures.total_ms
+    answer["setup-time"] = figures.setup_ms
+    if status is Status.COMPLETED or (status in POSTCOPY and migration.traits.late_downtime):
+        answer["downtime"] = figures.downtime_ms
     else:
-        answer["expected-downtime"] = outgoing.expected_downtime_ms
-    answer["ram"] = _ram(migration, outgoing)
+        answer["expected-downtime"] = figures.expected_downtime_ms(migration.ram)
+    answer["ram"] = _ram(migration, figures)
     if migration.settings.capabilities.get("xbzrle"):
         answer["xbzrle-cache"] = _cache(migration).figures()
     if migration.machine.throttle:
@@ -74,7 +79,7 @@ def _add_figures(answer: dict[str, Any], migration: Migration, outgoing: Outgoin
         answer["remaining"] = answer["ram"]["remaining"]
 
 
-def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
+def _ram(migration: Migration, outgoing: Figures) -> dict[str, Any]:
     stats = migration.ram.stats or _nothing_yet(migration)
     done = migration.progress.status is Status.COMPLETED
     figures = {
@@ -93,8 +98,8 @@ def _ram(migration: Migration, outgoing: Outgoing) -> dict[str, Any]:
         "multifd-bytes": stats.multifd_bytes,
         "pages-per-second": int(outgoing.bandwidth / PAGE_SIZE),
         "precopy-bytes": outgoing.precopy_bytes,
-        "downtime-bytes": outgoing.sent - outgoing.precopy_bytes if done else 0,
-        "postcopy-bytes": 0,
+        "downtime-bytes": outgoing.sent - outgoing.late_bytes - outgoing.precopy_bytes if done else 0,
+        "postcopy-bytes": outgoing.late_bytes,
         "dirty-sync-missed-zero-copy": 0,
     }
     release = migration.traits.release

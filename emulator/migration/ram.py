@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.emulator.migration.bitmaps import wire_size
 from migmatrix.emulator.migration.handlers import IterativeDevice, Pending
 from migmatrix.vmstate.wire.constants import RAM_SECTION, RAM_VERSION
 
@@ -130,6 +131,22 @@ class RamSection(IterativeDevice):
     def request(self, name: str | None, start: int, length: int) -> None:
         """Send these bytes of a block (None: the last one's) first; ValueError with QEMU's text."""
         self._saving.request(name, start, length)
+
+    def save_postcopy_blocks(self) -> list[str]:
+        """All of them."""
+        return self._saving.names
+
+    def bitmap_size(self, block: str) -> int:
+        """Bytes of the bitmap of a block."""
+        return wire_size(self._blocks[block].pages)
+
+    def came(self, block: str, bits: bytes) -> None:
+        """Want all pages of a block but those of the bitmap."""
+        self._saving.want_missing(block, bits)
+
+    def save_postcopy_resume(self) -> None:
+        """Begin again with what is wanted now."""
+        self._saving.resume()
 
     def save_live_complete_postcopy(self, out: Output) -> None:
         """Send what is left of what could come late."""

@@ -20,6 +20,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.bitmaps import missing
 from migmatrix.emulator.migration.zeros import MOST, ZERO, zero_records
 from migmatrix.vmstate.wire.constants import RamFlag
 
@@ -194,6 +195,23 @@ class RamSaver:
             raise ValueError(f"request overrun, start={start:#x} len={length:#x} blocklen={size:#x}")
         self.stats.requests += 1
         self._asked.append((block, start // PAGE_SIZE, (start + length) // PAGE_SIZE))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the blocks, in the order in which they are sent."""
+        return list(self._wanted)
+
+    def want_missing(self, name: str, bitmap: bytes) -> None:
+        """The destination says which pages of a block came: want all others. Another thread calls it before `resume`."""
+        self._wanted[name] = missing(bitmap, len(self._wanted[name]))
+
+    def resume(self) -> None:
+        """Begin again, over another link: what is asked for is asked for again, and blocks are named again."""
+        self._asked.clear()
+        self._last = self._asked_last = None
+        self._at = self._page = 0
+        self._left = sum(wanted.count(1) for wanted in self._wanted.values())
+        self.stats.remaining = self.pending
 
     def _send_asked(self, out: Output) -> None:
         """Send what was asked for and is not on its way yet, and look on from there."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What capabilities need of an address: further channels, or a file to seek in.
+"""What an address must be: what capabilities need, and no file by `fd:`.
 
 Texts and releases: QEMU 7.2.22, 10.0.13 and 11.1.3, each asked with each combination.
 """
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.emulator.errors import QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from migmatrix.emulator.migration.address import Address
+    from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.traits import Traits
 
-__all__ = ["check_address", "check_file", "has_channels"]
+__all__ = ["check_address", "check_descriptor", "check_file", "has_channels"]
 
 _SOCKETS: Final = ("tcp", "unix", "vsock")
 
@@ -55,3 +56,14 @@ def check_file(capabilities: Mapping[str, bool], parameters: Mapping[str, object
 
 def _error(text: str) -> QmpError:
     return QmpError("GenericError", text)
+
+
+def check_descriptor(channel: Channel | None, traits: Traits, say: Callable[[str], object]) -> None:
+    """A file as `fd:` is warned of, later refused: QmpError."""
+    if channel is None or not channel.should_be_file:
+        return
+    if traits.file_by_fd_refused:
+        channel.close()
+        raise _error("fd: migration to a file is not supported. Use file: instead.")
+    if traits.file_by_fd_warns:
+        say("warning: fd: migration to a file is deprecated. Use file: instead.")

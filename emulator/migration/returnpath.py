@@ -2,31 +2,33 @@
 """Messages of the destination to the source: u16 type, u16 length, data.
 
 `ReplyPath` is the destination's end: nothing is sent before the source opened it. `ReturnPath` is the source's end,
-read by a thread of its own for as long as a migration lasts; it remembers what came and says when it is over.
+read by a thread of its own for as long as its connection lasts; it remembers what came, tells a `Listener` what a
+postcopy needs, and says when it is over.
 Lengths and words of the messages: real 7.2.22, 10.0.13 and 11.1.3 as sources, to which a peer sent each mistake.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from migmatrix.emulator.errors import bug
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.names import c_string
 from migmatrix.emulator.migration.streams import Input
 from migmatrix.vmstate.wire.constants import PAGE_SIZE, ReturnCode
+from migmatrix.vmstate.wire.returnpath import END_MARK, ReceivedBitmap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
     from migmatrix.emulator.migration.channel import Channel
-    from migmatrix.emulator.migration.traits import Traits
+    from migmatrix.emulator.migration.control import Migration
 
-__all__ = ["LOADED", "ReplyPath", "ReturnPath"]
+__all__ = ["LOADED", "Listener", "ReplyPath", "ReturnPath"]
 
 LOADED: Final = 0x42  # the PING that says that the package of a postcopy is loaded
+_READY: Final = 1  # what a RESUME_ACK says
 _ANY: Final = -1
 _LENGTHS: Final[dict[int, int]] = {
     ReturnCode.SHUT: 4,
@@ -41,8 +43,29 @@ _LONGEST: Final = 512
 _REQUEST: Final = struct.Struct(">QI")  # start and length
 
 
-def _unasked(_block: str | None, _start: int, _length: int) -> None:
-    """Outside of a postcopy nobody waits for a page: QEMU notes the request, and nothing comes of it."""
+class Listener(Protocol):
+    """What a source makes of messages that only a postcopy needs.
+
+    Each method may raise ValueError with QEMU's words: the destination should not have said that.
+    """
+
+    def request(self, block: str | None, start: int, length: int) -> None:
+        """A guest over there waits for bytes of a block; None is the last one's."""
+
+    def loaded(self) -> None:
+        """The package is loaded."""
+
+    def bitmap_size(self, block: str) -> int:
+        """Bytes of the bitmap of a block, which follows; ValueError with the status in which there should be none."""
+
+    def bitmap(self, block: str, bits: bytes) -> None:
+        """Which pages of a block came."""
+
+    def ready(self) -> None:
+        """The destination is ready to go on after a broken link."""
+
+    def ended(self) -> None:
+        """Nothing more comes."""
 
 
 class _Wrong(Exception):
@@ -53,10 +76,15 @@ class ReplyPath:
     """Replies over a connection; on one that goes only one way they go nowhere, as QEMU's writes to a file do."""
 
     def __init__(self, channel: Channel | None) -> None:
-        self._channel = channel if channel is not None and channel.two_way else None
-        self._lock = threading.RLock()  # a guest's requests come from other threads
-        self._last = ""  # the block of the last request
+        self._lock = threading.Lock()  # a guest's requests come from other threads
         self.is_open = False
+        self.attach(channel)
+
+    def attach(self, channel: Channel | None) -> None:
+        """Reply over this connection from now on; None: over none."""
+        with self._lock:
+            self._channel = channel if channel is not None and channel.two_way else None
+            self._last = ""  # the block of the last request
 
     def open(self) -> bool:
         """The source asked for replies; False when it did before."""
@@ -83,52 +111,64 @@ class ReplyPath:
         numbers = _REQUEST.pack(start, length)
         with self._lock:  # what is the last one is decided in the order in which they are sent
             if block == self._last:
-                self._send(ReturnCode.REQ_PAGES, numbers)
+                self._write(ReturnCode.REQ_PAGES, numbers)
                 return
             self._last = block
             name = block.encode("latin-1")
-            self._send(ReturnCode.REQ_PAGES_ID, numbers + bytes((len(name),)) + name)
+            self._write(ReturnCode.REQ_PAGES_ID, numbers + bytes((len(name),)) + name)
+
+    def bitmap(self, block: str, bits: bytes) -> None:
+        """Say which pages of a block came."""
+        with self._lock:
+            self._write_raw(ReceivedBitmap(block, bits).encode())
+
+    def ready(self) -> None:
+        """Pages may come again; the next request names its block."""
+        with self._lock:
+            self._last = ""
+            self._write(ReturnCode.RESUME_ACK, struct.pack(">I", _READY))
 
     def _send(self, code: ReturnCode, data: bytes) -> None:
         with self._lock:
-            if self._channel is None:
-                return
-            try:
-                self._channel.write(struct.pack(">HH", code, len(data)) + data)
-            except ChannelError:
-                self._channel = None  # the source is gone: whether the load fails is for the stream to say
+            self._write(code, data)
+
+    def _write(self, code: ReturnCode, data: bytes) -> None:
+        self._write_raw(struct.pack(">HH", code, len(data)) + data)
+
+    def _write_raw(self, data: bytes) -> None:
+        if self._channel is None:
+            return
+        try:
+            self._channel.write(data)
+        except ChannelError:
+            self._channel = None  # the source is gone: whether the load fails is for the stream to say
 
 
 class ReturnPath:
     """The source's end. `error` is set when the destination failed or talked nonsense.
 
     Up to 8.1 the thread prints such an error itself (`say`), and the migration fails by its next write, or at its end
-    without a text. `asked`: whether the switchover waits for an acknowledgement. `blocks` are names of RAM blocks.
-    `request` is called with what a guest over there waits for: block (None: the last one's), start and length in bytes;
-    it may raise ValueError. `loaded` is called when the package of a postcopy is loaded.
+    without a text. `asked`: whether the switchover waits for an acknowledgement.
     """
 
     def __init__(
         self,
+        migration: Migration,
         channel: Channel,
-        traits: Traits,
-        say: Callable[[str], object],
-        blocks: Collection[str] = (),
+        listener: Listener,
         *,
         asked: bool = False,
-        request: Callable[[str | None, int, int], object] = _unasked,
-        loaded: Callable[[], object] = lambda: None,
     ) -> None:
         self._input = Input(channel)
-        self._traits = traits
-        self._say = say
-        self._blocks = blocks
+        self._traits = migration.traits
+        self._say = migration.say
+        self._blocks = migration.machine.ram_blocks
         self._asked = asked
-        self._request = request
-        self._loaded = loaded
+        self._listener = listener
         self._acked = False
         self.error = ""
         self.shut = False
+        self.over = False  # nothing more comes
         self._thread = threading.Thread(target=self._run, name="return path", daemon=True)
         self._thread.start()
 
@@ -142,6 +182,9 @@ class ReturnPath:
                 self._say(self.error)
         except Exception as error:  # noqa: BLE001 - the last resort: the source must not wait for ever
             self.error = bug(error)
+        finally:
+            self.over = True
+            self._listener.ended()
 
     def _message(self) -> bool:
         head = self._input.take(4)
@@ -170,14 +213,18 @@ class ReturnPath:
     def _take(self, code: ReturnCode, data: bytes) -> bool:
         if code is ReturnCode.PONG:
             if int.from_bytes(data) == LOADED:
-                self._loaded()
+                self._listener.loaded()
         elif code is ReturnCode.SWITCHOVER_ACK:
             self._acknowledge()
         elif code is ReturnCode.SHUT:
             self.shut = True
             if value := int.from_bytes(data):
                 raise self._wrong(f"Sibling indicated error {value}")
-        elif code is not ReturnCode.RESUME_ACK:
+        elif code is ReturnCode.RESUME_ACK:
+            self._resume(int.from_bytes(data))
+        elif code is ReturnCode.RECV_BITMAP:
+            self._bitmap(data)
+        else:
             self._asked_for(code, data)
         return code is not ReturnCode.SHUT
 
@@ -187,10 +234,7 @@ class ReturnPath:
         self._acked = True
 
     def _asked_for(self, code: ReturnCode, data: bytes) -> None:
-        """What only postcopy and its recovery need, checked as QEMU does."""
-        if code is ReturnCode.RECV_BITMAP:
-            self._check_bitmap(data)
-            return
+        """A page that a guest waits for, checked as QEMU does."""
         wanted = 13 + data[12] if code is ReturnCode.REQ_PAGES_ID and len(data) > _REQUEST.size else 13
         if code is ReturnCode.REQ_PAGES_ID and len(data) != wanted:
             raise self._wrong(f"Req_Page_id with length {len(data)} expecting {wanted}")
@@ -202,11 +246,46 @@ class ReturnPath:
                 f"{opening}: Misaligned page request, start:{'' if new else ' '}{start:x} len: {length}"
             )
         try:
-            self._request(c_string(data[13:]) if code is ReturnCode.REQ_PAGES_ID else None, start, length)
+            self._listener.request(
+                c_string(data[13:]) if code is ReturnCode.REQ_PAGES_ID else None, start, length
+            )
         except ValueError as error:
             raise _Wrong(f"{'MIG_RP_MSG_REQ_PAGES' if new else 'ram_save_queue_pages'} {error}") from error
 
-    def _check_bitmap(self, data: bytes) -> None:
+    # -- after a broken link -----------------------------------------------------------------------
+
+    def _resume(self, value: int) -> None:
+        if value != _READY:
+            opening = "" if self._traits.return_path_errors else "migrate_handle_rp_resume_ack: "
+            raise _Wrong(f"{opening}illegal resume_ack value {value}")
+        self._listener.ready()
+
+    def _bitmap(self, data: bytes) -> None:
+        """The header names a block; size, bits and an end mark follow it."""
+        name = self._block(data)
+        try:
+            size = self._listener.bitmap_size(name)
+        except ValueError as error:
+            text = f"Reload bitmap in incorrect state {error}"
+            raise self._bad_bitmap(text, f"incorrect state {error}") from error
+        found = int.from_bytes(self._input.take(8).ljust(8, b"\0"))
+        if found != size:
+            raise self._bad_bitmap(f"ramblock '{name}' bitmap size mismatch ({found:#x} != {size:#x})")
+        bits, mark = self._input.take(size), self._input.take(8)
+        if len(mark) < 8:  # noqa: PLR2004 - a word
+            opening, sizes = (
+                f"read bitmap failed for ramblock '{name}':",
+                f"(size {size:#x}, got: {len(bits):#x})",
+            )
+            raise self._bad_bitmap(f"{opening} {sizes}", f"{opening} -{errno.EIO} {sizes}")
+        if int.from_bytes(mark) != END_MARK:
+            raise self._bad_bitmap(f"ramblock '{name}' end mark incorrect: {int.from_bytes(mark):#x}")
+        self._listener.bitmap(name, bits)
+
+    def _bad_bitmap(self, text: str, old: str = "") -> _Wrong:
+        return _Wrong(text if self._traits.return_path_errors else f"ram_dirty_bitmap_reload: {old or text}")
+
+    def _block(self, data: bytes) -> str:
         new = self._traits.return_path_errors
         if not data:
             raise _Wrong(
@@ -218,6 +297,7 @@ class ReturnPath:
         if name not in self._blocks:
             opening = "MIG_RP_MSG_RECV_BITMAP has" if new else "migrate_handle_rp_recv_bitmap:"
             raise _Wrong(f"{opening} invalid block name '{name}'")
+        return name
 
     @property
     def failed(self) -> str:

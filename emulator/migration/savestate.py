@@ -13,6 +13,7 @@ Format: `vmstate.wire.constants`; the same code writes snapshots.
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from migmatrix.emulator.migration.streams import BytesSink, Output
 from migmatrix.emulator.start.jsontext import dumps
 from migmatrix.vmstate.device.interpret import save_state
 from migmatrix.vmstate.record import Record
-from migmatrix.vmstate.wire.commands import discard, ping
+from migmatrix.vmstate.wire.commands import discard, ping, recv_bitmap
 from migmatrix.vmstate.wire.constants import FILE_MAGIC, FILE_VERSION, PAGE_SIZE, CommandCode, SectionType
 
 if TYPE_CHECKING:
@@ -164,6 +165,27 @@ class StateWriter:
         self.command(CommandCode.PACKAGED, struct.pack(">I", len(whole.data)))
         self._out.put(whole.data)
         self._out.flush()
+
+    @property
+    def failure(self) -> str:
+        """QEMU's line for a part that could not be written."""
+        return f"failed to save SaveStateEntry with id(name): {self.under_way}: -{errno.EIO}"
+
+    def go_on(self, out: Output) -> list[str]:
+        """Write to another link of a postcopy; the blocks of memory whose pages are to be asked about."""
+        self._out = out
+        return [name for _, device in self._iterative() for name in device.save_postcopy_blocks()]
+
+    def ask_what_came(self) -> None:
+        """Ask for the bitmaps of all blocks at once."""
+        for _, device in self._iterative():
+            for name in device.save_postcopy_blocks():
+                self.command(CommandCode.RECV_BITMAP, recv_bitmap(name))
+
+    def resume(self) -> None:
+        """The bitmaps are here: begin again with what did not come."""
+        for _, device in self._iterative():
+            device.save_postcopy_resume()
 
     def complete_postcopy(self) -> None:
         """END of what came late, and end of file; there is no description."""

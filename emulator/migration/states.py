@@ -4,7 +4,8 @@
 1. `TABLE` holds every change that there is: (status, event) -> next. An absent pair is an error of ours.
 2. Only `Progress.fire` changes a status, and it tells a listener of every change (the MIGRATION event).
 3. A release that has `failing` fires BREAK before FAIL; the others fire only FAIL.
-4. Recovery and COLO have names here (QMP's `MigrationStatus`) but no rows yet. A status belongs to the migration, never to one of its channels.
+4. COLO has a name here (QMP's `MigrationStatus`) but no rows. A status belongs to the migration, never to one of its channels.
+5. A postcopy whose link breaks is paused, not failed: what is not here is there, and only both together are the guest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RUNNING", "TABLE", "Event", "Progress", "Status", "WrongEventError"]
+__all__ = ["POSTCOPY", "RUNNING", "TABLE", "Event", "Progress", "Status", "WrongEventError"]
 
 
 class Status(StrEnum):
@@ -50,6 +51,10 @@ class Event(StrEnum):
     SWITCH = "switch"  # the last part begins
     POSTCOPY_LOAD = "postcopy-load"  # the package is on its way, and its end will be told
     POSTCOPY = "postcopy"  # the guest is, or may be, the destination's, and memory still comes
+    LOSE = "lose"  # the link of a postcopy broke
+    RESUME = "resume"  # a command gives it another link, which is yet to be made
+    LINK = "link"  # the other link is there
+    RECOVER = "recover"  # both sides know again what is where
     COMPLETE = "complete"
     CANCEL = "cancel"  # a command wants it to end
     CANCELLED = "cancelled"  # it has ended
@@ -59,7 +64,9 @@ class Event(StrEnum):
 
 _IDLE = (Status.NONE, Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 _UNDER_WAY = (Status.SETUP, Status.ACTIVE, Status.PRE_SWITCHOVER, Status.DEVICE)
-_POSTCOPY: Final = (Status.POSTCOPY_DEVICE, Status.POSTCOPY_ACTIVE)
+_RECOVERY: Final = (Status.POSTCOPY_PAUSED, Status.POSTCOPY_RECOVER_SETUP, Status.POSTCOPY_RECOVER)
+_POSTCOPY: Final = (Status.POSTCOPY_DEVICE, Status.POSTCOPY_ACTIVE, *_RECOVERY)
+POSTCOPY: Final = frozenset(_POSTCOPY)
 RUNNING: Final = frozenset((*_UNDER_WAY, *_POSTCOPY, Status.CANCELLING, Status.FAILING))
 
 TABLE: Final[dict[tuple[Status, Event], Status]] = {
@@ -76,8 +83,18 @@ TABLE: Final[dict[tuple[Status, Event], Status]] = {
         (status, Event.POSTCOPY): Status.POSTCOPY_ACTIVE
         for status in (Status.ACTIVE, Status.DEVICE, Status.POSTCOPY_DEVICE)
     },
+    **{
+        (status, Event.LOSE): Status.POSTCOPY_PAUSED
+        for status in (Status.POSTCOPY_ACTIVE, Status.POSTCOPY_RECOVER_SETUP, Status.POSTCOPY_RECOVER)
+    },
+    (Status.POSTCOPY_PAUSED, Event.RESUME): Status.POSTCOPY_RECOVER_SETUP,
+    **{
+        (status, Event.LINK): Status.POSTCOPY_RECOVER
+        for status in (Status.POSTCOPY_PAUSED, Status.POSTCOPY_RECOVER_SETUP)
+    },
+    (Status.POSTCOPY_RECOVER, Event.RECOVER): Status.POSTCOPY_ACTIVE,
     (Status.POSTCOPY_ACTIVE, Event.COMPLETE): Status.COMPLETED,
-    **{(status, Event.CANCEL): Status.CANCELLING for status in _UNDER_WAY},
+    **{(status, Event.CANCEL): Status.CANCELLING for status in (*_UNDER_WAY, *_POSTCOPY)},
     (Status.CANCELLING, Event.CANCELLED): Status.CANCELLED,
     **{(status, Event.BREAK): Status.FAILING for status in (*_UNDER_WAY, *_POSTCOPY)},
     (Status.FAILING, Event.FAIL): Status.FAILED,

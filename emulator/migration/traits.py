@@ -50,6 +50,15 @@ TRAITS: Final[dict[str, Span]] = {
     "described_configuration": Span("10.0"),  # the VM description tells of the configuration section
     "spaced_description": Span(until="6.0"),  # the VM description is printed with a space inside brackets
     "recover_can_pause": Span("8.2"),
+    "recover_setup": Span("9.1"),  # `postcopy-recover-setup` from the command until the other link is there
+    "recover_once": Span(until="7.1"),  # `migrate-recover` waits for one link, and takes no other address
+    "recovers_again": Span("8.2"),  # a recovery that fails pauses again; before, the source waits for ever
+    "tells_recovering": Span(until="10.0"),  # `migrate-recover` tells of a status `setup` that there is not
+    "tells_paused": Span("10.0"),  # why a postcopy was paused
+    "tells_late_errors": Span("10.0"),  # the section that was being sent then
+    "tells_late_shutdown": Span("10.0"),  # that the socket was closed already
+    "late_downtime": Span("10.0"),  # what the guest missed is told as soon as it goes on over there
+    "no_late_cancel": Span("10.0"),  # a postcopy cannot be cancelled
     "return_path_errors": Span("8.2"),  # a message on the return path that is wrong is the migration's error
     "switchover_ack_known": Span("8.1"),
     "counts_switchover_acks": Span("11.1"),  # one more than was asked for is an error

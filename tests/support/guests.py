@@ -121,11 +121,18 @@ def emulated(release: str, *arguments: str) -> Iterator[Guest]:
         guest.close()
 
 
+_USERFAULT = (
+    "--user", "0:0", "--cap-add", "SYS_PTRACE", "--device", "/dev/userfaultfd",
+    "--security-opt", f"seccomp={ROOT / 'harness' / 'engines' / 'seccomp-postcopy.json'}",
+)  # fmt: skip
+
+
 @contextmanager
-def contained(release: str, shared: Path, *arguments: str) -> Iterator[Guest]:
-    """Real QEMU of `release`, without network; `shared` has the same path inside."""
+def contained(release: str, shared: Path, *arguments: str, userfault: bool = False) -> Iterator[Guest]:
+    """Real QEMU of `release`, without network; `shared` has the same path inside. `userfault`: for a postcopy."""
     image = f"migmatrix/debian:{IMAGES[release]}"
-    docker = ["docker", "run", "--rm", "-i", "--network", "none", "-v", f"{shared}:{shared}", image]
+    more = _USERFAULT if userfault else ()
+    docker = ["docker", "run", "--rm", "-i", "--network", "none", "-v", f"{shared}:{shared}", *more, image]
     guest = Guest([*docker, "qemu-system-x86_64", *COMMON, *arguments])
     try:
         yield guest

@@ -20,7 +20,7 @@ from migmatrix.vmstate.wire.events import pstr
 if TYPE_CHECKING:
     from migmatrix.vmstate.wire.ram import Steps
 
-__all__ = ["ReceivedBitmap", "RequestPages", "ReturnMessage", "ReturnPathReader"]
+__all__ = ["END_MARK", "ReceivedBitmap", "RequestPages", "ReturnMessage", "ReturnPathReader"]
 
 END_MARK: Final = 0x0123456789ABCDEF
 _LENGTHS: Final = {

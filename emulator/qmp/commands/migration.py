@@ -179,7 +179,7 @@ def migrate_pause(call: Call, _: Arguments) -> Any:
 @command("migrate-recover", Member("uri", STR), oob=True)
 def migrate_recover(call: Call, arguments: Arguments) -> Any:
     """Listen again after an interrupted postcopy migration."""
-    call.machine.migration.recover(arguments["uri"])
+    call.machine.migration.recover(arguments["uri"], _taker(call))
     return {}
 
 

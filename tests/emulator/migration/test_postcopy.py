@@ -174,7 +174,7 @@ ADVISE = command(3, advise(4096, 4096))
     [
         (command(3), "RAM postcopy is enabled but have 0 byte advise"),
         (command(3, advise(0x200000, 4096)), "Postcopy needs matching RAM page sizes (s=200000 d=1000)"),
-        (command(3, advise(4096, 16384)), "Postcopy needs matching target page size (s=4000 d=1000)"),
+        (command(3, advise(4096, 16384)), "Postcopy needs matching target page sizes (s=16384 d=4096)"),
         (ADVISE + ADVISE, "CMD_POSTCOPY_ADVISE in wrong postcopy state (1)"),
         (command(4), "CMD_POSTCOPY_LISTEN in wrong postcopy state (0)"),
         (ADVISE + command(5), "CMD_POSTCOPY_RUN in wrong postcopy state (1)"),

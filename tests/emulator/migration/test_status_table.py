@@ -31,8 +31,22 @@ _WAYS = {
         "complete": "completed", "cancel": "cancelling", "postcopy-load": "postcopy-device",
         "postcopy": "postcopy-active", "break": "failing", "fail": "failed",
     },
-    "postcopy-device": {"postcopy": "postcopy-active", "break": "failing", "fail": "failed"},
-    "postcopy-active": {"complete": "completed", "break": "failing", "fail": "failed"},
+    "postcopy-device": {"postcopy": "postcopy-active", "cancel": "cancelling", "break": "failing", "fail": "failed"},
+    "postcopy-active": {
+        "lose": "postcopy-paused", "complete": "completed", "cancel": "cancelling", "break": "failing", "fail": "failed",
+    },
+    "postcopy-paused": {
+        "resume": "postcopy-recover-setup", "link": "postcopy-recover", "cancel": "cancelling", "break": "failing",
+        "fail": "failed",
+    },
+    "postcopy-recover-setup": {
+        "lose": "postcopy-paused", "link": "postcopy-recover", "cancel": "cancelling", "break": "failing",
+        "fail": "failed",
+    },
+    "postcopy-recover": {
+        "lose": "postcopy-paused", "recover": "postcopy-active", "cancel": "cancelling", "break": "failing",
+        "fail": "failed",
+    },
     "cancelling": {"cancelled": "cancelled"},
     "failing": {"fail": "failed"},
 }  # fmt: skip

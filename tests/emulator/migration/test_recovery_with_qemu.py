@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Postcopy over a link that breaks, between real QEMU and the emulator, both ways, and between two of real QEMU.
+
+The guest's memory is compared, byte by byte, by loading what the destination saves afterwards.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import needs
+import pytest
+from cut_link import CutLink
+from guests import IMAGES, Guest, contained, emulated
+from migration_machines import fill, memory, none, status, target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.qemu
+MIB = 8
+MACHINE = ("-M", "none", "-m", str(MIB))
+RELEASES = ("7.2", "10.0", "11.1")
+_FAST, _SLOW = 0, 60_000  # bytes per second
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that a container can write to, short enough for UNIX sockets."""
+    path = Path(tempfile.mkdtemp(prefix="rq-", dir="/tmp"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+def started(stack: ExitStack, kind: str, release: str, place: Path) -> Guest:
+    """A guest that waits for a stream, with all that a postcopy needs."""
+    arguments = (*MACHINE, "-incoming", "defer")
+    if kind == "emulator":
+        side = stack.enter_context(emulated(release, *arguments))
+    else:
+        image = f"migmatrix/debian:{IMAGES[release]}"
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
+            needs.missing(f"image {image}")
+        side = stack.enter_context(contained(release, place, *arguments, userfault=True))
+    side.enable("events")
+    return side
+
+
+def saved(release: str, place: Path) -> dict[str, bytes]:
+    """Save a guest into `before`; its memory."""
+    machine = none(release, mib=MIB)
+    fill(machine)
+    machine.migration.migrate(f"exec:cat > {place / 'before'}")
+    status(machine, "completed")
+    return memory(machine)
+
+
+def loaded(release: str, path: Path) -> dict[str, bytes]:
+    """The memory of a guest that was saved."""
+    machine = target(release, "-S", mib=MIB)
+    machine.migration.incoming(f"exec:cat {path}")
+    assert status(machine)["status"] == "completed", machine.said
+    return memory(machine)
+
+
+def recover(source: Guest, destination: Guest, place: Path) -> None:
+    destination.command("migrate-recover", uri=f"unix:{place / 'back'}")
+    source.command("migrate", uri=f"unix:{place / 'front'}", resume=True)
+
+
+def migrate(source: Guest, destination: Guest, place: Path, random: Random) -> None:
+    """A postcopy whose link breaks at random bytes of its first third, once in each direction."""
+    front, back = place / "front", place / "back"
+    with CutLink(front, back) as link:
+        for side in (source, destination):
+            side.enable("postcopy-ram")
+        limits = {"max-bandwidth": 4096, "max-postcopy-bandwidth": _SLOW}
+        source.command("migrate-set-parameters", **limits)
+        destination.command("migrate-incoming", uri=f"unix:{back}")
+        source.command("migrate", uri=f"unix:{front}")
+        source.command("migrate-start-postcopy")
+        for side in (source, destination):
+            side.status("postcopy-active")
+        link.cut_at(there=link.there + random.randrange(1, 20_000))
+        for side in (source, destination):
+            side.status("postcopy-paused")
+        recover(source, destination, place)
+        for side in (source, destination):
+            side.status("postcopy-active")
+        link.cut()
+        for side in (source, destination):
+            side.status("postcopy-paused")
+        source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _FAST})
+        recover(source, destination, place)
+        for side in (source, destination):
+            side.status("completed")
+
+
+@pytest.mark.parametrize(("here", "there"), [("qemu", "emulator"), ("emulator", "qemu"), ("qemu", "qemu")])
+@pytest.mark.parametrize("release", RELEASES)
+def test_nothing_is_lost_between_real_qemu_and_the_emulator(
+    here: str, there: str, release: str, place: Path
+) -> None:
+    if shutil.which("docker") is None:
+        needs.missing("docker")
+    before = saved(release, place)
+    with ExitStack() as stack:
+        source = started(stack, here, release, place)
+        destination = started(stack, there, release, place)
+        source.command("migrate-incoming", uri=f"exec:cat {place / 'before'}")
+        source.status("completed")
+        migrate(source, destination, place, Random(f"{here}{there}{release}"))
+        setup = ["postcopy-recover-setup"] if release != "7.2" else []
+        again = ["postcopy-paused", *setup, "postcopy-recover", "postcopy-active"]
+        told = source.statuses
+        assert told[told.index("postcopy-active") + 1 :] == [*again, *again, "completed"]
+        assert source.command("query-status")["status"] == "postmigrate"
+        assert destination.command("query-status")["status"] == "running"
+        destination.command("stop")
+        off = [{"capability": "postcopy-ram", "state": False}]  # `cat` answers nothing
+        destination.command("migrate-set-capabilities", capabilities=off)
+        destination.command("migrate", uri=f"exec:cat > {place / 'after'}")
+        destination.status("completed")
+    assert loaded(release, place / "after") == before
