@@ -74,11 +74,11 @@ class Beneath:
         """A descriptor of a FIFO here, which does not wait for the other end."""
         return os.open(name, flags | _SAFE, dir_fd=self._fd)
 
-    def write_new(self, name: str, data: bytes) -> None:
+    def write_new(self, name: str, data: bytes, mode: int = 0o644) -> None:
         """Make a file that does not exist yet; FileExistsError when somebody was faster."""
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o644, dir_fd=self._fd)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=self._fd)
         with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
-            os.fchmod(fd, 0o644)  # whatever the umask says
+            os.fchmod(fd, mode)  # whatever the umask says
             file.write(data)
 
     def path(self, name: str) -> str:

@@ -331,6 +331,9 @@ def _mode(spec: ModeSpec) -> Mode:
         passes=spec.postcopy.passes if spec.postcopy else 0,
         cut_within=spec.cut.within if spec.cut else 0,
         cut_seed=spec.cut.seed if spec.cut else 0,
+        tls=spec.tls,
+        memory=spec.memory or "",
+        refused=spec.refused or "",
     )
 
 

@@ -59,7 +59,7 @@ def _not_empty(value: _Sized) -> _Sized:
 
 NotEmpty = AfterValidator(_not_empty)
 TRANSPORTS = ("tcp", "unix", "exec", "fd", "file")
-POSTCOPY_TRANSPORTS = ("tcp", "unix", "fd")  # postcopy needs a way back, which exec and file have not
+TWO_WAYS = ("tcp", "unix", "fd")  # postcopy and TLS need a way back, which exec and file have not
 
 
 class BuildEntry(ConfigModel):
@@ -259,6 +259,18 @@ class ModeSpec(Side):
     destination: Side = Side()
     postcopy: Annotated[PostcopySpec | None, BeforeValidator(_switch)] = None
     cut: CutSpec | None = None
+    tls: Flag = False
+    memory: Literal["shared", "hugepages"] | None = None
+    refused: Text | None = None
+
+    @model_validator(mode="after")
+    def _live(self) -> ModeSpec:
+        for key in ("memory", "refused"):
+            if getattr(self, key) is not None and self.transport is None:
+                raise mistake(f"a snapshot has no {key!r}: give a transport", key)
+        if self.tls and self.transport not in TWO_WAYS:
+            raise mistake(f"tls needs one of the transports {', '.join(TWO_WAYS)}", "tls")
+        return self
 
     @model_validator(mode="after")
     def _cut(self) -> ModeSpec:
@@ -268,10 +280,8 @@ class ModeSpec(Side):
 
     @model_validator(mode="after")
     def _postcopy(self) -> ModeSpec:
-        if self.postcopy and self.transport not in POSTCOPY_TRANSPORTS:
-            raise mistake(
-                f"postcopy needs one of the transports {', '.join(POSTCOPY_TRANSPORTS)}", "postcopy"
-            )
+        if self.postcopy and self.transport not in TWO_WAYS:
+            raise mistake(f"postcopy needs one of the transports {', '.join(TWO_WAYS)}", "postcopy")
         if self.postcopy and "postcopy-ram" not in self.capabilities:
             raise mistake("postcopy needs the capability 'postcopy-ram'", "postcopy")
         return self

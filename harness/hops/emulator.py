@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.errors import EngineError
+from migmatrix.harness.hops.furnish import tls_parameters
 from migmatrix.harness.hops.guests import Console, can_beat, firmware_arguments
 from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.qmp import Disconnected, Malformed, QmpSession, Refused
@@ -166,8 +167,8 @@ class Emulator:
         names = sorted({"events", *side.capabilities})
         capabilities = [{"capability": name, "state": True} for name in names]
         await self.qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
-        if side.parameters:
-            await self.qmp.execute("migrate-set-parameters", dict(side.parameters))
+        if parameters := {**tls_parameters(mode, self.role), **side.parameters}:
+            await self.qmp.execute("migrate-set-parameters", parameters)
 
     async def migration_status(self, *wanted: str) -> str:
         """Wait for one of the statuses, or a final one; MigrationFailed when it failed."""

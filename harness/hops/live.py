@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator, refuse_stopped
+from migmatrix.harness.hops.furnish import Furnishing
 from migmatrix.harness.hops.postcopy import go_postcopy, hold_back
 from migmatrix.harness.hops.recovery import CUT, cut_and_recover, moment
 from migmatrix.harness.hops.sides import both, done
@@ -25,33 +26,40 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.engines.base import Engine
     from migmatrix.harness.hops.task import LiveTask
+    from migmatrix.harness.model import Mode
 
-__all__ = ["run_live_path"]
+__all__ = ["REFUSED", "run_live_path"]
+
+# The fact of a leg whose mode was refused as it should be: in which words.
+REFUSED = "refused"
 
 
 async def run_live_path(engine: Engine, task: LiveTask, link_directory: Path) -> list[LegEvidence]:
     """Evidence of each migration, up to and with the first that failed; InfrastructureError on a host failure."""
     found: list[LegEvidence] = []
     source: Emulator | None = None
-    try:
-        for index in range(len(task.keys)):
-            leg = _LiveLeg(engine, task, index, link_directory)
-            source, evidence = await leg.run(source)
-            found.append(evidence)
-            if source is None:
-                break
-    finally:
-        if source is not None:
-            await source.end()
+    with Furnishing(task.mode, link_directory) as furnishing:
+        try:
+            for index in range(len(task.keys)):
+                leg = _LiveLeg(engine, task, index, link_directory, furnishing)
+                source, evidence = await leg.run(source)
+                found.append(evidence)
+                if evidence.failed:
+                    break
+        finally:
+            if source is not None:
+                await source.end()
     return found
 
 
 class _LiveLeg:
     """One migration of a live path."""
 
-    def __init__(self, engine: Engine, task: LiveTask, index: int, link_directory: Path) -> None:
+    def __init__(
+        self, engine: Engine, task: LiveTask, index: int, link_directory: Path, furnishing: Furnishing
+    ) -> None:
         self._engine, self._task, self._index = engine, task, index
-        self._links = link_directory
+        self._links, self._furnishing = link_directory, furnishing
         self._recorder = Recorder()
         self._facts: dict[str, Any] = {}
 
@@ -65,6 +73,9 @@ class _LiveLeg:
             ok = True
         except Problem as problem:  # the recorder has it
             await refuse_stopped(problem, *sides)
+            if _expected(problem, self._task.mode):
+                self._facts[REFUSED] = problem.detail
+                self._recorder.excuse()
         finally:
             survivor = sides.pop() if ok else None
             ended.extend([await side.end() for side in sides])
@@ -76,8 +87,8 @@ class _LiveLeg:
     async def _stages(self, sides: list[Emulator]) -> None:
         task, recorder = self._task, self._recorder
         with recorder.stage(Stage.START):
-            if not sides:
-                await self._start(sides, task.builds[0], Role.SOURCE)
+            if not sides:  # the first, or the one before was refused
+                await self._start(sides, task.builds[self._index], Role.SOURCE)
             await self._start(sides, task.builds[self._index + 1], Role.DESTINATION)
         source, destination = sides
         if task.guest.kind == "firmware":
@@ -88,6 +99,8 @@ class _LiveLeg:
         async with link.open():
             with recorder.stage(Stage.MIGRATE):
                 await self._migrate(link, source, destination)
+                if task.mode.refused:
+                    raise Problem("not-refused", f"nobody refused it with {task.mode.refused!r}", "source")
         with recorder.stage(Stage.CHECK):
             await check_guest(destination, task.guest, task.deadlines[Stage.CHECK])
         await source.quit(task.deadlines[Stage.QUIT])
@@ -99,14 +112,15 @@ class _LiveLeg:
         sides.append(emulator)
         deadline = task.deadlines[Stage.START]
         incoming = role is Role.DESTINATION
-        await emulator.race(emulator.start(task.machine, task.arguments, incoming=incoming), deadline)
+        arguments = (*task.arguments, *self._furnishing.arguments(emulator, task.arguments))
+        await emulator.race(emulator.start(task.machine, arguments, incoming=incoming), deadline)
         await emulator.race(emulator.set_up(task.mode), deadline)
         if task.guest.kind == "firmware":
             await emulator.race(release(emulator), deadline)
 
     async def _migrate(self, link: Link, source: Emulator, destination: Emulator) -> None:
         deadline, mode = self._task.deadlines[Stage.MIGRATE], self._task.mode
-        if self._index:
+        if source.role is Role.DESTINATION:
             source.become_source()
             await source.race(source.set_up(mode), deadline)
         if link.sequential:
@@ -125,3 +139,9 @@ class _LiveLeg:
             self._facts[CUT] = count = moment(mode, self._task.keys[self._index])
             await cut_and_recover(link, source, destination, count, deadline)
         await both(source.race(done(source), deadline), destination.race(done(destination), deadline))
+
+
+def _expected(problem: Problem, mode: Mode) -> bool:
+    """Whether a mode was refused as it should be."""
+    words = mode.refused
+    return bool(words) and problem.problem in ("qmp-error", "migration-failed") and words in problem.detail

@@ -16,7 +16,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.beneath import Beneath
-from migmatrix.harness.engines.base import Needs
+from migmatrix.harness.engines.base import Needs, Role
 from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops.carry import FD_NAME
 from migmatrix.harness.hops.proxy import Proxy
@@ -38,7 +38,8 @@ _MOST_ENTRIES = 10_000
 
 def needs_of(mode: Mode) -> Needs:
     """What sandboxes must offer for this mode."""
-    return Needs(network=mode.transport == "tcp", userfault=mode.postcopy)
+    userfault = mode.postcopy or "background-snapshot" in mode.side(Role.SOURCE).capabilities
+    return Needs(network=mode.transport == "tcp", userfault=userfault)
 
 
 class Link:

@@ -92,7 +92,10 @@ def judge_cell(
             return _judgement(cell, judgement, migration, used)
     passed = _judgement(cell, LegJudgement(Verdict.PASS), None, used)
     return replace(
-        passed, notes=notes(used), courses=courses(used, live=path.live, migrations=path.migrations)
+        passed,
+        reason=_refused(used),
+        notes=notes(used),
+        courses=courses(used, live=path.live, migrations=path.migrations),
     )
 
 
@@ -138,6 +141,12 @@ def _judgement(
         reason=_reason(judgement),
         legs=tuple(evidence.key for evidence in used),
     )
+
+
+def _refused(used: Sequence[LegEvidence]) -> str:
+    """The words with which a mode was refused that had to be; empty for all other cells."""
+    words = dict.fromkeys(str(leg.facts["refused"]) for leg in used if "refused" in leg.facts)
+    return f"refused, as it should be: {'; '.join(words)}" if words else ""
 
 
 def _seconds(used: Sequence[LegEvidence]) -> Iterator[float]:

@@ -38,7 +38,10 @@ _TERMINATED = re.compile(r"terminating on signal (\d+).*")
 _NO_CHILDREN = re.compile(r"^(?:on|enable=on),(?:.*,)?spawn=deny(?:,|$)")
 _STATUS = re.compile(r"status '([\w-]+)'")
 # What a cause must tell at least to explain a problem; a guest that is not well is explained by no text.
-_LEAST = {"deadline": Tells.END, "wrong-status": Tells.CRASH, "silent": Tells.CRASH, "malformed": Tells.CRASH}
+_LEAST = {
+    "deadline": Tells.END,
+    **dict.fromkeys(("wrong-status", "silent", "malformed", "not-refused"), Tells.CRASH),
+}
 _DOUBTFUL = ("crash", "hang", "guest-silent")
 _NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
 
@@ -110,8 +113,12 @@ def _judge(evidence: LegEvidence) -> LegJudgement:
 
 
 def started(judgement: LegJudgement) -> LegJudgement:
-    """The judgement of a leg whose build started with the same arguments by itself; that it refuses a mode stays."""
-    refused = judgement.stage is Stage.START and judgement.problem != "qmp-error"
+    """The judgement of a leg whose build started with the same arguments by itself.
+
+    That it refuses a mode stays, and that it does not know what the mode adds to the arguments.
+    """
+    lacks = judgement.cause is not None and judgement.cause.kind == "mode-unknown"
+    refused = judgement.stage is Stage.START and judgement.problem != "qmp-error" and not lacks
     if not refused or judgement.verdict is not Verdict.UNSUPPORTED:
         return judgement
     own = judgement.cause is not None and _own_end(judgement.cause)
@@ -226,8 +233,8 @@ def _unspoken(emulator: EmulatorEvidence | None, failed: StageEvidence) -> Cause
         case "wrong-status":
             status = _STATUS.search(detail)
             return Cause("guest-status", field=status[1] if status else "", message=detail)
-        case "silent":
-            return Cause("guest-silent", message=detail)
+        case "silent" | "not-refused" as seen:
+            return Cause("guest-silent" if seen == "silent" else seen, message=detail)
         case "malformed":
             return Cause("malformed", field=stage, message=detail)
     printed = clean(emulator.stderr).splitlines() if emulator else []

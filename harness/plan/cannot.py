@@ -31,8 +31,12 @@ _SKIPS_SYNC: Final = (9, 2, 0)  # the only one that does not read the pages in s
 
 def cannot_guest(mode: Mode, guest: Guest) -> str:
     """Why a mode says nothing with this guest, or empty."""
-    if mode.passes and guest.kind == "paused":
+    if guest.kind != "paused":
+        return ""
+    if mode.passes:
         return "a paused guest writes nothing: precopy ends with its first pass, and nothing is left for postcopy"
+    if "background-snapshot" in mode.side(Role.SOURCE).capabilities:
+        return "every version aborts where the guest never ran (invalid runstate transition: 'prelaunch' -> 'paused')"
     return ""
 
 

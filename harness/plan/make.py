@@ -50,11 +50,13 @@ def make_plan(
     shard: tuple[int, int] | None = None,
     seed: int | None = None,
     paths: Sequence[str] = (),
+    lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Plan the cells of a matrix and the distinct legs that they need.
 
     `builds` holds every build of the matrix, prepared. `select` are `--select` terms on cells, `shard` is (i, n)
-    with i from 1, `seed` replaces the one of the matrix, `paths` ("A>B>C") replace the paths of the matrix.
+    with i from 1, `seed` replaces the one of the matrix, `paths` ("A>B>C") replace the paths of the matrix. `lacking` has
+    the reason for each mode that the host cannot do.
     UserError for a mistake in any of these or in the matrix; a ConfigError where a position is known.
     """
     check_known(matrix, builds)
@@ -62,7 +64,7 @@ def make_plan(
     if selection.on_results:
         raise UserError(f"{str(selection.on_results[0])!r} needs results: a plan has none")
     seed = _seed(matrix, seed)
-    axes = _Axes(matrix, builds, parse_paths(paths, matrix))
+    axes = _Axes(matrix, builds, parse_paths(paths, matrix), lacking)
     chosen = axes.drawn(matrix.chains.sample if matrix.chains else None, seed)
     cells = _narrow(axes, chosen, selection, shard)
     return _Legs(matrix, builds).plan(cells, axes.dropped(selection), seed)
@@ -113,8 +115,9 @@ class _Axes:
         matrix: Matrix,
         builds: Mapping[str, PreparedBuild],
         by_hand: tuple[tuple[str, ...], ...],
+        lacking: Mapping[str, str],
     ) -> None:
-        self._matrix = matrix
+        self._matrix, self._lacking = matrix, lacking
         self._machines = machines_of(matrix, builds)
         candidates = candidate_paths(matrix, by_hand)
         self._paths = {
@@ -130,7 +133,9 @@ class _Axes:
                 for mode in self._matrix.modes:
                     for guest in self._matrix.guests:
                         paths = self._paths[machine, mode.name]
-                        if why := cannot_guest(mode, guest):
+                        if why := self._lacking.get(mode.name, ""):
+                            paths = paths.refused(f"mode {mode.name}", why)
+                        elif why := cannot_guest(mode, guest):
                             paths = paths.refused(f"mode {mode.name}, guest {guest.name}", why)
                         yield machine, profile, mode, guest, paths
 

@@ -28,6 +28,7 @@ from migmatrix.harness.plan import make_plan
 from migmatrix.harness.report import BuildRow, Progress
 from migmatrix.harness.run.definition import definition
 from migmatrix.harness.run.expected import Expected
+from migmatrix.harness.run.host import host_lacks
 from migmatrix.harness.run.opening import JOBS, opened, silent, store_directory
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.store import LegStore, RunStore
@@ -169,6 +170,7 @@ def prepare_plan(options: RunOptions, log: Callable[[str], None] = silent) -> Pr
         shard=options.shard,
         seed=options.seed,
         paths=options.paths,
+        lacking=host_lacks(matrix.modes, [(*matrix.default_args, *p.args) for p in matrix.profiles]),
     )
     return Prepared(matrix, builds, plan)
 

@@ -141,6 +141,18 @@ MISTAKES = {
         ("paths:", "modes: [{name: p, transport: unix, capabilities: [postcopy-ram], postcopy: true, cut: {within: 0}}]\npaths:"),
         "8:96: input should be greater than or equal to 1",
     ),
+    "tls one way": (
+        ("paths:", "modes: [{name: p, transport: exec, tls: true}]\npaths:"),
+        "8:41: tls needs one of the transports tcp, unix, fd",
+    ),
+    "memory of a snapshot": (
+        ("paths:", "modes: [{name: p, memory: shared}]\npaths:"),
+        "8:27: a snapshot has no 'memory': give a transport",
+    ),
+    "memory of another kind": (
+        ("paths:", "modes: [{name: p, transport: unix, memory: tiny}]\npaths:"),
+        "8:44: 'tiny' is not one of 'shared' or 'hugepages'",
+    ),
     "answer to a snapshot": (
         ("paths:", "modes: [{name: p, capabilities: [return-path]}]\npaths:"),
         "8:34: the capability 'return-path' makes the source wait for an answer, and no answer comes over a snapshot: use one of tcp, unix, fd",

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from judge_evidence import FIRST, NORMAL, emulator, leg
 
-from migmatrix.harness.judge import judge_leg
+from migmatrix.harness.judge import judge_leg, started
 from migmatrix.harness.model import EmulatorEvidence, LegEvidence, QmpMessage, Stage, StageEvidence, Verdict
 
 P = "qemu-system-x86_64: "
@@ -46,6 +46,16 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
     "the destination is killed mid-load": (
         leg(destination("", -9), names=LOAD, problem="exited"),
         *(Verdict.ERROR, "killed", "SIGKILL"),
+    ),
+    "a mode that should be refused is not": (
+        leg(
+            *(source(), destination(REJECTED)),
+            names=LIVE,
+            problem="not-refused",
+            detail="nobody refused it with 'x'",
+            role="source",
+        ),
+        *(Verdict.FAIL, "not-refused", ""),
     ),
     "an emulator that spoils its own start over QMP does not refuse": (
         leg(
@@ -283,6 +293,19 @@ def test_every_verdict_is_among_the_cases() -> None:
 def test_no_problem_is_a_pass_whatever_was_printed() -> None:
     judgement = judge_leg(leg(emulator(REJECTED)))
     assert (judgement.verdict, judgement.cause, judgement.stage) == (Verdict.PASS, None, None)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "verdict"),
+    [
+        (f"{P}-object x: Parameter 'qom-type' does not accept value 'tls-creds-x509'\n", Verdict.UNSUPPORTED),
+        (f"{P}-zap: invalid option\n", Verdict.ERROR),
+        (f"{P}-chardev x: Failed to bind socket: Address already in use\n", Verdict.ERROR),
+    ],
+)
+def test_a_build_that_starts_without_the_mode_lacks_what_the_mode_adds(stderr: str, verdict: Verdict) -> None:
+    judgement = started(judge_leg(leg(source(stderr, 1), names=START, problem="exited", role="source")))
+    assert judgement.verdict is verdict
 
 
 def test_infrastructure_is_an_error_even_with_a_problem() -> None:

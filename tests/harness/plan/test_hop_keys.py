@@ -66,6 +66,9 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "postcopy": {"mode": Mode("snapshot", postcopy=True)},
     "passes": {"mode": Mode("snapshot", postcopy=True, passes=1)},
     "cut": {"mode": Mode("snapshot", postcopy=True, cut_within=1)},
+    "tls": {"mode": Mode("snapshot", tls=True)},
+    "memory": {"mode": Mode("snapshot", memory="shared")},
+    "words of a refusal": {"mode": Mode("snapshot", refused="x")},
     "moment of the cut": {"mode": Mode("snapshot", postcopy=True, cut_within=1, cut_seed=1)},
 }
 
