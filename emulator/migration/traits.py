@@ -68,6 +68,7 @@ TRAITS: Final[dict[str, Span]] = {
     ),  # an error is told of a migration that was cancelled before its switchover
     "interrupted_switchover": Span("11.1"),  # ... in other words
     "rdma_checks": Span("10.1"),  # capabilities that do not go with RDMA are looked at
+    "rdma_return_path": Span("10.0"),  # it has a connection of its own without postcopy, too
     "rdma_checks_incoming": Span("10.0"),  # ... by a destination, and only xbzrle
     # addresses
     "address_first": Span("8.2"),  # the address is read before the state is looked at

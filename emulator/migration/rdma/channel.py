@@ -2,8 +2,7 @@
 """`rdma:` channels: the stream as messages, and guest memory beside it.
 
 1. The stream goes in messages of at most 32 KiB; the destination asks for each.
-2. The return path has a connection of its own. The source opens it with the first; the destination takes it when it
-   first answers.
+2. The return path has a connection of its own, right after the first, if both sides have the capability.
 3. Connections are the frames of `verbs` over TCP, if the emulator was told so (`-rdma tcp`); else an address is refused
    as by QEMU on a host without a device.
 """
@@ -11,6 +10,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import QmpError
@@ -42,7 +42,7 @@ _CHUNK: Final = 1 << 20  # of releases without a parameter for it
 class RdmaChannel(Channel):
     """The stream of a source, or of a destination. `raw` are its connections, which end with it.
 
-    `later` gives the connection of a destination's return path, when it is wanted.
+    `later` waits for the connection of a destination's return path.
     """
 
     def __init__(
@@ -108,40 +108,47 @@ class RdmaChannel(Channel):
             raw.close()
 
 
-def connect_rdma(address: Address, settings: Settings) -> RdmaChannel:
+def connect_rdma(address: Address, settings: Settings, *, two_way: bool) -> RdmaChannel:
     """Connect, twice for a return path; QmpError, also when nobody answers in time."""
     wake, raw = Wake(), list[Channel]()
     late = threading.Timer(_PATIENCE, lambda: _give_up(wake, raw))
     late.start()
     try:
-        return _connected(address, settings, wake, raw)
+        channel = _connected(address, settings, wake, raw, two_way=two_way)
     except ChannelError as error:
+        _stop(late)
         for each in raw:
             each.close()
         words = "poll cm event timeout" if wake.is_set else "connecting to destination!"
         raise QmpError("GenericError", f"RDMA ERROR: {words}") from error
+    else:
+        _stop(late)
+        return channel
     finally:
-        late.cancel()
-        late.join()
         wake.close()
 
 
+def _stop(timer: threading.Timer) -> None:
+    timer.cancel()
+    timer.join()
+
+
 def _give_up(wake: Wake, raw: list[Channel]) -> None:
+    """End all waits; a channel that was made in the same moment fails at its first use."""
     wake.set()
     for each in raw:
         each.interrupt()
 
 
-def _connected(address: Address, settings: Settings, wake: Wake, raw: list[Channel]) -> RdmaChannel:
+def _connected(
+    address: Address, settings: Settings, wake: Wake, raw: list[Channel], *, two_way: bool
+) -> RdmaChannel:
     flags = PIN_ALL if settings.capabilities.get("rdma-pin-all") else 0
-    frames = _frames(address, wake, raw, flags)
-    answer = said_right(lambda: Capabilities.read(frames.answer()))
-    receiver = (
-        Receiver(_frames(address, wake, raw, flags)) if settings.capabilities.get("return-path") else None
-    )
+    frames, pinned = _frames(address, wake, raw, flags)
+    receiver = Receiver(_frames(address, wake, raw, flags)[0]) if two_way else None
     sender = Sender(frames)
     channel = RdmaChannel(sender, receiver, raw)
-    channel.source = SourceMemory(sender, frames, _chunk(settings), pinned=bool(answer.flags & flags))
+    channel.source = SourceMemory(sender, frames, _chunk(settings), pinned=pinned)
     return channel
 
 
@@ -149,17 +156,49 @@ def _chunk(settings: Settings) -> int:
     return int(settings.parameters.get("x-rdma-chunk-size", _CHUNK))
 
 
-def _frames(address: Address, wake: Wake, raw: list[Channel], flags: int) -> Frames:
-    """A connection that was asked for."""
+def _frames(address: Address, wake: Wake, raw: list[Channel], flags: int) -> tuple[Frames, bool]:
+    """A connection, and whether the other side does as the flags ask."""
     made = connected(Address("tcp", inet=address.inet), wake)
     raw.append(made)
     frames = Frames(made, made)
-    frames.ask(Capabilities(flags=flags).pack())
-    return frames
+    asked = Capabilities(flags=flags).pack()
+    answer = said_right(lambda: Capabilities.read(frames.connect(asked)))
+    return frames, bool(answer.flags & flags)
+
+
+class _WayBack:
+    """A thread that takes the source's second connection: the source waits for that before it sends anything.
+
+    `take` gets a connection, and ends when the thread's `Wake` is set.
+    """
+
+    def __init__(self, take: Callable[[Wake], Sender | None]) -> None:
+        self._take = take
+        self._wake = Wake()
+        self._sender: Sender | None = None
+        self._thread = threading.Thread(target=self._run, name="rdma way back", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(ChannelError, MessageError):  # there is no way back then, says `sender`
+            self._sender = self._take(self._wake)
+
+    def sender(self) -> Sender:
+        """The connection, when it is there; ChannelError when there is none."""
+        self._thread.join()
+        if self._sender is None:
+            raise ChannelError("RDMA control channel output is not set")
+        return self._sender
+
+    def end(self) -> None:
+        """Wait no more for it."""
+        self._wake.set()
+        self._thread.join()
+        self._wake.close()
 
 
 class _Listener:
-    """Waits for a source; its return path may come later, so it listens until the channel is closed."""
+    """Waits for a source, and on for its way back."""
 
     ready: Channel | None = None
 
@@ -170,12 +209,15 @@ class _Listener:
         say: Callable[[str], object],
         link: Link,
         *,
+        two_way: bool,
         zero_only: bool,
     ) -> None:
         self._arrival = arrival
         self._settings = settings
         self._say = say
         self._link = link
+        self._two_way = two_way
+        self._taken = False
         self._zero_only = zero_only
 
     def accept(self, wake: Wake) -> Channel | None:
@@ -187,7 +229,7 @@ class _Listener:
                 self._say(str(error))
                 raw.close()
                 continue
-            return self._channel(raw, frames, wake, pinned=pinned)
+            return self._channel(raw, frames, pinned=pinned)
         return None
 
     def _accepted(self, raw: Channel) -> tuple[Frames, bool]:
@@ -200,28 +242,35 @@ class _Listener:
         frames.accept(Capabilities(flags=asked.flags & PIN_ALL).pack())
         return frames, bool(asked.flags & PIN_ALL)
 
-    def _channel(self, raw: Channel, frames: Frames, wake: Wake, *, pinned: bool) -> RdmaChannel:
+    def _channel(self, raw: Channel, frames: Frames, *, pinned: bool) -> RdmaChannel:
         receiver = Receiver(frames)
         opened = [raw]
+        back = _WayBack(lambda wake: self._second(opened, wake)) if self._two_way else None
 
-        def later() -> Sender:
-            another = self._arrival.accept(wake)
-            if another is None:
-                raise ChannelError("RDMA control channel output is not set")
-            opened.append(another)
-            return said_right(lambda: Sender(self._accepted(another)[0]))
+        def finish() -> None:
+            for each in opened:
+                each.interrupt()
+            if back is not None:
+                back.end()
+            if self._taken:
+                self._arrival.close()
 
-        channel = RdmaChannel(None, receiver, opened, later, self._arrival.close)
-        chunk = _chunk(self._settings)
+        chunk, zero_only = _chunk(self._settings), self._zero_only
         self._link(
-            lambda blocks: TargetMemory(
-                receiver, frames, blocks, chunk, pinned=pinned, zero_only=self._zero_only
-            )
+            lambda blocks: TargetMemory(receiver, frames, blocks, chunk, pinned=pinned, zero_only=zero_only)
         )
-        return channel
+        return RdmaChannel(None, receiver, opened, back.sender if back is not None else None, finish)
+
+    def _second(self, opened: list[Channel], wake: Wake) -> Sender | None:
+        raw = self._arrival.accept(wake)
+        if raw is None:
+            return None
+        opened.append(raw)
+        return Sender(self._accepted(raw)[0])
 
     def close(self) -> None:
-        """The stream is here, but its return path may still come."""
+        """The stream is here, but its way back may still come: the channel closes all when it is closed."""
+        self._taken = True
 
     def describe(self) -> list[dict[str, Any]]:
         """No address is told, as by QEMU."""
@@ -229,11 +278,17 @@ class _Listener:
 
 
 def listen_rdma(
-    address: Address, settings: Settings, traits: Traits, say: Callable[[str], object], link: Link
+    address: Address,
+    settings: Settings,
+    traits: Traits,
+    say: Callable[[str], object],
+    link: Link,
+    *,
+    two_way: bool,
 ) -> Arrival:
     """Wait for a source; QmpError. `link` gets what makes a machine's blocks writable, when one has come."""
     try:
         arrival = bound(Address("tcp", inet=address.inet))
     except QmpError as error:
         raise QmpError("GenericError", "RDMA ERROR: Error: could not rdma_bind_addr!") from error
-    return _Listener(arrival, settings, say, link, zero_only=traits.strict_zero_fill)
+    return _Listener(arrival, settings, say, link, two_way=two_way, zero_only=traits.strict_zero_fill)

@@ -65,8 +65,8 @@ class SourceMemory:
         if len(self._there) != len(blocks):
             raise ChannelError(f"ram blocks mismatch (Number of blocks {len(blocks)} vs {len(self._there)})")
         for number, (block, there) in enumerate(zip(blocks, self._there, strict=True)):
-            if there.length != block.max_size:
-                text = f"has a different length {block.max_size}vs {there.length}"
+            if there.length != block.used_length:
+                text = f"has a different length {block.used_length}vs {there.length}"
                 raise ChannelError(f"Block {block.name}/{number} {text}")
         self.finish()
 
@@ -145,8 +145,11 @@ class TargetMemory:
         self._pinned = pinned
         self._zero_only = zero_only
         self._blocks = list(blocks)
-        sizes = (block.max_size for block in self._blocks)
-        self._offsets = dict(zip((b.name for b in self._blocks), accumulate(sizes, initial=0), strict=False))
+        self._sizes = {
+            block.name: block.used_length for block in self._blocks
+        }  # before the stream says others
+        ends = accumulate(block.max_size for block in self._blocks)
+        self._offsets = {b.name: end - b.max_size for b, end in zip(self._blocks, ends, strict=True)}
         self._named: list[str] = []
         self._told = False  # the order of the blocks is fixed
         self._keys: dict[tuple[int, int], Key] = {}
@@ -192,8 +195,9 @@ class TargetMemory:
 
     def _described(self, index: int) -> Block:
         block = self._blocks[index]
-        key = self._key_of(index, 0, block.max_size).number if self._pinned else 0
-        return Block(self._address(index), self._offsets[block.name], block.max_size, key)
+        size = self._sizes[block.name]
+        key = self._key_of(index, 0, size).number if self._pinned else 0
+        return Block(self._address(index), self._offsets[block.name], size, key)
 
     def _key_of(self, index: int, first: int, end: int) -> Key:
         """The key of a block from a chunk on; there is one for each chunk, however often it is asked for."""
@@ -215,12 +219,13 @@ class TargetMemory:
     def _register(self, wish: Register) -> Result:
         block = self._block(wish.block, "register")
         start = wish.at - self._offsets[block.name]
-        if not 0 <= start < block.max_size:
+        size = self._sizes[block.name]
+        if not 0 <= start < size:
             offset = self._offsets[block.name]
             where = f"offset: {offset:x} current_addr: {wish.at:x}"
             raise MessageError(f"rdma: bad register address for block {block.name} {where}")
         first = start // self._chunk
-        end = min(block.max_size, (first + wish.chunks + 1) * self._chunk)
+        end = min(size, (first + wish.chunks + 1) * self._chunk)
         return Result(self._key_of(wish.block, first, end).number, self._address(wish.block))
 
     def _unregister(self, wish: Register) -> None:
@@ -240,7 +245,7 @@ class TargetMemory:
         start = offset - self._offsets[block.name]
         if value and self._zero_only:
             raise MessageError(f"rdma: Zero page with non-zero ({value}) value")
-        if start < 0 or start + length > block.max_size:
+        if start < 0 or start + length > self._sizes[block.name]:
             raise MessageError(
                 f"rdma: bad range for block {block.name} offset: {offset:x} length: {length:x}"
             )

@@ -28,7 +28,7 @@ def opened_rdma(migration: Migration, address: Address) -> Channel | None:
     _check(migration, "RDMA ERROR: could not create CM channel")
     from migmatrix.emulator.migration.rdma.channel import connect_rdma  # noqa: PLC0415 - few migrations go there
 
-    channel = connect_rdma(address, migration.settings)
+    channel = connect_rdma(address, migration.settings, two_way=_two_way(migration))
     migration.ram.out_direct = channel.source
     return channel
 
@@ -44,7 +44,13 @@ def arriving_rdma(migration: Migration, address: Address) -> Arrival | None:
     def link(target: Callable[[Iterable[RamBlock]], TargetMemory]) -> None:
         migration.ram.in_direct = target(migration.machine.ram_blocks.values())
 
-    return listen_rdma(address, migration.settings, migration.traits, migration.say, link)
+    traits, settings = migration.traits, migration.settings
+    return listen_rdma(address, settings, traits, migration.say, link, two_way=_two_way(migration))
+
+
+def _two_way(migration: Migration) -> bool:
+    """Whether there is a second connection, for the way back; both sides must think so."""
+    return bool(migration.capabilities.get("return-path")) and migration.traits.rdma_return_path
 
 
 def _check(migration: Migration, absent: str) -> None:

@@ -138,18 +138,12 @@ class Frames:
         self.regions = Regions()
         self._source = source
         self._sink = sink
-        self._asked = False
 
     # -- connecting ------------------------------------------------------------------------------
 
-    def ask(self, private: bytes) -> None:
-        """Ask for a connection. `answer` may be left to the first message that is received."""
+    def connect(self, private: bytes) -> bytes:
+        """Ask for a connection; the other side's private data, or ChannelError."""
         self._put(self.CONNECT, private)
-        self._asked = True
-
-    def answer(self) -> bytes:
-        """The other side's private data, or ChannelError."""
-        self._asked = False
         kind, length = self._head()
         if kind != self.ACCEPT:
             raise ChannelError(_BROKEN)
@@ -183,8 +177,6 @@ class Frames:
 
     def receive(self) -> bytes:
         """See Verbs; memory is written while it waits."""
-        if self._asked:
-            self.answer()
         while True:
             kind, length = self._head()
             if kind == self.SEND and length <= MOST:
