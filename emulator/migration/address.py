@@ -17,6 +17,7 @@ from migmatrix.vmstate.record import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from migmatrix.emulator.migration.tls import Tls
     from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["Address", "from_channels", "parse_uri"]
@@ -29,7 +30,7 @@ _MOST: Final = 1 << 64
 class Address(Record):
     """`kind` is tcp, unix, vsock, rdma, exec, fd or file; `target` a path, command or name, `command` its words.
 
-    `inet` is host and port of tcp and rdma; of vsock they are numbers.
+    `inet` is host and port of tcp and rdma; of vsock they are numbers. `tls` is None unless it is encrypted.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Address(Record):
     inet: Inet = Inet("", "")
     offset: int = 0
     command: tuple[str, ...] = ()
+    tls: Tls | None = None
 
 
 def _error(text: str) -> QmpError:

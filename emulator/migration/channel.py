@@ -3,7 +3,8 @@
 
 1. A descriptor does not block. A wait is always for the descriptor and for the channel's interruption at once.
 2. Every later read and write of an interrupted channel fails; none waits.
-3. Errors of the system become `ChannelError` here and nowhere else, with the texts of QEMU's channels.
+3. A channel may be encrypted (`secure`): from then on `write` and `read_into` go through its session.
+4. Errors of the system become `ChannelError` here and nowhere else, with the texts of QEMU's channels.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ import errno
 import os
 import select
 import threading
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["Channel", "ChannelError", "Wake"]
+__all__ = ["Channel", "ChannelError", "CredentialsError", "RawChannel", "Session", "Wake"]
 
 
 class ChannelError(Exception):
     """The other side is gone, or the system refused; the text is QEMU's."""
+
+
+class CredentialsError(ChannelError):
+    """A connection cannot be encrypted as this side is set up."""
 
 
 class Wake:
@@ -49,6 +55,36 @@ class Wake:
         os.close(self.fd)
 
 
+class RawChannel(Protocol):
+    """A connection as whoever encrypts it sees it: bytes as they travel."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether all waits end."""
+
+    def write_now(self, data: bytes) -> None:
+        """Write what there is room for, without waiting."""
+
+    def write_raw(self, data: bytes | memoryview) -> None:
+        """Write all of `data`; waits for the other side. ChannelError."""
+
+    def read_raw(self, view: memoryview) -> int:
+        """Wait for at least one byte and read what has arrived; 0 at the end. ChannelError."""
+
+
+class Session(Protocol):
+    """What encrypts a connection."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of `data`; ChannelError."""
+
+    def read_into(self, view: memoryview) -> int:
+        """Wait for at least one byte; 0 at the end. ChannelError."""
+
+    def bye(self) -> None:
+        """Say that this was all; do not wait."""
+
+
 class Channel:
     """A connection. `noun` is what errors call it (socket, command, file); `finish` runs after it is closed.
 
@@ -72,6 +108,8 @@ class Channel:
         self._on_interrupt = on_interrupt
         self._wake = Wake()
         self._closed = False
+        self._session: Session | None = None
+        self._stop: Wake | None = None  # ends waits beside the channel's own, while it is made secure
         self._lock = threading.Lock()
         for each in {self._in, self._out} - {-1}:
             os.set_blocking(each, False)
@@ -91,19 +129,52 @@ class Channel:
         """Whether it is a socket."""
         return self._noun == "socket"
 
+    @property
+    def secured(self) -> bool:
+        """Whether it is encrypted."""
+        return self._session is not None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether all waits end."""
+        return self._wake.is_set or (self._stop is not None and self._stop.is_set)
+
+    def secure(self, make: Callable[[RawChannel], Session], stop: Wake) -> None:
+        """Encrypt all that comes from now on; `stop` ends the waits that this takes."""
+        self._stop = stop
+        self._session = make(self)
+        self._stop = None
+
     def _check(self) -> None:
-        if self._wake.is_set:
+        if self.interrupted:
             raise ChannelError(f"Channel error: {os.strerror(5)}")
 
     def _wait(self, fd: int, event: int) -> None:
         poll = select.poll()
         poll.register(fd, event)
-        poll.register(self._wake.fd, select.POLLIN)
+        for wake in filter(None, (self._wake, self._stop)):
+            poll.register(wake.fd, select.POLLIN)
         poll.poll()
         self._check()
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of `data`; waits for the other side."""
+        if self._session is None:
+            self.write_raw(data)
+        else:
+            self._session.write(data)
+
+    def read_into(self, view: memoryview) -> int:
+        """Wait for at least one byte and read what has arrived; 0 at the end."""
+        return self.read_raw(view) if self._session is None else self._session.read_into(view)
+
+    def write_now(self, data: bytes) -> None:
+        """See `RawChannel`; what fails is lost, as the connection is."""
+        with suppress(OSError):
+            os.write(self._out, data)
+
+    def write_raw(self, data: bytes | memoryview) -> None:
+        """Write bytes as they travel."""
         left = memoryview(data)
         while left:
             self._check()
@@ -114,8 +185,8 @@ class Channel:
             except OSError as error:
                 raise ChannelError(f"Unable to write to {self._noun}: {error.strerror}") from error
 
-    def read_into(self, view: memoryview) -> int:
-        """Wait for at least one byte and read what has arrived; 0 at the end."""
+    def read_raw(self, view: memoryview) -> int:
+        """Read bytes as they travel."""
         while True:
             self._check()
             try:
@@ -174,6 +245,8 @@ class Channel:
 
     def close(self) -> None:
         """Close; a second call has no effect. ChannelError if `finish` fails."""
+        if self._session is not None and not self._closed and not self._wake.is_set:
+            self._session.bye()
         with self._lock:
             if self._closed:
                 return

@@ -40,6 +40,7 @@ from migmatrix.emulator.migration.requirements import (
     check_descriptor,
     check_file,
     has_channels,
+    protected,
 )
 from migmatrix.emulator.migration.returnpath import ReturnPath
 from migmatrix.emulator.migration.savestate import Framing, StateWriter
@@ -298,7 +299,9 @@ class Migration:
         else:
             address = from_channels(target)
         check_address(address, self.capabilities, self.traits, incoming=incoming)
-        return address
+        return protected(
+            address, self.machine.options.of("object"), self.settings, self.traits, incoming=incoming
+        )
 
     def _check_source(self) -> None:
         self.check_idle(loading=True)
@@ -357,7 +360,7 @@ class Migration:
             address = self.address(target, incoming=True)
             # A try that could not listen left SETUP behind.
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
-            arrival = arriving_rdma(self, address) or listen(address, fds, self.machine.fdsets)
+            arrival = arriving_rdma(self, address) or listen(address, fds, self.machine.fdsets, self.say)
             check_descriptor(arrival.ready, self.traits, self.say)
             self._was_told = self.settings.listening = True
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.errors import bug
-from migmatrix.emulator.migration.channel import Wake
+from migmatrix.emulator.migration.channel import CredentialsError, Wake
 from migmatrix.emulator.migration.faults import LoadError, LoadFault
 from migmatrix.emulator.migration.listening import Listening
 from migmatrix.emulator.migration.messages import explain
@@ -78,6 +78,10 @@ class Incoming:
     def _run(self) -> None:
         try:
             self._wait()
+        except CredentialsError as error:
+            self._arrival.close()
+            with self._machine.bql:
+                self._refuse([str(error)])
         except PacketError as error:
             self._arrival.close()
             assert self._connections is not None  # noqa: S101 - it is their packet
@@ -94,7 +98,7 @@ class Incoming:
         while (channel := self._arrival.accept(self._wake)) is not None:
             with self._machine.bql:
                 source = Input(channel, self._machine.bql)
-                if not source.need(1):
+                if not source.need(1) and not channel.secured:
                     channel.close()
                     continue
                 connections = self._connections = self._connections or self._migration.connections()

@@ -26,7 +26,7 @@ from migmatrix.emulator.migration.late import Late
 from migmatrix.emulator.migration.link import Link
 from migmatrix.emulator.migration.pace import Pace
 from migmatrix.emulator.migration.states import Event, Status
-from migmatrix.emulator.migration.transports import connect
+from migmatrix.emulator.migration.transports import connect, secured
 from migmatrix.vmstate.device.errors import VMStateError
 from migmatrix.vmstate.wire.commands import advise, ping
 from migmatrix.vmstate.wire.constants import CommandCode
@@ -175,6 +175,8 @@ class Outgoing:
             with self._machine.bql:
                 self._channel = channel
                 self._check()
+        elif not self._channel.secured:
+            secured(self._channel, self._address, self._wake)
         assert self._channel is not None  # noqa: S101 - either came in or was just made
         link = Link(self._channel)
         self.figures.follow(link.out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an address must be: what capabilities need, and no file by `fd:`.
+"""What an address must be: what capabilities need, and no file by `fd:`; and what parameters add to it.
 
 Texts and releases: QEMU 7.2.22, 10.0.13 and 11.1.3, each asked with each combination.
 """
@@ -9,15 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.vmstate.record import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel
+    from migmatrix.emulator.migration.settings import Settings
     from migmatrix.emulator.migration.traits import Traits
+    from migmatrix.emulator.options.records import Backend
 
-__all__ = ["check_address", "check_descriptor", "check_file", "has_channels"]
+__all__ = ["check_address", "check_descriptor", "check_file", "has_channels", "protected"]
 
 _SOCKETS: Final = ("tcp", "unix", "vsock")
 
@@ -67,3 +70,26 @@ def check_descriptor(channel: Channel | None, traits: Traits, say: Callable[[str
         raise _error("fd: migration to a file is not supported. Use file: instead.")
     if traits.file_by_fd_warns:
         say("warning: fd: migration to a file is deprecated. Use file: instead.")
+
+
+def protected(
+    address: Address, objects: Sequence[Backend], settings: Settings, traits: Traits, *, incoming: bool
+) -> Address:
+    """The address with what parameters say about encryption; `objects` are those of the command line."""
+    parameters = settings.parameters
+    if not parameters.get("tls-creds"):
+        return address
+    from migmatrix.emulator.migration.tls import Tls  # noqa: PLC0415 - few are encrypted
+
+    tls = Tls(
+        objects,
+        parameters["tls-creds"],
+        traits.release,
+        incoming,
+        parameters["tls-hostname"],
+        parameters.get("tls-authz", ""),
+        names_system=traits.tls_names_system,
+        says_bye=traits.tls_bye,
+        setup_ends=traits.tls_setup_ends,
+    )
+    return replace(address, tls=tls)

@@ -140,9 +140,7 @@ class Settings:
         if name not in self.parameters:
             raise _error(f"Parameter '{name}' is unexpected")
         if name in _TEXTS:
-            if value:
-                raise _error(_not_done("TLS"))
-            return ""
+            return value or ""
         _check_choice(name, value)
         if name == "xbzrle-cache-size" and (value & _SIZE_MASK < 4096 or value & (value - 1) & _SIZE_MASK):  # noqa: PLR2004 - a page
             words = (

@@ -70,6 +70,12 @@ TRAITS: Final[dict[str, Span]] = {
     "rdma_checks": Span("10.1"),  # capabilities that do not go with RDMA are looked at
     "rdma_return_path": Span("10.0"),  # it has a connection of its own without postcopy, too
     "rdma_checks_incoming": Span("10.0"),  # ... by a destination, and only xbzrle
+    # encryption
+    "tls_names_system": Span("10.0"),  # its reason beside "Error in the pull function."
+    "tls_bye": Span("10.0"),  # the end of a connection is told
+    "tls_setup_ends": Span(
+        "10.0"
+    ),  # a destination whose credentials are not there ends when somebody connects
     # addresses
     "address_first": Span("8.2"),  # the address is read before the state is looked at
     "file_transport": Span("8.2"),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
 
-__all__ = ["Arrival", "connect", "listen", "opened"]
+__all__ = ["Arrival", "connect", "listen", "opened", "secured"]
 
 _SETS: Final = "/dev/fdset/"
 
@@ -55,7 +55,20 @@ def connect(address: Address, wake: Wake) -> Channel:
     """Connect; ChannelError, also when `wake` ends the wait."""
     from migmatrix.emulator.migration.sockets import connected  # noqa: PLC0415 - most streams go to a command or a file
 
-    return connected(address, wake)
+    return secured(connected(address, wake), address, wake)
+
+
+def secured(channel: Channel, address: Address, wake: Wake) -> Channel:
+    """The channel, encrypted if its address says so; else it is closed, and ChannelError."""
+    if address.tls is None:
+        return channel
+    make, host = address.tls.secure, address.inet.host
+    try:
+        channel.secure(lambda raw: make(raw, host), wake)
+    except BaseException:
+        channel.close()
+        raise
+    return channel
 
 
 def _command(address: Address) -> Channel:
@@ -220,8 +233,22 @@ class _Ready:
         return []
 
 
-def listen(address: Address, fds: Lookup | None, sets: Sets) -> Arrival:
-    """Get ready for a stream; QmpError. Without a monitor (`fds` is None) descriptors are inherited ones, by number."""
+def listen(
+    address: Address, fds: Lookup | None, sets: Sets, say: Callable[[str], object] = lambda _: None
+) -> Arrival:
+    """Get ready for a stream; QmpError. Without a monitor (`fds` is None) descriptors are inherited ones, by number.
+
+    `say` prints why an encrypted connection did not come about.
+    """
+    arrival = _listen(address, fds, sets)
+    if address.tls is None:
+        return arrival
+    from migmatrix.emulator.migration.arrivals import SecureArrival  # noqa: PLC0415 - few are encrypted
+
+    return SecureArrival(arrival, address, say)
+
+
+def _listen(address: Address, fds: Lookup | None, sets: Sets) -> Arrival:
     if (ready := _arrived(address, fds, sets)) is not None:
         return _Ready(ready)
     from migmatrix.emulator.migration.sockets import bound  # noqa: PLC0415 - as above

@@ -33,6 +33,13 @@ _OBJECTS: Final[dict[str, Types]] = {
     "rng-egd": _all("str", "chardev"),
     "rng-builtin": {},
     "can-bus": {},
+    "tls-creds-x509": {
+        **_all("str", "dir endpoint priority passwordid"),
+        **_all("bool", "verify-peer sanity-check"),
+    },
+    "tls-creds-anon": {**_all("str", "dir endpoint priority"), **_all("bool", "verify-peer")},
+    "tls-creds-psk": {**_all("str", "dir endpoint priority username"), **_all("bool", "verify-peer")},
+    "authz-simple": _all("str", "identity"),
     "secret": _all("str", "data file format keyid iv"),
 }
 _NETDEVS: Final[dict[str, Types]] = {

@@ -88,7 +88,7 @@ def unsupported(release: str) -> set[str]:
 )  # fmt: skip
 def test_what_the_emulator_refuses_in_its_own_words(release: str, refused: set[str]) -> None:
     """This list only gets shorter: whoever makes one of these work takes it out."""
-    assert unsupported(release) == refused | {"tls-creds", "tls-hostname", "tls-authz"}
+    assert unsupported(release) == refused
 
 
 @pytest.mark.parametrize("release", RELEASES)
