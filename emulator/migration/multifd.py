@@ -140,13 +140,18 @@ def _counter(ram: RamSection, out: Output, *, channels: bool) -> Counted:
 
 
 def _open_senders(multifd: Multifd, address: Address, wake: Wake, counted: Counted) -> PageSink:
-    """Connect all channels, beside a main one that is connected already; ChannelError."""
-    from migmatrix.emulator.migration.multifd_send import Senders  # noqa: PLC0415 - few migrations have channels
+    """Connect all channels, beside a main one that is connected already; ChannelError.
+
+    QEMU reads the first packet of an encrypted channel before it shakes hands on the next one.
+    """
+    from migmatrix.emulator.migration.multifd_packets import initial  # noqa: PLC0415 - few migrations have channels
+    from migmatrix.emulator.migration.multifd_send import Senders  # noqa: PLC0415 - as above
 
     channels: list[Channel] = []
     try:
-        for _ in range(multifd.channels):
-            channels.append(connect(address, wake))  # noqa: PERF401 - those before a failure are closed
+        for number in range(multifd.channels):
+            channels.append(connect(address, wake))
+            channels[-1].write(initial(multifd.uuid, number))
     except BaseException:
         for channel in channels:
             channel.close()

@@ -18,7 +18,7 @@ from migmatrix.emulator.errors import bug
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.multifd_codec import FLAGS, packer
-from migmatrix.emulator.migration.multifd_packets import PAGES, initial, packet
+from migmatrix.emulator.migration.multifd_packets import INITIAL, PAGES, packet
 from migmatrix.vmstate.wire.constants import RamFlag
 from migmatrix.vmstate.wire.multifd import MultifdFlag
 
@@ -211,10 +211,9 @@ class Senders:
         except Exception as error:  # noqa: BLE001 - the last resort: the migration must not wait for ever
             self._fail(bug(error))
 
-    def _begin(self, sender: _Sender) -> None:
-        first = initial(self._multifd.uuid, sender.number)
-        self._write(sender, first)
-        self._count(0, 0, len(first) if self._multifd.traits.multifd_zero_pages else 0)
+    def _begin(self, _: _Sender) -> None:
+        """The first packet was sent when the channel was connected."""
+        self._count(0, 0, INITIAL if self._multifd.traits.multifd_zero_pages else 0)
 
     def _write(self, sender: _Sender, data: bytes) -> None:
         assert sender.channel is not None  # noqa: S101 - whoever has none writes elsewhere
