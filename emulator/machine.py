@@ -378,7 +378,6 @@ def build_machine(
     for line in early_warnings(machine):
         warn(line)
     with machine.bql:
-        _check_credentials(machine)
         _check_migration(machine)
         populate(machine)
         machine.container = "/machine/peripheral-anon"
@@ -396,15 +395,6 @@ def _machine_type(release: Release, name: str) -> MachineType:
     if found is None:
         raise FatalError(text(release.name, "machine", name=name))
     return found
-
-
-def _check_credentials(machine: Machine) -> None:
-    """FatalError for TLS credentials that cannot be; few machines have some."""
-    objects = machine.options.of("object")
-    if any(each.kind.startswith("tls-creds-") for each in objects):
-        from migmatrix.emulator.migration.credentials import check_credentials  # noqa: PLC0415 - as few starts as may be
-
-        check_credentials(objects, machine.release.name)
 
 
 def _check_migration(machine: Machine) -> None:

@@ -44,6 +44,7 @@ def early_warnings(machine: Machine) -> Iterator[str]:
 
 def populate(machine: Machine) -> None:
     """RAM blocks and devices of the board; FatalError."""
+    _check_credentials(machine)
     board = machine.release.boards[machine.type.board]
     _blocks(machine, board["ram"])
     _check_vga(machine, board["devices"])
@@ -51,6 +52,15 @@ def populate(machine: Machine) -> None:
         _devices(machine, board["devices"])
     except DeviceError as why:
         raise FatalError(str(why)) from why
+
+
+def _check_credentials(machine: Machine) -> None:
+    """FatalError for TLS credentials that cannot be; few machines have some."""
+    objects = machine.options.of("object")
+    if any(each.kind.startswith("tls-creds-") for each in objects):
+        from migmatrix.emulator.migration.credentials import check_credentials  # noqa: PLC0415 - as few starts as may be
+
+        check_credentials(objects, machine.release.name)
 
 
 def _check_vga(machine: Machine, entries: list[dict[str, Any]]) -> None:
