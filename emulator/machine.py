@@ -152,13 +152,14 @@ class Machine:
 
     # --- memory -------------------------------------------------------------------------------------------------
 
-    def add_ram(self, name: str, size: int, *, max_size: int | None = None) -> RamBlock:
+    def add_ram(self, name: str, size: int, *, max_size: int | None = None, page_size: int = 0) -> RamBlock:
         """A RAM block, zero; with `max_size` it may be resized up to that. ValueError for a name that is taken."""
-        from migmatrix.emulator.memory import RamBlock  # noqa: PLC0415 - a device module may come here first
+        from migmatrix.emulator.memory import PAGE_SIZE, RamBlock  # noqa: PLC0415 - a device module may come here first
 
         if name in self.ram_blocks:
             raise ValueError(f"RAM block {name!r} exists")
-        block = RamBlock(name, size, max_size=max_size, resizable=max_size is not None)
+        resizable = max_size is not None
+        block = RamBlock(name, size, max_size=max_size, resizable=resizable, page_size=page_size or PAGE_SIZE)
         self.ram_blocks[name] = block
         return block
 

@@ -53,6 +53,7 @@ class RamBlock:
 
     `data` is the memory, zero at first; `read` and `write` are how the guest uses it. `used_length` is migrated.
     `received` has a byte for each page, 1 when it came, while somebody wants to know; `faults` gets what did not come.
+    `page_size` is that of its memory backend: what a postcopy cannot divide.
     """
 
     __slots__ = (
@@ -64,13 +65,23 @@ class RamBlock:
         "faults",
         "max_size",
         "name",
+        "page_size",
         "received",
         "resizable",
         "used_length",
     )
 
-    def __init__(self, name: str, size: int, *, max_size: int | None = None, resizable: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        *,
+        max_size: int | None = None,
+        resizable: bool = False,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
         self.name = name
+        self.page_size = page_size
         self.used_length = size
         self.max_size = max(size, max_size or 0)
         self.resizable = resizable

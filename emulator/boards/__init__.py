@@ -88,23 +88,24 @@ def complete(machine: Machine) -> None:
 
 def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
     for entry in entries:
-        name, size = entry["name"], entry["size"]
+        name, size, page_size = entry["name"], entry["size"], 0
         if size == "memory":
-            name, size = _main_memory(machine, name)
+            name, size, page_size = _main_memory(machine, name)
         if name == _BIOS:
             fill_bios(machine, machine.add_ram(name, bios_size(machine, size)))
         elif size:
-            machine.add_ram(name, size, max_size=entry.get("max"))
+            machine.add_ram(name, size, max_size=entry.get("max"), page_size=page_size)
 
 
-def _main_memory(machine: Machine, name: str) -> tuple[str, int]:
-    """Name and size of the guest's memory: a backend of the user's gives its block another name."""
+def _main_memory(machine: Machine, name: str) -> tuple[str, int, int]:
+    """Name and size of the guest's memory, and of its pages; a backend of the user's gives its block another name."""
     size = machine.memory_bytes
     if machine.props is None or not machine.props.memory_backend:
-        return name, size
+        return name, size, 0
     from migmatrix.emulator.boards.backends import memory_backend  # noqa: PLC0415 - few starts have one
 
-    return memory_backend(machine, machine.props.memory_backend, size), size
+    name, page_size = memory_backend(machine, machine.props.memory_backend, size)
+    return name, size, page_size
 
 
 def _switched_on(machine: Machine, entry: dict[str, Any]) -> bool:

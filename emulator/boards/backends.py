@@ -3,6 +3,9 @@
 
 The block has the backend's name. The memory itself is private and anonymous, whatever the backend's kind: a stream does
 not show the difference, and what would (a file's content, memory shared with another process) is refused.
+
+`memory-backend-memfd,hugetlb=on,hugetlbsize=2M` has huge pages. They are a figure of the block that a postcopy goes by;
+the host needs none.
 """
 
 from __future__ import annotations
@@ -20,11 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["memory_backend"]
 
 _PRIVATE: Final = ("memory-backend-ram", "memory-backend-memfd")
+_HUGE: Final = 2 << 20  # the kernel's usual huge page
 _CANONICAL: Final = "x-use-canonical-path-for-ramblock-id"
 
 
-def memory_backend(machine: Machine, name: str, size: int) -> str:
-    """The name of the RAM block of the backend `name`; FatalError when there is none, or not of `size` bytes."""
+def memory_backend(machine: Machine, name: str, size: int) -> tuple[str, int]:
+    """The name of the RAM block of the backend `name`, and the size of its pages, 0 for usual ones.
+
+    FatalError when there is none, or not of `size` bytes.
+    """
     found = next((b for b in machine.options.of("object") if b.id == name), None)
     if found is None or not found.kind.startswith("memory-backend-"):
         raise FatalError(f"Memory backend '{name}' not found")
@@ -33,7 +40,20 @@ def memory_backend(machine: Machine, name: str, size: int) -> str:
         raise FatalError(text(machine.release.name, "memory-backend-size"))
     if found.kind not in _PRIVATE or props.get("share") in ON_WORDS:
         raise FatalError(f"{found.where}: the emulator has no memory in files, and none that is shared")
-    return f"/objects/{name}" if _canonical(machine, found.kind, props) else name
+    block = f"/objects/{name}" if _canonical(machine, found.kind, props) else name
+    return block, _page_size(props, size) if found.kind == "memory-backend-memfd" else 0
+
+
+def _page_size(props: dict[str, str], size: int) -> int:
+    """What `hugetlb` and `hugetlbsize` make of a memfd; the kernel's words for a size that does not fit."""
+    if props.get("hugetlb") not in ON_WORDS:
+        return 0
+    page_size = read_size("hugetlbsize", props.get("hugetlbsize", "0")) or _HUGE
+    if page_size & (page_size - 1):
+        raise FatalError("Hugepage size must be a power of 2")
+    if size % page_size:
+        raise FatalError(f"failed to resize memfd to {size}: Invalid argument")
+    return page_size
 
 
 def _canonical(machine: Machine, kind: str, props: dict[str, str]) -> bool:

@@ -22,6 +22,7 @@ from migmatrix.emulator.errors import bug
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.channel import ChannelError, Wake
 from migmatrix.emulator.migration.figures import Figures
+from migmatrix.emulator.migration.hostpages import size_summary
 from migmatrix.emulator.migration.late import Late
 from migmatrix.emulator.migration.link import Link
 from migmatrix.emulator.migration.pace import Pace
@@ -220,7 +221,10 @@ class Outgoing:
         writer.command(CommandCode.OPEN_RETURN_PATH)
         writer.command(CommandCode.PING, ping(1))
         if late:
-            writer.command(CommandCode.POSTCOPY_ADVISE, advise(PAGE_SIZE, PAGE_SIZE))
+            writer.command(
+                CommandCode.POSTCOPY_ADVISE,
+                advise(size_summary(self._machine.ram_blocks.values()), PAGE_SIZE),
+            )
 
     def _iterate(self, writer: StateWriter) -> bool:
         """One round; QEMU names the section during which the connection was lost."""

@@ -60,12 +60,14 @@ class MissingPages:
 
     def wait(self, block: RamBlock, page: int) -> None:
         """Ask for a page and return when it is here; the lock is free meanwhile."""
+        page -= page % (block.page_size // PAGE_SIZE)
         self.when_here(block, page, lambda: None)
         while (block.name, page) in self._wanted:
             self._change.wait()
 
     def when_here(self, block: RamBlock, page: int, then: Callable[[], object]) -> None:
-        """Ask for a page, and call `then` when it is here."""
+        """Ask for a page, and with it for all of its host page, and call `then` when it is here."""
+        page -= page % (block.page_size // PAGE_SIZE)
         if block.received is None or block.received[page]:
             then()
             return
@@ -94,12 +96,12 @@ class MissingPages:
                 if self._over:
                     return
                 block, page = self._unasked.popleft()
-            self._replies.request(block.name, page * PAGE_SIZE, PAGE_SIZE)
+            self._replies.request(block.name, page * PAGE_SIZE, block.page_size)
 
     # -- who brings it ----------------------------------------------------------------------------
 
     def placed(self, block: RamBlock, page: int) -> None:
-        """A page is here: those that wait for it go on."""
+        """A host page that begins with `page` is here: those that wait for it go on."""
         for then in self._wanted.pop((block.name, page), ()):
             then()
         self._change.notify_all()

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Final
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.bitmaps import packed
 from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.hostpages import HostPage, size_summary
 from migmatrix.emulator.migration.names import c_string
 from migmatrix.emulator.migration.pagefaults import MissingPages
+from migmatrix.emulator.migration.traits import Traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +64,7 @@ class Postcopy:
         self._allowed = allowed
         self.state = State.NONE
         self.missing = MissingPages(machine, replies)
+        self.host_page = HostPage(Traits(machine.release.name))
         self._replies = replies
         self._loaded = threading.Condition(machine.bql)
         self._is_loaded = False
@@ -90,7 +93,7 @@ class Postcopy:
         if len(data) not in (0, _ADVICE):
             raise LoadFault(f"CMD_POSTCOPY_ADVISE invalid length ({len(data)})")
         if data:
-            _compare(int.from_bytes(data[:8]), PAGE_SIZE, "RAM page sizes")
+            _compare(int.from_bytes(data[:8]), size_summary(self._blocks.values()), "RAM page sizes")
             _compare(int.from_bytes(data[8:]), PAGE_SIZE, "target page sizes", "d")
             for block in self._blocks.values():
                 block.received = bytearray(-(-block.max_size // PAGE_SIZE))
@@ -114,6 +117,10 @@ class Postcopy:
         block = self._blocks.get(name)
         if block is None:
             raise LoadFault(f"ram_discard_range: Failed to find block '{name}'")
+        if block.page_size > PAGE_SIZE and start % block.page_size:
+            raise LoadFault(f"ram_block_discard_range: Unaligned start address: {start:#x}")
+        if block.page_size > PAGE_SIZE and length % block.page_size:
+            raise LoadFault(f"ram_block_discard_range: Unaligned length: {length:x}")
         if start % PAGE_SIZE or length % PAGE_SIZE or start + length > block.used_length:
             raise LoadFault(
                 f"ram_block_discard_range: Overrun block '{name}' ({start:#x}/{length:#x}/{block.used_length:#x})"
@@ -128,18 +135,18 @@ class Postcopy:
         self.missing.watch(self._blocks.values())
 
     def place(self, block: RamBlock, at: int, page: bytes) -> None:
-        """Put a page where it belongs; LoadFault when it is there already, as a guest may have written to it since."""
-        number = at // PAGE_SIZE
-        if block.received is None or block.received[number]:
+        """Put a host page where it belongs; LoadFault when it is there already: a guest may have written to it since."""
+        first, end = at // PAGE_SIZE, (at + len(page)) // PAGE_SIZE
+        if block.received is None or 1 in block.received[first:end]:
             raise LoadFault(
                 said=(f"postcopy_place_page: File exists copy host: {block.name} {at:#x}",),
                 errno=errno.EEXIST,
             )
-        if any(page) or not block.untouched(at, at + PAGE_SIZE):
+        if page != bytes(len(page)) or not block.untouched(at, at + len(page)):
             block.store(at, page)
         else:
-            block.came(number, number + 1)
-        self.missing.placed(block, number)
+            block.came(first, end)
+        self.missing.placed(block, first)
 
     def run(self) -> None:
         """The package is here: the guest may run."""
@@ -155,6 +162,7 @@ class Postcopy:
     def pause(self) -> None:
         """The link is broken: ask for nothing."""
         self.recovering = False
+        self.host_page.drop()
         self.missing.hold()
 
     def tell(self, name: str) -> bool:

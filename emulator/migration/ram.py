@@ -81,6 +81,7 @@ class RamSection(IterativeDevice):
         if self.settings is not None:
             options["finds_zeros"] = self.settings.parameters.get("zero-page-detection") != "none"
             options["cache"] = self._cache(self.settings)
+            options["tells_page_sizes"] = self.settings.capabilities["postcopy-ram"]
         if self.converge is not None:
             options["measured"] = self.converge.period
         options["sink"] = self.sink

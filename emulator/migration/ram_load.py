@@ -117,7 +117,8 @@ class RamLoader:
             if fill[0]:
                 raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
             page = _ZERO_PAGE
-        postcopy.place(block, at, page)
+        if (whole := postcopy.host_page.add(block, at, page)) is not None:
+            postcopy.place(block, *whole)
         return False
 
     # -- record by record ------------------------------------------------------------------------
@@ -223,6 +224,7 @@ class RamLoader:
             if block is None:
                 raise LoadFault(said=(f'Unknown ramblock "{name}", cannot accept migration',))
             _resize(block, length)
+            self._check_page_size(source, block)
             if self._direct is not None:
                 self._direct.named(name)
             if self._mapped:
@@ -232,6 +234,15 @@ class RamLoader:
             total = (total - length) & _WORD  # QEMU counts without a sign too
             if not length and source.ended:
                 raise LoadFault(errno=errno.EIO)
+
+    def _check_page_size(self, source: Input, block: RamBlock) -> None:
+        """Before a postcopy the source tells those that are not usual ones."""
+        if self._postcopy is None or not self._postcopy.state or block.page_size == PAGE_SIZE:
+            return
+        theirs = _number(source, 8)
+        if theirs != block.page_size:
+            text = f"Mismatched RAM page size {block.name} (local) {block.page_size} != {theirs}"
+            raise LoadFault(said=(text,))
 
 
 def _resize(block: RamBlock, length: int) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.bitmaps import missing
+from migmatrix.emulator.migration.hostpages import late_run, whole_pages
 from migmatrix.emulator.migration.zeros import MOST, ZERO, zero_records
 from migmatrix.vmstate.wire.constants import RamFlag
 
@@ -81,7 +82,7 @@ class RamSaver:
 
     `measured` is called with the bytes that were dirtied and sent in each period of at least a second. `cache` is
     for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `sink` takes pages
-    instead, up to a postcopy; `direct` writes them into the other side's memory.
+    instead, up to a postcopy; `direct` writes them into the other side's memory. `tells_page_sizes`: for a postcopy.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class RamSaver:
         finds_zeros: bool = True,
         sink: PageSink | None = None,
         direct: SourceMemory | None = None,
+        tells_page_sizes: bool = False,
     ) -> None:
         self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
         self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
@@ -105,6 +107,7 @@ class RamSaver:
         self._measured = measured
         self._finds_zeros = finds_zeros
         self._sink = sink
+        self._tells_page_sizes = tells_page_sizes
         self._last_stage = False
         self._sent = 0  # bytes of the stream, as of the last part
         self._period = (time.monotonic(), 0, 0)  # when it began, bytes and pages sent until then
@@ -130,6 +133,8 @@ class RamSaver:
         out.put(_word(self.stats.total | RamFlag.MEM_SIZE))
         for block in self._blocks:
             out.put(_name(block) + _word(block.used_length))
+            if self._tells_page_sizes and block.page_size != PAGE_SIZE:
+                out.put(_word(block.page_size))
             if self._sink is not None:
                 self._sink.describe(out, block)
         if self._sink is not None:
@@ -177,8 +182,16 @@ class RamSaver:
         self._postcopy, self._last = True, None
         if self.cache is not None:
             self.cache.started = False
+        self._want_host_pages()
         found = [(block.name, list(_ranges(self._wanted[block.name]))) for block in self._blocks]
         return [(name, ranges) for name, ranges in found if ranges]
+
+    def _want_host_pages(self) -> None:
+        """A page of the host's is wanted as a whole or not at all, and no look at it begins in the middle."""
+        for block in self._blocks:
+            if (pages := block.page_size // PAGE_SIZE) > 1:
+                self._want(block, bytes(whole_pages(self._wanted[block.name], pages)))
+        self._page -= self._page % (self._blocks[self._at].page_size // PAGE_SIZE)
 
     def request(self, name: str | None, start: int, length: int) -> None:
         """Somebody waits for these bytes of a block, None: of the last one's; ValueError with QEMU's text."""
@@ -281,13 +294,14 @@ class RamSaver:
             wanted = self._wanted[block.name]
             first = wanted.find(1, self._page)
             if first >= 0:
-                most = _LATE_RUN if self._postcopy else _RUN
+                most = late_run(block, _LATE_RUN) if self._postcopy else _RUN
                 end = wanted.find(0, first, first + most)
                 end = min(first + most, len(wanted)) if end < 0 else end
                 self._page = end
                 wanted[first:end] = bytes(end - first)
                 self._left -= end - first
-                self._send(out, block, first, end)
+                for at in range(first, end, _RUN):
+                    self._send(out, block, at, min(at + _RUN, end))
                 return True
             self._at, self._page = (self._at + 1) % len(self._blocks), 0
             if not self._at:

@@ -28,6 +28,8 @@ class Span(NamedTuple):
 
 
 TRAITS: Final[dict[str, Span]] = {
+    # destination of a postcopy
+    "terse_host_pages": Span(until="7.0"),  # parts of two host pages are told apart in fewer words
     # source
     "device_status": Span("10.0"),  # always `device` before the last part, not only after `pre-switchover`
     "locked_setup": Span(
