@@ -104,6 +104,9 @@ class PageSink(Protocol):
     def end_part(self, out: Output, *, done: bool) -> None:
         """A part ends; `done`: nothing is left to send."""
 
+    def begin_postcopy(self) -> None:
+        """From now on pages go into the main stream."""
+
     def check(self) -> None:
         """ChannelError if something failed meanwhile."""
 

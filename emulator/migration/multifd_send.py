@@ -77,6 +77,7 @@ class Senders:
         self._block: RamBlock | None = None  # of the pages that are collected
         self._offsets: list[int] = []
         self._over = False
+        self._postcopy = False
         self.error = ""
         for sender in self._senders:
             name = f"multifdsend_{sender.number}"
@@ -166,13 +167,19 @@ class Senders:
 
     def end_round(self, out: Output) -> None:
         """All blocks were gone through: what was sent may be sent again."""
-        if not self._multifd.per_section:
+        if not self._multifd.per_section and not self._postcopy:
             self.flush(out)
 
     def end_part(self, out: Output, *, done: bool) -> None:
         """A part ends; `done`: nothing is left to send."""
+        if self._postcopy and not (self._multifd.per_section and self._multifd.traits.multifd_syncs_late):
+            return
         if self._multifd.per_section or done:
             self.flush(out)
+
+    def begin_postcopy(self) -> None:
+        """No more pages come; only the end of a part still makes channels wait, where it does."""
+        self._postcopy = True
 
     # -- the end ---------------------------------------------------------------------------------
 

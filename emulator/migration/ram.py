@@ -121,8 +121,8 @@ class RamSection(IterativeDevice):
         return True
 
     def save_postcopy_prepare(self, out: Output) -> None:
-        """Nothing but the end of a part."""
-        self._saving.end_part(out)
+        """Nothing but the end of a part, at which all channels have sent what they got."""
+        self._saving.end_part(out, last=True)
 
     def save_postcopy_begin(self) -> list[tuple[str, list[tuple[int, int]]]]:
         """The guest is stopped: what it wrote since it was sent, by block, as (start, length) in bytes."""

@@ -102,7 +102,8 @@ class RamLoader:
         word = self._word(source)
         at, flags = word & ~_FLAGS, word & _FLAGS & ~_CONTINUE
         if flags == _EOS:
-            self._end_part()
+            if self._traits.multifd_syncs_late:
+                self._end_part()
             return True
         if flags not in (RamFlag.PAGE, RamFlag.ZERO):
             text = f"Unknown combination of migration flags: {flags:#x} (postcopy mode)"

@@ -182,6 +182,8 @@ class RamSaver:
         self._postcopy, self._last = True, None
         if self.cache is not None:
             self.cache.started = False
+        if self._sink is not None:
+            self._sink.begin_postcopy()
         self._want_host_pages()
         found = [(block.name, list(_ranges(self._wanted[block.name]))) for block in self._blocks]
         return [(name, ranges) for name, ranges in found if ranges]
@@ -273,10 +275,10 @@ class RamSaver:
             pass
         self.end_part(out)
 
-    def end_part(self, out: Output) -> bool:
-        """End a payload; True when nothing is wanted."""
+    def end_part(self, out: Output, *, last: bool = False) -> bool:
+        """End a payload; True when nothing is wanted. `last`: a postcopy begins after it."""
         if self._sink is not None:
-            self._sink.end_part(out, done=not self._left)
+            self._sink.end_part(out, done=last or not self._left)
         if self._direct is not None:
             self._direct.finish()
         out.put(_EOS)

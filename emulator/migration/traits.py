@@ -102,6 +102,9 @@ TRAITS: Final[dict[str, Span]] = {
     "multifd_sync_alone": Span("9.2", "9.2.1"),  # a fault: pages of a packet with SYNC are not read
     "multifd_words": Span("10.0"),
     "multifd_exceeds": Span("11.1"),
+    "multifd_syncs_late": Span(
+        until="10.1"
+    ),  # a part's end is a sync point in a postcopy, too, for machine types where it is one
     "unknown_magic": Span("11.1"),  # a connection that begins with something else is refused
     "suspended_state": Span("9.0"),  # the global state tells whether the guest was suspended
     "colo_is_gone": Span("11.1"),

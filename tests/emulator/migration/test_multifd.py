@@ -146,3 +146,25 @@ def test_a_cancelled_one_leaves_the_guest_running_and_can_be_repeated(tmp_path: 
     again = target("10.0", "-S", mib=MIB)
     enable(again, "multifd")
     migrate(source, again, f"unix:{tmp_path / 'again'}")
+
+
+@pytest.mark.parametrize(
+    ("release", "machine"),
+    [("7.2", "none"), ("10.1", "none"), ("11.1", "none"), ("11.1", "pc-q35-7.2")],
+)
+def test_with_postcopy_pages_come_by_channels_first(release: str, machine: str, tmp_path: Path) -> None:
+    """Precopy by channels, at a rate that leaves most of it; the rest by the main stream, as it is asked for."""
+    source, there = sides(release, release, machine, {"max-bandwidth": 4096})
+    for side in (source, there):
+        enable(side, "postcopy-ram")
+    source.vm_start()
+    uri = f"unix:{tmp_path / 'm'}"
+    there.migration.incoming(uri)
+    source.migration.migrate(uri)
+    until(lambda: source.migration.query().get("ram", {}).get("multifd-bytes", 0) > 1 << 19, "pages")
+    source.migration.start_postcopy()
+    assert status(source)["status"] == "completed"
+    assert status(there)["status"] == "completed"
+    assert memory(source) == memory(there)
+    ram = source.migration.query()["ram"]
+    assert 1 << 19 < ram["multifd-bytes"] < ram["total"] // 2
