@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guests import Guest, contained, emulated
+from guests import Guest, QmpFailed, contained, emulated
 
 from migmatrix.vmstate.view.stream import read_stream
 from migmatrix.vmstate.view.vmdesc import find_vmdesc
 from migmatrix.vmstate.wire.constants import SectionType
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from analyze_migration import Script
@@ -134,3 +135,37 @@ def test_the_description_is_for_analysis_only(line: str, tmp_path: Path) -> None
     with contained(line, tmp_path, *BARE, *WAITS) as there:
         take(there, tmp_path / "nonsense")
         there.status("completed")
+
+
+def side(kind: str, line: str, place: Path, *more: str) -> AbstractContextManager[Guest]:
+    """Real QEMU (``q``) or the emulator (``e``) of a line."""
+    words = ("-M", "none", "-m", "16", *more)
+    return emulated(line, *words) if kind == "e" else contained(line, place, *words, userfault=True)
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("kind", ["q", "e"])
+@pytest.mark.parametrize("dies", ["source", "destination"])
+def test_a_guest_is_lost_with_either_side_of_a_postcopy(
+    dies: str, kind: str, line: str, tmp_path: Path
+) -> None:
+    """Neither side has all of it: who is left pauses, and a source is not let go on."""
+    tmp_path.chmod(0o777)
+    with side(kind, line, tmp_path) as source, side(kind, line, tmp_path, *WAITS) as there:
+        for guest in (source, there):
+            guest.enable("postcopy-ram", "return-path")
+        limits = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 4096}
+        source.command("migrate-set-parameters", **limits)
+        there.command("migrate-incoming", uri=f"unix:{tmp_path / 's'}")
+        source.command("migrate", uri=f"unix:{tmp_path / 's'}")
+        source.command("migrate-start-postcopy")
+        source.status("postcopy-active")
+        there.status("postcopy-active")
+        (gone, left) = (source, there) if dies == "source" else (there, source)
+        gone.process.kill() if kind == "e" else gone.command("quit")
+        left.status("postcopy-paused")
+        if dies == "destination":
+            with pytest.raises(QmpFailed, match="Migration is not finalized yet"):
+                left.command("cont")
+        else:
+            assert left.command("query-status")["running"]

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from migration_machines import RELEASES, Box, enable, fill, make, memory, none, runs, status, target, until
+from monitor_calls import said
 from told_migrations import send, waiting
 from whole_streams import loaded, saved
 
 from migmatrix.emulator.memory import RamBlock
 from migmatrix.emulator.migration.channel import Channel
+from migmatrix.emulator.migration.postcopy import Postcopy
 from migmatrix.emulator.migration.ram_save import RamSaver
-from migmatrix.emulator.migration.returnpath import ReplyPath
+from migmatrix.emulator.migration.returnpath import LOADED, ReplyPath
 from migmatrix.emulator.migration.streams import Output
 from migmatrix.vmstate.device.description import VMState
 from migmatrix.vmstate.device.fields import uint8
 from migmatrix.vmstate.view.stream import Stream, read_stream
+from migmatrix.vmstate.wire.commands import advise
 from migmatrix.vmstate.wire.constants import SectionType
 from migmatrix.vmstate.wire.events import Command, Packaged, SectionStart
 
@@ -446,3 +449,59 @@ def _called(events: Iterable[Event]) -> list[str]:
         elif isinstance(event, Command) and event.name != "PING":
             found.append(event.name)
     return found
+
+
+def test_a_paused_postcopy_stops_only_who_needs_what_is_missing() -> None:
+    machine = target("10.0", "-S")
+    postcopy, ram = Postcopy(machine, ReplyPath(None), allowed=True), machine.ram_blocks["ram"]
+    postcopy.advise(advise(4096, 4096))
+    ram.store(0, b"here" * 1024)
+    with machine.bql:
+        postcopy.listen()
+        postcopy.run()
+        postcopy.loaded()
+        postcopy.pause()
+    found: list[bytes] = []
+
+    def look() -> None:
+        with machine.bql:
+            found.append(ram.read(4096, 4))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    until(lambda: postcopy.missing.requests, "somebody who waits")
+    with machine.bql:
+        assert ram.read(4092, 4) == b"here"
+        assert not found
+        postcopy.recovering = True
+        assert postcopy.resume()
+        assert not found
+        postcopy.place(ram, 4096, b"came" * 1024)
+    reader.join(20)
+    assert found == [b"came"]
+    with machine.bql:
+        postcopy.end()
+
+
+@pytest.mark.parametrize("release", ["7.2", "10.0", "11.1"])
+def test_a_source_whose_destination_died_in_a_postcopy_is_not_let_go_on(release: str) -> None:
+    """The guest is over there, and some of it here: neither side has all of it."""
+    source = runs(release)
+    enable(source, "postcopy-ram")
+    source.migration.set_parameters({"max-bandwidth": 4096, "max-postcopy-bandwidth": 4096})
+    ours, theirs = socket.socketpair()
+    reader = _collect(theirs.dup(), came := bytearray())
+    source.migration.migrate("fd:it", {"it": ours.detach()}.get)
+    status(source, "active")
+    source.migration.start_postcopy()
+    if source.migration.traits.postcopy_device:
+        status(source, "postcopy-device")
+        theirs.sendall(struct.pack(">HHI", 2, 4, LOADED))
+    status(source, "postcopy-active")
+    until(lambda: 0 < came.rfind(b"globalstate") < len(came) - 8192, "pages behind the package")
+    theirs.shutdown(socket.SHUT_RDWR)
+    theirs.close()
+    reader.join(20)
+    status(source, "postcopy-paused")
+    assert (source.runstate, source.clock.running) == ("finish-migrate", False)
+    assert said(source, "cont") == "Error: Migration is not finalized yet\n"
