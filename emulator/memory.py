@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import mmap
 import threading
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["PAGE_SIZE", "PageFaults", "PageMissingError", "RamBlock", "aligned"]
 
@@ -53,7 +56,8 @@ class RamBlock:
 
     `data` is the memory, zero at first; `read` and `write` are how the guest uses it. `used_length` is migrated.
     `received` has a byte for each page, 1 when it came, while somebody wants to know; `faults` gets what did not come.
-    `page_size` is that of its memory backend: what a postcopy cannot divide.
+    `page_size` is that of its memory backend: what a postcopy cannot divide. `guard` is called before the guest writes
+    pages, first and end.
     """
 
     __slots__ = (
@@ -63,6 +67,7 @@ class RamBlock:
         "_written",
         "data",
         "faults",
+        "guard",
         "max_size",
         "name",
         "page_size",
@@ -94,6 +99,7 @@ class RamBlock:
         self._lock = threading.Lock()
         self.received: bytearray | None = None
         self.faults: PageFaults | None = None
+        self.guard: Callable[[RamBlock, int, int], None] | None = None
 
     @property
     def pages(self) -> int:
@@ -132,6 +138,8 @@ class RamBlock:
         if offset < 0 or end > self.used_length:
             raise ValueError(f"{self.name!r} has no bytes {offset} to {end}")
         self._wait(offset, end)
+        if self.guard is not None and data:
+            self.guard(self, offset // PAGE_SIZE, _pages(end))
         self.store(offset, data)
         if self._logging and data:
             self.mark(offset // PAGE_SIZE, _pages(end))

@@ -56,6 +56,10 @@ class Figures:
         self._downtime = time.monotonic() - self._stopped
         self._late_from = self.sent
 
+    def guest_resumes(self) -> None:
+        """The guest goes on where it was: it only stood for a moment."""
+        self._downtime = time.monotonic() - self._stopped
+
     def end(self, *, completed: bool = False) -> None:
         """It is over."""
         self._ended = time.monotonic()

@@ -85,6 +85,7 @@ class Outgoing:
         self._goes_on = threading.Condition(self._machine.bql)
         self._before = ""  # run state before the switch, "" until then and when it is not ours any more
         self.wants_postcopy = False
+        self._stays = bool(migration.settings.capabilities.get("background-snapshot"))  # the guest, here
         self.figures = Figures()
         self._late = Late(migration, self.figures, self._wake)
         self._paused = False  # before the switchover, as a capability asks for
@@ -146,7 +147,9 @@ class Outgoing:
         try:
             self._link = self._connect()
             writer = self._migration.writer(self._link.out)
-            if self._precopy(writer) is _Way.POSTCOPY:
+            if self._stays:
+                self._snapshot(writer)
+            elif self._precopy(writer) is _Way.POSTCOPY:
                 self._postcopy(writer)
                 self._link = self._late.send(writer, self._link)
             else:
@@ -199,16 +202,51 @@ class Outgoing:
             self._migration.prepare_save()
         writer.begin()
         self._open_return_path(writer, self._link)
-        self._set_up(writer, self._link)
+        pace = self._activate(writer, self._link)
+        while (way := self._way(writer, pace)) is _Way.PRECOPY:
+            idle = self._iterate(writer) and not self._machine.running
+            pace.keep(idle=idle)
+            self._check()
+        return way
+
+    def _activate(self, writer: StateWriter, link: Link) -> Pace:
+        self._set_up(writer, link)
         self._fire(Event.ACTIVATE)
         self.figures.set_up()
         self._stage = "Failed to save iterable device state"
-        self._pace = self.figures.pace = Pace(self._out, self._migration.settings.parameters, self._wake)
-        while (way := self._way(writer, self._pace)) is _Way.PRECOPY:
-            idle = self._iterate(writer) and not self._machine.running
-            self._pace.keep(idle=idle)
+        self._pace = self.figures.pace = Pace(link.out, self._migration.settings.parameters, self._wake)
+        return self._pace
+
+    def _snapshot(self, writer: StateWriter) -> None:
+        """Send the guest as it is at one moment, while it goes on: devices are saved first and sent last."""
+        assert self._link is not None  # noqa: S101 - made by the caller
+        with self._machine.bql:
+            self._migration.prepare_save()
+        writer.begin()
+        pace = self._activate(writer, self._link)
+        rest = self._moment(writer)
+        while not self._iterate(writer):
+            pace.keep()
             self._check()
-        return way
+        self._check()
+        self._out.put(rest)
+        self._out.flush()
+
+    def _moment(self, writer: StateWriter) -> bytes:
+        """Stop the guest, save its devices, keep its memory as it is, and let it go on. QEMU aborts if it never ran."""
+        with self._machine.bql:
+            self._check()
+            self.figures.guest_stops()
+            before = self._machine.runstate
+            self._migration.global_state.store(before)
+            if before == "running":
+                self._before = before
+                self._machine.vm_stop("paused")
+            rest = writer.complete_apart()
+            self._migration.ram.freeze()
+            self.figures.guest_resumes()
+            self._give_back()
+        return rest
 
     def _open_return_path(self, writer: StateWriter, link: Link) -> None:
         capabilities = self._migration.settings.capabilities
@@ -335,7 +373,8 @@ class Outgoing:
             self._check_cancel()
             self.figures.end(completed=True)
             self._migration.progress.fire(Event.COMPLETE)
-            self._machine.vm_stop("postmigrate")
+            if not self._stays:
+                self._machine.vm_stop("postmigrate")
 
     def _check_cancel(self) -> None:
         if self._wake.is_set:

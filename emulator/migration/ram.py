@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.converge import Converge
+    from migmatrix.emulator.migration.frozen import FrozenSaver
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.multifd_receive import Receivers
     from migmatrix.emulator.migration.postcopy import Postcopy
@@ -51,6 +52,7 @@ class RamSection(IterativeDevice):
         self.out_direct: SourceMemory | None = None
         self.in_direct: TargetMemory | None = None
         self._saver: RamSaver | None = None
+        self._frozen: FrozenSaver | None = None  # the same, of a snapshot
         self._loader: RamLoader | None = None
 
     @property
@@ -86,8 +88,24 @@ class RamSection(IterativeDevice):
             options["measured"] = self.converge.period
         options["sink"] = self.sink
         options["direct"] = self.out_direct
-        self._saver = RamSaver(list(self._blocks.values()), self._tell, **options)
+        blocks = list(self._blocks.values())
+        if self._freezes:
+            from migmatrix.emulator.migration.frozen import FrozenSaver  # noqa: PLC0415 - as above
+
+            self._saver = self._frozen = FrozenSaver(blocks, **options)
+        else:
+            self._saver = RamSaver(blocks, self._tell, **options)
         self._saver.begin(out)
+
+    @property
+    def _freezes(self) -> bool:
+        return self.settings is not None and bool(self.settings.capabilities.get("background-snapshot"))
+
+    def freeze(self) -> None:
+        """The guest is stopped: what is sent is the memory of this moment."""
+        if self._frozen is None:
+            raise AssertionError("save_setup comes first")
+        self._frozen.freeze()
 
     @property
     def _mapped(self) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.streams import Output
     from migmatrix.emulator.migration.xbzrle import PageCache
 
-__all__ = ["RamSaver", "RamStats"]
+__all__ = ["PAGE", "RamSaver", "RamStats"]
 
 _RUN: Final = MOST  # pages looked at together
 _LATE_RUN: Final = 16  # in a postcopy, where somebody may wait
@@ -43,7 +43,7 @@ _ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _HEAD: Final = 64  # a page whose first bytes are not all zero needs no closer look
 _ZERO_HEAD: Final = bytes(_HEAD)
 # plain numbers: a flag enumeration costs more than sending the page
-_PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
+PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
 _CONTINUE: Final = int(RamFlag.CONTINUE)
 _XBZRLE: Final = int(RamFlag.XBZRLE | RamFlag.CONTINUE)
 _ENCODED: Final = 1  # the only encoding there is
@@ -126,10 +126,7 @@ class RamSaver:
 
     def begin(self, out: Output) -> None:
         """Start to log writes, and send the list of blocks."""
-        for block in self._blocks:
-            block.start_log()
-        self.stats.passes = 1
-        self._passed(1)
+        self._begin_log()
         out.put(_word(self.stats.total | RamFlag.MEM_SIZE))
         for block in self._blocks:
             out.put(_name(block) + _word(block.used_length))
@@ -144,6 +141,12 @@ class RamSaver:
                 self._hook(out)
                 self._direct.set_up(self._blocks)
         out.put(_EOS)
+
+    def _begin_log(self) -> None:
+        for block in self._blocks:
+            block.start_log()
+        self.stats.passes = 1
+        self._passed(1)
 
     def _hook(self, out: Output) -> None:
         """Let the other side look beside the stream, where it finds pages until the round is over."""
@@ -368,7 +371,7 @@ class RamSaver:
                 and data[at : at + _HEAD] == _ZERO_HEAD
                 and data[at : at + PAGE_SIZE] == _ZERO_PAGE
             )
-            head = self._head(block, at, ZERO if is_zero else _PAGE)
+            head = self._head(block, at, ZERO if is_zero else PAGE)
             parts.append(head)
             size += len(head)
             if is_zero:
@@ -392,7 +395,7 @@ class RamSaver:
             return
         encoded = cache.encode(address, content, self.stats.passes, last=self._last_stage)
         if encoded is None:
-            out.put(self._head(block, at, _PAGE) + content)
+            out.put(self._head(block, at, PAGE) + content)
             self.stats.normal += 1
         elif encoded:
             out.put(self._head(block, at, _XBZRLE) + struct.pack(">BH", _ENCODED, len(encoded)) + encoded)

@@ -217,6 +217,16 @@ class StateWriter:
             self._out.put(struct.pack(">BI", SectionType.VMDESCRIPTION, len(text)) + text)
         self._out.flush()
 
+    def complete_apart(self) -> bytes:
+        """What `complete` would write, which is to be written later."""
+        outer, whole = self._out, BytesSink()
+        self._out = Output(whole)
+        try:
+            self.complete()
+        finally:
+            self._out = outer
+        return bytes(whole.data)
+
     def _whole_sections(self) -> None:
         for entry in self._registry.to_send():
             if iterative(entry) is None:

@@ -27,7 +27,7 @@ _HAS_BITMAPS: Final = Span("5.2")
 _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
-        "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "postcopy-ram", "postcopy-blocktime",
+        "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "background-snapshot", "postcopy-ram", "postcopy-blocktime",
         "dirty-limit", "multifd", "mapped-ram", "rdma-pin-all",
     }
 )  # fmt: skip
@@ -110,6 +110,8 @@ class Settings:
         new = self.capabilities | wanted
         if words := refusal(self._release, self.capabilities, new, self._surroundings()):
             raise _error(words)
+        if new.get("background-snapshot") and new.get("mapped-ram"):
+            raise _error(_not_done("background-snapshot", "mapped-ram"))
         for name, state in wanted.items():
             if state and name not in _DONE:
                 raise _error(_not_done(name))
@@ -199,8 +201,9 @@ def _has_method(method: str) -> bool:
     return method in ("none", "zlib")
 
 
-def _not_done(name: str) -> str:
-    return f"'{name}' is not supported by this emulator"
+def _not_done(name: str, beside: str = "") -> str:
+    both = f"'{name}' with '{beside}'" if beside else f"'{name}'"
+    return f"{both} is not supported by this emulator"
 
 
 def _error(text: str) -> QmpError:

@@ -53,7 +53,7 @@ def test_every_set_is_answered_as_by_real_qemu(key: str) -> None:
         except QmpError as error:
             answer = error.desc
         settings.capabilities = off
-        not_done = not wanted and answer in [f"'{name}' is not supported by this emulator" for name in chosen]
+        not_done = not wanted and answer.endswith(" is not supported by this emulator")
         if answer != wanted and not not_done:
             unlike.append((chosen, answer, wanted))
     assert unlike == []
