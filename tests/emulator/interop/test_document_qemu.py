@@ -169,3 +169,40 @@ def test_a_guest_is_lost_with_either_side_of_a_postcopy(
                 left.command("cont")
         else:
             assert left.command("query-status")["running"]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_postcopy_is_asked_for_and_harmless_after_the_end(line: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with side("q", line, tmp_path) as source, side("q", line, tmp_path, *WAITS) as there:
+        capabilities = {c["capability"]: c["state"] for c in source.command("query-migrate-capabilities")}
+        late = {name: on for name, on in capabilities.items() if name.startswith("postcopy")}
+        assert late == dict.fromkeys(("postcopy-ram", "postcopy-blocktime", "postcopy-preempt"), False)
+        with pytest.raises(QmpFailed, match="Enable postcopy with migrate_set_capability before"):
+            source.command("migrate-start-postcopy")
+        for guest in (source, there):
+            guest.enable("postcopy-ram")
+        there.command("migrate-incoming", uri=f"unix:{tmp_path / 's'}")
+        source.command("migrate", uri=f"unix:{tmp_path / 's'}")
+        source.status("completed")
+        source.command("migrate-start-postcopy")
+        assert source.command("query-migrate")["status"] == "completed"
+        there.status("completed")
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_guest_that_reboots_on_the_way_arrives(line: str, tmp_path: Path) -> None:
+    words = ("-M", "pc-q35-7.2", "-m", "32", "-nodefaults")
+    tmp_path.chmod(0o777)
+    with contained(line, tmp_path, *words) as source, contained(line, tmp_path, *words, *WAITS) as there:
+        there.command("migrate-incoming", uri=f"unix:{tmp_path / 's'}")
+        source.command("migrate-set-parameters", max_bandwidth=65536)
+        source.command("migrate", uri=f"unix:{tmp_path / 's'}")
+        source.status("active")
+        source.command("system_reset")
+        while "RESET" not in [name for name, _ in source.events]:
+            source.command("query-status")  # each round waits for an answer
+        source.command("migrate-set-parameters", max_bandwidth=0)
+        source.status("completed")
+        there.status("completed")
+        assert there.command("query-status")["status"] == "running"
