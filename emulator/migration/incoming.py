@@ -156,6 +156,8 @@ class Incoming:
 
     def _lose(self, lines: list[str]) -> None:
         """The rest of a guest cannot be had: whatever `exit-on-error` says, the process ends, as QEMU's."""
+        if not self._migration.progress.can(Event.FAIL):  # the package was refused before
+            return
         for line in lines:
             self._migration.say(line)
         self._migration.fail(lines[-1], quiet=True)
@@ -180,6 +182,8 @@ class Incoming:
         self._migration.progress.fire(Event.COMPLETE)
 
     def _refuse(self, lines: list[str]) -> None:
+        if not self._migration.progress.can(Event.FAIL):  # whoever reads behind the package was first
+            return
         *before, last = lines
         for line in before:
             self._migration.say(line)

@@ -268,6 +268,9 @@ class Late(Listener):
             self._migration.say(f"postcopy_do_resume: {error}")
             self._pause(link, "")
             return False
+        except Exception as error:  # noqa: BLE001 - as above
+            self._pause(link, bug(error))
+            return False
         return True
 
     def _hang(self, link: Link) -> None:

@@ -57,7 +57,7 @@ class Listening:
         self._close = close
         self._change = threading.Condition(migration.machine.bql)
         self._arrival: Arrival | None = None
-        self._wake = Wake()
+        self._wake: Wake | None = None
         self._thread = threading.Thread(target=self._run, name="postcopy/listen", daemon=True)
         reader.postcopy.on_recover = lambda: migration.progress.fire(Event.RECOVER)
 
@@ -78,7 +78,7 @@ class Listening:
 
     def forget(self) -> None:
         """Wait for no other link, as one is about to be named."""
-        if self._arrival is not None:
+        if self._arrival is not None and self._wake is not None:
             self._wake.set()
             self._arrival.close()
             self._arrival = None
@@ -124,6 +124,7 @@ class Listening:
         """Pause, or, before the guest runs, end; whether it has ended."""
         if self._reader.postcopy.state is not State.RUNNING:
             self._replies.shut(failed=True)
+            self._reader.done()
             self._lose(self._last_words(error))
             return True
         for line in explain(error, self._migration.traits)[:-1]:
@@ -156,13 +157,14 @@ class Listening:
         """Wait for a command that says where, and for the link itself."""
         while True:
             with self._change:
-                while self._arrival is None:
+                while self._arrival is None or self._wake is None:
                     self._change.wait()
                 arrival, wake = self._arrival, self._wake
             channel = self._accepted(arrival, wake)
             with self._change:
                 current = arrival is self._arrival
                 if current and channel is not None:
+                    wake.close()
                     return self._linked(channel)
             if channel is not None:
                 channel.close()

@@ -96,9 +96,12 @@ class StateReader:
         with self._cleanups() as cleanups:
             for device in self._devices():
                 device.load_setup()
-            self.sections(self._source)
+            try:
+                self.sections(self._source)
+            finally:
+                if self.postcopy.listening:
+                    cleanups.pop_all()  # the other thread does that
             if self.postcopy.listening:
-                cleanups.pop_all()  # the other thread does that
                 return False
         self.postcopy.end()
         if self._framing.description:  # a machine that sends none does not read one either
