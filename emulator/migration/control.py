@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.migration import recovery, snapshot
 from migmatrix.emulator.migration.address import Address, from_channels, parse_uri
+from migmatrix.emulator.migration.blocktime import Blocktime
 from migmatrix.emulator.migration.commands import CommandHandler
 from migmatrix.emulator.migration.configuration import Configuration
 from migmatrix.emulator.migration.converge import Converge
@@ -148,7 +149,10 @@ class Migration:
     def reader(self, source: Input, replies: ReplyPath) -> StateReader:
         """A reader that loads a stream from `source` into this machine."""
         allowed = bool(self.settings.capabilities["postcopy-ram"])
-        postcopy = Postcopy(self.machine, replies, allowed=allowed)
+        blocktime = (
+            Blocktime(self.machine.smp.cpus) if allowed and self.capabilities["postcopy-blocktime"] else None
+        )
+        postcopy = Postcopy(self.machine, replies, allowed=allowed, blocktime=blocktime)
         self.ram.postcopy = postcopy
         commands = CommandHandler(
             self.traits, replies, self.machine.ram_blocks, self.say, postcopy, acks=self._asks_for_switchover
@@ -177,7 +181,7 @@ class Migration:
     def when_here(self, missing: PageMissingError, then: Callable[[], object]) -> None:
         """Ask for a page that a guest misses, and call `then` when it is here."""
         assert self.ram.postcopy is not None  # noqa: S101 - no page is missing without
-        self.ram.postcopy.missing.when_here(missing.block, missing.page, then)
+        self.ram.postcopy.missing.when_here(missing.block, missing.page, then, vcpu=0)
 
     def prepare_save(self) -> None:
         """Forget the run state that an earlier stream brought."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.blocktime import Blocktime
     from migmatrix.emulator.migration.returnpath import ReplyPath
 
 __all__ = ["MissingPages"]
@@ -29,7 +30,7 @@ class MissingPages:
     `requests` counts the pages that were asked for.
     """
 
-    def __init__(self, machine: Machine, replies: ReplyPath) -> None:
+    def __init__(self, machine: Machine, replies: ReplyPath, blocktime: Blocktime | None = None) -> None:
         self._change = threading.Condition(machine.bql)
         self._replies = replies
         self._blocks: list[RamBlock] = []
@@ -38,6 +39,7 @@ class MissingPages:
         self._unasked: deque[tuple[RamBlock, int]] = deque()
         self._over = False
         self._held = False
+        self._blocktime = blocktime
         self.requests = 0
 
     def watch(self, blocks: Iterable[RamBlock]) -> None:
@@ -65,14 +67,21 @@ class MissingPages:
         while (block.name, page) in self._wanted:
             self._change.wait()
 
-    def when_here(self, block: RamBlock, page: int, then: Callable[[], object]) -> None:
-        """Ask for a page, and with it for all of its host page, and call `then` when it is here."""
+    def when_here(
+        self, block: RamBlock, page: int, then: Callable[[], object], vcpu: int | None = None
+    ) -> None:
+        """Ask for a page, and with it for all of its host page, and call `then` when it is here.
+
+        `vcpu`: whose guest waits, if one does.
+        """
         page -= page % (block.page_size // PAGE_SIZE)
         if block.received is None or block.received[page]:
             then()
             return
         waiting = self._wanted.setdefault((block.name, page), [])
         waiting.append(then)
+        if self._blocktime is not None:
+            self._blocktime.begin((block.name, page), vcpu)
         if len(waiting) == 1:
             self.requests += 1
             self._unasked.append((block, page))
@@ -102,6 +111,8 @@ class MissingPages:
 
     def placed(self, block: RamBlock, page: int) -> None:
         """A host page that begins with `page` is here: those that wait for it go on."""
+        if self._blocktime is not None:
+            self._blocktime.end((block.name, page))
         for then in self._wanted.pop((block.name, page), ()):
             then()
         self._change.notify_all()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.blocktime import Blocktime
     from migmatrix.emulator.migration.returnpath import ReplyPath
 
 __all__ = ["Postcopy", "State"]
@@ -56,14 +57,18 @@ class State(IntEnum):
 class Postcopy:
     """One incoming migration's postcopy. `allowed`: the capability is on here.
 
+    `blocktime` measures waits for pages, if somebody wants to know.
     `recovering`: there is a new link, over which pages do not come yet; `on_recover` is called when they do again.
     """
 
-    def __init__(self, machine: Machine, replies: ReplyPath, *, allowed: bool) -> None:
+    def __init__(
+        self, machine: Machine, replies: ReplyPath, *, allowed: bool, blocktime: Blocktime | None = None
+    ) -> None:
         self._blocks: Mapping[str, RamBlock] = machine.ram_blocks
         self._allowed = allowed
         self.state = State.NONE
-        self.missing = MissingPages(machine, replies)
+        self.blocktime = blocktime
+        self.missing = MissingPages(machine, replies, blocktime)
         self.host_page = HostPage(Traits(machine.release.name))
         self._replies = replies
         self._loaded = threading.Condition(machine.bql)

@@ -46,6 +46,9 @@ def describe(migration: Migration) -> dict[str, Any]:
     if migration.outgoing is not None:
         _add_figures(answer, migration, migration.outgoing)
         return answer
+    postcopy = migration.ram.postcopy
+    if status is Status.COMPLETED and postcopy is not None and postcopy.blocktime is not None:
+        answer |= postcopy.blocktime.told(migration.traits.release)
     return answer | _where(migration)
 
 

@@ -124,6 +124,9 @@ def figures(found: Found) -> list[str]:
     if "cpu-throttle-percentage" in found:
         lines.append(f"cpu throttle percentage: {found['cpu-throttle-percentage']}")
     lines += [f"dirty-limit {words}: {found[name]} us" for words, name in _LIMIT_TIMES if name in found]
+    if "postcopy-blocktime" in found:
+        blocked = ",".join(map(str, found["postcopy-vcpu-blocktime"]))
+        lines += [f"postcopy blocktime: {found['postcopy-blocktime']}", f"postcopy vcpu blocktime: {blocked}"]
     return lines + _sockets("socket address", found)
 
 
@@ -209,7 +212,35 @@ def _brief_rest(found: Found) -> list[str]:
     if "cpu-throttle-percentage" in found:
         lines.append(f"CPU Throttle (%): {found['cpu-throttle-percentage']}")
     brief = zip(("Throttle", "Ring Full"), (name for _, name in _LIMIT_TIMES), strict=True)
-    return lines + [f"Dirty-limit {words} (us): {found[name]}" for words, name in brief if name in found]
+    lines += [f"Dirty-limit {words} (us): {found[name]}" for words, name in brief if name in found]
+    return lines + blocktimes(found) if "postcopy-latency" in found else lines
+
+
+def blocktimes(found: Found) -> list[str]:
+    """How long a guest waited for its memory, and pages were on their way, as 10.1 and later print it."""
+    return [
+        f"Postcopy Blocktime (ms): {found['postcopy-blocktime']}",
+        "Postcopy vCPU Blocktime (ms):",
+        f" [{', '.join(map(str, found['postcopy-vcpu-blocktime']))}]",
+        f"Postcopy Latency (ns): {found['postcopy-latency']}",
+        f"Postcopy non-vCPU Latency (ns): {found['postcopy-non-vcpu-latency']}",
+        "Postcopy vCPU Latencies (ns):",
+        f" [{', '.join(map(str, found['postcopy-vcpu-latency']))}]",
+        "Postcopy Latency Distribution:",
+        *(
+            f"  [ {_time(1 << n):>8} - {_time(2 << n):>8} ]: {count:>10}"
+            for n, count in enumerate(found["postcopy-latency-dist"])
+        ),
+    ]
+
+
+def _time(us: int) -> str:
+    """Microseconds in the largest unit that they fill."""
+    for unit in ("us", "ms"):
+        if us < 1000:  # noqa: PLR2004 - of one unit in the next
+            return f"{us} {unit}"
+        us //= 1000
+    return f"{us} sec"
 
 
 def info_parameters(call: Call) -> list[str]:
