@@ -51,8 +51,12 @@ class Wake:
         return self.is_set
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.fd)
+        """Give the descriptor back; a second call has no effect."""
+        fd, self.fd = self.fd, -1
+        if fd != -1:
+            os.close(fd)
+
+    __del__ = close  # a migration's own outlives its thread, as somebody may still cancel it
 
 
 class RawChannel(Protocol):

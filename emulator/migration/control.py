@@ -174,7 +174,8 @@ class Migration:
 
     def connections(self) -> Connections:
         """What sorts the connections of an incoming migration."""
-        multifd = None if self.capabilities.get("mapped-ram") else self._multifd()
+        self.ram.mapped = bool(self.capabilities.get("mapped-ram"))
+        multifd = None if self.ram.mapped else self._multifd()
         self.ram.receivers = None if multifd is None else make_receivers(multifd, self.machine)
         return Connections(self.ram.receivers, self.traits)
 

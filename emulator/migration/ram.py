@@ -34,7 +34,8 @@ class RamSection(IterativeDevice):
 
     `passed` is called with the number of each pass; `settings` say how pages are sent; `converge` slows the guest;
     `postcopy` is that of an incoming one. `sink` takes the pages instead of the stream, `receivers` are channels of
-    multifd; `out_direct` and `in_direct` move pages beside the stream.
+    multifd, `mapped`: a file comes in that has a place for each page; `out_direct` and `in_direct` move pages beside the
+    stream.
     """
 
     name = RAM_SECTION
@@ -49,6 +50,7 @@ class RamSection(IterativeDevice):
         self.postcopy: Postcopy | None = None
         self.sink: PageSink | None = None
         self.receivers: Receivers | None = None
+        self.mapped = False
         self.out_direct: SourceMemory | None = None
         self.in_direct: TargetMemory | None = None
         self._saver: RamSaver | None = None
@@ -106,10 +108,6 @@ class RamSection(IterativeDevice):
         if self._frozen is None:
             raise AssertionError("save_setup comes first")
         self._frozen.freeze()
-
-    @property
-    def _mapped(self) -> bool:
-        return self.settings is not None and bool(self.settings.capabilities.get("mapped-ram"))
 
     def _cache(self, settings: Settings) -> PageCache | None:
         if not settings.capabilities.get("xbzrle"):
@@ -194,7 +192,7 @@ class RamSection(IterativeDevice):
             self.postcopy,
             self.receivers,
             self.in_direct,
-            mapped=self._mapped,
+            mapped=self.mapped,
         )
 
     def load_state(self, source: Input, version: int) -> None:
@@ -206,3 +204,4 @@ class RamSection(IterativeDevice):
     def load_cleanup(self) -> None:
         """Forget where it was."""
         self._loader = self.receivers = None
+        self.mapped = False

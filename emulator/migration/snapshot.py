@@ -26,10 +26,16 @@ def _error(text: str) -> QmpError:
     return QmpError("GenericError", text)
 
 
+def _check(migration: Migration) -> None:
+    if migration.capabilities.get("multifd") and migration.traits.snapshots_without_multifd:
+        raise _error("Snapshots are not compatible with multifd")
+
+
 def save(migration: Migration, sink: Writable, finish: Callable[[], None]) -> None:
     """Save the machine; it goes on as before. QmpError."""
     machine = migration.machine
     with machine.bql:
+        _check(migration)
         migration.check_idle()
         before = machine.runstate
         migration.global_state.store(before)
@@ -61,6 +67,7 @@ def load(migration: Migration, source: Readable) -> None:
     """Load the machine; it runs if it ran. QmpError, after which it stays stopped, as its state is a mixture."""
     machine = migration.machine
     with machine.bql:
+        _check(migration)
         migration.check_idle(loading=True)
         before = machine.runstate
         machine.vm_stop("restore-vm")

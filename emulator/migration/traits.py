@@ -95,6 +95,7 @@ TRAITS: Final[dict[str, Span]] = {
     "compressed_pages": Span(until="9.1"),
     # multifd
     "checks_channels": Span("10.0"),  # an address without channels for it is refused at once
+    "snapshots_without_multifd": Span("10.2"),  # refused; before, the capability crashes QEMU
     "channels_by_magic": Span(
         "8.0"
     ),  # a destination looks at the first bytes, not at the order of connections
