@@ -14,6 +14,7 @@ import pytest
 from migration_machines import Box, enable, make, memory, status
 from whole_streams import loaded, saved
 
+from migmatrix.emulator.boards.backends import huge_pages
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.memory import PAGE_SIZE, RamBlock
 from migmatrix.emulator.migration.faults import LoadFault
@@ -64,6 +65,37 @@ def test_a_block_has_the_page_size_of_its_backend(huge: str, size: int) -> None:
 def test_a_page_size_that_does_not_fit_is_refused(huge: str, said: str) -> None:
     with pytest.raises(FatalError, match=f"^{said}$"):
         machine("10.0", huge)
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+none /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0
+none /mnt/big hugetlbfs rw,relatime,pagesize=1024M 0 0
+none /mnt/usual hugetlbfs rw,relatime 0 0
+tmpfs /dev/hugepages/inner tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("/dev/hugepages", HUGE),
+        ("/dev/hugepages/guest", HUGE),
+        ("/dev/hugepages2", 0),
+        ("/dev/hugepages/inner/guest", 0),
+        ("/mnt/big/guest", 1 << 30),
+        ("/mnt/usual", HUGE),
+        ("/home/guest", 0),
+    ],
+)
+def test_a_file_has_the_page_size_of_its_file_system(path: str, size: int) -> None:
+    assert huge_pages(path, MOUNTS) == size
+
+
+def test_memory_in_a_usual_file_is_refused(tmp_path: Path) -> None:
+    backend = f"memory-backend-file,id=m,size=8M,mem-path={tmp_path}"
+    with pytest.raises(FatalError, match="the emulator has no memory in files"):
+        make("10.0", "-M", "none,memory-backend=m", "-m", "8", "-object", backend)
 
 
 def test_the_advice_has_a_bit_for_each_page_size() -> None:
