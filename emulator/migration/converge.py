@@ -6,6 +6,8 @@ the guest may dirty `throttle-trigger-threshold` percent of what was sent. The s
 `cpu-throttle-initial` percent of the guest's time away, and each second one after it `cpu-throttle-increment` more, up
 to `max-cpu-throttle`. With `cpu-throttle-tailslow` a step is no larger than what brings the guest down to the threshold.
 
+From 9.2 on `LongPasses` looks at what was dirtied in the middle of a long pass, so that a throttle need not wait for its end.
+
 With `dirty-limit` the second such period gives all processors the quota `vcpu-dirty-limit` instead, looked at every
 `x-vcpu-dirty-limit-period` ms; it ends with the migration.
 """
@@ -20,9 +22,30 @@ if TYPE_CHECKING:
     from migmatrix.emulator.machine import Machine
     from migmatrix.emulator.migration.settings import Settings
 
-__all__ = ["Converge"]
+__all__ = ["Converge", "LongPasses"]
 
+_LONG: Final = 5.0  # seconds
 _PATIENCE: Final = 2  # periods over the threshold for one step
+
+
+class LongPasses:
+    """Says every five seconds whether the same pass is still under way; never of the first pass, which sends everything.
+
+    `counted`: the look at memory that follows counts as a pass.
+    """
+
+    def __init__(self, now: float, *, counted: bool = True) -> None:
+        self.counted = counted
+        self._at = now + _LONG
+        self._passes = 0  # the last time
+
+    def due(self, now: float, passes: int) -> bool:
+        """Whether a new pass should begin; `passes` is the number of those that have begun."""
+        if now < self._at:
+            return False
+        is_long = passes > 1 and passes == self._passes
+        self._at, self._passes = now + _LONG, passes + (is_long and self.counted)
+        return is_long
 
 
 class Converge:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.migration.bitmaps import wire_size
+from migmatrix.emulator.migration.converge import Converge, LongPasses
 from migmatrix.emulator.migration.handlers import IterativeDevice, Pending
 from migmatrix.vmstate.wire.constants import RAM_SECTION, RAM_VERSION
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from migmatrix.emulator.memory import RamBlock
-    from migmatrix.emulator.migration.converge import Converge
     from migmatrix.emulator.migration.frozen import FrozenSaver
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.multifd_receive import Receivers
@@ -90,6 +91,7 @@ class RamSection(IterativeDevice):
             options["measured"] = self.converge.period
         options["sink"] = self.sink
         options["direct"] = self.out_direct
+        options["long_passes"] = self._long_passes()
         blocks = list(self._blocks.values())
         if self._freezes:
             from migmatrix.emulator.migration.frozen import FrozenSaver  # noqa: PLC0415 - as above
@@ -98,6 +100,12 @@ class RamSection(IterativeDevice):
         else:
             self._saver = RamSaver(blocks, self._tell, **options)
         self._saver.begin(out)
+
+    def _long_passes(self) -> LongPasses | None:
+        converges = self.settings is not None and self.settings.capabilities.get("auto-converge")
+        if not converges or not self._traits.resyncs_long_passes:
+            return None
+        return LongPasses(time.monotonic(), counted=self._traits.resyncs_are_passes)
 
     @property
     def _freezes(self) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.migration.converge import LongPasses
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.rdma.memory import SourceMemory
     from migmatrix.emulator.migration.streams import Output
@@ -83,6 +84,7 @@ class RamSaver:
     `measured` is called with the bytes that were dirtied and sent in each period of at least a second. `cache` is
     for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `sink` takes pages
     instead, up to a postcopy; `direct` writes them into the other side's memory. `tells_page_sizes`: for a postcopy.
+    `long_passes` ends some early.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class RamSaver:
         sink: PageSink | None = None,
         direct: SourceMemory | None = None,
         tells_page_sizes: bool = False,
+        long_passes: LongPasses | None = None,
     ) -> None:
         self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
         self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
@@ -122,6 +125,7 @@ class RamSaver:
         self._postcopy = False
         self.cache = cache
         self._direct = direct
+        self._long_passes = long_passes
         self.stats = RamStats(self._blocks)
 
     def begin(self, out: Output) -> None:
@@ -265,7 +269,11 @@ class RamSaver:
     def iterate(self, out: Output) -> bool:
         """Send until the output is full, some time has passed or nothing is wanted (True)."""
         self._hook(out)
-        until = time.monotonic() + _SLICE
+        now = time.monotonic()
+        long = None if self._postcopy else self._long_passes
+        if long is not None and long.due(now, self.stats.passes):
+            self.sync(silent=not long.counted)
+        until = now + _SLICE
         while not out.full and time.monotonic() < until and self._send_run(out):
             pass
         return self.end_part(out)
@@ -299,7 +307,7 @@ class RamSaver:
             wanted = self._wanted[block.name]
             first = wanted.find(1, self._page)
             if first >= 0:
-                most = late_run(block, _LATE_RUN) if self._postcopy else _RUN
+                most = late_run(block, _LATE_RUN) if self._postcopy else _most(out)
                 end = wanted.find(0, first, first + most)
                 end = min(first + most, len(wanted)) if end < 0 else end
                 self._page = end
@@ -408,6 +416,11 @@ class RamSaver:
     def _named(self, block: RamBlock) -> bytes:
         self._last = block
         return _name(block)
+
+
+def _most(out: Output) -> int:
+    """Pages to look at together: no more than the limit leaves room for."""
+    return _RUN if out.room is None else max(1, min(_RUN, -(-out.room // PAGE_SIZE)))
 
 
 def _ranges(wanted: bytearray) -> Iterator[tuple[int, int]]:

@@ -87,6 +87,11 @@ class Output:
         return self.allowed is not None and self.total >= self.allowed
 
     @property
+    def room(self) -> int | None:
+        """Bytes that may still be written for now; None for any number."""
+        return None if self.allowed is None else max(0, self.allowed - self.total)
+
+    @property
     def total(self) -> int:
         """Bytes of all channels."""
         return self.offset + self.beside

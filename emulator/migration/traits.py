@@ -38,6 +38,10 @@ TRAITS: Final[dict[str, Span]] = {
     "failing_status": Span("11.1"),  # `failing` before `failed`
     "pass_at_setup": Span(until="11.1"),  # MIGRATION_PASS 1 when the dirty log is first taken
     "pass_at_completion": Span(until="11.1"),  # and one more for the last part
+    "resyncs_long_passes": Span(
+        "9.2"
+    ),  # with auto-converge, memory is looked at in the middle of a long pass
+    "resyncs_are_passes": Span(until="11.1"),  # ... which counts as a pass
     "exact_before_switchover": Span(
         "11.1"
     ),  # the exact amount is always asked for, even with nothing pending

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from migration_machines import Box, enable, make, none, runs, status
 
 from migmatrix.emulator.clock import Clock
 from migmatrix.emulator.guest import WorkloadGuest, start_guest
-from migmatrix.emulator.migration.converge import Converge
+from migmatrix.emulator.migration.converge import Converge, LongPasses
+from migmatrix.emulator.migration.streams import BytesSink, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,55 @@ def test_a_tail_is_slow() -> None:
 
 def test_without_the_capability_nothing_is_slowed_down() -> None:
     assert throttled(*[FAST] * 4, on=False) == [0, 0, 0, 0]
+
+
+def test_a_long_pass_is_looked_at_every_five_seconds() -> None:
+    """Not the first pass, and not one that began since the last look."""
+    long = LongPasses(100.0)
+    looks = [
+        (104.9, 1),
+        (105.0, 1),
+        (110.0, 1),
+        (115.0, 2),
+        (119.9, 2),
+        (120.0, 2),
+        (125.0, 3),
+        (130.0, 5),
+        (135.0, 5),
+    ]
+    assert [at for at, passes in looks if long.due(at, passes)] == [120.0, 125.0, 135.0]
+
+
+def test_a_look_that_is_no_pass_is_taken_every_five_seconds() -> None:
+    """As real 11.1.3: throttled further at 15 and 25 s, in its second pass."""
+    long = LongPasses(0.0, counted=False)
+    assert [at for at in range(5, 30, 5) if long.due(at, 1 if at < 8 else 2)] == [15, 20, 25]
+
+
+@pytest.mark.parametrize(("release", "passes"), [("7.2", [1, 2]), ("10.0", [1, 2, 3]), ("11.1", [2])])
+def test_new_releases_end_a_long_pass_early(
+    release: str, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second pass that takes ten seconds, and a guest that writes on."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    machine = none(release)
+    enable(machine, "auto-converge", "events")
+    section, out = machine.migration.ram, Output(BytesSink())
+    section.save_setup(out)
+    section.save_live_iterate(out)
+    block = machine.ram_blocks["ram"]
+    block.write(0, b"x" * (4096 * 8))
+    section.state_pending_exact()
+    for _ in range(2):
+        now += 5.0
+        out.allowed = out.offset
+        block.write(4096 * 9, b"y")
+        section.save_live_iterate(out)
+    taken = section.state_pending_estimate().total
+    section.save_cleanup()
+    assert (taken > 8 * 4096) == (release != "7.2")
+    assert [data["pass"] for name, data in machine.events if name == "MIGRATION_PASS"] == passes
 
 
 @pytest.mark.parametrize(("percent", "pages"), [(0, 1000), (20, 800), (99, 10)])
@@ -130,7 +181,8 @@ def _named(parameters: dict[str, int]) -> dict[str, int]:
     ("kind", "release"),
     [
         ("emulator", "10.0"),
-        *(pytest.param("qemu", release, marks=pytest.mark.qemu) for release in ("7.2", "10.0")),
+        ("emulator", "11.1"),
+        *(pytest.param("qemu", release, marks=pytest.mark.qemu) for release in ("7.2", "10.0", "11.1")),
     ],
 )
 def test_the_emulator_takes_the_steps_of_real_qemu(kind: str, release: str, tmp_path: Path) -> None:

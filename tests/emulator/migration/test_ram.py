@@ -92,13 +92,16 @@ def test_a_write_after_a_page_was_sent_is_sent_by_the_next_pass() -> None:
     assert other.data[:] == block.data[:]
 
 
-def test_an_iteration_stops_where_the_output_is_full() -> None:
+@pytest.mark.parametrize(
+    ("room", "pages"), [(1, 1), (PAGE_SIZE, 1), (10 * PAGE_SIZE, 10), (300 * PAGE_SIZE, 300)]
+)
+def test_an_iteration_stops_where_the_output_is_full(room: int, pages: int) -> None:
     block = RamBlock("ram", 1024 * PAGE_SIZE)
     block.write(0, random.Random(1).randbytes(1024 * PAGE_SIZE))
     saver, out, _ = saved([block])
-    out.allowed = out.offset + 1
+    out.allowed = out.offset + room
     assert not saver.iterate(out)
-    assert saver.pending == (1024 - 256) * PAGE_SIZE
+    assert saver.pending == (1024 - pages) * PAGE_SIZE
 
 
 def test_the_log_is_only_kept_while_it_is_wanted() -> None:
