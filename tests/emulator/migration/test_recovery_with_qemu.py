@@ -129,3 +129,24 @@ def test_nothing_is_lost_between_real_qemu_and_the_emulator(
         destination.command("migrate", uri=f"exec:cat > {place / 'after'}")
         destination.status("completed")
     assert loaded(release, place / "after") == before
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_both_tell_alike_how_long_a_guest_waited(release: str, place: Path) -> None:
+    if shutil.which("docker") is None:
+        needs.missing("docker")
+    told = []
+    for kind in ("qemu", "emulator"):
+        with ExitStack() as stack:
+            source = stack.enter_context(emulated(release, *MACHINE))
+            destination = started(stack, kind, release, place)
+            for side in (source, destination):
+                side.enable("postcopy-ram", "postcopy-blocktime")
+            source.command("migrate-set-parameters", **{"max-bandwidth": 4096})
+            destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
+            source.command("migrate", uri=f"unix:{place / 'back'}")
+            source.command("migrate-start-postcopy")
+            found = destination.status("completed")
+            told.append({name: len(v) if isinstance(v, list) else type(v) for name, v in found.items()})
+    assert told[0] == told[1]
+    assert told[0]["postcopy-vcpu-blocktime"] == 1
