@@ -160,6 +160,8 @@ class RamBlock:
         """Write the first byte of each page from `first` up to `end`, as `write` does."""
         start, stop = first * PAGE_SIZE, end * PAGE_SIZE
         self._wait(start, stop)
+        if self.guard is not None:
+            self.guard(self, first, end)
         self.data[start:stop:PAGE_SIZE] = bytes((value,)) * (end - first)
         self._note_written(start, stop)
         if self._logging:

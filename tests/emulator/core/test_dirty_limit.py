@@ -115,6 +115,18 @@ def test_a_ring_has_a_page_once_until_it_is_reaped() -> None:
     assert (ring.dirtied, ring.room) == (5, 4)
 
 
+def test_a_touch_is_a_write() -> None:
+    """Marked, guarded, and it counts as written."""
+    block, told = RamBlock("ram", 8 << 12), list[tuple[int, int, int]]()
+    block.start_log()
+    block.guard = lambda guarded, first, end: told.append((first, end, guarded.data[first << 12]))
+    block.touch(2, 4, 9)
+    assert told == [(2, 4, 0)]
+    assert block.first_bytes(1, 5) == bytes((0, 9, 9, 0))
+    assert block.take_log() == bytes((0, 0, 1, 1, 0, 0, 0, 0))
+    assert not block.untouched(0, 4096)
+
+
 @pytest.mark.parametrize(("quota", "rate"), [(100, 400), (60, 100), (200, 400), (350, 400)])
 def test_writers_are_slowed_to_the_quota_and_readers_are_not(quota: int, rate: int) -> None:
     cpus = started(rate=rate)
