@@ -12,9 +12,11 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from cut_link import CutLink
 from made_streams import command, good
 from migration_machines import enable, none, target, until
 from monitor import Client, Process, connect
@@ -145,6 +147,52 @@ def test_precopy_comes_first_and_the_rest_late(sides: Sides, place: Path) -> Non
     _until(lambda: _steps(sides.console) > before + 1500)
     assert sides.destination.ok("query-status")["status"] == "running"
     sides.source.ok("migrate-start-postcopy")  # harmless after the end
+
+
+def _cut_and_recover(sides: Sides, place: Path, link: CutLink, random: Random) -> int:
+    """Cut the link at random bytes until all of the guest is over there; how often it was cut."""
+    told = [""]
+    while True:
+        link.cut_at(there=link.there + random.randrange(1, 1_500_000))
+        sides.source.ok("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+        while told != ["postcopy-paused"] * 2 and told[-1] != "completed":
+            told = [client.ok("query-migrate")["status"] for client in (sides.source, sides.destination)]
+        if told[-1] == "completed":
+            return link.cuts
+        sides.destination.ok("migrate-recover", uri=f"unix:{place / 'm'}")
+        sides.source.ok("migrate", uri=f"unix:{place / 'front'}", resume=True)
+        _until(lambda: sides.source.ok("query-migrate")["status"] in {"postcopy-active", "completed"})
+        told = [""]
+
+
+def _works_through_cuts(sides: Sides, place: Path, seed: int) -> int:
+    with CutLink(place / "front", place / "m") as link:
+        sides.source.ok(
+            "migrate-set-parameters", **{"max-bandwidth": 4096, "max-postcopy-bandwidth": 400_000}
+        )
+        sides.destination.ok("migrate-incoming", uri=f"unix:{place / 'm'}")
+        sides.source.ok("migrate", uri=f"unix:{place / 'front'}")
+        sides.source.ok("migrate-start-postcopy")
+        for client in (sides.source, sides.destination):
+            _until(lambda client=client: client.ok("query-migrate")["status"] == "postcopy-active")
+        cuts = _cut_and_recover(sides, place, link, Random(seed))
+        before = _steps(sides.console)
+        _until(lambda: _steps(sides.console) > before + 1500)
+        assert sides.destination.ok("query-status")["status"] == "running"
+        assert not sides.source.ok("query-status")["running"]
+    return cuts
+
+
+@pytest.mark.parametrize("sides", [("7.2", "7.2"), ("11.1", "11.1")], ids=">".join, indirect=True)
+def test_a_guest_works_on_through_links_that_break(sides: Sides, place: Path) -> None:
+    assert _works_through_cuts(sides, place, seed=1) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
+def test_a_guest_works_on_through_links_that_break_slow(sides: Sides, place: Path, seed: int) -> None:
+    _works_through_cuts(sides, place, seed)
 
 
 @pytest.mark.parametrize("sides", [("10.0", "10.0")], ids=">".join, indirect=True)
