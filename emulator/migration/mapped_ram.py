@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.multifd import Counted, Multifd
     from migmatrix.emulator.migration.multifd_send import Job
     from migmatrix.emulator.migration.streams import Input, Output
+    from migmatrix.emulator.migration.traits import Traits
 
 __all__ = ["FileSaver", "FileSenders", "load_block"]
 
@@ -163,22 +164,31 @@ class FileSenders(Senders):
 # -- loading -------------------------------------------------------------------------------------
 
 
-def load_block(source: Input, block: RamBlock) -> None:
+def load_block(source: Input, block: RamBlock, traits: Traits) -> None:
     """Read a block's header, go to its pages and load them, and go on behind them; LoadFault."""
     channel = source.channel
     if not isinstance(channel, Channel):
         raise LoadFault("Migration requires seekable transport (e.g. file)")
     header = _header(source)
-    if header.pages_offset % _ALIGNMENT:
+    if header.pages_offset % PAGE_SIZE:
         raise LoadFault(said=(f"Error reading ramblock {block.name} pages, region has bad alignment",))
+    bits = _bits(channel, block, header.bitmap_offset)
     try:
-        bits = channel.read_at(header.bitmap_offset, _bitmap_size(block))
-        if len(bits) < _bitmap_size(block):
-            raise LoadFault(said=("Error reading dirty bitmap",))
-        _load_pages(channel, block, header.pages_offset, bits)
+        _load_pages(channel, block, header.pages_offset, bits, traits)
         source.jump(header.pages_offset + block.used_length)
     except ChannelError as error:
         raise LoadFault(said=(str(error),)) from error
+
+
+def _bits(channel: Channel, block: RamBlock, start: int) -> bytes:
+    size = _bitmap_size(block)
+    try:
+        bits = channel.read_at(start, size)
+    except ChannelError:  # there is no such place: QEMU has no other words for it
+        bits = b""
+    if len(bits) < size:
+        raise LoadFault(said=("Error reading dirty bitmap",))
+    return bits
 
 
 def _header(source: Input) -> MappedHeader:
@@ -198,7 +208,7 @@ def _header(source: Input) -> MappedHeader:
     return header
 
 
-def _load_pages(channel: Channel, block: RamBlock, start: int, bits: bytes) -> None:
+def _load_pages(channel: Channel, block: RamBlock, start: int, bits: bytes, traits: Traits) -> None:
     """Load pages whose bits are set; the others are zero."""
     here = int.from_bytes(bits, "little")
     marks = bytes(here >> page & 1 for page in range(block.pages)) if here else bytes(block.pages)
@@ -208,19 +218,23 @@ def _load_pages(channel: Channel, block: RamBlock, start: int, bits: bytes) -> N
         end = marks.find(1 - wanted, first)
         end = block.pages if end < 0 else end
         if wanted:
-            _load_run(channel, block, start, first * PAGE_SIZE, min(end * PAGE_SIZE, block.used_length))
+            stop = min(end * PAGE_SIZE, block.used_length)
+            _load_run(channel, block, start, range(first * PAGE_SIZE, stop), traits)
         else:
             _clear(block, first * PAGE_SIZE, end * PAGE_SIZE)
 
 
-def _load_run(channel: Channel, block: RamBlock, start: int, at: int, stop: int) -> None:
-    while at < stop:
-        data = channel.read_at(start + at, min(stop - at, _MOST))
-        if not data:
+def _load_run(channel: Channel, block: RamBlock, start: int, run: range, traits: Traits) -> None:
+    for at in run[::_MOST]:
+        size = min(run.stop - at, _MOST)
+        data = channel.read_at(start + at, size)
+        if len(data) < size:
             words = f"({block.name}) failed to read page {at:x}from file offset {start + at:x}"
-            raise LoadFault(said=(f"{words}: Unexpected end-of-file before all data were read",))
+            why = "Unexpected end-of-file before all data were read"
+            if not traits.mapped_reads_all:
+                why = f"Partial read of size {len(data)}, expected {size}"
+            raise LoadFault(said=(f"{words}: {why}",))
         block.store(at, data)
-        at += len(data)
 
 
 def _clear(block: RamBlock, start: int, stop: int) -> None:

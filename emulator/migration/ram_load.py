@@ -231,7 +231,7 @@ class RamLoader:
             if self._mapped:
                 from migmatrix.emulator.migration.mapped_ram import load_block  # noqa: PLC0415 - few streams are so
 
-                load_block(source, block)
+                load_block(source, block, self._traits)
             total = (total - length) & _WORD  # QEMU counts without a sign too
             if not length and source.ended:
                 raise LoadFault(errno=errno.EIO)

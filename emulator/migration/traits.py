@@ -99,6 +99,7 @@ TRAITS: Final[dict[str, Span]] = {
     "compressed_pages": Span(until="9.1"),
     # multifd
     "checks_channels": Span("10.0"),  # an address without channels for it is refused at once
+    "mapped_reads_all": Span("11.1"),  # words for a mapped-ram file that ends among its pages
     "snapshots_without_multifd": Span("10.2"),  # refused; before, the capability crashes QEMU
     "channels_by_magic": Span(
         "8.0"

@@ -99,6 +99,7 @@ def test_what_reads_streams_reads_the_file(tmp_path: Path) -> None:
         assert bytes(found.data[:4]) == b"QEVM"
 
 
+END = "Unexpected end-of-file before all data were read"
 HEADER = struct.Struct(">IQQQ")
 
 
@@ -118,21 +119,19 @@ def changed(path: Path, **values: int) -> Path:
     [
         ({"version": 2}, "Migration mapped-ram capability version not supported (expected <= 1, got 2)"),
         ({"page_size": 8192}, "Migration mapped-ram header has invalid page_size 8192 (expected 4096)"),
-        ({"pages": 4096}, "Error reading ramblock pc.ram pages, region has bad alignment"),
+        ({"pages": 4097}, "Error reading ramblock pc.ram pages, region has bad alignment"),
         ({"bitmap": 1 << 40}, "Error reading dirty bitmap"),
-        ({"bitmap": 1 << 63}, "Unable to read from file: Invalid argument"),
-        (
-            {"pages": 1 << 40},
-            "(pc.ram) failed to read page 0from file offset 10000000000: Unexpected end-of-file before all data were read",
-        ),
+        ({"bitmap": 1 << 63}, "Error reading dirty bitmap"),
+        ({"pages": 1 << 40}, "(pc.ram) failed to read page 0from file offset 10000000000: "),
     ],
     ids=str,
 )
 def test_a_header_that_is_not_taken(values: dict[str, int], said: str, tmp_path: Path) -> None:
     path = changed(save(source("10.0", "mapped-ram"), tmp_path / "file"), **values)
-    there = load(path, "10.0", "mapped-ram")
-    assert there.ended
-    assert there.said[0] == said
+    for release, end in (("10.0", "Partial read of size 0, expected 8192"), ("11.1", END)):
+        there = load(path, release, "mapped-ram")
+        assert there.ended
+        assert there.said[0] == said + (end if said.endswith(": ") else "")
 
 
 def test_a_side_without_it(tmp_path: Path) -> None:
