@@ -57,7 +57,7 @@ class RamBlock:
     `data` is the memory, zero at first; `read` and `write` are how the guest uses it. `used_length` is migrated.
     `received` has a byte for each page, 1 when it came, while somebody wants to know; `faults` gets what did not come.
     `page_size` is that of its memory backend: what a postcopy cannot divide. `guard` is called before the guest writes
-    pages, first and end.
+    pages, first and end. `shared` memory is a file's, which other processes see.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class RamBlock:
         "page_size",
         "received",
         "resizable",
+        "shared",
         "used_length",
     )
 
@@ -87,6 +88,7 @@ class RamBlock:
     ) -> None:
         self.name = name
         self.page_size = page_size
+        self.shared = False
         self.used_length = size
         self.max_size = max(size, max_size or 0)
         self.resizable = resizable
@@ -100,6 +102,13 @@ class RamBlock:
         self.received: bytearray | None = None
         self.faults: PageFaults | None = None
         self.guard: Callable[[RamBlock, int, int], None] | None = None
+
+    def map_file(self, fd: int, *, shared: bool) -> None:
+        """Be the content of a file, which is long enough; `shared`: what is written goes there. OSError."""
+        kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
+        self.data = mmap.mmap(fd, len(self.data), flags=kind)
+        self.shared = shared
+        self._note_written(0, len(self.data))
 
     @property
     def pages(self) -> int:

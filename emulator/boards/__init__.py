@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import RamBlock
 
 __all__ = ["complete", "cpu_type", "early_warnings", "populate"]
 
@@ -94,7 +95,17 @@ def _blocks(machine: Machine, entries: list[dict[str, Any]]) -> None:
         if name == _BIOS:
             fill_bios(machine, machine.add_ram(name, bios_size(machine, size)))
         elif size:
-            machine.add_ram(name, size, max_size=entry.get("max"), page_size=page_size)
+            block = machine.add_ram(name, size, max_size=entry.get("max"), page_size=page_size)
+            if entry["size"] == "memory":
+                _map_file(machine, block)
+
+
+def _map_file(machine: Machine, block: RamBlock) -> None:
+    """Memory in a file, if the user has a backend with one."""
+    if machine.props is not None and machine.props.memory_backend:
+        from migmatrix.emulator.boards.backends import map_file  # noqa: PLC0415 - few starts have one
+
+        map_file(machine, machine.props.memory_backend, block)
 
 
 def _main_memory(machine: Machine, name: str) -> tuple[str, int, int]:

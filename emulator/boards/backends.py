@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guest memory from a backend of the user's: `-object memory-backend-ram,id=ram0,size=64M -machine memory-backend=ram0`.
 
-The block has the backend's name. The memory itself is private and anonymous, whatever the backend's kind: a stream does
-not show the difference, and what would (a file's content, memory shared with another process) is refused.
+The block has the backend's name. `memory-backend-file` is the file's content, with `share=on` also for others, as for the
+other side of a migration with `x-ignore-shared`. Other memory is private and anonymous, whatever the backend's kind:
+nobody could reach it, and a stream does not show the difference.
 
 `memory-backend-memfd,hugetlb=on,hugetlbsize=2M` has huge pages, and so has `memory-backend-file,mem-path=DIR` where DIR
 is on a hugetlbfs. They are a figure of the block that a postcopy goes by; nothing is taken of the host's.
@@ -14,16 +15,19 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.errors import FatalError
+from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.options.keyvalue import size as read_size
 from migmatrix.emulator.properties import ON_WORDS
 from migmatrix.emulator.texts import text
 
 if TYPE_CHECKING:
     from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.memory import RamBlock
 
-__all__ = ["huge_pages", "memory_backend"]
+__all__ = ["huge_pages", "map_file", "memory_backend"]
 
-_PRIVATE: Final = ("memory-backend-ram", "memory-backend-memfd")
+_KINDS: Final = ("memory-backend-ram", "memory-backend-memfd", "memory-backend-file")
+_FILE: Final = "memory-backend-file"
 _HUGE: Final = 2 << 20  # the kernel's usual huge page
 _CANONICAL: Final = "x-use-canonical-path-for-ramblock-id"
 
@@ -40,8 +44,9 @@ def memory_backend(machine: Machine, name: str, size: int) -> tuple[str, int]:
     if read_size("size", props.get("size", "0")) != size:
         raise FatalError(text(machine.release.name, "memory-backend-size"))
     page_size = _page_size(found.kind, props, size)
-    if not (found.kind in _PRIVATE or page_size) or props.get("share") in ON_WORDS:
-        raise FatalError(f"{found.where}: the emulator has no memory in files, and none that is shared")
+    shared = props.get("share") in ON_WORDS
+    if found.kind not in _KINDS or (shared and (found.kind != _FILE or page_size)):
+        raise FatalError(f"{found.where}: the emulator shares no memory but that of memory-backend-file")
     return f"/objects/{name}" if _canonical(machine, found.kind, props) else name, page_size
 
 
@@ -72,6 +77,41 @@ def huge_pages(path: str, mounts: str) -> int:
         return 0
     given = [word[9:] for word in found[2].split(",") if word.startswith("pagesize=")]
     return read_size("pagesize", given[0]) if given else _HUGE
+
+
+def map_file(machine: Machine, name: str, block: RamBlock) -> None:
+    """Make the block's content that of the backend's file, if it has one; FatalError."""
+    found = next(b for b in machine.options.of("object") if b.id == name)
+    props = dict(found.props)
+    path = props.get("mem-path", "")
+    if found.kind != _FILE or block.page_size != PAGE_SIZE or os.path.isdir(path):  # noqa: PTH112 - as above
+        return  # huge pages are a figure, see above; QEMU makes a file in a directory that nobody else finds
+    unknown = [
+        key
+        for key in ("offset", "readonly", "pmem", "rom")
+        if props.get(key, "off") not in ("off", "0", "auto")
+    ]
+    if unknown:
+        raise FatalError(f"{found.where}: the emulator has no memory-backend-file with {unknown[0]}")
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        words = f"can't open backing store {path} for guest RAM: {error.strerror}"
+        raise FatalError(words) from error
+    try:
+        _fit(fd, block.max_size)
+        block.map_file(fd, shared=props.get("share") in ON_WORDS)
+    finally:
+        os.close(fd)
+
+
+def _fit(fd: int, size: int) -> None:
+    """A new file gets the size; one that is too small is refused."""
+    there = os.fstat(fd).st_size
+    if not there:
+        os.ftruncate(fd, size)
+    elif there < size:
+        raise FatalError(f"backing store size {there:#x} does not match 'size' option {size:#x}")
 
 
 def _in_memfd(props: dict[str, str], size: int) -> int:

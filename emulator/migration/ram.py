@@ -86,6 +86,7 @@ class RamSection(IterativeDevice):
         if self.settings is not None:
             options["finds_zeros"] = self.settings.parameters.get("zero-page-detection") != "none"
             options["cache"] = self._cache(self.settings)
+            options["leaves_shared"] = bool(self.settings.capabilities.get("x-ignore-shared"))
             options["tells_page_sizes"] = self.settings.capabilities["postcopy-ram"]
         if self.converge is not None:
             options["measured"] = self.converge.period
@@ -201,6 +202,8 @@ class RamSection(IterativeDevice):
             self.receivers,
             self.in_direct,
             mapped=self.mapped,
+            leaves_shared=self.settings is not None
+            and bool(self.settings.capabilities.get("x-ignore-shared")),
         )
 
     def load_state(self, source: Input, version: int) -> None:

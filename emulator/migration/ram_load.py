@@ -64,7 +64,9 @@ class RamLoader:
         direct: TargetMemory | None = None,
         *,
         mapped: bool = False,
+        leaves_shared: bool = False,
     ) -> None:
+        self._leaves_shared = leaves_shared
         self._blocks = blocks
         self._traits = traits
         self._postcopy = postcopy
@@ -226,6 +228,8 @@ class RamLoader:
                 raise LoadFault(said=(f'Unknown ramblock "{name}", cannot accept migration',))
             _resize(block, length)
             self._check_page_size(source, block)
+            if self._leaves_shared:
+                _check_address(source, block)
             if self._direct is not None:
                 self._direct.named(name)
             if self._mapped:
@@ -244,6 +248,13 @@ class RamLoader:
         if theirs != block.page_size:
             text = f"Mismatched RAM page size {block.name} (local) {block.page_size} != {theirs}"
             raise LoadFault(said=(text,))
+
+
+def _check_address(source: Input, block: RamBlock) -> None:
+    """Shared memory, which does not come, must be at the same place: main memory, at 0."""
+    address = _number(source, 8)
+    if block.shared and address:
+        raise LoadFault(said=(f"Mismatched GPAs for block {block.name} {address}!= 0",))
 
 
 def _resize(block: RamBlock, length: int) -> None:

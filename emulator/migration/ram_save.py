@@ -47,6 +47,7 @@ _ZERO_HEAD: Final = bytes(_HEAD)
 PAGE: Final = int(RamFlag.PAGE | RamFlag.CONTINUE)
 _CONTINUE: Final = int(RamFlag.CONTINUE)
 _XBZRLE: Final = int(RamFlag.XBZRLE | RamFlag.CONTINUE)
+_ADDRESS: Final = 0  # where the guest has shared memory; of other blocks nobody looks at it
 _ENCODED: Final = 1  # the only encoding there is
 _EOS: Final = struct.pack(">Q", RamFlag.EOS)
 _HOOK: Final = struct.pack(">Q", RamFlag.HOOK)
@@ -85,6 +86,7 @@ class RamSaver:
     for a stream with encoded pages. Without `finds_zeros` a page of zeros is sent like any other. `sink` takes pages
     instead, up to a postcopy; `direct` writes them into the other side's memory. `tells_page_sizes`: for a postcopy.
     `long_passes` ends some early.
+    With `leaves_shared` the destination has shared memory already: it is listed, and not sent.
     """
 
     def __init__(
@@ -99,8 +101,11 @@ class RamSaver:
         direct: SourceMemory | None = None,
         tells_page_sizes: bool = False,
         long_passes: LongPasses | None = None,
+        leaves_shared: bool = False,
     ) -> None:
-        self._blocks = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
+        self._listed = sorted(blocks, key=lambda block: -block.max_size)  # as QEMU's own list
+        self._leaves_shared = leaves_shared
+        self._blocks = [block for block in self._listed if not (leaves_shared and block.shared)]
         self._wanted = {block.name: bytearray(b"\1" * block.pages) for block in self._blocks}
         self._left = sum(block.pages for block in self._blocks)
         self._passed = passed
@@ -131,11 +136,13 @@ class RamSaver:
     def begin(self, out: Output) -> None:
         """Start to log writes, and send the list of blocks."""
         self._begin_log()
-        out.put(_word(self.stats.total | RamFlag.MEM_SIZE))
-        for block in self._blocks:
+        out.put(_word(sum(block.used_length for block in self._listed) | RamFlag.MEM_SIZE))
+        for block in self._listed:
             out.put(_name(block) + _word(block.used_length))
             if self._tells_page_sizes and block.page_size != PAGE_SIZE:
                 out.put(_word(block.page_size))
+            if self._leaves_shared:
+                out.put(_word(_ADDRESS))
             if self._sink is not None:
                 self._sink.describe(out, block)
         if self._sink is not None:

@@ -27,10 +27,14 @@ _HAS_BITMAPS: Final = Span("5.2")
 _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
-        "dirty-bitmaps", "late-block-activate", "validate-uuid", "switchover-ack", "background-snapshot", "postcopy-ram", "postcopy-blocktime",
+        "dirty-bitmaps", "late-block-activate", "validate-uuid", "x-ignore-shared", "switchover-ack", "background-snapshot", "postcopy-ram", "postcopy-blocktime",
         "dirty-limit", "multifd", "mapped-ram", "rdma-pin-all",
     }
 )  # fmt: skip
+_APART: Final = (
+    ("background-snapshot", "mapped-ram"),
+    ("x-ignore-shared", "mapped-ram"),
+)  # not done together
 _OLD_CAPABILITY: Final = Span(until="6.1")  # how an unknown name is refused
 _OPTION: Final = Span("11.1")  # "Option max-bandwidth", before it "Parameter 'max_bandwidth'"
 _OLD_RANGE: Final = Span(until="7.2")  # words for small ranges
@@ -110,8 +114,9 @@ class Settings:
         new = self.capabilities | wanted
         if words := refusal(self._release, self.capabilities, new, self._surroundings()):
             raise _error(words)
-        if new.get("background-snapshot") and new.get("mapped-ram"):
-            raise _error(_not_done("background-snapshot", "mapped-ram"))
+        for name, beside in _APART:
+            if new.get(name) and new.get(beside):
+                raise _error(_not_done(name, beside))
         for name, state in wanted.items():
             if state and name not in _DONE:
                 raise _error(_not_done(name))

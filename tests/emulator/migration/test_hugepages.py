@@ -92,10 +92,11 @@ def test_a_file_has_the_page_size_of_its_file_system(path: str, size: int) -> No
     assert huge_pages(path, MOUNTS) == size
 
 
-def test_memory_in_a_usual_file_is_refused(tmp_path: Path) -> None:
+def test_memory_in_a_usual_directory_has_usual_pages(tmp_path: Path) -> None:
     backend = f"memory-backend-file,id=m,size=8M,mem-path={tmp_path}"
-    with pytest.raises(FatalError, match="the emulator has no memory in files"):
-        make("10.0", "-M", "none,memory-backend=m", "-m", "8", "-object", backend)
+    made = make("10.0", "-M", "none,memory-backend=m", "-m", "8", "-object", backend)
+    assert made.ram_blocks["m"].page_size == PAGE_SIZE
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_advice_has_a_bit_for_each_page_size() -> None:

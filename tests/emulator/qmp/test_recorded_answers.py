@@ -82,10 +82,10 @@ def unsupported(release: str) -> set[str]:
 @pytest.mark.parametrize(
     ("release", "refused"),
     [
-        ("5.2", {"compress", "x-colo", "release-ram", "block", "x-ignore-shared"}),
-        ("7.2", {"compress", "x-colo", "release-ram", "block", "x-ignore-shared"}),
-        ("10.0", {"x-colo", "release-ram", "x-ignore-shared"}),
-        ("11.1", {"release-ram", "x-ignore-shared"}),
+        ("5.2", {"compress", "x-colo", "release-ram", "block"}),
+        ("7.2", {"compress", "x-colo", "release-ram", "block"}),
+        ("10.0", {"x-colo", "release-ram"}),
+        ("11.1", {"release-ram"}),
     ],
 )  # fmt: skip
 def test_what_the_emulator_refuses_in_its_own_words(release: str, refused: set[str]) -> None:
