@@ -32,7 +32,7 @@ from migmatrix.emulator.migration.multifd import (
 )
 from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.postcopy import Postcopy
-from migmatrix.emulator.migration.properties import OBJECT, settings_of
+from migmatrix.emulator.migration.properties import OBJECT, framing_of, settings_of
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
 from migmatrix.emulator.migration.rdma.opening import arriving_rdma, opened_rdma
@@ -44,12 +44,11 @@ from migmatrix.emulator.migration.requirements import (
     protected,
 )
 from migmatrix.emulator.migration.returnpath import ReturnPath
-from migmatrix.emulator.migration.savestate import Framing, StateWriter
+from migmatrix.emulator.migration.savestate import StateWriter
 from migmatrix.emulator.migration.sections import complete_sections, find_state
 from migmatrix.emulator.migration.states import Event, Progress, Status
 from migmatrix.emulator.migration.traits import Traits
 from migmatrix.emulator.migration.transports import listen, opened
-from migmatrix.vmstate.device.interpret import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.channel import Channel, Wake
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.returnpath import Listener, ReplyPath
+    from migmatrix.emulator.migration.savestate import Framing
     from migmatrix.emulator.migration.streams import Input, Output, Readable, Writable
 
 __all__ = ["Migration"]
@@ -122,18 +122,7 @@ class Migration:
 
     def framing(self) -> Framing:
         """How streams of this release and machine type are framed."""
-        traits = self.traits
-        properties = self.object.props
-        said = self.machine.props
-        return Framing(
-            style=style_of(traits.release),
-            configuration=properties["send-configuration"],
-            footers=properties["send-section-footer"],
-            switchover_start=properties.get("send-switchover-start", False),
-            description=said is None or not said.suppress_vmdesc,
-            describes_configuration=traits.described_configuration,
-            spaced=traits.spaced_description,
-        )
+        return framing_of(self.object, self.traits)
 
     def _configuration(self) -> Configuration:
         uuid = self.machine.options.uuid

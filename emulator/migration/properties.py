@@ -6,15 +6,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.emulator.errors import DeviceError, FatalError, QmpError
+from migmatrix.emulator.migration.savestate import Framing
 from migmatrix.emulator.migration.settings import Settings
+from migmatrix.vmstate.device.interpret import style_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from migmatrix.emulator.device import Device
     from migmatrix.emulator.machine import Machine
+    from migmatrix.emulator.migration.traits import Traits
 
-__all__ = ["OBJECT", "check_properties", "settings_of"]
+__all__ = ["OBJECT", "check_properties", "framing_of", "settings_of"]
 
 # a device type: a release finds its class by this name, as it does for any device
 OBJECT: Final = "migration"
@@ -43,3 +46,17 @@ def _values(says: Device, names: Iterable[str]) -> dict[str, Any]:
     """Values by capability or parameter name: the property has this name, or ``x-`` before it."""
     found = {name: says.props.get(name, says.props.get(f"x-{name}")) for name in names}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def framing_of(says: Device, traits: Traits) -> Framing:
+    """How streams of this release and machine type are framed."""
+    properties, said = says.props, says.machine.props
+    return Framing(
+        style=style_of(traits.release),
+        configuration=properties["send-configuration"],
+        footers=properties["send-section-footer"],
+        switchover_start=properties.get("send-switchover-start", False),
+        description=said is None or not said.suppress_vmdesc,
+        describes_configuration=traits.described_configuration,
+        spaced=traits.spaced_description,
+    )
