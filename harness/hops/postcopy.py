@@ -25,14 +25,15 @@ _TRICKLE: Final[Mapping[str, Any]] = {"max-bandwidth": 4096}
 _SLOW: Final[Mapping[str, Any]] = {"downtime-limit": 1, "max-bandwidth": 512 << 10}
 # ... and from then on sends fewer pages in a tenth of a second than firmware writes in it.
 _SLOWER: Final[Mapping[str, Any]] = {"max-bandwidth": 64 << 10}
-# Bytes per second of a link that is to break: most of memory is still to come when it does.
-_BREAKABLE: Final[Mapping[str, Any]] = {"max-postcopy-bandwidth": 256 << 10}
+# A link that is to break must not carry all of memory before: bytes per second, and milliseconds, in which a source
+# otherwise sends what is left at one go.
+_BREAKABLE: Final[Mapping[str, Any]] = {"max-postcopy-bandwidth": 64 << 10, "downtime-limit": 1}
 
 
 async def hold_back(source: Emulator, mode: Mode) -> None:
     """Keep precopy from finishing before it is time; what the mode itself sets stays."""
     await _limit(
-        source, mode, {**(_SLOW if mode.passes else _TRICKLE), **(_BREAKABLE if mode.cut_within else {})}
+        source, mode, {**(_BREAKABLE if mode.cut_within else {}), **(_SLOW if mode.passes else _TRICKLE)}
     )
 
 
