@@ -11,7 +11,10 @@ from migmatrix.harness.config.schema import MatrixFile
 
 __all__ = ["matrix_schema"]
 
-_SHORT = {f"#/$defs/{name}" for name in ("ExplicitPath", "GuestSpec", "ModeSpec")}
+_SHORT = {
+    **{f"#/$defs/{name}": "string" for name in ("ExplicitPath", "GuestSpec", "ModeSpec")},
+    "#/$defs/PostcopySpec": "boolean",
+}
 
 
 def matrix_schema() -> dict[str, Any]:
@@ -26,11 +29,11 @@ def matrix_schema() -> dict[str, Any]:
 
 
 def _with_short(node: Any) -> Any:
-    """Let a word stand where the models take one for a mapping."""
+    """Let a word or a switch stand where the models take one for a mapping."""
     if isinstance(node, list):
         return [_with_short(item) for item in node]
     if not isinstance(node, dict):
         return node
-    if node.get("$ref") in _SHORT:
-        return {"anyOf": [{"type": "string"}, node]}
+    if short := _SHORT.get(node.get("$ref", "")):
+        return {"anyOf": [{"type": short}, node]}
     return {key: _with_short(value) for key, value in node.items()}
