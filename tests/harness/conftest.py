@@ -27,6 +27,15 @@ def heard() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def heard_again() -> Iterator[None]:
+    """A command that a test runs in this process ignores signals at its end, which the next test's would inherit."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """An empty laboratory, in a directory short enough for UNIX sockets."""
