@@ -137,7 +137,7 @@ class Migration:
 
     def reader(self, source: Input, replies: ReplyPath) -> StateReader:
         """A reader that loads a stream from `source` into this machine."""
-        allowed = bool(self.settings.capabilities["postcopy-ram"])
+        allowed = bool(self.settings.capabilities.get("postcopy-ram"))  # a snapshot has none
         blocktime = (
             Blocktime(self.machine.smp.cpus) if allowed and self.capabilities["postcopy-blocktime"] else None
         )

@@ -87,7 +87,7 @@ class RamSection(IterativeDevice):
             options["finds_zeros"] = self.settings.parameters.get("zero-page-detection") != "none"
             options["cache"] = self._cache(self.settings)
             options["leaves_shared"] = bool(self.settings.capabilities.get("x-ignore-shared"))
-            options["tells_page_sizes"] = self.settings.capabilities["postcopy-ram"]
+            options["tells_page_sizes"] = bool(self.settings.capabilities.get("postcopy-ram"))
         if self.converge is not None:
             options["measured"] = self.converge.period
         options["sink"] = self.sink
@@ -127,7 +127,7 @@ class RamSection(IterativeDevice):
 
     def state_pending_estimate(self) -> Pending:
         """Pages that are known to be dirty. Without the postcopy capability all must go before the switch."""
-        if self.settings is not None and self.settings.capabilities["postcopy-ram"]:
+        if self.settings is not None and self.settings.capabilities.get("postcopy-ram"):
             return Pending(can_postcopy=self._saving.pending)
         return Pending(must_precopy=self._saving.pending)
 

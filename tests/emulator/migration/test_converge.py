@@ -160,7 +160,7 @@ def busy(kind: str, release: str, shared: Path) -> Iterator[Guest]:
 def steps(guest: Guest) -> list[int]:
     """Percents, as query-migrate tells them, until the greatest."""
     guest.enable("auto-converge")
-    guest.command("migrate-set-parameters", max_bandwidth=300_000, downtime_limit=1, **_named(PARAMETERS))
+    guest.command("migrate-set-parameters", max_bandwidth=100_000, downtime_limit=1, **_named(PARAMETERS))
     guest.command("migrate", uri="exec:cat > /dev/null")
     found: list[int] = []
     while 60 not in found:

@@ -248,6 +248,7 @@ def test_what_is_listed_can_be_saved_as_json(window: Page, small: RunReport, tmp
     (cell,) = json.loads(window.evaluate("window.saved.text()"))["cells"]
     (wanted,) = [r.to_json() for r in report.results if r.cell.profile == "net"]
     wanted.pop("hops")  # the page knows no keys
+    wanted.pop("courses")  # and of statuses and events only what builds say differently
     assert cell == wanted
 
 
