@@ -93,7 +93,8 @@ def test_it_breaks_at_the_byte(tmp_path: Path, count: int) -> None:
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
             assert proxy.broken.is_set()
-            with pytest.raises(OSError, match="refused"):
+            # from 3.13 on asyncio takes the socket's name away, too
+            with pytest.raises(OSError, match=r"refused|No such file"):
                 await asyncio.open_unix_connection(front)
             writer.close()
 
