@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
@@ -189,7 +190,7 @@ class Field:
         score.lost += [cell for cell in self.truth if found.get(cell, ("error",))[0] == "error"]
         if again != self.code:
             score.codes.append(f"repeated: {again}, not {self.code}: {tail(self.lab.root / 'again')}")
-        score.codes += [f"{log}: a traceback" for log in LOGS if "Traceback" in text(self.lab.root / log)]
+        score.codes += [f"{log}: a traceback" for log in LOGS if has_traceback(text(self.lab.root / log))]
         score.left += self.left()
         return score
 
@@ -207,6 +208,15 @@ class Field:
         elif code not in (2, 3, 130, -9, self.code) or (code in (0, 1) and not whole):
             log = "log-other" if out == "other" else "log"
             score.codes.append(f"{out}: {code}: {tail(self.lab.root / log)}")
+
+
+def has_traceback(log: str) -> bool:
+    """Whether an error was not handled; what asyncio or the interpreter tell of one that they dropped is none."""
+    lines = ["", *log.splitlines()]
+    dropped = ("Exception ignored in", "future: <", "task: <")
+    return any(
+        line.startswith("Traceback") and not before.startswith(dropped) for before, line in pairwise(lines)
+    )
 
 
 def told(run: Path) -> dict[str, Told]:
