@@ -5,7 +5,7 @@
 2. `stored`: the same of the repetition, which had it from the store.
 3. `lost`: the repetition lacks a cell, or calls it an error.
 4. `left`: processes, workspaces, containers and networks that are there after the repetition.
-5. `codes`: exit codes that do not go with what the run says, and tracebacks.
+5. `codes`: exit codes that do not go with what the run says; an error that nobody handled is 70.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
@@ -190,7 +189,6 @@ class Field:
         score.lost += [cell for cell in self.truth if found.get(cell, ("error",))[0] == "error"]
         if again != self.code:
             score.codes.append(f"repeated: {again}, not {self.code}: {tail(self.lab.root / 'again')}")
-        score.codes += [f"{log}: a traceback" for log in LOGS if has_traceback(text(self.lab.root / log))]
         score.left += self.left()
         return score
 
@@ -208,15 +206,6 @@ class Field:
         elif code not in (2, 3, 130, -9, self.code) or (code in (0, 1) and not whole):
             log = "log-other" if out == "other" else "log"
             score.codes.append(f"{out}: {code}: {tail(self.lab.root / log)}")
-
-
-def has_traceback(log: str) -> bool:
-    """Whether an error was not handled; what asyncio or the interpreter tell of one that they dropped is none."""
-    lines = ["", *log.splitlines()]
-    dropped = ("Exception ignored in", "future: <", "task: <")
-    return any(
-        line.startswith("Traceback") and not before.startswith(dropped) for before, line in pairwise(lines)
-    )
 
 
 def told(run: Path) -> dict[str, Told]:
