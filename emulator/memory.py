@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_SIZE", "PageFaults", "PageMissingError", "RamBlock", "aligned"]
 
 PAGE_SIZE: Final = 4096
+_ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _DIRTY: Final = 1
 _RUN_BYTES: Final = 256 * PAGE_SIZE  # what is noted to be written, or not, as one
 
@@ -160,6 +161,15 @@ class RamBlock:
         self._note_written(offset, end)
         if self.received is not None:
             self.came(offset // PAGE_SIZE, _pages(end))
+
+    def clear(self, start: int, end: int) -> None:
+        """Make whole pages zero, as a stream that is loaded does; those that are so already take no memory."""
+        self.came(start // PAGE_SIZE, end // PAGE_SIZE)
+        if self.untouched(start, end):
+            return
+        for at in range(start, end, PAGE_SIZE):
+            if self.data[at : at + PAGE_SIZE] != _ZERO_PAGE:
+                self.store(at, _ZERO_PAGE)
 
     def _note_written(self, offset: int, end: int) -> None:
         first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pages of a block came, as a destination tells it after a broken link.
+"""Which pages of a block came, as a destination tells it after a broken link; or are in a file, as `mapped_ram` has it.
 
 On the wire a bit for each page, lowest first, 1 for a page that came, in whole words of 64 bits; in memory a byte for
 each page. Both ways take time that grows with the pages and no faster.

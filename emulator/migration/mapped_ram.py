@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.migration.bitmaps import missing, wire_size
 from migmatrix.emulator.migration.channel import Channel, ChannelError
 from migmatrix.emulator.migration.faults import LoadFault
 from migmatrix.emulator.migration.multifd_send import Senders, page_runs, split_zeros
@@ -37,19 +38,14 @@ __all__ = ["FileSaver", "FileSenders", "load_block"]
 _VERSION: Final = 1
 _ALIGNMENT: Final = 1 << 20  # of where a block's pages begin
 _HEADER: Final = struct.Struct(">IQQQ")
-_WORD: Final = 64  # pages
 _MOST: Final = 256 * PAGE_SIZE  # bytes that are read at once
-
-
-def _bitmap_size(block: RamBlock) -> int:
-    return -(-block.pages // _WORD) * (_WORD // 8)
 
 
 class _Place:
     """Where a block is in the file, and which of its pages are."""
 
     def __init__(self, block: RamBlock, bitmap: int) -> None:
-        size = _bitmap_size(block)
+        size = wire_size(block.pages)
         self.bits = bytearray(size)
         self.bitmap = bitmap
         self.pages = -(-(bitmap + size) // _ALIGNMENT) * _ALIGNMENT
@@ -181,7 +177,7 @@ def load_block(source: Input, block: RamBlock, traits: Traits) -> None:
 
 
 def _bits(channel: Channel, block: RamBlock, start: int) -> bytes:
-    size = _bitmap_size(block)
+    size = wire_size(block.pages)
     try:
         bits = channel.read_at(start, size)
     except ChannelError:  # there is no such place: QEMU has no other words for it
@@ -210,18 +206,17 @@ def _header(source: Input) -> MappedHeader:
 
 def _load_pages(channel: Channel, block: RamBlock, start: int, bits: bytes, traits: Traits) -> None:
     """Load pages whose bits are set; the others are zero."""
-    here = int.from_bytes(bits, "little")
-    marks = bytes(here >> page & 1 for page in range(block.pages)) if here else bytes(block.pages)
+    absent = missing(bits, block.pages)
     end = 0
     while end < block.pages:
-        first, wanted = end, marks[end]
-        end = marks.find(1 - wanted, first)
+        first, is_absent = end, absent[end]
+        end = absent.find(1 - is_absent, first)
         end = block.pages if end < 0 else end
-        if wanted:
+        if not is_absent:
             stop = min(end * PAGE_SIZE, block.used_length)
             _load_run(channel, block, start, range(first * PAGE_SIZE, stop), traits)
         else:
-            _clear(block, first * PAGE_SIZE, end * PAGE_SIZE)
+            block.clear(first * PAGE_SIZE, end * PAGE_SIZE)
 
 
 def _load_run(channel: Channel, block: RamBlock, start: int, run: range, traits: Traits) -> None:
@@ -235,10 +230,3 @@ def _load_run(channel: Channel, block: RamBlock, start: int, run: range, traits:
                 why = f"Partial read of size {len(data)}, expected {size}"
             raise LoadFault(said=(f"{words}: {why}",))
         block.store(at, data)
-
-
-def _clear(block: RamBlock, start: int, stop: int) -> None:
-    for at in range(start, stop, PAGE_SIZE):
-        end = at + PAGE_SIZE
-        if not block.untouched(at, end) and any(block.data[at:end]):
-            block.store(at, bytes(PAGE_SIZE))

@@ -28,7 +28,7 @@ from migmatrix.vmstate.wire.multifd import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.traits import Traits
@@ -43,6 +43,7 @@ __all__ = [
     "packet",
     "read_initial",
     "read_packet",
+    "runs",
 ]
 
 PAGES: Final = PACKET // PAGE_SIZE  # of a full packet
@@ -86,6 +87,15 @@ def packet(
     table = struct.pack(f">{len(offsets)}Q", *offsets).ljust(8 * PAGES, b"\0")
     name = (b"" if block is None else block.name.encode("latin-1")).ljust(_NAME, b"\0")
     return MultifdPacket(flags, allocated, len(normal), len(zero), length, number, name, table, b"").encode()
+
+
+def runs(offsets: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pages that follow each other, by their places in the list: that of the first, and the one after the last."""
+    first = 0
+    for i in range(1, len(offsets) + 1):
+        if i == len(offsets) or offsets[i] != offsets[i - 1] + PAGE_SIZE:
+            yield first, i
+            first = i
 
 
 def initial(uuid: bytes, channel: int) -> bytes:

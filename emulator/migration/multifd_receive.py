@@ -24,6 +24,7 @@ from migmatrix.emulator.migration.multifd_packets import (
     Packet,
     read_initial,
     read_packet,
+    runs,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class PacketReader:
             opening = f"multifd {self._number}:"
             raise PacketError(f"{opening} flags received {flags:x} flags expected {expected:x}")
         for at in packet.zero:
-            _clear(block, at)
+            block.clear(at, at + PAGE_SIZE)
         if packet.normal:
             self._store(packet, block)
         elif packet.length and flags:
@@ -85,8 +86,8 @@ class PacketReader:
         if len(data) < length:
             raise PacketError(self._source.error or _END)
         data = self._unpacker.unpack(data, size)
-        for at, first, end in _runs(packet.normal):
-            block.store(at, data[first * PAGE_SIZE : end * PAGE_SIZE])
+        for first, end in runs(packet.normal):
+            block.store(packet.normal[first], data[first * PAGE_SIZE : end * PAGE_SIZE])
 
 
 _END: Final = "Unexpected end-of-file before all data were read"
@@ -98,24 +99,6 @@ def _cut(came: int, multifd: Multifd) -> str:
     if came == first and multifd.traits.multifd_exceeds:
         return "multifd: unexpected EOF after packet header"
     return _END
-
-
-def _runs(offsets: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """Pages that follow each other: the offset of the first, its place in the list, and the place after the last."""
-    runs, first = [], 0
-    for i in range(1, len(offsets) + 1):
-        if i == len(offsets) or offsets[i] != offsets[i - 1] + PAGE_SIZE:
-            runs.append((offsets[first], first, i))
-            first = i
-    return runs
-
-
-def _clear(block: RamBlock, at: int) -> None:
-    end = at + PAGE_SIZE
-    if block.untouched(at, end):
-        block.came(at // PAGE_SIZE, end // PAGE_SIZE)
-    else:
-        block.store(at, bytes(PAGE_SIZE))
 
 
 class _Receiver:

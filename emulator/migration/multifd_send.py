@@ -18,7 +18,7 @@ from migmatrix.emulator.errors import bug
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.multifd_codec import FLAGS, packer
-from migmatrix.emulator.migration.multifd_packets import INITIAL, PAGES, packet
+from migmatrix.emulator.migration.multifd_packets import INITIAL, PAGES, packet, runs
 from migmatrix.vmstate.wire.constants import RamFlag
 from migmatrix.vmstate.wire.multifd import MultifdFlag
 
@@ -276,10 +276,7 @@ def _is_zero(block: RamBlock, at: int) -> bool:
 
 def page_runs(block: RamBlock, offsets: Sequence[int]) -> list[tuple[int, bytes]]:
     """The pages, those that follow each other in one piece: its offset, and its content."""
-    runs, first = [], 0
-    for i in range(1, len(offsets) + 1):
-        if i == len(offsets) or offsets[i] != offsets[i - 1] + PAGE_SIZE:
-            start = offsets[first]
-            runs.append((start, block.data[start : offsets[i - 1] + PAGE_SIZE]))
-            first = i
-    return runs
+    return [
+        (offsets[first], block.data[offsets[first] : offsets[end - 1] + PAGE_SIZE])
+        for first, end in runs(offsets)
+    ]

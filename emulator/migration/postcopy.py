@@ -147,10 +147,10 @@ class Postcopy:
                 said=(f"postcopy_place_page: File exists copy host: {block.name} {at:#x}",),
                 errno=errno.EEXIST,
             )
-        if page != bytes(len(page)) or not block.untouched(at, at + len(page)):
-            block.store(at, page)
+        if page == bytes(len(page)):
+            block.clear(at, at + len(page))
         else:
-            block.came(first, end)
+            block.store(at, page)
         self.missing.placed(block, first)
 
     def run(self) -> None:

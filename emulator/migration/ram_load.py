@@ -295,7 +295,7 @@ def _clear_pages(block: RamBlock, view: memoryview) -> int:
         if word & _FLAGS or word >= limit or view[at + 8]:
             break
         count = _zero_run(view, at, word, limit)
-        _clear(block, word, count)
+        block.clear(word, word + count * PAGE_SIZE)
         at += count * RECORD
     return at
 
@@ -307,13 +307,3 @@ def _zero_run(view: memoryview, at: int, start: int, limit: int) -> int:
     while count > 1 and view[at : at + count * RECORD] != records[: count * RECORD]:
         count //= 2
     return max(count, 1)
-
-
-def _clear(block: RamBlock, start: int, count: int) -> None:
-    """Zero pages; those that are so already take no memory."""
-    block.came(start // PAGE_SIZE, start // PAGE_SIZE + count)
-    if block.untouched(start, start + count * PAGE_SIZE):
-        return
-    for at in range(start, start + count * PAGE_SIZE, PAGE_SIZE):
-        if block.data[at : at + PAGE_SIZE] != _ZERO_PAGE:
-            block.store(at, _ZERO_PAGE)
