@@ -39,3 +39,23 @@ def test_an_error_is_told() -> None:
 
     with pytest.raises(OSError, match="no space"):
         asyncio.run(to_its_end(fail()))
+
+
+def test_what_fails_after_a_cancellation_is_its_cause() -> None:
+    async def cancel() -> BaseException | None:
+        may_end = asyncio.Event()
+
+        async def fail() -> None:
+            await may_end.wait()
+            raise OSError("no space")
+
+        task = asyncio.ensure_future(to_its_end(fail()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError) as ended:
+            await task
+        return ended.value.__cause__
+
+    assert isinstance(asyncio.run(cancel()), OSError)
