@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from migmatrix.emulator.migration.configuration import VMSTATE_CONFIGURATION, Configuration
 from migmatrix.emulator.migration.handlers import Pending, iterative
@@ -27,7 +28,7 @@ from migmatrix.vmstate.wire.commands import discard, ping, recv_bitmap
 from migmatrix.vmstate.wire.constants import FILE_MAGIC, FILE_VERSION, PAGE_SIZE, CommandCode, SectionType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from migmatrix.emulator.migration.handlers import IterativeDevice
     from migmatrix.vmstate.device.registry import Entry, Registry
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Framing", "StateWriter"]
 
+_Told = TypeVar("_Told")
 _RANGES: Final = 12  # in one discard command, as QEMU sends them
 
 
@@ -121,9 +123,7 @@ class StateWriter:
             self.under_way = f"{entry.section_id}({entry.idstr})"
             if self._out.full:
                 return False
-            self._out.put(struct.pack(">BI", SectionType.PART, entry.section_id))
-            done = device.save_live_iterate(self._out) and done
-            self._footer(entry)
+            done = self._later(SectionType.PART, entry, device.save_live_iterate) and done
         self._out.flush()
         return done
 
@@ -138,9 +138,7 @@ class StateWriter:
         """One more PART, empty, of what comes late."""
         for entry, device in self._iterative():
             if device.has_postcopy:
-                self._out.put(struct.pack(">BI", SectionType.PART, entry.section_id))
-                device.save_postcopy_prepare(self._out)
-                self._footer(entry)
+                self._later(SectionType.PART, entry, device.save_postcopy_prepare)
         self._out.flush()
 
     def discard(self) -> None:
@@ -152,16 +150,12 @@ class StateWriter:
 
     def package(self, pings: Sequence[int]) -> None:
         """All sections that are not iterative, in one piece; the guest runs over there when it was read."""
-        outer, whole = self._out, BytesSink()
-        self._out = Output(whole)
-        try:
+        with self._into_memory() as whole:
             self.command(CommandCode.POSTCOPY_LISTEN)
             self._whole_sections()
             for value in pings:
                 self.command(CommandCode.PING, ping(value))
             self.command(CommandCode.POSTCOPY_RUN)
-        finally:
-            self._out = outer
         self.command(CommandCode.PACKAGED, struct.pack(">I", len(whole.data)))
         self._out.put(whole.data)
         self._out.flush()
@@ -191,20 +185,15 @@ class StateWriter:
         """END of what came late, and end of file; there is no description."""
         for entry, device in self._iterative():
             if device.has_postcopy:
-                self._out.put(struct.pack(">BI", SectionType.END, entry.section_id))
-                device.save_live_complete_postcopy(self._out)
-                self._footer(entry)
+                self._later(SectionType.END, entry, device.save_live_complete_postcopy)
         self._out.put(bytes((SectionType.EOF,)))
         self._out.flush()
 
     def complete_iterative(self, *, postcopy: bool = False) -> None:
         """END of all iterative sections; in a postcopy of those that cannot come late."""
         for entry, device in self._iterative():
-            if postcopy and device.has_postcopy:
-                continue
-            self._out.put(struct.pack(">BI", SectionType.END, entry.section_id))
-            device.save_live_complete_precopy(self._out)
-            self._footer(entry)
+            if not (postcopy and device.has_postcopy):
+                self._later(SectionType.END, entry, device.save_live_complete_precopy)
 
     def complete(self) -> None:
         """All other sections, end of file, description; everything is written when this returns, unless the output is holding."""
@@ -219,13 +208,26 @@ class StateWriter:
 
     def complete_apart(self) -> bytes:
         """What `complete` would write, which is to be written later."""
+        with self._into_memory() as whole:
+            self.complete()
+        return bytes(whole.data)
+
+    @contextmanager
+    def _into_memory(self) -> Iterator[BytesSink]:
+        """What is written meanwhile goes there."""
         outer, whole = self._out, BytesSink()
         self._out = Output(whole)
         try:
-            self.complete()
+            yield whole
         finally:
             self._out = outer
-        return bytes(whole.data)
+
+    def _later(self, kind: SectionType, entry: Entry, write: Callable[[Output], _Told]) -> _Told:
+        """Another part of a section that was begun, with what `write` puts there and tells."""
+        self._out.put(struct.pack(">BI", kind, entry.section_id))
+        told = write(self._out)
+        self._footer(entry)
+        return told
 
     def _whole_sections(self) -> None:
         for entry in self._registry.to_send():
