@@ -86,15 +86,15 @@ class RamSection(IterativeDevice):
         if self.settings is not None:
             options["finds_zeros"] = self.settings.parameters.get("zero-page-detection") != "none"
             options["cache"] = self._cache(self.settings)
-            options["leaves_shared"] = bool(self.settings.capabilities.get("x-ignore-shared"))
-            options["tells_page_sizes"] = bool(self.settings.capabilities.get("postcopy-ram"))
+            options["leaves_shared"] = self._has("x-ignore-shared")
+            options["tells_page_sizes"] = self._has("postcopy-ram")
         if self.converge is not None:
             options["measured"] = self.converge.period
         options["sink"] = self.sink
         options["direct"] = self.out_direct
         options["long_passes"] = self._long_passes()
         blocks = list(self._blocks.values())
-        if self._freezes:
+        if self._has("background-snapshot"):
             from migmatrix.emulator.migration.frozen import FrozenSaver  # noqa: PLC0415 - as above
 
             self._saver = self._frozen = FrozenSaver(blocks, **options)
@@ -103,14 +103,13 @@ class RamSection(IterativeDevice):
         self._saver.begin(out)
 
     def _long_passes(self) -> LongPasses | None:
-        converges = self.settings is not None and self.settings.capabilities.get("auto-converge")
-        if not converges or not self._traits.resyncs_long_passes:
+        if not self._has("auto-converge") or not self._traits.resyncs_long_passes:
             return None
         return LongPasses(time.monotonic(), counted=self._traits.resyncs_are_passes)
 
-    @property
-    def _freezes(self) -> bool:
-        return self.settings is not None and bool(self.settings.capabilities.get("background-snapshot"))
+    def _has(self, capability: str) -> bool:
+        """Whether a capability is on; none is without settings."""
+        return self.settings is not None and bool(self.settings.capabilities.get(capability))
 
     def freeze(self) -> None:
         """The guest is stopped: what is sent is the memory of this moment."""
@@ -127,7 +126,7 @@ class RamSection(IterativeDevice):
 
     def state_pending_estimate(self) -> Pending:
         """Pages that are known to be dirty. Without the postcopy capability all must go before the switch."""
-        if self.settings is not None and self.settings.capabilities.get("postcopy-ram"):
+        if self._has("postcopy-ram"):
             return Pending(can_postcopy=self._saving.pending)
         return Pending(must_precopy=self._saving.pending)
 
@@ -202,8 +201,7 @@ class RamSection(IterativeDevice):
             self.receivers,
             self.in_direct,
             mapped=self.mapped,
-            leaves_shared=self.settings is not None
-            and bool(self.settings.capabilities.get("x-ignore-shared")),
+            leaves_shared=self._has("x-ignore-shared"),
         )
 
     def load_state(self, source: Input, version: int) -> None:
