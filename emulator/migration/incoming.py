@@ -78,14 +78,10 @@ class Incoming:
     def _run(self) -> None:
         try:
             self._wait()
-        except CredentialsError as error:
+        except (CredentialsError, PacketError) as error:
             self._arrival.close()
-            with self._machine.bql:
-                self._refuse([str(error)])
-        except PacketError as error:
-            self._arrival.close()
-            assert self._connections is not None  # noqa: S101 - it is their packet
-            self._connections.close()
+            if self._connections is not None:
+                self._connections.close()
             with self._machine.bql:
                 self._refuse([str(error)])
         except Exception as error:  # noqa: BLE001 - the last resort: rule 4
