@@ -46,9 +46,8 @@ class Clock:
         self._passed = 0
         self._since: int | None = None
         self._timers: list[Timer] = []
-        self.wake: Callable[[], object] = lambda: (
-            None
-        )  # another thread armed a timer: whoever waits must look again
+        # another thread armed a timer: whoever waits must look again
+        self.wake: Callable[[], object] = lambda: None
 
     @property
     def running(self) -> bool:

@@ -145,9 +145,8 @@ class WorkloadGuest(Heartbeat):
 
     def _slice(self) -> None:
         with self._machine.bql:
-            if (
-                not self._machine.running
-            ):  # stopped while this waited for the lock: what it wrote would be lost
+            # stopped while this waited for the lock: what it wrote would be lost
+            if not self._machine.running:
                 return
             try:
                 wrong = self._check_slice() if self._unchecked else self._write_slice()

@@ -57,9 +57,8 @@ class Credentials(Record):
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         made.check_hostname = False
         if server:
-            made.num_tickets = (
-                0  # nobody reads them, and a connection with unread bytes breaks when it is closed
-            )
+            # nobody reads them, and a connection with unread bytes breaks when it is closed
+            made.num_tickets = 0
         made.verify_mode = ssl.CERT_REQUIRED if self.verify else ssl.CERT_NONE
         ca, cert, key = self._files
         try:

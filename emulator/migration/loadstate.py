@@ -61,9 +61,8 @@ class StateReader:
         self._commands = commands
         self._say = say
         self.postcopy = commands.postcopy
-        self.on_listen: Callable[[], object] = lambda: (
-            None
-        )  # called at a LISTEN: somebody is to call `listen`
+        # called at a LISTEN: somebody is to call `listen`
+        self.on_listen: Callable[[], object] = lambda: None
         self._ids: dict[Entry, tuple[int, int]] = {}  # section id and version that the stream gave
 
     def load(self) -> bool:

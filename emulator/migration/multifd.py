@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 NO_CHANNELS: Final = "multifd is not supported by current protocol"
 _MAIN: Final = b"QEVM"
-_MAGIC: Final = (
-    b"\x11\x22\x33\x44"  # of `vmstate.wire.multifd`, which a migration without channels need not load
-)
+# of `vmstate.wire.multifd`, which a migration without channels need not load
+_MAGIC: Final = b"\x11\x22\x33\x44"
 
 __all__ = [
     "NO_CHANNELS",

@@ -22,8 +22,9 @@ _WINDOW: Final = 0.1  # seconds, as QEMU's
 
 
 class Pace:
-    """The pace of one outgoing stream; `limit` names the parameter with its limit. Parameters are looked up in each window, so that they can be changed.
+    """The pace of one outgoing stream; `limit` names the parameter with its limit.
 
+    Parameters are looked up in each window, so that they can be changed.
     `threshold` is the number of bytes that fit into the downtime, 0 before the first measure; `bandwidth` is in
     bytes per second.
     """

@@ -123,9 +123,8 @@ class RamSaver:
         self._base = dict(
             zip(self._wanted, accumulate((b.pages for b in self._blocks), initial=0), strict=False)
         )
-        self._asked: deque[tuple[RamBlock, int, int]] = (
-            deque()
-        )  # pages, first and end; another thread appends
+        # pages, first and end; another thread appends
+        self._asked: deque[tuple[RamBlock, int, int]] = deque()
         self._asked_last: RamBlock | None = None
         self._postcopy = False
         self.cache = cache

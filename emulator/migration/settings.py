@@ -27,14 +27,13 @@ _HAS_BITMAPS: Final = Span("5.2")
 _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
-        "dirty-bitmaps", "late-block-activate", "validate-uuid", "x-ignore-shared", "switchover-ack", "background-snapshot", "postcopy-ram", "postcopy-blocktime",
+        "dirty-bitmaps", "late-block-activate", "validate-uuid", "x-ignore-shared", "switchover-ack",
+        "background-snapshot", "postcopy-ram", "postcopy-blocktime",
         "dirty-limit", "multifd", "mapped-ram", "rdma-pin-all",
     }
 )  # fmt: skip
-_APART: Final = (
-    ("background-snapshot", "mapped-ram"),
-    ("x-ignore-shared", "mapped-ram"),
-)  # not done together
+# not done together
+_APART: Final = (("background-snapshot", "mapped-ram"), ("x-ignore-shared", "mapped-ram"))
 _OLD_CAPABILITY: Final = Span(until="6.1")  # how an unknown name is refused
 _OPTION: Final = Span("11.1")  # "Option max-bandwidth", before it "Parameter 'max_bandwidth'"
 _OLD_RANGE: Final = Span(until="7.2")  # words for small ranges

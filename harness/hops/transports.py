@@ -2,8 +2,9 @@
 """How the two sides of a live leg reach each other: a URI for each, and what has to exist before.
 
 `tcp` needs a network; the destination picks its port and tells it. `unix` and `exec` go through files of the
-directory that all sandboxes of a run share; a `unix` link that is to break goes through a socket of the harness's own. `fd` hands both sides one end of a socket pair over QMP. `file` is written
-whole before it is read, and needs a build that has it (8.2 and later).
+directory that all sandboxes of a run share; a `unix` link that is to break goes through a socket of the harness's own.
+`fd` hands both sides one end of a socket pair over QMP. `file` is written whole before it is read, and needs a build
+that has it (8.2 and later).
 """
 
 from __future__ import annotations

@@ -145,9 +145,8 @@ class TargetMemory:
         self._pinned = pinned
         self._zero_only = zero_only
         self._blocks = list(blocks)
-        self._sizes = {
-            block.name: block.used_length for block in self._blocks
-        }  # before the stream says others
+        # before the stream says others
+        self._sizes = {block.name: block.used_length for block in self._blocks}
         ends = accumulate(block.max_size for block in self._blocks)
         self._offsets = {b.name: end - b.max_size for b, end in zip(self._blocks, ends, strict=True)}
         self._named: list[str] = []
