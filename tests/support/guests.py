@@ -121,7 +121,8 @@ def emulated(release: str, *arguments: str) -> Iterator[Guest]:
         guest.close()
 
 
-_USERFAULT = (
+# what docker needs for a destination of postcopy
+USERFAULT = (
     "--user", "0:0", "--cap-add", "SYS_PTRACE", "--device", "/dev/userfaultfd",
     "--security-opt", f"seccomp={ROOT / 'harness' / 'engines' / 'seccomp-postcopy.json'}",
 )  # fmt: skip
@@ -131,7 +132,7 @@ _USERFAULT = (
 def contained(release: str, shared: Path, *arguments: str, userfault: bool = False) -> Iterator[Guest]:
     """Real QEMU of `release`, without network; `shared` has the same path inside. `userfault`: for a postcopy."""
     image = f"migmatrix/debian:{IMAGES[release]}"
-    more = _USERFAULT if userfault else ()
+    more = USERFAULT if userfault else ()
     docker = ["docker", "run", "--rm", "-i", "--network", "none", "-v", f"{shared}:{shared}", *more, image]
     guest = Guest([*docker, "qemu-system-x86_64", *COMMON, *arguments])
     try:
