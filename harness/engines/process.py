@@ -14,7 +14,7 @@ import platform
 import signal
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.harness.engines.base import OwnsStack
+from migmatrix.harness.engines.base import OwnsStack, to_its_end
 from migmatrix.harness.engines.leftovers import MARK, end_marked
 from migmatrix.harness.engines.supervised import SUPERVISOR, SupervisedSandbox
 from migmatrix.harness.errors import EngineError
@@ -34,10 +34,14 @@ _START_DEADLINE = 10.0
 class _ProcessSandbox(SupervisedSandbox):
     """A supervisor as a child process."""
 
-    _process: asyncio.subprocess.Process
+    _process: asyncio.subprocess.Process | None = None
 
     async def open(self, supervisor: str) -> None:
         """Start the supervisor, an executable or "" for the shell script that can start anything."""
+        await to_its_end(self._start(supervisor))
+        await self.ready(_START_DEADLINE)
+
+    async def _start(self, supervisor: str) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *([supervisor] if supervisor else ["/bin/sh", str(SUPERVISOR)]),
             str(self.root),
@@ -45,15 +49,16 @@ class _ProcessSandbox(SupervisedSandbox):
             start_new_session=True,
             env={**os.environ, MARK: str(self.workspace.root)},
         )
-        self._watch = asyncio.create_task(self._watch_supervisor())
-        await self.ready(_START_DEADLINE)
+        self._watch = asyncio.create_task(self._watch_supervisor(self._process))
 
-    async def _watch_supervisor(self) -> None:
-        status = await self._process.wait()
+    async def _watch_supervisor(self, process: asyncio.subprocess.Process) -> None:
+        status = await process.wait()
         self.die(f"{self.name}: the supervisor ended with status {status}")
 
     async def close(self) -> None:
         self.close_pipes()
+        if self._process is None:  # it could not be started
+            return
         with contextlib.suppress(ProcessLookupError):  # it saw the end of file and took its group with it
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._watch

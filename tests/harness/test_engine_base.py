@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
+import psutil
 import pytest
 
+from migmatrix.harness.builds import BuildFacts, PreparedBuild
+from migmatrix.harness.engines import Engines, Needs, Role, Workspace
 from migmatrix.harness.engines.base import to_its_end
+
+FACTS = BuildFacts("0" * 64, "10.0", "", (), (), ())
 
 
 def test_what_is_cancelled_twice_is_through_before_it_ends() -> None:
@@ -59,3 +65,38 @@ def test_what_fails_after_a_cancellation_is_its_cause() -> None:
         return ended.value.__cause__
 
     assert isinstance(asyncio.run(cancel()), OSError)
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_run_that_is_ended_while_a_supervisor_starts_leaves_nothing(steps: int) -> None:
+    build = PreparedBuild("one", "binary", "here", FACTS, binary="/bin/true")
+
+    async def run(workspace: Workspace) -> None:
+        async with Engines(workspace, print) as engine:
+            await engine.sandbox(build, Role.SOURCE, Needs())
+
+    async def cancelled() -> str:
+        with Workspace() as workspace:
+            running = asyncio.ensure_future(run(workspace))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            return str(workspace.root)
+
+    root = asyncio.run(cancelled())
+    mine = psutil.Process(os.getpid()).children(recursive=True)
+    assert not [child for child in mine if root in child.cmdline()]
+
+
+def test_a_supervisor_that_cannot_start_is_the_error() -> None:
+    build = PreparedBuild("one", "binary", "here", FACTS, binary="/bin/true", supervisor="/nowhere")
+
+    async def run() -> None:
+        with Workspace() as workspace:
+            async with Engines(workspace, print) as engine:
+                await engine.sandbox(build, Role.SOURCE, Needs())
+
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(run())
