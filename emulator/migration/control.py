@@ -32,11 +32,13 @@ from migmatrix.emulator.migration.multifd import (
 )
 from migmatrix.emulator.migration.outgoing import Outgoing
 from migmatrix.emulator.migration.postcopy import Postcopy
+from migmatrix.emulator.migration.preempt import NO_URGENT_CHANNEL, opens_early, preempts
 from migmatrix.emulator.migration.properties import OBJECT, framing_of, settings_of
 from migmatrix.emulator.migration.query import describe
 from migmatrix.emulator.migration.ram import RamSection
 from migmatrix.emulator.migration.rdma.opening import arriving_rdma, opened_rdma
 from migmatrix.emulator.migration.requirements import (
+    SOCKETS,
     check_address,
     check_descriptor,
     check_file,
@@ -166,12 +168,24 @@ class Migration:
         self.ram.mapped = bool(self.capabilities.get("mapped-ram"))
         multifd = None if self.ram.mapped else self._multifd()
         self.ram.receivers = None if multifd is None else make_receivers(multifd, self.machine)
-        return Connections(self.ram.receivers, self.traits)
+        return Connections(
+            self.ram.receivers, self.traits, preempts=self.preempts and not self.traits.late_preempt
+        )
 
     def when_here(self, missing: PageMissingError, then: Callable[[], object]) -> None:
         """Ask for a page that a guest misses, and call `then` when it is here."""
         assert self.ram.postcopy is not None  # noqa: S101 - no page is missing without
         self.ram.postcopy.missing.when_here(missing.block, missing.page, then, vcpu=0)
+
+    @property
+    def preempts(self) -> bool:
+        """Whether pages that a guest waits for have a channel of their own."""
+        return preempts(self.capabilities)
+
+    @property
+    def preempts_early(self) -> bool:
+        """Whether a source opens it with the main one, and ends it."""
+        return self.preempts and opens_early(self.object.props)
 
     def prepare_save(self) -> None:
         """Forget the run state that an earlier stream brought."""
@@ -333,7 +347,7 @@ class Migration:
         if has_channels(address, self.capabilities):
             self.outgoing.start()
         else:
-            self.say(NO_CHANNELS)
+            self.say(NO_URGENT_CHANNEL if self.preempts else NO_CHANNELS)
             self.fail("", quiet=True)
 
     def incoming(
@@ -356,7 +370,8 @@ class Migration:
             self.progress.fire(Event.RETRY if self.progress.can(Event.RETRY) else Event.START)
             arrival = arriving_rdma(self, address) or listen(address, fds, self.machine.fdsets, self.say)
             check_descriptor(arrival.ready, self.traits, self.say)
-            self._was_told = self.settings.listening = True
+            self._was_told = True
+            self.settings.listening = address.kind in SOCKETS
             self.incoming_side = Incoming(self, arrival, exit_on_error=exit_on_error)
             self.incoming_side.start()
 

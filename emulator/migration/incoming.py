@@ -21,6 +21,7 @@ from migmatrix.emulator.migration.faults import LoadError, LoadFault
 from migmatrix.emulator.migration.listening import Listening
 from migmatrix.emulator.migration.messages import explain
 from migmatrix.emulator.migration.multifd import PacketError
+from migmatrix.emulator.migration.preempt_receive import UrgentReader
 from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.streams import Input
@@ -93,16 +94,27 @@ class Incoming:
     def _wait(self) -> None:
         while (channel := self._arrival.accept(self._wake)) is not None:
             with self._machine.bql:
-                source = Input(channel, self._machine.bql)
-                if not source.need(1) and not channel.secured:
-                    channel.close()
-                    continue
                 connections = self._connections = self._connections or self._migration.connections()
-                connections.add(channel, source)
+                if not connections.take_urgent(channel):
+                    source = Input(channel, self._machine.bql)
+                    if not source.need(1) and not channel.secured:
+                        channel.close()
+                        continue
+                    connections.add(channel, source)
                 if connections.complete:
-                    self._arrival.close()
-                    self._load(connections)
+                    self._load_all(connections)
                     return
+
+    def _load_all(self, connections: Connections) -> None:
+        """Load; another connection, for what is urgent, may still come."""
+        later = self._migration.preempts and connections.urgent is None
+        if not later:
+            self._arrival.close()
+        try:
+            self._load(connections)
+        finally:
+            if later and self.listening is None:
+                self._arrival.close()
 
     def _load(self, connections: Connections) -> None:
         channel, source = connections.main
@@ -147,8 +159,21 @@ class Incoming:
         waits = self._migration.traits.postcopy_device and replies.is_open
         self._migration.progress.fire(Event.POSTCOPY_LOAD if waits else Event.POSTCOPY)
         channel, _ = connections.main
-        self.listening = Listening(self._migration, channel, reader, replies, self._lose, connections.close)
+        urgent = self._urgent(connections, reader.postcopy) if self._migration.preempts else None
+        self.listening = Listening(
+            self._migration, channel, reader, replies, self._lose, connections.close, urgent
+        )
         self.listening.start()
+
+    def _urgent(self, connections: Connections, postcopy: Postcopy) -> UrgentReader:
+        """Who reads what is urgent: over a connection that is there, or over the next one."""
+        reader = UrgentReader(self._migration, postcopy)
+        if connections.urgent is not None:
+            reader.take(connections.urgent)
+        else:
+            reader.wait_at(self._arrival)
+        reader.start()
+        return reader
 
     def _lose(self, lines: list[str]) -> None:
         """The rest of a guest cannot be had: whatever `exit-on-error` says, the process ends, as QEMU's."""
@@ -175,6 +200,7 @@ class Incoming:
             self._machine.vm_start()
         else:
             self._machine.vm_stop("paused" if state.starts_guest else state.runstate_after)
+        self._migration.settings.listening = False
         self._migration.progress.fire(Event.COMPLETE)
 
     def _refuse(self, lines: list[str]) -> None:
@@ -185,6 +211,7 @@ class Incoming:
             self._migration.say(line)
         if self._exit_on_error:
             self._migration.say(last)
+        self._migration.settings.listening = False
         self._migration.fail(last, quiet=True)
         if self._exit_on_error:
             self._migration.on_fatal()

@@ -22,6 +22,7 @@ from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.link import Link
 from migmatrix.emulator.migration.listening import PAUSED
 from migmatrix.emulator.migration.pace import Pace
+from migmatrix.emulator.migration.preempt import open_urgent
 from migmatrix.emulator.migration.returnpath import LOADED, Listener
 from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.transports import connect
@@ -63,8 +64,14 @@ class Late(Listener):
     # -- what the destination says (on the return path's thread) -----------------------------------
 
     def request(self, block: str | None, start: int, length: int) -> None:
-        """Send this first."""
-        self._migration.ram.request(block, start, length)
+        """Send this first, or, with a channel for it, now; one that breaks costs the link."""
+        try:
+            self._migration.ram.request(block, start, length)
+        except ChannelError as error:
+            with self._change:
+                self._words = self._words or str(error)
+                if self._link is not None:
+                    self._link.interrupt()
 
     def loaded(self) -> None:
         """The destination begins, which it may say before `begin` was called."""
@@ -124,6 +131,12 @@ class Late(Listener):
         self._change.notify_all()
 
     # -- the migration's thread --------------------------------------------------------------------
+
+    def open_urgent(self, link: Link, address: Address) -> None:
+        """Have a channel for what is urgent, as the destination has shown that it has the main one; ChannelError."""
+        self._link = link
+        open_urgent(link, address, self._wake, self._migration.traits)
+        self._migration.ram.use_urgent(link.urgent)
 
     def send_package(self, writer: StateWriter, link: Link) -> None:
         """Send what cannot come late, and what lets the guest run over there; ChannelError."""
@@ -187,6 +200,8 @@ class Late(Listener):
             self._check()
         pace.lift()
         writer.complete_postcopy()
+        if self._migration.preempts_early:
+            self._migration.ram.end_urgent()
 
     def _hear(self, link: Link) -> None:
         """Wait for the word that all came; ChannelError for another one, or none."""
@@ -210,6 +225,7 @@ class Late(Listener):
         """The link is of no use: close it, and say so."""
         link.interrupt()
         said = link.returns.finish() if link.returns is not None else None
+        self._migration.ram.use_urgent(None)
         link.close(done=True)
         if self._status is Status.POSTCOPY_DEVICE or self._wake.is_set:
             raise ChannelError(said or words)
@@ -232,13 +248,13 @@ class Late(Listener):
                     self._change.wait()
                 target, self._target = self._target, None
             link = self._linked(*target)
-            if link is not None and self._recovered(writer, link):
+            if link is not None and self._recovered(writer, link, target[0]):
                 return link
 
     def _linked(self, address: Address, channel: Channel | None) -> Link | None:
         """The other link, with its return path; None when there is none, which is told."""
         try:
-            link = Link(channel or connect(address, self._wake))
+            link = self._opened(address, channel)
         except ChannelError as error:
             self._lose_target(str(error))
             return None
@@ -254,14 +270,24 @@ class Late(Listener):
         self._figures.follow(link.out)
         return link
 
+    def _opened(self, address: Address, channel: Channel | None) -> Link:
+        link = Link(channel or connect(address, self._wake))
+        try:
+            if self._migration.preempts_early:
+                open_urgent(link, address, self._wake, self._migration.traits)
+        except ChannelError:
+            link.close(done=True)
+            raise
+        return link
+
     def _lose_target(self, words: str) -> None:
         with self._change:
             self._migration.lose_target(words)
 
-    def _recovered(self, writer: StateWriter, link: Link) -> bool:
+    def _recovered(self, writer: StateWriter, link: Link, address: Address) -> bool:
         """Whether the destination said what is missing and that it is ready."""
         try:
-            self._ask(writer, link)
+            self._ask(writer, link, address)
         except _BrokenError as error:
             if not self._migration.traits.recovers_again:
                 self._hang(link)
@@ -281,12 +307,14 @@ class Late(Listener):
         link.close(done=True)
         raise ChannelError("")
 
-    def _ask(self, writer: StateWriter, link: Link) -> None:
+    def _ask(self, writer: StateWriter, link: Link, address: Address) -> None:
         self._unknown = set(writer.go_on(link.out))
         words = "resume_prepare() failure detected: -1"
         self._tell(writer.ask_what_came, words)
         self._wait(link, lambda: not self._unknown, words)
         writer.resume()
+        if self._migration.preempts:
+            self._tell(lambda: self.open_urgent(link, address), "postcopy_preempt_establish_channel(): -1")
         words = "handshake failed: -1"
         self._tell(lambda: writer.command(CommandCode.POSTCOPY_RESUME), words)
         self._wait(link, lambda: self._status is not Status.POSTCOPY_RECOVER, words)

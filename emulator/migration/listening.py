@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
     from migmatrix.emulator.migration.loadstate import StateReader
+    from migmatrix.emulator.migration.preempt_receive import UrgentReader
     from migmatrix.emulator.migration.returnpath import ReplyPath
     from migmatrix.emulator.migration.transports import Arrival
 
@@ -37,7 +38,8 @@ PAUSED = "Detected IO failure for postcopy. Migration paused."
 class Listening:
     """One incoming postcopy, at first over `channel`. `lose` is called with the lines of an error that ends it.
 
-    `close` closes all connections with which it began, and is called at its end.
+    `close` closes all connections with which it began, and is called at its end. `urgent` reads what is urgent, where
+    that has a channel of its own.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Listening:
         replies: ReplyPath,
         lose: Callable[[list[str]], object],
         close: Callable[[], object],
+        urgent: UrgentReader | None = None,
     ) -> None:
+        self._urgent = urgent
         self._migration = migration
         self._channel = channel
         self._reader = reader
@@ -99,6 +103,9 @@ class Listening:
             with self._change:
                 self._lose(explain(LoadError(LoadFault(bug(error))), self._migration.traits))
         finally:
+            if self._urgent is not None:
+                with self._change:
+                    self._urgent.end()
             self._close()
             self._channel.close()
 
@@ -107,6 +114,9 @@ class Listening:
         with self._change:
             try:
                 self._reader.listen(source)
+                if self._urgent is not None:
+                    self._reader.postcopy.wait_for_package()
+                    self._urgent.finish()
             except LoadError as error:
                 return self._failed(error)
             except Exception as error:  # noqa: BLE001 - what nobody foresaw costs the link, not the guest
@@ -118,6 +128,7 @@ class Listening:
         self._reader.done()
         self._reader.postcopy.end()
         self._replies.shut(failed=False)
+        self._migration.settings.listening = False
         self._migration.progress.fire(Event.COMPLETE)
 
     def _failed(self, error: LoadError) -> bool:
@@ -143,6 +154,8 @@ class Listening:
 
     def _pause(self) -> None:
         migration = self._migration
+        if self._urgent is not None:
+            self._urgent.lose()
         self._reader.postcopy.pause()
         self._replies.attach(None)
         self._channel.close()
@@ -161,13 +174,15 @@ class Listening:
                     self._change.wait()
                 arrival, wake = self._arrival, self._wake
             channel = self._accepted(arrival, wake)
+            early = self._urgent is not None and not self._migration.traits.late_preempt
+            urgent = self._accepted(arrival, wake) if early and channel is not None else None
             with self._change:
-                current = arrival is self._arrival
-                if current and channel is not None:
+                if arrival is self._arrival and channel is not None and not (early and urgent is None):
                     wake.close()
-                    return self._linked(channel)
-            if channel is not None:
-                channel.close()
+                    return self._linked(channel, urgent)
+            for each in (channel, urgent):
+                if each is not None:
+                    each.close()
             wake.close()
 
     def _accepted(self, arrival: Arrival, wake: Wake) -> Channel | None:
@@ -178,9 +193,14 @@ class Listening:
                 return None
             raise
 
-    def _linked(self, channel: Channel) -> Input:
+    def _linked(self, channel: Channel, urgent: Channel | None) -> Input:
         assert self._arrival is not None  # noqa: S101 - it brought this channel
-        self._arrival.close()
+        if self._urgent is not None and urgent is None:
+            self._urgent.wait_at(self._arrival)
+        else:
+            self._arrival.close()
+        if self._urgent is not None and urgent is not None:
+            self._urgent.take(urgent)
         self._arrival = None
         self._channel = channel
         self._replies.attach(channel)

@@ -169,9 +169,14 @@ def make_receivers(multifd: Multifd, machine: Machine) -> Receivers:
 
 
 class Connections:
-    """The connections of one incoming migration, as they come: the main one, and those of multifd."""
+    """The connections of one incoming migration, as they come: the main one, and those of multifd.
 
-    def __init__(self, receivers: Receivers | None, traits: Traits) -> None:
+    `preempts`: after them comes one for what is urgent in a postcopy, before anything begins.
+    """
+
+    def __init__(self, receivers: Receivers | None, traits: Traits, *, preempts: bool = False) -> None:
+        self._preempts = preempts
+        self.urgent: Channel | None = None
         self._receivers = receivers
         self._traits = traits
         self._main: tuple[Channel, Input] | None = None
@@ -187,7 +192,20 @@ class Connections:
     @property
     def complete(self) -> bool:
         """Whether all are there."""
+        return self._has_main and (self.urgent is not None or not self._preempts)
+
+    @property
+    def _has_main(self) -> bool:
+        """Whether the main one, and those of multifd, are there."""
         return self._main is not None and (self._receivers is None or self._receivers.complete)
+
+    def take_urgent(self, channel: Channel) -> bool:
+        """Take a new connection, if it is that for what is urgent, which says nothing before the postcopy."""
+        if not self._has_main:
+            return False
+        self._all.append(channel)
+        self.urgent = channel
+        return True
 
     @property
     def error(self) -> str:

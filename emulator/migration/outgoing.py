@@ -26,6 +26,7 @@ from migmatrix.emulator.migration.hostpages import size_summary
 from migmatrix.emulator.migration.late import Late
 from migmatrix.emulator.migration.link import Link
 from migmatrix.emulator.migration.pace import Pace
+from migmatrix.emulator.migration.preempt import open_urgent
 from migmatrix.emulator.migration.states import Event, Status
 from migmatrix.emulator.migration.transports import connect, secured
 from migmatrix.vmstate.device.errors import VMStateError
@@ -185,6 +186,8 @@ class Outgoing:
         link = Link(self._channel)
         self.figures.follow(link.out)
         self._sink = self._migration.sink(self._address, self._channel, link.out, self._wake)
+        if self._migration.preempts_early:
+            open_urgent(link, self._address, self._wake, self._migration.traits)
         return link
 
     def _check(self) -> None:
@@ -336,6 +339,8 @@ class Outgoing:
         """Stop the guest and let it go on over there; `late` sends the rest of its memory."""
         assert self._link is not None and self._pace is not None  # noqa: S101, PT018 - from the precopy on
         traits = self._migration.traits
+        if self._migration.preempts:
+            self._open_urgent(self._link)
         if traits.part_before_postcopy:
             writer.prepare_postcopy()
         with self._machine.bql:
@@ -350,6 +355,14 @@ class Outgoing:
             self._check_cancel()
             self.figures.guest_goes()
             self._late.begin()
+
+    def _open_urgent(self, link: Link) -> None:
+        """Open the channel for what is urgent when a PONG has shown that the destination has the main one."""
+        assert link.returns is not None  # noqa: S101 - a postcopy has one
+        if not link.returns.wait_for_pong():
+            self._check()
+            raise ChannelError("")
+        self._late.open_urgent(link, self._address)
 
     def _enter_device(self) -> None:
         """`pre-switchover` until somebody says that it goes on, then `device` where the release shows it."""

@@ -87,6 +87,11 @@ class MissingPages:
             self._unasked.append((block, page))
             self._change.notify_all()
 
+    @property
+    def open(self) -> bool:
+        """Whether somebody waits for a page."""
+        return bool(self._wanted)
+
     def hold(self) -> None:
         """Ask for nothing until `ask_again`: there is nobody to ask."""
         self._held = True

@@ -69,7 +69,11 @@ class Postcopy:
         self.state = State.NONE
         self.blocktime = blocktime
         self.missing = MissingPages(machine, replies, blocktime)
-        self.host_page = HostPage(Traits(machine.release.name))
+        traits = Traits(machine.release.name)
+        self.host_pages = (
+            HostPage(traits),
+            HostPage(traits, channel=1),
+        )  # of the main channel, and of preempt's
         self._replies = replies
         self._loaded = threading.Condition(machine.bql)
         self._is_loaded = False
@@ -167,7 +171,8 @@ class Postcopy:
     def pause(self) -> None:
         """The link is broken: ask for nothing."""
         self.recovering = False
-        self.host_page.drop()
+        for page in self.host_pages:
+            page.drop()
         self.missing.hold()
 
     def tell(self, name: str) -> bool:
@@ -189,10 +194,14 @@ class Postcopy:
         self.missing.ask_again()
         return True
 
-    def end(self) -> None:
-        """Nothing is missing any more; waits for the package."""
+    def wait_for_package(self) -> None:
+        """Return when all of the package is loaded."""
         while self.listening and not self._is_loaded:
             self._loaded.wait()
+
+    def end(self) -> None:
+        """Nothing is missing any more; waits for the package."""
+        self.wait_for_package()
         self.state = State.END
         self.missing.end()
         for block in self._blocks.values():

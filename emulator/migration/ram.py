@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.multifd_receive import Receivers
     from migmatrix.emulator.migration.postcopy import Postcopy
+    from migmatrix.emulator.migration.preempt import Urgent
     from migmatrix.emulator.migration.ram_load import RamLoader
     from migmatrix.emulator.migration.ram_save import RamSaver, RamStats
     from migmatrix.emulator.migration.rdma.memory import SourceMemory, TargetMemory
@@ -157,6 +158,14 @@ class RamSection(IterativeDevice):
         """Send these bytes of a block (None: the last one's) first; ValueError with QEMU's text."""
         self._saving.request(name, start, length)
 
+    def use_urgent(self, urgent: Urgent | None) -> None:
+        """From now on send what is asked for over this channel; None: with everything else."""
+        self._saving.urgent = urgent
+
+    def end_urgent(self) -> None:
+        """Nothing more is urgent; ChannelError."""
+        self._saving.end_urgent()
+
     def save_postcopy_blocks(self) -> list[str]:
         """All of them."""
         return self._saving.names
@@ -209,6 +218,14 @@ class RamSection(IterativeDevice):
         if self._loader is None:
             raise AssertionError("load_setup comes first")
         self._loader.load(source, version)
+
+    def load_urgent(self, source: Input) -> None:
+        """Read pages that somebody waits for, up to an EOS word; LoadFault."""
+        from migmatrix.emulator.migration.ram_load import RamLoader  # noqa: PLC0415 - as above
+
+        if self.postcopy is None:
+            raise AssertionError("nothing is urgent before a postcopy")
+        RamLoader(self._blocks, self._traits, self.postcopy, channel=1).load_late(source, self.postcopy)
 
     def load_cleanup(self) -> None:
         """Forget where it was."""

@@ -65,7 +65,9 @@ class RamLoader:
         *,
         mapped: bool = False,
         leaves_shared: bool = False,
+        channel: int = 0,
     ) -> None:
+        self._channel = channel  # of a postcopy: 0, or 1 for what is urgent
         self._leaves_shared = leaves_shared
         self._blocks = blocks
         self._traits = traits
@@ -80,8 +82,7 @@ class RamLoader:
         if version != RAM_VERSION:
             raise LoadFault
         if self._postcopy is not None and self._postcopy.listening:
-            while not self._late_record(source, self._postcopy):
-                pass
+            self.load_late(source, self._postcopy)
             return
         while not self._record(source):
             self._runs(source)
@@ -98,6 +99,11 @@ class RamLoader:
             source.skip(used)
 
     # -- in the postcopy phase -------------------------------------------------------------------
+
+    def load_late(self, source: Input, postcopy: Postcopy) -> None:
+        """Pages up to an EOS word; LoadFault."""
+        while not self._late_record(source, postcopy):
+            pass
 
     def _late_record(self, source: Input, postcopy: Postcopy) -> bool:
         """A record of a page that somebody may wait for; True when it was the end of the payload."""
@@ -120,7 +126,7 @@ class RamLoader:
             if fill[0]:
                 raise LoadFault(said=(f"Found a zero page with value {fill[0]}",))
             page = _ZERO_PAGE
-        if (whole := postcopy.host_page.add(block, at, page)) is not None:
+        if (whole := postcopy.host_pages[self._channel].add(block, at, page)) is not None:
             postcopy.place(block, *whole)
         return False
 

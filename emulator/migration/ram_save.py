@@ -5,7 +5,8 @@
 2. A page is unmarked before it is read; the guest marks after it wrote. So what is sent last is what it wrote last.
 3. A record names its block unless the record before it, in any section, had the same one.
 4. Memory: one byte per page, and what the output collects.
-5. In a postcopy nothing is written any more; what is asked for is sent at once, and what follows it next.
+5. In a postcopy nothing is written any more; what is asked for is sent at once, and what follows it next. With a
+   channel for what is `urgent`, who asked sends it there, and two threads take pages from `_wanted`, under a lock.
 
 Format: `stream-format`, RAM section; wire words in `vmstate.wire.constants`.
 """
@@ -13,6 +14,7 @@ Format: `stream-format`, RAM section; wire words in `vmstate.wire.constants`.
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections import deque
 from functools import partial
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.memory import RamBlock
     from migmatrix.emulator.migration.converge import LongPasses
     from migmatrix.emulator.migration.multifd import PageSink
+    from migmatrix.emulator.migration.preempt import Urgent
     from migmatrix.emulator.migration.rdma.memory import SourceMemory
     from migmatrix.emulator.migration.streams import Output
     from migmatrix.emulator.migration.xbzrle import PageCache
@@ -127,6 +130,8 @@ class RamSaver:
         self._asked: deque[tuple[RamBlock, int, int]] = deque()
         self._asked_last: RamBlock | None = None
         self._postcopy = False
+        self._taking = threading.Lock()
+        self.urgent: Urgent | None = None
         self.cache = cache
         self._direct = direct
         self._long_passes = long_passes
@@ -222,7 +227,11 @@ class RamSaver:
             size = block.used_length
             raise ValueError(f"request overrun, start={start:#x} len={length:#x} blocklen={size:#x}")
         self.stats.requests += 1
-        self._asked.append((block, start // PAGE_SIZE, (start + length) // PAGE_SIZE))
+        first, end = start // PAGE_SIZE, (start + length) // PAGE_SIZE
+        if self.urgent is None or not self.urgent.at_once:
+            self._asked.append((block, first, end))
+        else:
+            self._send_urgent(self.urgent, block, first, end)
 
     @property
     def names(self) -> list[str]:
@@ -245,14 +254,39 @@ class RamSaver:
         """Send what was asked for and is not on its way yet, and look on from there."""
         while self._asked:
             block, first, end = self._asked.popleft()
-            wanted = self._wanted[block.name]
-            for page in range(first, end):
-                if wanted[page]:
-                    wanted[page] = 0
-                    self._left -= 1
-                    self._send(out, block, page, page + 1)
+            if self.urgent is not None:
+                self._send_urgent(self.urgent, block, first, end)
+                self._last = None
+            for page in self._take(block, first, end):
+                self._send(out, block, page, page + 1)
             self._at, self._page = self._blocks.index(block), end
             out.flush()
+
+    def _send_urgent(self, urgent: Urgent, block: RamBlock, first: int, end: int) -> None:
+        """Send what is not on its way yet, on the thread that asks; the background waits meanwhile, as QEMU's does."""
+        with self._taking:
+            pages = self._take(block, first, end)
+            if not pages:
+                return
+            zeros = urgent.send(block, pages, finds_zeros=self._finds_zeros)
+            self.stats.duplicate += zeros
+            self.stats.normal += len(pages) - zeros
+            if urgent.leads:
+                self._at, self._page = self._blocks.index(block), end
+
+    def _take(self, block: RamBlock, first: int, end: int) -> list[int]:
+        """Those of the pages that are wanted, and are not from now on."""
+        wanted = self._wanted[block.name]
+        pages = [page for page in range(first, end) if wanted[page]]
+        wanted[first:end] = bytes(end - first)
+        self._left -= len(pages)
+        return pages
+
+    def end_urgent(self) -> None:
+        """Nothing more is urgent."""
+        with self._taking:
+            if self.urgent is not None:
+                self.urgent.end()
 
     def _measure(self, now: float) -> None:
         """End the period if it is long enough."""
@@ -306,8 +340,18 @@ class RamSaver:
     def _send_run(self, out: Output) -> bool:
         """Find wanted pages that follow each other and send them; False when there are none."""
         self._send_asked(out)
-        if not self._left:
+        with self._taking:
+            run = self._take_run(out)
+        if run is None:
             return False
+        block, first, end = run
+        for at in range(first, end, _RUN):
+            self._send(out, block, at, min(at + _RUN, end))
+        return True
+
+    def _take_run(self, out: Output) -> tuple[RamBlock, int, int] | None:
+        if not self._left:
+            return None
         for _ in range(len(self._blocks) + 1):
             block = self._blocks[self._at]
             wanted = self._wanted[block.name]
@@ -319,9 +363,7 @@ class RamSaver:
                 self._page = end
                 wanted[first:end] = bytes(end - first)
                 self._left -= end - first
-                for at in range(first, end, _RUN):
-                    self._send(out, block, at, min(at + _RUN, end))
-                return True
+                return block, first, end
             self._at, self._page = (self._at + 1) % len(self._blocks), 0
             if not self._at:
                 self._end_round(out)

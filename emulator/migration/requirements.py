@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.traits import Traits
     from migmatrix.emulator.options.records import Backend
 
-__all__ = ["check_address", "check_descriptor", "check_file", "has_channels", "protected"]
+__all__ = ["SOCKETS", "check_address", "check_descriptor", "check_file", "has_channels", "protected"]
 
-_SOCKETS: Final = ("tcp", "unix", "vsock")
+SOCKETS: Final = ("tcp", "unix", "vsock")
 
 
 def has_channels(address: Address, capabilities: Mapping[str, bool]) -> bool:
     """Whether further channels can be opened to such an address, or none are wanted."""
-    wants = capabilities.get("multifd") and not capabilities.get("mapped-ram")
-    return not wants or address.kind in _SOCKETS
+    wants = capabilities.get("postcopy-preempt") or (
+        capabilities.get("multifd") and not capabilities.get("mapped-ram")
+    )
+    return not wants or address.kind in SOCKETS
 
 
 def check_address(

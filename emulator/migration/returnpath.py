@@ -166,6 +166,8 @@ class ReturnPath:
         self._asked = asked
         self._listener = listener
         self._acked = False
+        self._ponged = False
+        self._heard = threading.Event()  # a PONG came, or nothing more comes
         self.error = ""
         self.shut = False
         self.over = False  # nothing more comes
@@ -184,6 +186,7 @@ class ReturnPath:
             self.error = bug(error)
         finally:
             self.over = True
+            self._heard.set()
             self._listener.ended()
 
     def _message(self) -> bool:
@@ -212,6 +215,8 @@ class ReturnPath:
 
     def _take(self, code: ReturnCode, data: bytes) -> bool:
         if code is ReturnCode.PONG:
+            self._ponged = True
+            self._heard.set()
             if int.from_bytes(data) == LOADED:
                 self._listener.loaded()
         elif code is ReturnCode.SWITCHOVER_ACK:
@@ -311,6 +316,11 @@ class ReturnPath:
     def acked(self) -> bool:
         """Whether the destination agreed to the switchover."""
         return self._acked
+
+    def wait_for_pong(self) -> bool:
+        """Wait for a first PONG, which proves that the destination has this connection; False when none comes."""
+        self._heard.wait()
+        return self._ponged
 
     def finish(self) -> str | None:
         """Wait until the destination has said how it ended, or is gone; the error, None for none, "" for one without words.

@@ -28,7 +28,7 @@ _DONE: Final = frozenset(
     {
         "xbzrle", "auto-converge", "zero-blocks", "events", "return-path", "pause-before-switchover",
         "dirty-bitmaps", "late-block-activate", "validate-uuid", "x-ignore-shared", "switchover-ack",
-        "background-snapshot", "postcopy-ram", "postcopy-blocktime",
+        "background-snapshot", "postcopy-ram", "postcopy-blocktime", "postcopy-preempt",
         "dirty-limit", "multifd", "mapped-ram", "rdma-pin-all",
     }
 )  # fmt: skip
@@ -90,7 +90,7 @@ _SIZE_MASK: Final = (1 << 64) - 1
 class Settings:
     """`capabilities` and `parameters` by name, as the release has them.
 
-    Whoever knows sets `listening` (an incoming migration is begun), `dirty_ring` (of the accelerator) and `trackable` (the writes
+    Whoever knows sets `listening` (sockets wait for an incoming migration, or it is under way), `dirty_ring` (of the accelerator) and `trackable` (the writes
     to all of the memory can be seen): some capabilities depend on them.
     """
 

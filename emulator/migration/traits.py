@@ -30,6 +30,7 @@ class Span(NamedTuple):
 TRAITS: Final[dict[str, Span]] = {
     # destination of a postcopy
     "terse_host_pages": Span(until="7.0"),  # parts of two host pages are told apart in fewer words
+    "late_preempt": Span("8.0"),  # it needs no channel for urgent pages to begin, and ends it
     # source
     "device_status": Span("10.0"),  # always `device` before the last part, not only after `pre-switchover`
     "locked_setup": Span(
@@ -50,6 +51,8 @@ TRAITS: Final[dict[str, Span]] = {
     "postcopy_first": Span(
         "8.2"
     ),  # a postcopy that was asked for begins even if the rest would fit the downtime
+    "urgent_at_once": Span("8.0"),  # who reads a request sends the page, and not who sends the others
+    "follows_urgent": Span("10.1"),  # ... and the others go on behind it, as they did before 8.0
     "postcopy_device": Span("10.2"),  # `postcopy-device` until the destination has loaded the package
     "part_before_postcopy": Span("10.1"),  # one more PART before the guest stops for a postcopy
     "switchover_start": Span("10.0"),  # MIG_CMD_SWITCHOVER_START exists

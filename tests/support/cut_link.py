@@ -21,10 +21,13 @@ class CutLink:
     """Listens at `front`; each connection is forwarded to `back`. A context manager that ends all of its threads.
 
     `there` and `back_again` count the bytes that went on towards `back` and towards `front`, over all connections.
+    With `keeps`, `kept` are the bytes of each connection that went towards `back`, in the order of connections.
     `cut_at(there, back_again)` says at which counts the link breaks, between two bytes; after a cut it forwards again.
     """
 
-    def __init__(self, front: Path, back: Path) -> None:
+    def __init__(self, front: Path, back: Path, *, keeps: bool = False) -> None:
+        self._keeps = keeps
+        self.kept: list[bytearray] = []
         self._back = str(back)
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -95,10 +98,13 @@ class CutLink:
                 continue
             with self._lock:
                 self._pairs.append((front, back))
-            self._begin(self._forward, front, back, 0)
-            self._begin(self._forward, back, front, 1)
+                self.kept.append(bytearray())
+            self._begin(self._forward, front, back, 0, self.kept[-1] if self._keeps else None)
+            self._begin(self._forward, back, front, 1, None)
 
-    def _forward(self, source: socket.socket, target: socket.socket, way: int) -> None:
+    def _forward(
+        self, source: socket.socket, target: socket.socket, way: int, kept: bytearray | None
+    ) -> None:
         """Forward one direction to its end, which ends the other one, too."""
         try:
             while data := source.recv(_PIECE):
@@ -106,6 +112,8 @@ class CutLink:
                     room = self._limits[way] - self._counts[way]
                     piece = data[:room] if room < len(data) else data
                     self._counts[way] += len(piece)
+                    if kept is not None:
+                        kept += piece
                 target.sendall(piece)
                 if room <= len(data):
                     self.cut()

@@ -29,11 +29,13 @@ _FRAMING: Final = (
     Property("switchover-ack-legacy", BOOL, False, since="11.0.50"),
     Property("multifd-flush-after-each-section", BOOL, False, since="8.0.50"),
 )
+_CHANNELS: Final = (
+    Property("x-preempt-pre-7-2", BOOL, False, since="7.2.93"),  # `emulator.migration.preempt`
+)
 _WITHOUT_EFFECT: Final = (
     Property("decompress-error-check", BOOL, True, until="9.1"),
     Property("x-clear-bitmap-shift", UINT8, 18),
     Property("x-postcopy-preempt-break-huge", BOOL, True, since="7.1", until="8.1"),
-    Property("x-preempt-pre-7-2", BOOL, False, since="7.2.93"),
     Property("multifd-clean-tls-termination", BOOL, True, since="9.2.50"),
 )
 _CAPABILITIES: Final = (
@@ -95,4 +97,4 @@ class MigrationObject(Device):
     user_creatable = False
     hotpluggable = False
     in_tree = False
-    properties = (*_FRAMING, *_CAPABILITIES, *_PARAMETERS, *_WITHOUT_EFFECT)
+    properties = (*_FRAMING, *_CHANNELS, *_CAPABILITIES, *_PARAMETERS, *_WITHOUT_EFFECT)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""postcopy-preempt between real QEMU and the emulator, both ways, and between two of real QEMU; links break in it.
+
+Machine `none` has no processor: the emulator's memory is read by the test, real QEMU's by `xp`; both wait for the
+page, and ask for it. What went over each connection is looked at, and all of the memory is compared, byte by byte.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from random import Random
+from typing import TYPE_CHECKING
+
+import needs
+import pytest
+from cut_link import CutLink
+from guests import contained, emulated
+from migration_machines import enable, memory, status, target
+from test_recovery_with_qemu import MACHINE, MIB, RELEASES, loaded, place, recover, saved, started
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from guests import Guest
+
+__all__ = ["place"]  # the fixture
+
+pytestmark = pytest.mark.qemu
+CAPABILITIES = ("postcopy-ram", "postcopy-preempt")
+WAYS = [("qemu", "emulator"), ("emulator", "qemu"), ("qemu", "qemu")]
+EOS = (0x10).to_bytes(8)
+PAGES = (1500, 903, 1800)  # with content, and far from where the background is
+EARLY = ("-global", "migration.x-preempt-pre-7-2=true")
+OLD = (*EARLY, "-global", "migration.send-switchover-start=false")
+SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 60_000}
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    if shutil.which("docker") is None:
+        needs.missing("docker")
+
+
+def record(memory: bytes, number: int, *, named: bool) -> bytes:
+    """A page as the first one of its block on a channel (`named`), or a later one."""
+    word = number * 4096 | 0x08 | (0 if named else 0x20)
+    return word.to_bytes(8) + (b"\x03ram" if named else b"") + memory[number * 4096 : number * 4096 + 4096]
+
+
+def records(memory: bytes, release: str, *, ended: bool) -> bytes:
+    """What a source of `release` sends over the second channel."""
+    always = release == "7.2"
+    pages = (record(memory, number, named=always or number == PAGES[0]) for number in PAGES)
+    return b"".join(pages) + (EOS if ended else b"")
+
+
+def source_of(stack: ExitStack, kind: str, release: str, place: Path, *more: str) -> Guest:
+    """A source that was loaded from `before`."""
+    arguments = (*MACHINE, "-incoming", "defer", *more)
+    side = emulated(release, *arguments) if kind == "emulator" else contained(release, place, *arguments)
+    guest = stack.enter_context(side)
+    guest.enable("events")
+    guest.command("migrate-incoming", uri=f"exec:cat {place / 'before'}")
+    guest.status("completed")
+    guest.enable(*CAPABILITIES)
+    guest.command("migrate-set-parameters", **SLOW)
+    return guest
+
+
+def begin(source: Guest, place: Path) -> None:
+    source.command("migrate", uri=f"unix:{place / 'front'}")
+    source.command("migrate-start-postcopy")
+    source.status("postcopy-active")
+
+
+def finish(source: Guest) -> None:
+    source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+    source.status("completed")
+
+
+PAIRS = [
+    *((release, release, ()) for release in RELEASES),
+    ("7.2", "11.1", ()),
+    ("11.1", "7.2", OLD),
+    ("11.1", "11.1", EARLY),
+]
+NAMES = ["7.2", "10.0", "11.1", "7.2>11.1", "11.1>7.2", "11.1-early"]
+
+
+@pytest.mark.parametrize(("old", "new", "more"), PAIRS, ids=NAMES)
+def test_real_qemu_sends_the_emulator_what_it_waits_for(
+    old: str, new: str, more: tuple[str, ...], place: Path
+) -> None:
+    before = saved(old, place)
+    destination = target(new, mib=MIB)
+    enable(destination, *CAPABILITIES)
+    destination.migration.incoming(f"unix:{place / 'back'}")
+    with ExitStack() as stack:
+        link = stack.enter_context(CutLink(place / "front", place / "back", keeps=True))
+        source = source_of(stack, "qemu", old, place, *more)
+        begin(source, place)
+        status(destination, "postcopy-active")
+        for number in PAGES:
+            with destination.bql:
+                found = destination.ram_blocks["ram"].read(number * 4096, 4096)
+            assert found == before["ram"][number * 4096 : number * 4096 + 4096]
+        assert source.command("query-migrate")["status"] == "postcopy-active", "the background is slow"
+        finish(source)
+    assert status(destination)["status"] == "completed"
+    assert memory(destination) == before
+    assert destination.runstate == "running"
+    assert bytes(link.kept[1]) == records(before["ram"], old, ended=old == "7.2" or bool(more))
+
+
+@pytest.mark.parametrize(("old", "new", "more"), PAIRS, ids=NAMES)
+def test_the_emulator_sends_real_qemu_what_it_waits_for(
+    old: str, new: str, more: tuple[str, ...], place: Path
+) -> None:
+    before = saved(old, place)
+    with ExitStack() as stack:
+        link = stack.enter_context(CutLink(place / "front", place / "back", keeps=True))
+        source = source_of(stack, "emulator", old, place, *more)
+        destination = started(stack, "qemu", new, place)
+        destination.enable(*CAPABILITIES)
+        destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
+        begin(source, place)
+        destination.status("postcopy-active")
+        for number in PAGES:
+            told = destination.command("human-monitor-command", command_line=f"xp /8xb {number * 4096}")
+            found = bytes(int(word, 16) for word in told.partition(":")[2].split())
+            assert found == before["ram"][number * 4096 : number * 4096 + 8]
+        assert source.command("query-migrate")["status"] == "postcopy-active", "the background is slow"
+        finish(source)
+        destination.status("completed")
+        save(destination, place)
+    assert bytes(link.kept[1]) == records(before["ram"], old, ended=old == "7.2" or bool(more))
+    assert loaded(new, place / "after") == before
+
+
+def save(destination: Guest, place: Path) -> None:
+    """Save a guest that came into `after`."""
+    assert destination.command("query-status")["status"] == "running"
+    destination.command("stop")
+    off = [{"capability": name, "state": False} for name in CAPABILITIES]
+    destination.command("migrate-set-capabilities", capabilities=off)
+    destination.command("migrate", uri=f"exec:cat > {place / 'after'}")
+    destination.status("completed")
+
+
+@pytest.mark.parametrize(("here", "there"), WAYS)
+@pytest.mark.parametrize("release", RELEASES)
+def test_nothing_is_lost_when_links_break(here: str, there: str, release: str, place: Path) -> None:
+    before = saved(release, place)
+    random = Random(f"{here}{there}{release}")
+    with ExitStack() as stack:
+        link = stack.enter_context(CutLink(place / "front", place / "back", keeps=True))
+        source = source_of(stack, here, release, place)
+        destination = started(stack, there, release, place)
+        destination.enable(*CAPABILITIES)
+        destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
+        begin(source, place)
+        for ahead in (random.randrange(1, 20_000), 0):
+            destination.status("postcopy-active")
+            link.cut_at(there=link.there + ahead)
+            for side in (source, destination):
+                side.status("postcopy-paused")
+            recover(source, destination, place)
+            source.status("postcopy-active")
+        finish(source)
+        destination.status("completed")
+        save(destination, place)
+    assert len(link.kept) == 6, "two connections each time"
+    assert loaded(release, place / "after") == before
