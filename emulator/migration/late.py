@@ -59,6 +59,7 @@ class Late(Listener):
         self._target: tuple[Address, Channel | None] | None = None
         self._unknown: set[str] = set()  # blocks of which it is not known what came
         self._words = ""  # why somebody broke the link
+        self._urgent_words = ""  # why the channel for what is urgent broke
         self._is_loaded = False
 
     # -- what the destination says (on the return path's thread) -----------------------------------
@@ -69,7 +70,7 @@ class Late(Listener):
             self._migration.ram.request(block, start, length)
         except ChannelError as error:
             with self._change:
-                self._words = self._words or str(error)
+                self._urgent_words = str(error)
                 if self._link is not None:
                     self._link.interrupt()
 
@@ -213,7 +214,8 @@ class Late(Listener):
         try:
             return writer.iterate()
         except ChannelError:
-            if self._migration.traits.tells_late_errors and not self._wake.is_set:
+            told = self._wake.is_set or self._urgent_words
+            if self._migration.traits.tells_late_errors and not told:
                 self._migration.say(writer.failure)
             raise
 
@@ -232,9 +234,11 @@ class Late(Listener):
         with self._change:
             self._migration.progress.fire(Event.LOSE)
             self._migration.error = (
-                (self._words or said or words) if self._migration.traits.tells_paused else ""
+                (self._words or self._urgent_words or said or words)
+                if self._migration.traits.tells_paused
+                else ""
             )
-            self._words = ""
+            self._words = self._urgent_words = ""
             if self._migration.traits.tells_late_shutdown and link.channel.is_socket:
                 self._migration.say("Unable to shutdown socket: Bad file descriptor")
             self._migration.say(PAUSED)

@@ -362,7 +362,12 @@ class Outgoing:
         if not link.returns.wait_for_pong():
             self._check()
             raise ChannelError("")
-        self._late.open_urgent(link, self._address)
+        try:
+            self._late.open_urgent(link, self._address)
+        except ChannelError:
+            if self._migration.traits.tells_late_errors and not self._wake.is_set:
+                self._migration.say("postcopy_start: Failed to establish preempt channel")
+            raise
 
     def _enter_device(self) -> None:
         """`pre-switchover` until somebody says that it goes on, then `device` where the release shows it."""

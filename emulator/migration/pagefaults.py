@@ -27,11 +27,11 @@ __all__ = ["MissingPages"]
 class MissingPages:
     """The missing pages of a machine, from `watch` to `end`.
 
-    `requests` counts the pages that were asked for.
+    `requests` counts the pages that were asked for; `change` tells that one came.
     """
 
     def __init__(self, machine: Machine, replies: ReplyPath, blocktime: Blocktime | None = None) -> None:
-        self._change = threading.Condition(machine.bql)
+        self.change = threading.Condition(machine.bql)
         self._replies = replies
         self._blocks: list[RamBlock] = []
         self._named: dict[str, RamBlock] = {}
@@ -52,11 +52,11 @@ class MissingPages:
 
     def end(self) -> None:
         """All pages are here."""
-        with self._change:
+        with self.change:
             for block in self._blocks:
                 block.faults = block.received = None
             self._over = True
-            self._change.notify_all()
+            self.change.notify_all()
 
     # -- who wants a page -------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class MissingPages:
         page -= page % (block.page_size // PAGE_SIZE)
         self.when_here(block, page, lambda: None)
         while (block.name, page) in self._wanted:
-            self._change.wait()
+            self.change.wait()
 
     def when_here(
         self, block: RamBlock, page: int, then: Callable[[], object], vcpu: int | None = None
@@ -85,7 +85,7 @@ class MissingPages:
         if len(waiting) == 1:
             self.requests += 1
             self._unasked.append((block, page))
-            self._change.notify_all()
+            self.change.notify_all()
 
     @property
     def open(self) -> bool:
@@ -100,13 +100,13 @@ class MissingPages:
         """Ask for all that is waited for: whoever was asked for it may have forgotten."""
         self._unasked = deque((self._named[name], page) for name, page in self._wanted)
         self._held = False
-        self._change.notify_all()
+        self.change.notify_all()
 
     def _ask(self) -> None:
         while True:
-            with self._change:
+            with self.change:
                 while (self._held or not self._unasked) and not self._over:
-                    self._change.wait()
+                    self.change.wait()
                 if self._over:
                     return
                 block, page = self._unasked.popleft()
@@ -120,4 +120,4 @@ class MissingPages:
             self._blocktime.end((block.name, page))
         for then in self._wanted.pop((block.name, page), ()):
             then()
-        self._change.notify_all()
+        self.change.notify_all()

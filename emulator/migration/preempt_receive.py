@@ -3,7 +3,7 @@
 
 1. It reads one channel after the other: the first from LISTEN on, another one after each link that broke. A channel is
    there already, or comes as the next connection of an arrival, by which it is known: it has no magic.
-2. It ends by an EOS word, or by `finish`. From 8.0 on the destination waits for no EOS: when the main channel is at
+2. A channel ends by an EOS word, or by `finish`. From 8.0 on the destination waits for no EOS: when the main channel is at
    its end and nobody waits for a page, all is here.
 3. When it alone breaks, nothing happens at once, as in QEMU: the source finds out when it sends the next page. At the
    end, where QEMU would wait for ever, the link counts as broken, so that it can be recovered.
@@ -37,12 +37,13 @@ class UrgentReader:
     def __init__(self, migration: Migration, postcopy: Postcopy) -> None:
         self._migration = migration
         self._postcopy = postcopy
-        self._change = threading.Condition(migration.machine.bql)
+        self._change = postcopy.missing.change
         self._arrival: Arrival | None = None
         self._wake: Wake | None = None
         self._next: Channel | None = None
         self._channel: Channel | None = None  # that is read
-        self._over = False  # by an EOS, or as somebody said
+        self._whole = False  # an EOS came over this link
+        self._over = False
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="postcopy/fast", daemon=True)
 
@@ -65,19 +66,25 @@ class UrgentReader:
     def lose(self) -> None:
         """The link is broken: return when nothing of it is read any more."""
         self._drop()
-        while self._channel is not None or self._arrival is not None:
+        while not self._idle:
             self._change.wait()
+        self._whole = False
 
     def finish(self) -> None:
         """The main channel is at its end: return when all is here; LoadError when it cannot come over this link."""
         missing = self._postcopy.missing
-        while not self._over and (missing.open or not self._migration.traits.late_preempt):
-            if self._channel is None and self._next is None and self._arrival is None:
+        while missing.open or not (self._whole or self._migration.traits.late_preempt):
+            if self._idle:
                 if missing.open:
                     raise LoadError(LoadFault())
                 break
             self._change.wait()
         self.end()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is read, and nothing is about to be."""
+        return self._channel is None and self._next is None and self._arrival is None
 
     def end(self) -> None:
         """Nothing is urgent any more."""
@@ -149,7 +156,7 @@ class UrgentReader:
         source = Input(channel, self._migration.machine.bql)
         try:
             self._migration.ram.load_urgent(source)
-            self._over = True
+            self._whole = True
         except LoadFault as fault:
             if not source.fell_short:
                 for line in explain(LoadError(fault), self._migration.traits)[:-1]:

@@ -257,7 +257,7 @@ class RamSaver:
             if self.urgent is not None:
                 self._send_urgent(self.urgent, block, first, end)
                 self._last = None
-            for page in self._take(block, first, end):
+            for page in self._claim(block, first, end):
                 self._send(out, block, page, page + 1)
             self._at, self._page = self._blocks.index(block), end
             out.flush()
@@ -265,7 +265,7 @@ class RamSaver:
     def _send_urgent(self, urgent: Urgent, block: RamBlock, first: int, end: int) -> None:
         """Send what is not on its way yet, on the thread that asks; the background waits meanwhile, as QEMU's does."""
         with self._taking:
-            pages = self._take(block, first, end)
+            pages = self._claim(block, first, end)
             if not pages:
                 return
             zeros = urgent.send(block, pages, finds_zeros=self._finds_zeros)
@@ -274,7 +274,7 @@ class RamSaver:
             if urgent.leads:
                 self._at, self._page = self._blocks.index(block), end
 
-    def _take(self, block: RamBlock, first: int, end: int) -> list[int]:
+    def _claim(self, block: RamBlock, first: int, end: int) -> list[int]:
         """Those of the pages that are wanted, and are not from now on."""
         wanted = self._wanted[block.name]
         pages = [page for page in range(first, end) if wanted[page]]

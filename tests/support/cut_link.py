@@ -62,6 +62,11 @@ class CutLink:
         with self._lock:
             self._cut()
 
+    def cut_one(self, number: int) -> None:
+        """Break one connection now, the others go on."""
+        with self._lock:
+            self._shut(self._pairs[number])
+
     def __enter__(self) -> Self:
         return self
 
@@ -89,6 +94,8 @@ class CutLink:
                 front = self._listener.accept()[0]
             except OSError:
                 return
+            kept = bytearray()
+            self.kept.append(kept)
             back = socket.socket(socket.AF_UNIX)
             try:
                 back.connect(self._back)
@@ -98,8 +105,7 @@ class CutLink:
                 continue
             with self._lock:
                 self._pairs.append((front, back))
-                self.kept.append(bytearray())
-            self._begin(self._forward, front, back, 0, self.kept[-1] if self._keeps else None)
+            self._begin(self._forward, front, back, 0, kept if self._keeps else None)
             self._begin(self._forward, back, front, 1, None)
 
     def _forward(
@@ -131,6 +137,9 @@ class CutLink:
     def _close_pairs(self) -> None:
         """Wake both threads of every connection; the sockets are closed when the link is."""
         for pair in self._pairs:
-            for end in pair:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+            self._shut(pair)
+
+    def _shut(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        for end in pair:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

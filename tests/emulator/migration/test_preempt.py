@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """postcopy-preempt between two machines in this process: which pages go over which of two connections, and when.
 
-`Taps` stands between the sides and keeps what went over each connection, in the order in which these were made.
-Order, words and statuses are those of real QEMU 7.2.22, 10.0.13 and 11.1.3 (`test_preempt_with_qemu.py`).
+The link between the sides keeps what went over each connection, in the order in which these were made. Order, words and statuses are those of real QEMU 7.2.22, 10.0.13 and 11.1.3 (`test_preempt_with_qemu.py`).
 """
 
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from cut_link import CutLink
-from migration_machines import enable, memory, none, runs, status, target, until
+from guests import emulated
+from migration_machines import enable, fill, make, memory, none, status, statuses, target, until
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.returnpath import ReplyPath
+from migmatrix.emulator.migration.streams import BytesChannel, Input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,9 +46,11 @@ EOS = (0x10).to_bytes(8)
 class Sides:
     """A source and a destination, with a link between them that is listened to and can be cut."""
 
-    def __init__(self, place: Path, old: str, new: str, *more: str) -> None:
+    def __init__(self, place: Path, source: Box, destination: Box) -> None:
         self.place = place
-        self.source, self.destination = runs(old, mib=1), target(new, *more, mib=1)
+        self.source, self.destination = source, destination
+        fill(source)
+        source.vm_start()
         self.before = memory(self.source)
         for side in (self.source, self.destination):
             enable(side, *CAPABILITIES)
@@ -93,15 +100,10 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def sides(request: pytest.FixtureRequest, place: Path) -> Iterator[Sides]:
-    made = Sides(place, *request.param)
+    old, new = request.param
+    made = Sides(place, none(old, mib=1), target(new, mib=1))
     with made.link:
         yield made
-
-
-def in_background(read: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    return thread
 
 
 @pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
@@ -124,3 +126,329 @@ def record(sides: Sides, number: int, named: bool) -> bytes:
     """A page as the first one of a block's (`named`), or as a later one."""
     word = number * 4096 | 0x08 | (0 if named else 0x20)
     return word.to_bytes(8) + (b"\x03ram" if named else b"") + sides.page(number)
+
+
+# -- when it opens ---------------------------------------------------------------------------------
+
+EARLY = ("-global", "migration.x-preempt-pre-7-2=true")
+
+
+@pytest.mark.parametrize(
+    ("release", "more", "channels"),
+    [("7.2", (), 2), ("8.0", (), 1), ("11.1", (), 1), ("11.1", EARLY, 2)],
+    ids=["7.2", "8.0", "11.1", "11.1-early"],
+)
+def test_a_precopy_needs_it_in_old_releases_and_machine_types_only(
+    release: str, more: tuple[str, ...], channels: int, place: Path
+) -> None:
+    sides = Sides(place, none(release, *more, mib=1), target(release, *more, mib=1))
+    with sides.link as link:
+        sides.destination.migration.incoming(f"unix:{place / 'back'}")
+        sides.source.migration.migrate(f"unix:{place / 'front'}")
+        sides.arrived()
+        until(lambda: len(link.kept) >= channels, "connections")
+    assert len(link.kept) == channels
+    assert not (place / "back").exists(), "nobody listens any more"
+
+
+@pytest.mark.parametrize(("machine", "early"), [("pc-q35-7.2", True), ("pc-q35-8.0", False)])
+def test_machine_types_say_when(machine: str, early: bool) -> None:
+    box = make("11.1", "-M", machine, "-m", "16", "-nodefaults")
+    assert not box.migration.preempts_early
+    enable(box, "postcopy-ram", "postcopy-preempt")
+    assert box.migration.preempts_early == early
+
+
+def test_an_old_destination_begins_when_both_are_there(place: Path) -> None:
+    destination = target("7.2", mib=1)
+    enable(destination, *CAPABILITIES)
+    destination.migration.incoming(f"unix:{place / 'm'}")
+    with socket.socket(socket.AF_UNIX) as main, socket.socket(socket.AF_UNIX) as urgent:
+        main.connect(str(place / "m"))
+        main.sendall(b"QEVM")
+        until(lambda: destination.migration.incoming_side, "a side")
+        assert destination.migration.progress.status.value == "setup"
+        urgent.connect(str(place / "m"))
+        status(destination, "active")
+    status(destination, "failed")
+
+
+@pytest.mark.parametrize("release", ["10.0", "11.1"])
+def test_without_it_there_is_no_postcopy_and_the_guest_stays(release: str, place: Path) -> None:
+    sides = Sides(place, none(release, mib=1), target(release, mib=1))
+    with sides.link:
+        sides.source.migration.set_parameters({"max-bandwidth": 4096})
+        sides.destination.migration.incoming(f"unix:{place / 'back'}")
+        sides.source.migration.migrate(f"unix:{place / 'front'}")
+        status(sides.source, "active")
+        (place / "front").unlink()
+        sides.source.migration.start_postcopy()
+        words = f"Failed to connect to '{place / 'front'}': No such file or directory"
+        assert status(sides.source)["error-desc"] == words
+    assert sides.source.said == [
+        "postcopy_start: Failed to establish preempt channel",
+        words,
+    ]
+    assert sides.source.runstate == "running"
+    assert "STOP" not in statuses(sides.source)
+
+
+@pytest.mark.parametrize("release", ["7.2", "10.0", "11.1"])
+def test_an_address_for_one_connection_is_refused(release: str) -> None:
+    source = none(release)
+    enable(source, *CAPABILITIES)
+    if release == "7.2":
+        source.migration.migrate("exec:cat > /dev/null")
+        assert status(source)["status"] == "failed"
+        said = (
+            "Postcopy preempt is not supported as current migration stream does not support multi-channels."
+        )
+        assert source.said == [said]
+        return
+    with pytest.raises(QmpError, match=r"^Migration requires multi-channel URIs \(e.g. tcp\)$"):
+        source.migration.migrate("exec:cat > /dev/null")
+
+
+@pytest.mark.parametrize("release", ["10.0", "11.1"])
+def test_it_is_set_before_sockets_wait(release: str, place: Path) -> None:
+    """What `exec:` brings does not count, as in QEMU; and what is over does not either."""
+    waiting, other = target(release), target(release)
+    waiting.migration.incoming(f"unix:{place / 'm'}")
+    with pytest.raises(QmpError, match=r"^Postcopy preempt must be set before incoming starts$"):
+        enable(waiting, *CAPABILITIES)
+    other.migration.incoming("exec:sleep 0.1")
+    enable(other, *CAPABILITIES)
+    source = none(release)
+    source.migration.migrate(f"unix:{place / 'm'}")
+    status(waiting, "completed")
+    enable(waiting, *CAPABILITIES)
+
+
+# -- host pages ------------------------------------------------------------------------------------
+
+
+def huge(release: str, *more: str) -> Box:
+    backend = "memory-backend-memfd,id=ram,size=8M,hugetlb=on"
+    words = ("-M", "none,memory-backend=ram", "-m", "8", "-nodefaults", "-object", backend)
+    return make(release, *words, *more)
+
+
+@pytest.mark.parametrize("release", ["7.2", "11.1"])
+def test_all_of_a_host_page_comes_over_one_channel(release: str, place: Path) -> None:
+    sides = Sides(place, huge(release), huge(release, "-incoming", "defer"))
+    with sides.link as link:
+        sides.start()
+        assert sides.read(1536) == sides.page(1536)
+        sides.arrived()
+    urgent = bytes(link.kept[1]).removesuffix(EOS)
+    words = [word & ~0x20 for word in offsets(urgent)]
+    assert [word & ~0xFFF for word in words] == list(range(6 << 20, 8 << 20, 4096))
+    main = offsets_of_page(bytes(link.kept[0]), sides.page(1536))
+    assert main < 0
+
+
+def offsets(data: bytes) -> list[int]:
+    """The words of bare records of pages."""
+    found, at = [], 0
+    while at < len(data):
+        word = int.from_bytes(data[at : at + 8])
+        at += 8 + (0 if word & 0x20 else 4) + (4096 if word & 0x08 else 1)
+        found.append(word)
+    return found
+
+
+def offsets_of_page(data: bytes, page: bytes) -> int:
+    return data.find(page)
+
+
+# -- when links break ------------------------------------------------------------------------------
+
+
+def look(sides: Sides, order: list[int]) -> Callable[[], list[int]]:
+    """A guest that reads pages in this order while they come; the answer waits for its end: pages that were wrong."""
+    wrong: list[int] = []
+
+    def read() -> None:
+        wrong.extend(number for number in order if sides.read(number) != sides.page(number))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+
+    def ended() -> list[int]:
+        thread.join()
+        return wrong
+
+    return ended
+
+
+def settled(sides: Sides) -> bool:
+    told = [side.migration.query()["status"] for side in (sides.source, sides.destination)]
+    return told == ["postcopy-paused"] * 2 or told[1] == "completed"
+
+
+def check(sides: Sides, seed: int) -> int:
+    """Break the link at random bytes until all is there; how often it was paused."""
+    random, times = Random(seed), 0
+    order = random.sample(range(256), 256)
+    sides.start()
+    wrong = look(sides, order)
+    again = sides.source.migration.traits.recovers_again
+    while True:
+        sides.link.cut_at(sides.link.there + random.randrange(1, 100_000))
+        sides.source.migration.set_parameters({"max-postcopy-bandwidth": 0})
+        until(lambda: settled(sides), "a pause or an end")
+        if sides.destination.migration.query()["status"] == "completed":
+            break
+        times += 1
+        if not again:  # a source before 8.2 must not be cut off while it recovers
+            sides.link.cut_at()
+        sides.recover()
+        if not again:
+            status(sides.source, "postcopy-active", "completed")
+    if status(sides.source, "completed", "postcopy-paused")["status"] == "completed":
+        sides.arrived()
+    assert memory(sides.destination) == sides.before  # even if nobody told the source that all is there
+    assert wrong() == []
+    return times
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
+def test_nothing_is_lost_wherever_links_break(sides: Sides, seed: int) -> None:
+    assert check(sides, seed) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 42))
+@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
+def test_nothing_is_lost_wherever_links_break_slow(sides: Sides, seed: int) -> None:
+    check(sides, seed)
+
+
+@pytest.mark.parametrize("sides", [("7.2", "7.2"), ("11.1", "11.1")], ids=">".join, indirect=True)
+def test_who_waited_when_it_broke_is_answered_over_the_next_one(sides: Sides) -> None:
+    sides.start()
+    sides.link.cut()
+    for side in (sides.source, sides.destination):
+        status(side, "postcopy-paused")
+    wrong = look(sides, [204])
+    postcopy = sides.destination.migration.ram.postcopy
+    assert postcopy is not None
+    until(lambda: postcopy.missing.open, "a request")
+    sides.recover()
+    assert wrong() == []
+    assert record(sides, 204, named=True) in sides.link.kept[3]
+    sides.arrived()
+
+
+@pytest.mark.parametrize(
+    "sides", [("7.2", "7.2"), ("10.0", "10.0"), ("11.1", "11.1")], ids=">".join, indirect=True
+)
+def test_the_source_finds_out_that_it_alone_broke(sides: Sides) -> None:
+    sides.start()
+    sides.link.cut_one(1)
+    assert sides.source.migration.query()["status"] == "postcopy-active"
+    wrong = look(sides, [204])
+    told = status(sides.source, "postcopy-paused")
+    old = sides.source.release.name == "7.2"
+    assert told.get("error-desc") == (None if old else "Unable to write to socket: Broken pipe")
+    assert sides.source.said == [
+        *([] if old else ["Unable to shutdown socket: Bad file descriptor"]),
+        "Detected IO failure for postcopy. Migration paused.",
+    ]
+    sides.recover()
+    assert wrong() == []
+    sides.arrived()
+
+
+@pytest.mark.parametrize("sides", [("10.0", "10.0")], ids=">".join, indirect=True)
+def test_what_is_no_page_is_told_and_ends_it(sides: Sides) -> None:
+    """A peer that talks nonsense on it: the channel is not read any further."""
+    source = Input(BytesChannel((0x80).to_bytes(8)))
+    machine = sides.destination
+    machine.migration.reader(Input(BytesChannel(b"")), ReplyPath(None))
+    with pytest.raises(LoadFault) as refused:
+        machine.migration.ram.load_urgent(source)
+    assert refused.value.said == ("Unknown combination of migration flags: 0x80 (postcopy mode)",)
+
+
+# -- a guest that works, and other capabilities ----------------------------------------------------
+
+
+def words(console: Path) -> tuple[str, ...]:
+    """A guest that writes everywhere and checks what it wrote; it tells its steps."""
+    console_words = (
+        "-chardev",
+        f"file,id=c,path={console}",
+        "-device",
+        "isa-debugcon,chardev=c,iobase=0x402",
+    )
+    return ("-machine", "isapc", "-m", "16", "-workload", "pages=1500,rate=3000,seed=3", *console_words)
+
+
+def step(console: Path) -> int:
+    """The last step that a guest told, 0 before the first."""
+    lines = [line for line in console.read_text().splitlines() if line.startswith("workload: step ")]
+    return int(lines[-1].split()[2]) if lines else 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "more"), [("7.2", "7.2", ()), ("10.0", "11.1", ()), ("11.1", "11.1", ("multifd",))]
+)
+def test_a_guest_works_on_and_lost_nothing(old: str, new: str, more: tuple[str, ...], place: Path) -> None:
+    with ExitStack() as stack:
+        link = stack.enter_context(CutLink(place / "front", place / "back"))
+        source = stack.enter_context(emulated(old, *words(place / "here")))
+        there = stack.enter_context(emulated(new, *words(place / "there"), "-incoming", "defer"))
+        until(lambda: step(place / "here") > 300, "a guest that works")
+        for side in (source, there):
+            side.enable(*CAPABILITIES, *more)
+        source.command("migrate-set-parameters", **{"max-bandwidth": 4096, "max-postcopy-bandwidth": 400_000})
+        there.command("migrate-incoming", uri=f"unix:{place / 'back'}")
+        source.command("migrate", uri=f"unix:{place / 'front'}")
+        source.command("migrate-start-postcopy")
+        there.status("postcopy-active")
+        link.cut_at(there=link.there + 200_000)
+        for side in (source, there):
+            side.status("postcopy-paused")
+        source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+        there.command("migrate-recover", uri=f"unix:{place / 'back'}")
+        source.command("migrate", uri=f"unix:{place / 'front'}", resume=True)
+        assert source.status("completed")["ram"]["postcopy-requests"] > 0
+        there.status("completed")
+        before = step(place / "there")
+        until(lambda: step(place / "there") > before + 1500, "a guest that works on")
+        assert there.command("query-status")["status"] == "running"
+
+
+def test_it_is_opened_before_the_guest_stops(place: Path) -> None:
+    sides = Sides(place, none("11.1", mib=1), target("11.1", mib=1))
+    with sides.link as link:
+        enable(sides.source, "pause-before-switchover")
+        sides.begin()
+        status(sides.source, "pre-switchover")
+        until(lambda: len(link.kept) == 2, "the second connection")
+        sides.source.migration.continue_("pre-switchover")
+        status(sides.destination, "postcopy-active")
+        assert sides.read(204) == sides.page(204)
+        sides.arrived()
+    assert bytes(link.kept[1]) == record(sides, 204, named=True)
+
+
+def test_a_cancel_ends_the_wait_for_a_destination_that_does_not_answer(place: Path) -> None:
+    source = none("10.0", mib=1)
+    enable(source, *CAPABILITIES)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "m"))
+        listener.listen()
+        source.migration.migrate(f"unix:{place / 'm'}")
+        peer, _ = listener.accept()
+        with peer:
+            source.migration.start_postcopy()
+            status(source, "active")
+            until(lambda: peer.recv(1 << 16, socket.MSG_DONTWAIT), "a stream")
+            source.migration.cancel()
+            status(source, "cancelled")
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

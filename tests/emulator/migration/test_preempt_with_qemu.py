@@ -8,23 +8,23 @@ page, and ask for it. What went over each connection is looked at, and all of th
 from __future__ import annotations
 
 import shutil
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import needs
 import pytest
+from certificates import authority, issue
 from cut_link import CutLink
-from guests import contained, emulated
 from migration_machines import enable, memory, status, target
-from test_recovery_with_qemu import MACHINE, MIB, RELEASES, loaded, place, recover, saved, started
+from real_postcopies import MIB, RELEASES, loaded, recover, saved, started
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from guests import Guest
-
-__all__ = ["place"]  # the fixture
 
 pytestmark = pytest.mark.qemu
 CAPABILITIES = ("postcopy-ram", "postcopy-preempt")
@@ -34,6 +34,15 @@ PAGES = (1500, 903, 1800)  # with content, and far from where the background is
 EARLY = ("-global", "migration.x-preempt-pre-7-2=true")
 OLD = (*EARLY, "-global", "migration.send-switchover-start=false")
 SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 60_000}
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that a container can write to, short enough for UNIX sockets."""
+    path = Path(tempfile.mkdtemp(prefix="pq-", dir="/tmp"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +64,16 @@ def records(memory: bytes, release: str, *, ended: bool) -> bytes:
     return b"".join(pages) + (EOS if ended else b"")
 
 
+def destination_of(stack: ExitStack, kind: str, release: str, place: Path, *more: str) -> Guest:
+    """A destination with the capabilities."""
+    guest = started(stack, kind, release, place, *more)
+    guest.enable(*CAPABILITIES)
+    return guest
+
+
 def source_of(stack: ExitStack, kind: str, release: str, place: Path, *more: str) -> Guest:
     """A source that was loaded from `before`."""
-    arguments = (*MACHINE, "-incoming", "defer", *more)
-    side = emulated(release, *arguments) if kind == "emulator" else contained(release, place, *arguments)
-    guest = stack.enter_context(side)
-    guest.enable("events")
+    guest = started(stack, kind, release, place, *more)
     guest.command("migrate-incoming", uri=f"exec:cat {place / 'before'}")
     guest.status("completed")
     guest.enable(*CAPABILITIES)
@@ -121,8 +134,7 @@ def test_the_emulator_sends_real_qemu_what_it_waits_for(
     with ExitStack() as stack:
         link = stack.enter_context(CutLink(place / "front", place / "back", keeps=True))
         source = source_of(stack, "emulator", old, place, *more)
-        destination = started(stack, "qemu", new, place)
-        destination.enable(*CAPABILITIES)
+        destination = destination_of(stack, "qemu", new, place)
         destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
         begin(source, place)
         destination.status("postcopy-active")
@@ -138,11 +150,12 @@ def test_the_emulator_sends_real_qemu_what_it_waits_for(
     assert loaded(new, place / "after") == before
 
 
-def save(destination: Guest, place: Path) -> None:
-    """Save a guest that came into `after`."""
+def save(destination: Guest, place: Path, *more: str) -> None:
+    """Save a guest that came into `after`, without these capabilities."""
     assert destination.command("query-status")["status"] == "running"
     destination.command("stop")
-    off = [{"capability": name, "state": False} for name in CAPABILITIES]
+    destination.command("migrate-set-parameters", tls_creds="")
+    off = [{"capability": name, "state": False} for name in (*CAPABILITIES, *more)]
     destination.command("migrate-set-capabilities", capabilities=off)
     destination.command("migrate", uri=f"exec:cat > {place / 'after'}")
     destination.status("completed")
@@ -156,8 +169,7 @@ def test_nothing_is_lost_when_links_break(here: str, there: str, release: str, p
     with ExitStack() as stack:
         link = stack.enter_context(CutLink(place / "front", place / "back", keeps=True))
         source = source_of(stack, here, release, place)
-        destination = started(stack, there, release, place)
-        destination.enable(*CAPABILITIES)
+        destination = destination_of(stack, there, release, place)
         destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
         begin(source, place)
         for ahead in (random.randrange(1, 20_000), 0):
@@ -171,4 +183,36 @@ def test_nothing_is_lost_when_links_break(here: str, there: str, release: str, p
         destination.status("completed")
         save(destination, place)
     assert len(link.kept) == 6, "two connections each time"
+    assert loaded(release, place / "after") == before
+
+
+MODES = [*(("tls", release) for release in RELEASES), ("multifd", "11.1")]
+
+
+@pytest.mark.parametrize(("here", "there"), WAYS[:2])
+@pytest.mark.parametrize(("mode", "release"), MODES, ids="-".join)
+def test_it_goes_with_encryption_and_multifd(
+    here: str, there: str, mode: str, release: str, place: Path
+) -> None:
+    before = saved(release, place)
+    tls = mode == "tls"
+    credentials = f"tls-creds-x509,id=tls0,dir={issue(place / 'tls', authority(), 'localhost')},endpoint="
+    ours, theirs = (("-object", credentials + end) if tls else () for end in ("client", "server"))
+    with ExitStack() as stack:
+        link = stack.enter_context(CutLink(place / "front", place / "back"))
+        source = source_of(stack, here, release, place, *ours)
+        destination = destination_of(stack, there, release, place, *theirs)
+        for side in (source, destination):
+            if tls:
+                side.command("migrate-set-parameters", tls_creds="tls0")
+            else:
+                side.enable("multifd")
+        if tls:
+            source.command("migrate-set-parameters", tls_hostname="localhost")
+        destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
+        begin(source, place)
+        assert len(link.kept) == (2 if tls else 4)
+        finish(source)
+        destination.status("completed")
+        save(destination, place, *([] if tls else ["multifd"]))
     assert loaded(release, place / "after") == before

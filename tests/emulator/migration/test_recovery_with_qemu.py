@@ -7,7 +7,6 @@ The guest's memory is compared, byte by byte, by loading what the destination sa
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,16 +16,15 @@ from typing import TYPE_CHECKING
 import needs
 import pytest
 from cut_link import CutLink
-from guests import IMAGES, Guest, contained, emulated
-from migration_machines import fill, memory, none, status, target
+from guests import emulated
+from real_postcopies import MACHINE, RELEASES, loaded, recover, saved, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from guests import Guest
+
 pytestmark = pytest.mark.qemu
-MIB = 8
-MACHINE = ("-M", "none", "-m", str(MIB))
-RELEASES = ("7.2", "10.0", "11.1")
 _FAST, _SLOW = 0, 60_000  # bytes per second
 
 
@@ -37,42 +35,6 @@ def place() -> Iterator[Path]:
     path.chmod(0o777)
     yield path
     shutil.rmtree(path)
-
-
-def started(stack: ExitStack, kind: str, release: str, place: Path) -> Guest:
-    """A guest that waits for a stream, with all that a postcopy needs."""
-    arguments = (*MACHINE, "-incoming", "defer")
-    if kind == "emulator":
-        side = stack.enter_context(emulated(release, *arguments))
-    else:
-        image = f"migmatrix/debian:{IMAGES[release]}"
-        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-            needs.missing(f"image {image}")
-        side = stack.enter_context(contained(release, place, *arguments, userfault=True))
-    side.enable("events")
-    return side
-
-
-def saved(release: str, place: Path) -> dict[str, bytes]:
-    """Save a guest into `before`; its memory."""
-    machine = none(release, mib=MIB)
-    fill(machine)
-    machine.migration.migrate(f"exec:cat > {place / 'before'}")
-    status(machine, "completed")
-    return memory(machine)
-
-
-def loaded(release: str, path: Path) -> dict[str, bytes]:
-    """The memory of a guest that was saved."""
-    machine = target(release, "-S", mib=MIB)
-    machine.migration.incoming(f"exec:cat {path}")
-    assert status(machine)["status"] == "completed", machine.said
-    return memory(machine)
-
-
-def recover(source: Guest, destination: Guest, place: Path) -> None:
-    destination.command("migrate-recover", uri=f"unix:{place / 'back'}")
-    source.command("migrate", uri=f"unix:{place / 'front'}", resume=True)
 
 
 def migrate(source: Guest, destination: Guest, place: Path, random: Random) -> None:
