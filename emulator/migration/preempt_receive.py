@@ -107,14 +107,13 @@ class UrgentReader:
 
     def _run(self) -> None:
         with self._change:
-            try:
-                while not self._over:
+            while not self._over:
+                try:
                     self._one()
-            except Exception as error:  # noqa: BLE001 - the last resort: what is urgent comes no more over this link
-                bug(error)
-            finally:
-                self._ended = True
-                self._change.notify_all()
+                except Exception as error:  # noqa: BLE001 - what nobody foresaw costs the channel, as if it broke
+                    bug(error)
+            self._ended = True
+            self._change.notify_all()
 
     def _one(self) -> None:
         """Read one channel to its end, or wait for it."""

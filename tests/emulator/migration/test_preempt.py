@@ -6,11 +6,11 @@ The link between the sides keeps what went over each connection, in the order in
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import tempfile
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -22,8 +22,10 @@ from migration_machines import enable, fill, make, memory, none, status, statuse
 
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.preempt import Urgent
 from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.streams import BytesChannel, Input
+from migmatrix.vmstate.wire.commands import advise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -361,15 +363,70 @@ def test_the_source_finds_out_that_it_alone_broke(sides: Sides) -> None:
     sides.arrived()
 
 
+@pytest.mark.parametrize("sides", [("11.1", "11.1")], ids=">".join, indirect=True)
+def test_what_nobody_foresaw_costs_the_link(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ram = sides.destination.migration.ram
+    good = ram.load_urgent
+
+    def bad(_: Input) -> None:
+        monkeypatch.setattr(ram, "load_urgent", good)
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(ram, "load_urgent", bad)
+    sides.start()
+    wrong = look(sides, [204])
+    sides.recover()
+    assert wrong() == []
+    sides.arrived()
+    assert "nobody foresaw this" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("sides", [("10.0", "10.0")], ids=">".join, indirect=True)
-def test_what_is_no_page_is_told_and_ends_it(sides: Sides) -> None:
-    """A peer that talks nonsense on it: the channel is not read any further."""
-    source = Input(BytesChannel((0x80).to_bytes(8)))
-    machine = sides.destination
-    machine.migration.reader(Input(BytesChannel(b"")), ReplyPath(None))
+def test_a_link_whose_last_urgent_page_was_lost_is_recovered(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU waits for it for ever: the main channel is at its end, so nobody finds out."""
+    sides.start()
+    with monkeypatch.context() as lost:
+        lost.setattr(Urgent, "_write", lambda *_: None)
+        wrong = look(sides, [204])
+        until(lambda: sides.source.migration.query()["ram"]["postcopy-requests"], "a request")
+    sides.source.migration.set_parameters({"max-postcopy-bandwidth": 0})
+    until(lambda: sides.source.migration.query()["ram"]["remaining"] == 0, "the end of the main channel")
+    sides.link.cut_one(1)
+    status(sides.destination, "postcopy-paused")
+    sides.recover()
+    assert wrong() == []
+    sides.arrived()
+
+
+def nonsense(random: Random, good: bytes) -> bytes:
+    """Records with some bytes changed, or cut short."""
+    data = bytearray(good)
+    for _ in range(random.randrange(1, 4)):
+        at = random.choice((random.randrange(40), random.randrange(len(data))))
+        data[at] = random.randrange(256)
+    return bytes(data[: random.randrange(1, len(data) + 1)])
+
+
+@pytest.mark.parametrize("sides", [("7.2", "7.2"), ("11.1", "11.1")], ids=">".join, indirect=True)
+def test_nonsense_is_refused_by_name(sides: Sides) -> None:
+    """Whatever comes raises nothing but a fault, and nothing is written outside of memory."""
+    migration, random = sides.destination.migration, Random(1)
+    migration.reader(Input(BytesChannel(b"")), ReplyPath(None))
+    postcopy = migration.ram.postcopy
+    assert postcopy is not None
+    postcopy.advise(advise(4096, 4096))
+    good = record(sides, 204, named=True) + record(sides, 33, named=False) + EOS
+    for _ in range(500):
+        with contextlib.suppress(LoadFault), sides.destination.bql:
+            migration.ram.load_urgent(Input(BytesChannel(nonsense(random, good))))
     with pytest.raises(LoadFault) as refused:
-        machine.migration.ram.load_urgent(source)
+        migration.ram.load_urgent(Input(BytesChannel((0x80).to_bytes(8))))
     assert refused.value.said == ("Unknown combination of migration flags: 0x80 (postcopy mode)",)
+    assert len(sides.destination.ram_blocks["ram"].data) == 1 << 20
 
 
 # -- a guest that works, and other capabilities ----------------------------------------------------
@@ -396,7 +453,7 @@ def step(console: Path) -> int:
     ("old", "new", "more"), [("7.2", "7.2", ()), ("10.0", "11.1", ()), ("11.1", "11.1", ("multifd",))]
 )
 def test_a_guest_works_on_and_lost_nothing(old: str, new: str, more: tuple[str, ...], place: Path) -> None:
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         link = stack.enter_context(CutLink(place / "front", place / "back"))
         source = stack.enter_context(emulated(old, *words(place / "here")))
         there = stack.enter_context(emulated(new, *words(place / "there"), "-incoming", "defer"))
