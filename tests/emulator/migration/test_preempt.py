@@ -343,6 +343,21 @@ def test_who_waited_when_it_broke_is_answered_over_the_next_one(sides: Sides) ->
     sides.arrived()
 
 
+@pytest.mark.parametrize("sides", [("10.0", "10.0"), ("11.1", "11.1")], ids=">".join, indirect=True)
+def test_a_recovery_opens_it_when_it_is_known_what_came(sides: Sides) -> None:
+    sides.start()
+    sides.link.cut()
+    for side in (sides.source, sides.destination):
+        status(side, "postcopy-paused")
+    sides.link.cut_at(back_again=sides.link.back_again + 20)  # in the middle of the first bitmap
+    sides.recover()
+    until(lambda: sides.link.cuts == 2, "a second cut")
+    assert len(sides.link.kept) == 3, "main, urgent, main"
+    sides.recover()
+    sides.arrived()
+    assert len(sides.link.kept) == 5
+
+
 @pytest.mark.parametrize(
     "sides", [("7.2", "7.2"), ("10.0", "10.0"), ("11.1", "11.1")], ids=">".join, indirect=True
 )

@@ -187,10 +187,11 @@ def test_nothing_is_lost_when_links_break(here: str, there: str, release: str, p
 
 
 MODES = [*(("tls", release) for release in RELEASES), ("multifd", "11.1")]
+MODE_NAMES = ["-".join(mode) for mode in MODES]
 
 
 @pytest.mark.parametrize(("here", "there"), WAYS[:2])
-@pytest.mark.parametrize(("mode", "release"), MODES, ids="-".join)
+@pytest.mark.parametrize(("mode", "release"), MODES, ids=MODE_NAMES)
 def test_it_goes_with_encryption_and_multifd(
     here: str, there: str, mode: str, release: str, place: Path
 ) -> None:
