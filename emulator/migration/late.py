@@ -15,6 +15,7 @@ Source: "Postcopy recovery" in QEMU's `docs/devel/migration/postcopy.rst`; words
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator.errors import bug
@@ -202,7 +203,10 @@ class Late(Listener):
         pace.lift()
         writer.complete_postcopy()
         if self._migration.preempts_early:
-            self._migration.ram.end_urgent()
+            with suppress(
+                ChannelError
+            ):  # a destination that has all may have ended it; else the main link tells
+                self._migration.ram.end_urgent()
 
     def _hear(self, link: Link) -> None:
         """Wait for the word that all came; ChannelError for another one, or none."""
@@ -230,7 +234,7 @@ class Late(Listener):
         self._migration.ram.use_urgent(None)
         link.close(done=True)
         if self._status is Status.POSTCOPY_DEVICE or self._wake.is_set:
-            raise ChannelError(said or words)
+            raise ChannelError(self._urgent_words or said or words)
         with self._change:
             self._migration.progress.fire(Event.LOSE)
             self._migration.error = (

@@ -21,6 +21,7 @@ from guests import emulated
 from migration_machines import enable, fill, make, memory, none, status, statuses, target, until
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.faults import LoadFault
 from migmatrix.emulator.migration.preempt import Urgent
 from migmatrix.emulator.migration.returnpath import ReplyPath
@@ -414,6 +415,18 @@ def test_a_link_whose_last_urgent_page_was_lost_is_recovered(
     status(sides.destination, "postcopy-paused")
     sides.recover()
     assert wrong() == []
+    sides.arrived()
+
+
+@pytest.mark.parametrize("sides", [("7.2", "11.1")], ids=">".join, indirect=True)
+def test_a_destination_that_has_all_may_end_it_first(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 8.0 on destinations do not wait for the EOS word, with which old sources end it."""
+
+    def gone(_: Urgent) -> None:
+        raise ChannelError("Unable to write to socket: Broken pipe")
+
+    monkeypatch.setattr(Urgent, "end", gone)
+    sides.start()
     sides.arrived()
 
 
