@@ -62,7 +62,8 @@ def open_urgent(link: Link, address: Address, wake: Wake, traits: Traits) -> Non
 class Urgent:
     """The channel, beside the main stream `out`; its users see to it that only one of them writes.
 
-    `at_once`: whoever reads a request sends the page. `leads`: the background goes on behind it then.
+    `at_once`: whoever reads a request sends the page. `leads`: the background goes on behind the first one since it last
+    looked.
     """
 
     def __init__(self, channel: Channel, out: Output, traits: Traits) -> None:

@@ -132,6 +132,7 @@ class RamSaver:
         self._postcopy = False
         self._taking = threading.Lock()
         self.urgent: Urgent | None = None
+        self._hint: tuple[int, int] | None = None  # where the background goes on, behind what was urgent
         self.cache = cache
         self._direct = direct
         self._long_passes = long_passes
@@ -245,7 +246,7 @@ class RamSaver:
     def resume(self) -> None:
         """Begin again, over another link: what is asked for is asked for again, and blocks are named again."""
         self._asked.clear()
-        self._last = self._asked_last = None
+        self._last = self._asked_last = self._hint = None
         self._at = self._page = 0
         self._left = sum(wanted.count(1) for wanted in self._wanted.values())
         self.stats.remaining = self.pending
@@ -271,8 +272,8 @@ class RamSaver:
             zeros = urgent.send(block, pages, finds_zeros=self._finds_zeros)
             self.stats.duplicate += zeros
             self.stats.normal += len(pages) - zeros
-            if urgent.leads:
-                self._at, self._page = self._blocks.index(block), end
+            if urgent.leads and self._hint is None:
+                self._hint = self._blocks.index(block), end
 
     def _claim(self, block: RamBlock, first: int, end: int) -> list[int]:
         """Those of the pages that are wanted, and are not from now on."""
@@ -352,6 +353,8 @@ class RamSaver:
     def _take_run(self, out: Output) -> tuple[RamBlock, int, int] | None:
         if not self._left:
             return None
+        if self._hint is not None:
+            (self._at, self._page), self._hint = self._hint, None
         for _ in range(len(self._blocks) + 1):
             block = self._blocks[self._at]
             wanted = self._wanted[block.name]

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from cut_link import CutLink
@@ -21,17 +21,22 @@ from guests import emulated
 from migration_machines import enable, fill, make, memory, none, status, statuses, target, until
 
 from migmatrix.emulator.errors import QmpError
+from migmatrix.emulator.memory import RamBlock
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.faults import LoadFault
 from migmatrix.emulator.migration.preempt import Urgent
+from migmatrix.emulator.migration.ram_save import RamSaver
 from migmatrix.emulator.migration.returnpath import ReplyPath
-from migmatrix.emulator.migration.streams import BytesChannel, Input
+from migmatrix.emulator.migration.streams import BytesChannel, BytesSink, Input, Output
+from migmatrix.emulator.migration.traits import Traits
 from migmatrix.vmstate.wire.commands import advise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from migration_machines import Box
+
+    from migmatrix.emulator.migration.channel import Channel
 
 PAIRS = [
     ("7.2", "7.2"),
@@ -129,6 +134,36 @@ def record(sides: Sides, number: int, named: bool) -> bytes:
     """A page as the first one of a block's (`named`), or as a later one."""
     word = number * 4096 | 0x08 | (0 if named else 0x20)
     return word.to_bytes(8) + (b"\x03ram" if named else b"") + sides.page(number)
+
+
+BACKGROUND = {
+    "7.2": [
+        *range(11, 40),
+        *range(41, 64),
+        *range(10),
+    ],  # one thread, which sends 40 and 10 before it goes on behind the second
+    "10.0": [*range(10), *range(11, 40), *range(41, 64)],
+    "11.1": [*range(41, 64), *range(10), *range(11, 40)],  # behind the first since it last looked
+}
+
+
+@pytest.mark.parametrize("release", BACKGROUND)
+def test_where_the_background_goes_on(release: str) -> None:
+    """As seen on real QEMU: 7.2 and 11.1 jump, 10.0 does not."""
+    block = RamBlock("ram", 64 * 4096)
+    block.store(0, b"x" * (64 * 4096))
+    saver = RamSaver([block], lambda _: None)
+    saver.begin(Output(BytesSink()))
+    saver.begin_postcopy()
+    out, beside = Output(main := BytesSink()), BytesSink()
+    saver.urgent = Urgent(cast("Channel", beside), out, Traits(release))
+    for page in (40, 10, 10):
+        saver.request("ram", page * 4096, 4096)
+    saver.complete(out)
+    out.flush()
+    assert [word >> 12 for word in offsets(bytes(beside.data))] == [40, 10]
+    assert [word >> 12 for word in offsets(bytes(main.data[:-8]))] == BACKGROUND[release]
+    assert out.beside == len(beside.data)
 
 
 # -- when it opens ---------------------------------------------------------------------------------
