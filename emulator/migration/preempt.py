@@ -75,8 +75,6 @@ class Urgent:
 
     def send(self, block: RamBlock, pages: Iterable[int], *, finds_zeros: bool) -> int:
         """Write pages at once; how many of them were zero. ChannelError."""
-        if not self.at_once:
-            self._last = None
         parts = []
         zeros = 0
         for page in pages:
@@ -98,6 +96,10 @@ class Urgent:
     def _write(self, data: bytes) -> None:
         self._channel.write(data)
         self._out.beside += len(data)
+
+    def turn(self) -> None:
+        """The thread that sends was at the other channel: name the block again."""
+        self._last = None
 
     def end(self) -> None:
         """Nothing more is urgent; ChannelError."""

@@ -257,7 +257,6 @@ class RamSaver:
             block, first, end = self._asked.popleft()
             if self.urgent is not None:
                 self._send_urgent(self.urgent, block, first, end)
-                self._last = None
             for page in self._claim(block, first, end):
                 self._send(out, block, page, page + 1)
             self._at, self._page = self._blocks.index(block), end
@@ -269,6 +268,9 @@ class RamSaver:
             pages = self._claim(block, first, end)
             if not pages:
                 return
+            if not urgent.at_once and self._last is not None:
+                urgent.turn()
+                self._last = None
             zeros = urgent.send(block, pages, finds_zeros=self._finds_zeros)
             self.stats.duplicate += zeros
             self.stats.normal += len(pages) - zeros
