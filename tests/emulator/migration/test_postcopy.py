@@ -77,6 +77,11 @@ def _until(true: Any) -> None:
         time.sleep(0.005)
 
 
+def _status(client: Client) -> str:
+    """The status of a side's migration; `none` before it began, which QMP tells by saying nothing."""
+    return str(client.ok("query-migrate").get("status", "none"))
+
+
 def _steps(console: Path) -> int:
     """The last step that a guest told, 0 before the first."""
     lines = [line for line in console.read_text().splitlines() if line.startswith("workload: step ")]
@@ -107,7 +112,7 @@ def _begin(sides: Sides, place: Path, bandwidth: int, late: int) -> None:
 
 
 def _ended(sides: Sides) -> bool:
-    told = [client.ok("query-migrate")["status"] for client in (sides.source, sides.destination)]
+    told = [_status(client) for client in (sides.source, sides.destination)]
     assert "failed" not in told
     return told == ["completed", "completed"]
 
@@ -125,7 +130,7 @@ def test_the_guest_goes_on_before_its_memory_is_there(
     _begin(sides, place, bandwidth=4096, late=400_000)
     sides.source.ok("migrate-start-postcopy")
     _until(lambda: sides.destination.ok("query-status")["running"])
-    assert sides.source.ok("query-migrate")["status"] != "completed"
+    assert _status(sides.source) != "completed"
     _until(lambda: _ended(sides))
     assert sides.source.ok("query-migrate")["ram"]["postcopy-requests"] > 0
     before = _steps(sides.console)
@@ -156,12 +161,12 @@ def _cut_and_recover(sides: Sides, place: Path, link: CutLink, random: Random) -
         link.cut_at(there=link.there + random.randrange(1, 1_500_000))
         sides.source.ok("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
         while told != ["postcopy-paused"] * 2 and told[-1] != "completed":
-            told = [client.ok("query-migrate")["status"] for client in (sides.source, sides.destination)]
+            told = [_status(client) for client in (sides.source, sides.destination)]
         if told[-1] == "completed":
             return link.cuts
         sides.destination.ok("migrate-recover", uri=f"unix:{place / 'm'}")
         sides.source.ok("migrate", uri=f"unix:{place / 'front'}", resume=True)
-        _until(lambda: sides.source.ok("query-migrate")["status"] in {"postcopy-active", "completed"})
+        _until(lambda: _status(sides.source) in {"postcopy-active", "completed"})
         told = [""]
 
 
@@ -174,7 +179,7 @@ def _works_through_cuts(sides: Sides, place: Path, seed: int) -> int:
         sides.source.ok("migrate", uri=f"unix:{place / 'front'}")
         sides.source.ok("migrate-start-postcopy")
         for client in (sides.source, sides.destination):
-            _until(lambda client=client: client.ok("query-migrate")["status"] == "postcopy-active")
+            _until(lambda client=client: _status(client) == "postcopy-active")
         cuts = _cut_and_recover(sides, place, link, Random(seed))
         before = _steps(sides.console)
         _until(lambda: _steps(sides.console) > before + 1500)

@@ -318,7 +318,7 @@ def look(sides: Sides, order: list[int]) -> Callable[[], list[int]]:
 
 
 def settled(sides: Sides) -> bool:
-    told = [side.migration.query()["status"] for side in (sides.source, sides.destination)]
+    told = [side.migration.query().get("status") for side in (sides.source, sides.destination)]
     return told == ["postcopy-paused"] * 2 or told[1] == "completed"
 
 

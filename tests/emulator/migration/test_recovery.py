@@ -70,7 +70,7 @@ class Sides:
         self.source.migration.migrate(f"unix:{self.place / 'front'}", resume=True)
 
     def told(self, side: Box) -> str:
-        return str(side.migration.query()["status"])
+        return str(side.migration.query().get("status"))
 
     def settled(self) -> bool:
         """Whether both are paused, or at an end."""
