@@ -22,9 +22,9 @@ _SPARE: Final = 1 << 16  # room beside the bound of what pages become
 
 
 class _Buffer(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer."""
+    """ZSTD_inBuffer and ZSTD_outBuffer. Not made by `cast`, whose reference cycles keep data until they are collected."""
 
-    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
+    _fields_ = (("data", ctypes.c_char_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
 
 
 @cache
@@ -59,12 +59,12 @@ def available() -> bool:
 
 
 def _input(data: bytes) -> _Buffer:
-    return _Buffer(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), 0)
+    return _Buffer(data, len(data), 0)
 
 
 def _output(size: int) -> tuple[Any, _Buffer]:
     room = ctypes.create_string_buffer(size)
-    return room, _Buffer(ctypes.cast(room, ctypes.c_void_p), size, 0)
+    return room, _Buffer(ctypes.addressof(room), size, 0)
 
 
 class Compressor:
