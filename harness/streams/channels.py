@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import zstandard
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.stream import Stream
     from migmatrix.vmstate.wire.multifd import Unpack
 
-__all__ = ["with_channels"]
+__all__ = ["with_channels", "zstd_decoder"]
+
+_SLICE: Final = 256  # bytes that are unpacked at once; no four of them become more than 128 KiB
 
 
 @contextmanager
@@ -30,19 +32,26 @@ def with_channels(main: Stream, paths: Sequence[str]) -> Iterator[tuple[Stream, 
         for path in paths:
             source = stack.enter_context(open_stream(path, main=False))
             try:
-                channels.append(read_channel(source.data, main, _zstd_decoder))
+                channels.append(read_channel(source.data, main, zstd_decoder))
             except StreamError as error:
                 raise UserError(f"{path!r} is no whole channel: {error}") from error
         yield joined(main, channels), channels
 
 
-def _zstd_decoder() -> Unpack:
+def zstd_decoder() -> Unpack:
+    """A decoder of one channel's pages. It holds little more than was asked for, whatever comes out of the data."""
     decoder = zstandard.ZstdDecompressor().decompressobj()
 
-    def unpack(data: bytes, _most: int) -> bytes:
+    def unpack(data: bytes, most: int) -> bytes:
+        pieces, size = [], 0
         try:
-            return decoder.decompress(data)
+            for at in range(0, len(data), _SLICE):
+                pieces.append(decoder.decompress(data[at : at + _SLICE]))
+                size += len(pieces[-1])
+                if size >= most:
+                    break
         except zstandard.ZstdError as error:
             raise ValueError(str(error)) from error
+        return b"".join(pieces)[:most]
 
     return unpack
