@@ -168,10 +168,13 @@ def load_block(source: Input, block: RamBlock, traits: Traits) -> None:
     header = _header(source)
     if header.pages_offset % PAGE_SIZE:
         raise LoadFault(said=(f"Error reading ramblock {block.name} pages, region has bad alignment",))
+    end = header.pages_offset + block.used_length
+    if end <= source.offset:  # QEMU goes back, and a file may make it go round for ever
+        raise LoadFault(said=(f"Error reading ramblock {block.name} pages, they end before their header",))
     bits = _bits(channel, block, header.bitmap_offset)
     try:
         _load_pages(channel, block, header.pages_offset, bits, traits)
-        source.jump(header.pages_offset + block.used_length)
+        source.jump(end)
     except ChannelError as error:
         raise LoadFault(said=(str(error),)) from error
 
