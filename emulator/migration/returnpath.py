@@ -24,6 +24,7 @@ from migmatrix.vmstate.wire.returnpath import END_MARK, ReceivedBitmap
 if TYPE_CHECKING:
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.streams import Readable
 
 __all__ = ["LOADED", "Listener", "ReplyPath", "ReturnPath"]
 
@@ -154,7 +155,7 @@ class ReturnPath:
     def __init__(
         self,
         migration: Migration,
-        channel: Channel,
+        channel: Readable,
         listener: Listener,
         *,
         asked: bool = False,

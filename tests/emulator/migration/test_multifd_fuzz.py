@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: whatever a channel sends, it is taken or refused with PacketError, and writes only within used memory.
 
-Streams of packets with seeded damage; `MIGMATRIX_FUZZ` says how many of each kind (1,000,000 are a good night's work).
+Streams of packets with seeded damage; `fuzzing` says how many.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
+from fuzzing import each
 
 from migmatrix.emulator.memory import PAGE_SIZE, RamBlock
 from migmatrix.emulator.migration.multifd import Multifd, PacketError
@@ -31,9 +29,8 @@ from migmatrix.emulator.migration.traits import Traits
 from migmatrix.vmstate.wire.multifd import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import random
 
-COUNT = int(os.environ.get("MIGMATRIX_FUZZ", "300"))
 RELEASES = [Traits(name) for name in ("7.2", "9.2", "10.0", "11.1")]
 FLAGS = {"none": 0, "zlib": 2, "zstd": 4}
 USED = 60 * PAGE_SIZE + 100  # not a whole page at the end
@@ -80,17 +77,6 @@ def channel(rng: random.Random, method: str) -> bytes:
     return b"".join(parts)
 
 
-def each(what: str, run: Callable[[random.Random], None]) -> None:
-    """Run it with seeds 0 to COUNT; a failure names the seed."""
-    for seed in range(COUNT):
-        try:
-            run(random.Random(f"{what} {seed}"))
-        except PacketError:
-            continue
-        except Exception as error:
-            raise AssertionError(f"seed {what} {seed}") from error
-
-
 @pytest.mark.parametrize("method", list(FLAGS))
 def test_channels(method: str) -> None:
     def run(rng: random.Random) -> None:
@@ -99,7 +85,8 @@ def test_channels(method: str) -> None:
         while reader.read() is not None:
             pass
 
-    each(method, run)
+    ends = each(method, run, PacketError)
+    assert ends.keys() == {"taken", "PacketError"}
     assert all(not any(block.data[USED:]) for block in BLOCKS.values())
 
 
@@ -120,8 +107,8 @@ def test_headers_and_beginnings() -> None:
         assert len(found.normal) + len(found.zero) <= 128
         assert all(0 <= at <= USED - PAGE_SIZE for at in (*found.normal, *found.zero))
 
-    each("beginnings", run)
-    each("headers", header)
+    each("beginnings", run, PacketError)
+    each("headers", header, PacketError)
 
 
 def test_memory_is_bounded_whatever_unpacks_to_how_much() -> None:
@@ -129,11 +116,10 @@ def test_memory_is_bounded_whatever_unpacks_to_how_much() -> None:
     bomb = zstandard.compress(bytes(1 << 26))
     raw = packet(4, 0, BLOCKS["ram"], [0], length=len(bomb)) + bomb
     long = packet(2, 0, BLOCKS["ram"], [0], length=(1 << 32) - 1) + bytes(100)
-    tracemalloc.start()
-    for method, data in (("zstd", raw), ("zlib", long)):
+
+    def run(rng: random.Random) -> None:
+        method, data = rng.choice((("zstd", raw), ("zlib", long)))
         multifd = Multifd(RELEASES[-1], 2, bytes(16), method, 1, "multifd", per_section=False)
-        with pytest.raises(PacketError):
-            PacketReader(Input(BytesChannel(data)), 1, multifd, BLOCKS).read()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2 << 20
+        PacketReader(Input(BytesChannel(data)), 1, multifd, BLOCKS).read()
+
+    assert each("packets that become large", run, PacketError, bound=2 << 20).keys() == {"PacketError"}

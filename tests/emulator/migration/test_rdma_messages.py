@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the RDMA control channel: their bytes, what is refused, and any bytes at all.
-
-`MIGMATRIX_RDMA_INPUTS` is the number of hostile messages, 1000 by default.
-"""
+"""Messages of the RDMA control channel: their bytes, what is refused, and any bytes at all (`fuzzing`)."""
 
 from __future__ import annotations
 
-import os
-import tracemalloc
-from contextlib import suppress
-from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
+from fuzzing import each
 from rdma_inputs import GOOD, hostile
 
 from migmatrix.emulator.memory import RamBlock
@@ -47,8 +42,8 @@ from migmatrix.emulator.migration.rdma.messages import (
 from migmatrix.emulator.migration.rdma.verbs import Frames, pair
 from migmatrix.emulator.migration.streams import BytesChannel, BytesSink
 
-INPUTS = int(os.environ.get("MIGMATRIX_RDMA_INPUTS", "1000"))
-BOUND = 4 << 20  # bytes that may be held at any time, whatever comes
+if TYPE_CHECKING:
+    from random import Random
 
 
 @pytest.mark.parametrize(
@@ -275,39 +270,29 @@ def test_blocks_that_do_not_match(told: list[Block], words: str) -> None:
 
 def test_any_message_is_refused_cleanly_or_changes_only_what_it_says() -> None:
     """A destination takes a hostile message or refuses it with LoadFault, in bounded memory."""
-    random = Random(11)
-    tracemalloc.start()
-    try:
-        for _ in range(INPUTS):
-            with suppress(LoadFault):
-                found = served(hostile(random))
-                assert not any(block.data[:].strip(b"\0") for block in found)  # only zeros can be told
-        assert tracemalloc.get_traced_memory()[1] < BOUND
-    finally:
-        tracemalloc.stop()
+
+    def run(random: Random) -> None:
+        found = served(hostile(random))
+        assert not any(block.data[:].strip(b"\0") for block in found)  # only zeros can be told
+
+    assert each("RDMA messages", run, LoadFault).keys() == {"taken", "LoadFault"}
 
 
 def test_any_frames_are_refused_cleanly() -> None:
     """A reader of frames gives messages or ChannelError, writes only where it may, and holds no more than a message."""
-    random = Random(12)
     block = RamBlock("ram", 4 << 12)
-    tracemalloc.start()
-    try:
-        for _ in range(INPUTS):
-            sink = BytesSink()
-            wire = Frames(BytesChannel(b""), sink)
-            wire.write(
-                random.choice((1 << 40, (1 << 40) + 8191, 0)), random.randrange(3), random.randbytes(8)
-            )
-            wire.send(hostile(random))
-            raw = sink.data
-            raw[random.randrange(len(raw))] = random.choice((0, 1, 0x80, 0xFF))
-            frames = Frames(BytesChannel(bytes(raw)), sink)
-            frames.regions.register(1 << 40, 2 << 12, block.store)
-            with suppress(ChannelError):
-                for _ in range(len(raw)):
-                    assert len(frames.receive()) <= MOST
-        assert tracemalloc.get_traced_memory()[1] < BOUND
-    finally:
-        tracemalloc.stop()
+
+    def run(random: Random) -> None:
+        sink = BytesSink()
+        wire = Frames(BytesChannel(b""), sink)
+        wire.write(random.choice((1 << 40, (1 << 40) + 8191, 0)), random.randrange(3), random.randbytes(8))
+        wire.send(hostile(random))
+        raw = sink.data
+        raw[random.randrange(len(raw))] = random.choice((0, 1, 0x80, 0xFF))
+        frames = Frames(BytesChannel(bytes(raw)), sink)
+        frames.regions.register(1 << 40, 2 << 12, block.store)
+        for _ in range(len(raw)):
+            assert len(frames.receive()) <= MOST
+
+    assert each("RDMA frames", run, ChannelError).keys() == {"ChannelError"}  # at the end at the latest
     assert not block.data[2 << 12 :].strip(b"\0")
