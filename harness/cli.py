@@ -71,13 +71,20 @@ def _command(arguments: list[str]) -> int:
 
 
 def _typed(arguments: list[str]) -> int:
+    gc.disable()  # what is imported stays in use; to look through it again and again takes an eighth of a start
     import typer  # noqa: PLC0415 - see the rule above
 
-    from migmatrix.harness.commands.main import app  # noqa: PLC0415
+    from migmatrix.harness.commands.main import COMMANDS, app  # noqa: PLC0415
 
+    named = [
+        name for name in arguments[:1] if name in COMMANDS
+    ]  # none: a help or a mistake, and all are needed
+    command = app(*named)
+    gc.freeze()
+    gc.enable()
     usage_error = cast("type[Exception]", typer.BadParameter.__base__)  # click's, of whatever click typer has
     try:
-        return app(arguments, prog_name="migmatrix", standalone_mode=False) or ExitCode.OK
+        return command(arguments, prog_name="migmatrix", standalone_mode=False) or ExitCode.OK
     except usage_error as err:
         raise _one_line(err) from err
     except typer.Abort as err:  # click's word for Ctrl-C

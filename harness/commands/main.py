@@ -1,59 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
 """The app: which command is where, and nothing else. `harness.cli` starts it and turns errors into exit codes.
 
+Rule: importing this module imports no command. `app` imports those that it is asked for: each has other needs, and
+all of them take half a second.
 The options of `stream` are those of `harness.commands.stream`, which reads them without typer.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from migmatrix.harness import __version__
-from migmatrix.harness.commands import advise, begin, bisect, builds, compat, stored
-from migmatrix.harness.commands.attempt import attempt
-from migmatrix.harness.commands.explain import explain
-from migmatrix.harness.commands.mutate import mutate
-from migmatrix.harness.commands.options import say
-from migmatrix.harness.commands.plan import plan
-from migmatrix.harness.commands.run import run
-from migmatrix.harness.commands.stream import main as read_streams
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app"]
 
-app = typer.Typer(
-    name="migmatrix",
-    help="Test live migration between emulator versions.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-for _first in (begin.init, begin.doctor, begin.profiles, begin.schema):
-    app.command()(_first)
-app.command("try")(attempt)
-for _command in (plan, run, stored.judge, stored.report, stored.merge, stored.show, explain, mutate):
-    app.command()(_command)
-for _name, _group in (("builds", builds), ("bisect", bisect), ("advise", advise), ("compat", compat)):
-    app.add_typer(_group.app, name=_name)
+# Each command, in the order of the help: its module, and its name there; a name `app` is a group.
+COMMANDS = {
+    "init": ("begin", "init"),
+    "doctor": ("begin", "doctor"),
+    "profiles": ("begin", "profiles"),
+    "schema": ("begin", "schema"),
+    "try": ("attempt", "attempt"),
+    "plan": ("plan", "plan"),
+    "run": ("run", "run"),
+    "judge": ("stored", "judge"),
+    "report": ("stored", "report"),
+    "merge": ("stored", "merge"),
+    "show": ("stored", "show"),
+    "explain": ("explain", "explain"),
+    "mutate": ("mutate", "mutate"),
+    "stream": ("main", "stream"),
+    "builds": ("builds", "app"),
+    "bisect": ("bisect", "app"),
+    "advise": ("advise", "app"),
+    "compat": ("compat", "app"),
+}
 
 
-@app.command(
-    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
-)
+def app(*names: str) -> typer.Typer:
+    """The app with these of `COMMANDS`, by default all."""
+    made = typer.Typer(
+        name="migmatrix",
+        help="Test live migration between emulator versions.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    made.callback()(_root)
+    for name in names or COMMANDS:
+        _add(made, name)
+    return made
+
+
+def _add(made: typer.Typer, name: str) -> None:
+    module, attribute = COMMANDS[name]
+    found = getattr(import_module(f"migmatrix.harness.commands.{module}"), attribute)
+    if attribute == "app":
+        made.add_typer(found, name=name)
+    elif name == "stream":
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+        made.command(name, add_help_option=False, context_settings=settings)(found)
+    else:
+        made.command(name)(found)
+
+
 def stream(context: typer.Context) -> None:
     """Read, compare and check migration streams."""
-    raise typer.Exit(read_streams(context.args))
+    from migmatrix.harness.commands.stream import main  # noqa: PLC0415 - see the rule above
+
+    raise typer.Exit(main(context.args))
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(f"migmatrix {__version__}")
+        typer.echo(f"migmatrix {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")

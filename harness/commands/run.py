@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from migmatrix.harness.commands.explain import explain_after
 from migmatrix.harness.commands.options import (
     JOBS,
     MATRIX,
@@ -95,6 +94,8 @@ def run(
     console = Console(stderr=True, quiet=True) if quiet else progress_console()
     report = execute(prepared, options, Progress(console), log)
     if explained and not report.interrupted:
+        from migmatrix.harness.commands.explain import explain_after  # noqa: PLC0415 - takes a tenth of a second
+
         explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json or quiet)
         with open_run(Path(report.run_dir)) as stored:
             report = load_report(stored)

@@ -40,7 +40,7 @@ def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from walk(child, f"{name} {below}")
 
 
-EVERY = dict(walk(typer.main.get_command(app), "migmatrix"))
+EVERY = dict(walk(typer.main.get_command(app()), "migmatrix"))
 
 
 @pytest.mark.parametrize("name", EVERY)

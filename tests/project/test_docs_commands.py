@@ -47,7 +47,7 @@ def words_of(line: str) -> list[str]:
 
 def unknown(line: str) -> list[str]:
     """What a command line names that the program does not have."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app())
     words, names = words_of(line), ["migmatrix"]
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         asked = [name for name in re.split(r"[|]", words.pop(0)) if re.fullmatch(r"[a-z-]+", name)]

@@ -50,7 +50,7 @@ def values() -> set[str]:
 
 @cache
 def help_text() -> str:
-    return "\n".join(_helps(typer.main.get_command(app)))
+    return "\n".join(_helps(typer.main.get_command(app())))
 
 
 def _helps(command: object) -> Iterator[str]:

@@ -28,7 +28,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -460,7 +459,9 @@ def install(
 ) -> Path:
     """Write an executable that is this emulator, or another `program`, in `version`; its path."""
     path = directory / (name or f"fake-{version}")
-    python = shutil.which("python3") or sys.executable
+    python = Path(
+        sys.executable
+    ).resolve()  # not from the PATH: what is found there may be a script that looks for one
     path.write_text(f'#!/bin/sh\nexec {python} -S -E {Path(str(program)).resolve()} {version} "$@"\n')
     path.chmod(0o755)
     return path

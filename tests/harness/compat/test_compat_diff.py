@@ -69,7 +69,7 @@ def test_which_differences_are_about_a_device(device: str, names: set[str]) -> N
 def diff(tmp_path: Path, one: str, two: str, *words: str) -> Result:
     matrix = write_matrix(tmp_path, ["7.2", "8.0", "8.0.1"])
     options = ["-f", str(matrix), "--tables", str(COMPAT), "--store", str(tmp_path / "store")]
-    return CliRunner().invoke(app, ["compat", "diff", one, two, "--machine", MACHINE, *options, *words])
+    return CliRunner().invoke(app(), ["compat", "diff", one, two, "--machine", MACHINE, *options, *words])
 
 
 def test_the_fix_of_8_0_1_is_the_only_late_entry(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_red_cells_are_marked_with_what_static_tools_see(
     store = tmp_path / "store"
     run = run_matrix(write_matrix(tmp_path, releases), store, tmp_path / "run")
     done = CliRunner().invoke(
-        app, ["compat", "static", str(run), "--tables", str(COMPAT), "--store", str(store), "--json"]
+        app(), ["compat", "static", str(run), "--tables", str(COMPAT), "--store", str(store), "--json"]
     )
     assert done.exit_code == 0, done.output
     marks = json.loads(done.stdout)

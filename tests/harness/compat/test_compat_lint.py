@@ -87,7 +87,7 @@ def test_qemus_own_tables_have_the_late_entries_that_are_known() -> None:
 def test_a_build_is_checked_against_itself_and_older_ones(tmp_path: Path) -> None:
     matrix = write_matrix(tmp_path, ["8.0", "8.0.1"])
     words = ["-f", str(matrix), "--tables", str(COMPAT), "--store", str(tmp_path / "store"), "--json"]
-    done = CliRunner().invoke(app, ["compat", "lint", "qemu-8.0.1", *words])
+    done = CliRunner().invoke(app(), ["compat", "lint", "qemu-8.0.1", *words])
     assert done.exit_code == 1, done.output
     found = {(f["rule"], f["entry"]) for f in json.loads(done.stdout)}
     assert ("late", "pci-device.x-pcie-err-unc-mask=off") in found
@@ -100,7 +100,7 @@ def test_a_directory_without_tables_gives_no_answer(tmp_path: Path, words: list[
     """An answer of "nothing found" from no tables at all was wrong, and exit 0."""
     matrix = write_matrix(tmp_path, ["8.0", "8.0.1"])
     options = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--tables", str(tmp_path / "compat")]
-    done = CliRunner().invoke(app, ["compat", *words, *options])
+    done = CliRunner().invoke(app(), ["compat", *words, *options])
     assert isinstance(done.exception, UserError)
     assert "no directory of compat tables" in str(done.exception)
 
@@ -110,6 +110,6 @@ def test_what_is_asked_of_a_build_alone_does_not_use_its_arguments(tmp_path: Pat
     port = {"provider": "emulator", "release": "8.0", "args": ["-device", "pcie-root-port"]}
     matrix = write_matrix(tmp_path, [], builds={"a": port, "b": {"provider": "emulator", "release": "8.0.1"}})
     words = ["-f", str(matrix), "--tables", str(COMPAT), "--store", str(tmp_path / "store"), "--json"]
-    done = CliRunner().invoke(app, ["compat", "lint", "a", *words])
+    done = CliRunner().invoke(app(), ["compat", "lint", "a", *words])
     assert done.exit_code == 1, done.output
     assert json.loads(done.stdout)

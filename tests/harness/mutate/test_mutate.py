@@ -126,7 +126,7 @@ def mutated(tmp_path: Path, *words: str, machine: str = "pc-q35-7.2") -> tuple[i
         tmp_path, ["7.2", "8.2"], machines=[machine], profiles=profiles, defaults={"args": STRICT}
     )
     done = CliRunner().invoke(
-        app,
+        app(),
         ["mutate", "-f", str(matrix), "--store", str(tmp_path / "store"), "-j", "2", "--json", *words],
     )
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
@@ -185,7 +185,7 @@ def test_tables_that_are_not_there_are_the_users_mistake(tmp_path: Path) -> None
         "--tables",
         str(tmp_path / "compat"),
     ]
-    done = CliRunner().invoke(app, [*words, "--dry-run"])
+    done = CliRunner().invoke(app(), [*words, "--dry-run"])
     assert isinstance(done.exception, UserError)
     assert "no directory of compat tables" in str(done.exception)
 
@@ -194,6 +194,6 @@ def test_an_entry_that_is_none_is_the_users_mistake(tmp_path: Path) -> None:
     matrix = write_matrix(tmp_path, ["7.2", "8.2"])
     globs = ("pci-device.x-pcie-err-unc-mask", "nothing-*")
     words = ["mutate", "-f", str(matrix), "--store", str(tmp_path / "store"), "--dry-run"]
-    done = CliRunner().invoke(app, [*words, *(word for glob in globs for word in ("--entry", glob))])
+    done = CliRunner().invoke(app(), [*words, *(word for glob in globs for word in ("--entry", glob))])
     assert isinstance(done.exception, UserError)  # exit 2
     assert str(done.exception).startswith("--entry 'nothing-*' matches no entry: ")
