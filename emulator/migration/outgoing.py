@@ -129,8 +129,9 @@ class Outgoing:
         self._goes_on.notify_all()
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait for the end of the thread."""
-        self._thread.join(seconds)
+        """Wait for the end of the thread, if it was ever started."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     @property
     def _returns(self) -> ReturnPath | None:

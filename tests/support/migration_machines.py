@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RELEASES = ("5.2", "7.2", "10.0", "11.1")
-DEADLINE = 20.0
+DEADLINE = 120.0  # of something broken only: a busy host is no error
 _ENDS = ("completed", "failed", "cancelled")
 
 
@@ -70,9 +70,25 @@ def until(condition: Callable[[], Any], what: str) -> None:
 
 
 def status(machine: Machine, *wanted: str) -> dict[str, Any]:
-    """`query-migrate` once it has one of the statuses, by default an end."""
-    until(lambda: machine.migration.query().get("status") in (wanted or _ENDS), str(wanted or _ENDS))
-    return machine.migration.query()
+    """`query-migrate` once it has one of the statuses, by default an end; of an end, when all that belongs to it is done."""
+    until(lambda: _query(machine).get("status") in (wanted or _ENDS), str(wanted or _ENDS))
+    answer = _query(machine)
+    if answer["status"] in _ENDS:
+        settle(machine)
+    return answer
+
+
+def _query(machine: Machine) -> dict[str, Any]:
+    """`query-migrate`, and whoever changed the status has told of it."""
+    with machine.bql:
+        return machine.migration.query()
+
+
+def settle(machine: Machine) -> None:
+    """Wait for the threads of a migration that has ended: they clean up after the status has changed."""
+    for side in (machine.migration.outgoing, machine.migration.incoming_side):
+        if side is not None:
+            side.join(DEADLINE)
 
 
 def statuses(machine: Box) -> list[str]:

@@ -71,7 +71,9 @@ def test_both_ways_of_writing_give_the_same_file(tmp_path: Path) -> None:
     files = [save(source("10.0", *names), tmp_path / "+".join(names)).read_bytes() for names in WITH]
     head = files[0].index(b"ram") + (MIB << 20)
     assert files[0][:head] == files[1][:head]
-    assert len(files[0]) == len(files[1])
+    # between the two, a section without content for each round that memory took, and a busy host makes it more
+    devices = [len(file) - file.index(b"\x05timer") for file in files]
+    assert devices[0] == devices[1]
 
 
 def test_a_page_that_is_sent_again_has_one_place(tmp_path: Path) -> None:
