@@ -14,7 +14,12 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+import hostile_migrations
+from rdma_inputs import GOOD
 from stream_data import DATA, load
+
+from migmatrix.emulator.migration.multifd_packets import INITIAL
+from migmatrix.emulator.migration.rdma.messages import pack
 
 TARGETS: Final = tuple(
     sorted(path.stem for path in Path(__file__).parent.glob("fuzz_*.py") if path.stem != "fuzz_all")
@@ -29,6 +34,8 @@ def fuzz(target: str, seconds: int, corpus: Path, findings: Path) -> int:
     findings.mkdir(parents=True, exist_ok=True)
     if target == "fuzz_stream":
         _seed(corpus)
+    elif target == "fuzz_migration":
+        _seed_migration(corpus)
     script = Path(__file__).with_name(f"{target}.py")
     limits = (*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={findings}/{target}-")
     return subprocess.run([sys.executable, str(script), *limits, str(corpus)], check=False).returncode
@@ -39,6 +46,20 @@ def _seed(corpus: Path) -> None:
         name = path.name.removesuffix(".gz")
         for kind in _kinds(name):
             (corpus / f"{kind}-{name}").write_bytes(bytes([kind]) + load(name))
+
+
+def _seed_migration(corpus: Path) -> None:
+    channels = [load(f"multifd-{version}.1")[INITIAL:] for version in ("7.2.22", "10.0.13")]
+    inputs = [
+        *hostile_migrations.seeds(),
+        *[
+            bytes([which << 3 | hostile_migrations.MULTIFD]) + data[:8192]
+            for which, data in enumerate(channels)
+        ],
+        *[bytes([hostile_migrations.RDMA]) + pack(message) for message in GOOD],
+    ]
+    for number, data in enumerate(inputs):
+        (corpus / f"seed-{number}").write_bytes(data)
 
 
 def _kinds(name: str) -> tuple[int, ...]:

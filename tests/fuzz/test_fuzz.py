@@ -15,7 +15,7 @@ SECONDS = 10
 
 
 def test_there_are_targets() -> None:
-    assert TARGETS == ("fuzz_description", "fuzz_schema", "fuzz_stream")
+    assert TARGETS == ("fuzz_description", "fuzz_migration", "fuzz_schema", "fuzz_stream")
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["BOUND", "COUNT", "EDGES", "each", "spoil"]
 
 COUNT = int(os.environ.get("MIGMATRIX_FUZZ", "100"))
-BOUND = 4 << 20  # bytes that may be held at any time, whatever comes
+BOUND = 16 << 20  # bytes that may be held at any time, whatever comes: an input has 1 MiB at most
 TRACED = 10_000
-GROWTH = 32 << 20
+GROWTH = 64 << 20
 EDGES = (0, 1, 2, 127, 128, 255, 256, 4095, 4096, 4097, 1 << 16, 1 << 20, 1 << 31, 1 << 32, 1 << 63)
 
 
@@ -46,12 +46,10 @@ def spoil(raw: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def each(
-    what: str, run: Callable[[random.Random], object], *clean: type[Exception], bound: int = BOUND
-) -> Counter[str]:
+def each(what: str, run: Callable[[random.Random], object], *clean: type[Exception]) -> Counter[str]:
     """Run it with seeds 0 to COUNT, and count how each ended: taken, or refused by an error of `clean`.
 
-    Any other error names its seed. The first ones may hold `bound` bytes at once, each; as that is slow to look at, all
+    Any other error names its seed. The first ones may hold `BOUND` bytes at once, each; as that is slow to look at, all
     the others together only make the process no larger than `GROWTH`.
     """
     ends: Counter[str] = Counter()
@@ -69,7 +67,7 @@ def each(
     print(
         f"{what}: {COUNT:,} inputs, {dict(ends)}, at most {peak >> 10:,} KiB, then {growth >> 10:,} KiB more"
     )
-    assert peak < bound, f"{what}: {peak} bytes"
+    assert peak < BOUND, f"{what}: {peak} bytes"
     assert growth < GROWTH, f"{what}: {growth} bytes"
     return ends
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the RDMA control channel for tests: good ones, and hostile ones from a seed."""
+"""Messages of the RDMA control channel for tests: good ones, hostile ones from a seed, and a destination that reads them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from migmatrix.emulator.memory import RamBlock
+from migmatrix.emulator.migration.rdma.exchange import Receiver
+from migmatrix.emulator.migration.rdma.memory import TargetMemory
 from migmatrix.emulator.migration.rdma.messages import (
     Block,
     Compress,
@@ -15,6 +18,7 @@ from migmatrix.emulator.migration.rdma.messages import (
     pack,
     pack_all,
 )
+from migmatrix.emulator.migration.rdma.verbs import pair
 
 if TYPE_CHECKING:
     from random import Random
@@ -47,3 +51,20 @@ def hostile(random: Random) -> bytes:
     if random.randrange(2) and len(raw) >= 16:
         raw[0:4] = (len(raw) - 16).to_bytes(4)
     return bytes(raw)
+
+
+def blocks() -> list[RamBlock]:
+    """Of the guest at the destination."""
+    return [RamBlock("ram", 8 << 12), RamBlock("rom", 2 << 12)]
+
+
+def served(raw: bytes) -> list[RamBlock]:
+    """The blocks of a destination that was sent these bytes as a message, and then that the round is over."""
+    one, two = pair()
+    found = blocks()
+    target = TargetMemory(Receiver(two), two, found, 1 << 14, pinned=False, zero_only=True)
+    target.named("ram")
+    one.send(raw)
+    one.send(pack(Message(Kind.REGISTER_FINISHED)))
+    target.serve(lambda wait: wait())
+    return found

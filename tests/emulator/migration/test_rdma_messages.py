@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fuzzing import each
-from rdma_inputs import GOOD, hostile
+from rdma_inputs import GOOD, hostile, served
 
 from migmatrix.emulator.memory import RamBlock
 from migmatrix.emulator.migration.channel import ChannelError
@@ -22,7 +22,7 @@ from migmatrix.emulator.migration.rdma.exchange import (
     next_state,
     step_of,
 )
-from migmatrix.emulator.migration.rdma.memory import SourceMemory, TargetMemory
+from migmatrix.emulator.migration.rdma.memory import SourceMemory
 from migmatrix.emulator.migration.rdma.messages import (
     MOST,
     Block,
@@ -158,22 +158,6 @@ def test_an_error_of_the_other_side_is_one_here() -> None:
 
 
 # -- memory --------------------------------------------------------------------------------------
-
-
-def blocks() -> list[RamBlock]:
-    return [RamBlock("ram", 8 << 12), RamBlock("rom", 2 << 12)]
-
-
-def served(raw: bytes) -> list[RamBlock]:
-    """The blocks of a destination that was sent these bytes as a message, and then that the round is over."""
-    one, two = pair()
-    found = blocks()
-    target = TargetMemory(Receiver(two), two, found, 1 << 14, pinned=False, zero_only=True)
-    target.named("ram")
-    one.send(raw)
-    one.send(pack(Message(Kind.REGISTER_FINISHED)))
-    target.serve(lambda wait: wait())
-    return found
 
 
 @pytest.mark.parametrize(
