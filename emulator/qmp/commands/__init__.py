@@ -13,7 +13,7 @@ __all__ = ["TOPICS", "load"]
 # Those first that every hop needs: a command is looked for in this order, and what comes after it is not loaded.
 TOPICS: Final = (
     "general", "migration", "running", "descriptors", "objects", "human", "introspection", "machines", "snapshots",
-    "dirtylimit",
+    "dirtylimit", "memory",
 )  # fmt: skip
 
 
