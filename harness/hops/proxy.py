@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from migmatrix.harness.beneath import Beneath
 
 __all__ = ["Proxy"]
@@ -73,10 +75,14 @@ class Proxy:
         self._writers.add(back)
         if self.broken.is_set():
             self._break()
-        for work in (self._forward(reader, back), _pass_on(there, writer)):
-            task = asyncio.create_task(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        answers = self._begin(_pass_on(there, writer))
+        self._begin(self._forward(reader, back, writer, answers))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         with self._files.socket(self._target) as path:
@@ -91,7 +97,13 @@ class Proxy:
         writer.transport.set_write_buffer_limits(0)  # what counts as gone has left the harness
         return reader, writer
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        source: asyncio.StreamWriter,
+        answers: asyncio.Task[None],
+    ) -> None:
         """Pass on what a source sends, as long as the link is whole."""
         try:
             while data := await reader.read(_CHUNK):
@@ -106,6 +118,8 @@ class Proxy:
             writer.write_eof()
         except OSError:  # one side is gone: the other learns it from the end of its connection
             writer.transport.abort()
+            await answers  # the last of them come before that end
+            source.close()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -101,6 +101,35 @@ def test_it_breaks_at_the_byte(tmp_path: Path, count: int) -> None:
     asyncio.run(through())
 
 
+def test_a_source_learns_that_its_destination_is_gone(tmp_path: Path) -> None:
+    """It hears the last words, and cannot go on writing."""
+
+    async def last_words(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no")
+        writer.close()
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(MUCH)
+            await writer.drain()
+
+    async def through() -> None:
+        files = Beneath.open(tmp_path)
+        server = await asyncio.start_unix_server(last_words, tmp_path / "back")
+        proxy = Proxy(files)
+        await proxy.listen("front", "back")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "front")
+        assert await reader.read() == b"no"
+        with pytest.raises(ConnectionError):
+            await write(writer)
+        writer.close()
+        await proxy.close()
+        server.close()
+        files.close()
+
+    asyncio.run(through())
+
+
 def test_nobody_behind_it_ends_the_connection(tmp_path: Path) -> None:
     async def through() -> None:
         files = Beneath.open(tmp_path)
