@@ -148,7 +148,7 @@ def paths_for(
         stranger = next((id_ for id_ in path if id_ in no_machine), None)
         if stranger is not None:
             result.dropped.append((path, (machine, f"{stranger} does not know the machine")))
-        elif reason := lacks.reason(path) or cannot_path(mode, path, builds):
+        elif reason := lacks.reason(path) or cannot_path(mode, path, builds, machine):
             result.dropped.append((path, (f"mode {mode.name}", reason)))
         else:
             result.kept.append(candidate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from migmatrix.harness.config import ChainRule, MachineRule, PathRule, Policy
 from migmatrix.harness.errors import ConfigError, Position, UserError
 from migmatrix.harness.model import Cell, Guest, Mode, Profile
 from migmatrix.harness.plan import Dropped, Plan, from_json, make_plan, parse_shard, render_plan, to_json
+from migmatrix.harness.plan.cannot import cannot_path
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -184,6 +186,25 @@ def test_one_release_is_no_destination_of_older_multifd() -> None:
     assert {(d.reason, d.cells) for d in plan.dropped} == {
         ("9.2.0 (9.2.0) loses count of the multifd packets that 8.0 sends", 2)
     }
+
+
+@pytest.mark.parametrize("machine", ["none", "isapc", "pc-q35-7.2"])
+@pytest.mark.parametrize(
+    ("capability", "cannot", "why"),
+    [
+        ("postcopy-preempt", ("8.0", "7.2"), "8.0 opens the second channel when the postcopy begins"),
+        ("multifd", ("8.0", "8.1"), "8.0 has its channels wait after each section"),
+    ],
+)
+def test_a_board_without_versions_lacks_what_compat_tables_set(
+    capability: str, cannot: tuple[str, str], why: str, machine: str
+) -> None:
+    builds = {version: prepared(version, version) for version in ("8.0", *cannot)}
+    mode = Mode("m", "unix", (capability,))
+    told = {path: cannot_path(mode, path, builds, machine) for path in product(builds, repeat=2)}
+    versioned = machine == "pc-q35-7.2"
+    assert [path for path, reason in told.items() if reason] == ([] if versioned else [cannot])
+    assert versioned or told[cannot].startswith(why)
 
 
 def test_profile_is_for_some_machines() -> None:
