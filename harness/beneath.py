@@ -102,7 +102,7 @@ class Beneath:
 
     def ends(self, name: str, limit: int) -> bytes:
         """A file's content, its middle cut out when it is longer than `limit`; FileNotFoundError, NotPlainError."""
-        with self._plain(name) as (fd, size):
+        with self.plain(name) as (fd, size):
             if size <= limit:
                 return os.pread(fd, limit, 0)
             half = limit // 2
@@ -110,8 +110,8 @@ class Beneath:
             return os.pread(fd, half, 0) + cut + os.pread(fd, half, size - half)
 
     @contextmanager
-    def _plain(self, name: str) -> Iterator[tuple[int, int]]:
-        """A descriptor of a plain file, and its size now."""
+    def plain(self, name: str) -> Iterator[tuple[int, int]]:
+        """A descriptor of a plain file, and its size now; FileNotFoundError, NotPlainError."""
         with self._held(name) as (held, mode):
             if not stat.S_ISREG(mode):
                 raise NotPlainError(f"{name} is {_kind(mode)}, not a plain file")

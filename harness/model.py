@@ -108,8 +108,8 @@ class Mode:
     `capabilities` and `parameters` are for both sides, `source_*` and `destination_*` for one; ask `side` for what
     one side gets. With `postcopy` the source is asked for it after `passes` passes of precopy. A `cut_within` that is not 0
     breaks the link in the postcopy phase, before that many bytes have gone, at one that `cut_seed` draws. `tls` is over
-    every channel, `memory` the guest's: "shared" between the sides, or of "hugepages". With `refused` the mode is to be
-    refused, in words that hold these.
+    every channel, `memory` the guest's: "shared" between the sides, of "hugepages", or "compared" at the end. With
+    `refused` the mode is to be refused, in words that hold these.
 
     A field that came later (those from `passes` on) has a default that means "as before": see `fields`.
     """

@@ -260,7 +260,7 @@ class ModeSpec(Side):
     postcopy: Annotated[PostcopySpec | None, BeforeValidator(_switch)] = None
     cut: CutSpec | None = None
     tls: Flag = False
-    memory: Literal["shared", "hugepages"] | None = None
+    memory: Literal["shared", "hugepages", "compared"] | None = None
     refused: Text | None = None
 
     @model_validator(mode="after")

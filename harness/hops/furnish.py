@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from migmatrix.harness.beneath import Beneath
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.errors import EngineError
+from migmatrix.harness.hops.memory import check_memory, contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -81,10 +82,23 @@ class Furnishing:
                 backend = f"memory-backend-file,mem-path={emulator.sandbox.link(self._path)},share=on"
             case "hugepages":
                 backend = "memory-backend-memfd,hugetlb=on,hugetlbsize=2M"
+            case "compared" if emulator.role is Role.SOURCE:
+                self._files.write_new(self._path.name, b"".join(contents(memory_of(arguments))), 0o666)
+                backend = f"memory-backend-file,mem-path={emulator.sandbox.link(self._path)}"
+            case "compared":
+                backend = "memory-backend-ram"
             case _:
                 return
         yield from ("-object", f"{backend},id={_MEMORY},size={memory_of(arguments)}")
         yield from ("-machine", f"memory-backend={_MEMORY}")
+
+    async def check(
+        self, source: Emulator, destination: Emulator, arguments: Sequence[str], deadline: float
+    ) -> None:
+        """What the mode has to have done to memory; Problem when it did not."""
+        if self._mode.memory == "compared":
+            size = memory_of((*destination.build.args, *arguments))
+            await check_memory(source, destination, size, self._path.parent, self._files, deadline)
 
     def __enter__(self) -> Self:
         return self

@@ -103,6 +103,7 @@ class _LiveLeg:
                     raise Problem("not-refused", f"nobody refused it with {task.mode.refused!r}", "source")
         with recorder.stage(Stage.CHECK):
             await check_guest(destination, task.guest, task.deadlines[Stage.CHECK])
+            await self._furnishing.check(source, destination, task.arguments, task.deadlines[Stage.CHECK])
         await source.quit(task.deadlines[Stage.QUIT])
 
     async def _start(self, sides: list[Emulator], build: PreparedBuild, role: Role) -> None:

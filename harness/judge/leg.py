@@ -40,7 +40,7 @@ _STATUS = re.compile(r"status '([\w-]+)'")
 # What a cause must tell at least to explain a problem; a guest that is not well is explained by no text.
 _LEAST = {
     "deadline": Tells.END,
-    **dict.fromkeys(("wrong-status", "silent", "malformed", "not-refused"), Tells.CRASH),
+    **dict.fromkeys(("wrong-status", "silent", "malformed", "not-refused", "memory-differs"), Tells.CRASH),
 }
 _DOUBTFUL = ("crash", "hang", "guest-silent")
 _NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
@@ -233,7 +233,7 @@ def _unspoken(emulator: EmulatorEvidence | None, failed: StageEvidence) -> Cause
         case "wrong-status":
             status = _STATUS.search(detail)
             return Cause("guest-status", field=status[1] if status else "", message=detail)
-        case "silent" | "not-refused" as seen:
+        case "silent" | "not-refused" | "memory-differs" as seen:
             return Cause("guest-silent" if seen == "silent" else seen, message=detail)
         case "malformed":
             return Cause("malformed", field=stage, message=detail)

@@ -36,6 +36,8 @@ _UNSEEN = frozenset(
         *("accel", "enable-kvm", "overcommit", "mem-prealloc", "action", "no-shutdown"),
     ]
 )  # without the dash; `qemu-system-x86_64 -help` of 11.1
+# How the harness names what a mode adds: `hops.furnish`.
+_FURNISHED = "id=migmatrix-"
 _NAMED = ("device", "global", "object", "drive", "blockdev", "netdev", "chardev")
 
 
@@ -67,7 +69,7 @@ def _values(words: Sequence[str], option: str) -> Iterator[str]:
 
 def _options(words: Sequence[str]) -> Iterator[str]:
     for word, following in pairwise((*words, "-")):
-        if word.startswith("-") and word.lstrip("-") not in _UNSEEN:
+        if word.startswith("-") and word.lstrip("-") not in _UNSEEN and _FURNISHED not in following:
             name = f"-{word.lstrip('-')}"
             yield name if following.startswith("-") else f"{name} {following}"
 

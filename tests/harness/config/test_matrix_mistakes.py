@@ -151,7 +151,7 @@ MISTAKES = {
     ),
     "memory of another kind": (
         ("paths:", "modes: [{name: p, transport: unix, memory: tiny}]\npaths:"),
-        "8:44: 'tiny' is not one of 'shared' or 'hugepages'",
+        "8:44: 'tiny' is not one of 'shared', 'hugepages' or 'compared'",
     ),
     "answer to a snapshot": (
         ("paths:", "modes: [{name: p, capabilities: [return-path]}]\npaths:"),

@@ -57,6 +57,16 @@ CASES: dict[str, tuple[LegEvidence, Verdict, str, str]] = {
         ),
         *(Verdict.FAIL, "not-refused", ""),
     ),
+    "memory that is not what was sent": (
+        leg(
+            *(source(), destination()),
+            names=LIVE,
+            problem="memory-differs",
+            detail="1 of 512 pages differ, the first at 0x0",
+            role="destination",
+        ),
+        *(Verdict.FAIL, "memory-differs", ""),
+    ),
     "an emulator that spoils its own start over QMP does not refuse": (
         leg(
             source(),

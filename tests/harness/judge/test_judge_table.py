@@ -102,6 +102,7 @@ def test_every_kind_of_a_pattern_is_used_and_every_refusal_has_a_verdict() -> No
         "malformed",
         "spawn-denied",
         "not-refused",
+        "memory-differs",
         "flaky",
     }
     unused = set(table.kinds) - {p.kind for p in table.patterns} - by_judge - {"unclassified"}
