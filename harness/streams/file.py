@@ -157,7 +157,7 @@ def _peeled(file: IO[bytes], path: str, start: int, *, main: bool) -> _Found | N
 
         file.seek(start)
         return unpacked(file, path, packing), 0, packing
-    what = forms.foreign(head) if main else None
+    what = forms.encrypted(head) or (forms.foreign(head) if main else None)
     if what is not None:
         raise UserError(f"{path!r} is {what}")
     return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a file is by its first bytes: one table of magics, for files in which a stream is packed, wrapped, or not at all.
 
-Sources: libvirt ``src/qemu/qemu_saveimage.h`` (save image), the packers' own formats.
+Sources: libvirt ``src/qemu/qemu_saveimage.h`` (save image), RFC 8446 (TLS), the packers' own formats.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from migmatrix.vmstate.errors import StreamError
 from migmatrix.vmstate.wire.returnpath import ReturnPathReader
 from migmatrix.vmstate.wire.signal import Signal
 
-__all__ = ["HEAD", "PACKED", "SaveImage", "foreign", "packing", "save_image"]
+__all__ = ["HEAD", "PACKED", "SaveImage", "encrypted", "foreign", "packing", "save_image"]
 
 HEAD: Final = 4096  # bytes by which a file is known
 
@@ -37,6 +37,9 @@ _PARTIAL: Final = b"LibvirtQemudPart"
 _SAVE_HEADER: Final = (
     16 + 19 * 4
 )  # magic; version, length of the XML, running, packing, cookie, 14 unused words
+_RECORD: Final = struct.Struct(">3BH")
+_RECORDS: Final = range(0x14, 0x18)  # change of cipher, alert, handshake, data
+_LONGEST_RECORD: Final = (1 << 14) + 2048  # of 1.2
 _PAGE: Final = 0x08  # flag of a record with a page
 
 
@@ -72,6 +75,16 @@ def save_image(head: bytes) -> SaveImage | None:
     _, length = little if little[0] < big[0] else big  # the order of the host that saved
     name = head[_SAVE_HEADER : _SAVE_HEADER + length].partition(b"<name>")[2].partition(b"</name>")
     return SaveImage(_SAVE_HEADER + length, name[0].decode(errors="replace") if name[1] else "")
+
+
+def encrypted(head: bytes) -> str | None:
+    """What is a channel that TLS encrypts, main or not: a record of TLS 1.0 to 1.3, kind, version, length."""
+    if len(head) < _RECORD.size:
+        return None
+    kind, major, minor, length = _RECORD.unpack_from(head)
+    if kind in _RECORDS and (3, 1) <= (major, minor) <= (3, 3) and 0 < length <= _LONGEST_RECORD:
+        return "a channel that TLS encrypts, which nobody reads without its keys: migrate without `tls-creds`"
+    return None
 
 
 def _is_return_path(head: bytes) -> bool:

@@ -271,6 +271,8 @@ def test_a_character_device() -> None:
         (b"makedumpfile\0\0\0\0", "is a flattened kdump core"),
         (b"\x02\x21\x4c\x18", "is packed by lz4 in its old format"),
         (bytes.fromhex("11223344 00000001"), "is a channel of multifd"),
+        (bytes.fromhex("16 0301 0006 01000002 0303"), "is a channel that TLS encrypts"),  # a handshake begins
+        (bytes.fromhex("17 0303 0100") + bytes(256), "is a channel that TLS encrypts"),  # in the middle of it
         (bytes.fromhex("0002 0004 00000001"), "is a return path"),  # the answer to the first ping
         (bytes.fromhex("0007 0000"), "is a return path"),
         (bytes.fromhex("00000000000a0008 06") + b"pc.ram" + bytes(4096), "is a channel of postcopy-preempt"),

@@ -16,6 +16,7 @@ from migmatrix.harness.engines import Needs, Role
 from migmatrix.harness.hops.carry import StreamIn
 from migmatrix.harness.hops.checks import let_run, release
 from migmatrix.harness.hops.emulator import Emulator
+from migmatrix.harness.hops.furnish import Furnishing
 from migmatrix.harness.model import Guest, Mode
 from migmatrix.vmstate.view.learned import LearnedDelimiter
 from migmatrix.vmstate.view.stream import read_stream
@@ -201,13 +202,16 @@ async def sides(
     capabilities: Sequence[str],
     arguments: tuple[str, ...] = ARGUMENTS,
     stopped: Stopped | None = None,
+    *,
+    tls: bool = False,
     **parameters: Any,
 ) -> AsyncIterator[Sides]:
     """Both sides, set up: a source that has yet to run, or that has loaded a `stopped` guest; its destination lets it run."""
-    mode = Mode("live", capabilities=tuple(capabilities))
+    mode = Mode("live", capabilities=tuple(capabilities), tls=tls)
     needs = Needs(userfault="postcopy-ram" in capabilities)
     async with AsyncExitStack() as stack:
         both = []
+        furnishing = stack.enter_context(Furnishing(mode, lab.links))
         for build, role in zip(builds, (Role.SOURCE, Role.DESTINATION), strict=True):
             loads = stopped if role is Role.SOURCE else None
             prepared, needed = lab.real.builds[build], Role.DESTINATION if loads else role
@@ -215,7 +219,8 @@ async def sides(
             emulator = Emulator(sandbox, prepared, needed, RUNNING, lambda: 0.0)
             stack.push_async_callback(emulator.end)
             incoming = needed is Role.DESTINATION
-            await emulator.race(emulator.start(MACHINE, arguments, incoming=incoming), DEADLINE)
+            given = (*arguments, *furnishing.arguments(emulator, arguments))
+            await emulator.race(emulator.start(MACHINE, given, incoming=incoming), DEADLINE)
             if loads:
                 await emulator.race(_load(emulator, lab.keep(loads.stream)), DEADLINE)
             await emulator.race(emulator.set_up(mode), DEADLINE)

@@ -2,7 +2,7 @@
 """Live migrations of running guests between real QEMUs, all five builds: every byte on every channel is read.
 
 Kinds: multifd (plain, zlib, zstd), postcopy with the return path, postcopy-preempt, a broken and recovered postcopy,
-XBZRLE and mapped-ram. Run with `-s` to see the counts.
+XBZRLE, mapped-ram and TLS. Run with `-s` to see the counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from hugepages import huge_pages
 from real_matrix import Lab, RealMatrix
 
 from migmatrix.harness.engines import Needs, Role
+from migmatrix.harness.errors import UserError
 from migmatrix.harness.hops.task import Problem
+from migmatrix.harness.streams.file import open_stream
 from migmatrix.vmstate.view.accounting import account
 from migmatrix.vmstate.view.channels import joined, read_channel
 from migmatrix.vmstate.view.stream import Stream, read_stream
@@ -30,6 +32,7 @@ from migmatrix.vmstate.wire.ramevents import MappedData, RamBlock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
@@ -263,9 +266,10 @@ def test_xbzrle(real: RealMatrix) -> None:
         assert counts["RamXbzrle"] >= BUSY_PAGES
 
 
-def test_mapped_ram(real: RealMatrix) -> None:
+@pytest.mark.parametrize("more", [(), ("multifd",)])
+def test_mapped_ram(real: RealMatrix, more: tuple[str, ...]) -> None:
     async def work(lab: Lab, build: str, found: Found) -> None:
-        async with sides(lab, (build, build), ("mapped-ram",)) as both:
+        async with sides(lab, (build, build), ("mapped-ram", *more)) as both:
             await both.run()
             file = lab.links / f"mapped-{lab.serial()}"
             await both.command(both.source, "migrate", uri=f"file:{both.source.sandbox.link(file)}")
@@ -280,3 +284,29 @@ def test_mapped_ram(real: RealMatrix) -> None:
     for counts in each_build(real, "mapped-ram", work).values():
         assert counts[MappedData.__name__]
         assert counts["pages"]
+
+
+# -- encrypted -----------------------------------------------------------------------------------
+
+
+def test_each_channel_of_tls_is_told_as_that(real: RealMatrix, tmp_path: Path) -> None:
+    """Captured on the wire, nobody can read it: `show` and `check` say so, of the main channel and of others."""
+
+    async def work(lab: Lab, build: str, found: Found) -> None:
+        async with sides(lab, (build, build), ("multifd",), tls=True, multifd_channels=2) as both:
+            await both.run()
+            wire = await both.migrate()
+            await finish(both, wire)
+        for channel in wire.channels:
+            for data in (channel.forth, channel.back):
+                (tmp_path / "captured").write_bytes(data)
+                for main in (True, False):
+                    with (
+                        pytest.raises(UserError, match="is a channel that TLS encrypts"),
+                        open_stream(str(tmp_path / "captured"), main=main),
+                    ):
+                        pass
+            found["channels"] += 1
+
+    for counts in each_build(real, "multifd", work).values():
+        assert counts["channels"] == 3
