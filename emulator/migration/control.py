@@ -347,6 +347,9 @@ class Migration:
         if has_channels(address, self.capabilities):
             self.outgoing.start()
         else:
+            if channel is not None:  # a command would wait for a stream as long as this process is there
+                channel.interrupt()
+                channel.close()
             self.say(NO_URGENT_CHANNEL if self.preempts else NO_CHANNELS)
             self.fail("", quiet=True)
 

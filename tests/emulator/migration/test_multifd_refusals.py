@@ -11,6 +11,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import zstandard
 from migration_machines import enable, fill, none, status, target, until
@@ -222,7 +223,9 @@ def test_an_address_without_channels(uri: str) -> None:
 def test_an_old_source_finds_out_later() -> None:
     source = none("7.2", "-S")
     enable(source, "multifd")
+    before = set(psutil.Process().children())
     source.migration.migrate("exec:cat > /dev/null")
+    assert set(psutil.Process().children()) <= before, "the command is gone"
     assert source.migration.query() == {"status": "failed"}
     assert source.said == ["multifd is not supported by current protocol"]
 
