@@ -127,12 +127,13 @@ def test_the_guest_goes_on_before_its_memory_is_there(
     sides: Sides, place: Path, request: pytest.FixtureRequest
 ) -> None:
     old, new = request.node.callspec.params["sides"]
-    _begin(sides, place, bandwidth=4096, late=400_000)
+    _begin(sides, place, bandwidth=4096, late=40_000)
     sides.source.ok("migrate-start-postcopy")
     _until(lambda: sides.destination.ok("query-status")["running"])
-    assert _status(sides.source) != "completed"
+    _until(lambda: sides.source.ok("query-migrate")["ram"]["postcopy-requests"] > 0)
+    assert _status(sides.source) == "postcopy-active"  # all of it takes a minute
+    sides.source.ok("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
     _until(lambda: _ended(sides))
-    assert sides.source.ok("query-migrate")["ram"]["postcopy-requests"] > 0
     before = _steps(sides.console)
     _until(lambda: _steps(sides.console) > before + 1500)
     assert sides.destination.ok("query-status")["status"] == "running"
@@ -144,7 +145,7 @@ def test_the_guest_goes_on_before_its_memory_is_there(
 @pytest.mark.parametrize("sides", [("10.0", "10.0")], ids=">".join, indirect=True)
 def test_precopy_comes_first_and_the_rest_late(sides: Sides, place: Path) -> None:
     """A guest that writes faster than its memory is sent never converges; then postcopy ends it."""
-    _begin(sides, place, bandwidth=2_000_000, late=0)
+    _begin(sides, place, bandwidth=6_000_000, late=0)
     _until(lambda: sides.source.ok("query-migrate").get("ram", {}).get("dirty-sync-count", 0) > 2)
     sides.source.ok("migrate-start-postcopy")
     _until(lambda: _ended(sides))
