@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random misbehaviours of hostile builds, beside sound builds that must not notice.
 
-`$MIGMATRIX_MISBEHAVIOURS` says how many hostile builds are tried (20), `$MIGMATRIX_SEED` which. Whatever a build does to
+`$MIGMATRIX_MISBEHAVIOURS` says how many hostile builds are tried (10), `$MIGMATRIX_SEED` which. Whatever a build does to
 its job directory, its output, QMP and its sandbox: nothing of the host is read or written, nothing hangs, no traceback,
 memory is bounded, all is removed, and the sound builds' cells are what they are without it.
 `tests/support/hostile_qemu.py` says what a seed means.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-COUNT = int(os.environ.get("MIGMATRIX_MISBEHAVIOURS", "20"))
+COUNT = int(os.environ.get("MIGMATRIX_MISBEHAVIOURS", "10"))
 AT_ONCE = 10  # hostile builds of one run
 WATCHDOG = 600.0  # seconds of one run; it needs a tenth
 MEMORY = 700 << 10  # KiB

@@ -26,6 +26,8 @@ from clock_shim import jump, jumping
 from fault_field import Field, Score, remove
 from lab import Lab, heeds, wait_until
 
+from migmatrix.harness.model import Stage
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -34,7 +36,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 TRIALS = int(os.environ.get("MIGMATRIX_TRIALS", "1"))
 TABLE = os.environ.get("MIGMATRIX_TRIALS_TABLE")
 
-DEADLINE = 6.0  # seconds, of the rows in which something stands still
+DEADLINE = (
+    15.0  # seconds, of the rows in which something stands still; what does not meets it on a busy host, too
+)
+IMPATIENT = dict.fromkeys(map(str, Stage), DEADLINE)  # an emulator is stopped in any stage
 # Four cells: most of a trial's time is the start of its two runs, and each row is tried often.
 COMMON: dict[str, Any] = {
     "profiles": {"define": {"nic": {"args": ["-device", "e1000e"]}}},
@@ -390,7 +395,7 @@ def emulator_field() -> Iterator[Field]:
 
 @pytest.fixture(scope="module")
 def impatient_field() -> Iterator[Field]:
-    yield from field_of(EMULATOR, deadline={"start": DEADLINE, "load": DEADLINE, "save": DEADLINE})
+    yield from field_of(EMULATOR, deadline=IMPATIENT)
 
 
 @pytest.fixture(scope="module")
@@ -402,7 +407,7 @@ def qemu_field(container_engine: object) -> Iterator[Field]:
 @pytest.fixture(scope="module")
 def impatient_qemu_field(container_engine: object) -> Iterator[Field]:
     del container_engine
-    yield from field_of(QEMU, deadline={"start": DEADLINE, "load": DEADLINE, "save": DEADLINE})
+    yield from field_of(QEMU, deadline=IMPATIENT)
 
 
 def hold_trials(field: Field, row: str, fault: Fault) -> None:

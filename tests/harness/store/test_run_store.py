@@ -197,6 +197,7 @@ def test_one_process_writes_to_a_run_directory_at_a_time(tmp_path: Path) -> None
         assert list(second.results()) == []
 
 
+@pytest.mark.slow  # five seconds, as long as SQLite waits
 def test_a_database_in_use_is_not_called_damaged(tmp_path: Path) -> None:
     with RunStore.create(tmp_path, "digest"):
         pass
