@@ -20,6 +20,7 @@ from emulated import write_matrix
 from lab import MIGMATRIX
 
 from migmatrix.harness.commands import options, stream
+from migmatrix.harness.commands.main import COMMANDS as NAMES
 from migmatrix.harness.commands.main import app
 from migmatrix.harness.run.pipeline import RunOptions
 
@@ -57,6 +58,14 @@ def test_help_is_short_first_and_complete(name: str) -> None:
 def test_a_page_of_the_documentation_shows_the_command(name: str) -> None:
     pages = [*TOP.joinpath("docs").rglob("*.md")]
     assert any(re.search(rf"{name}\b", page.read_text()) for page in pages)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_starts_with_no_other_imported(name: str) -> None:
+    done = subprocess.run([*MIGMATRIX, name, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.lower().startswith("usage: migmatrix ")
 
 
 def flags(file: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from migmatrix.harness.hops.shapes import message, misfit
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 120.0  # seconds
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}\n'
 AGREED = b'{"return": {}}\n'
 

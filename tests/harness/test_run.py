@@ -290,7 +290,7 @@ def test_live_chains_that_begin_alike_do_not_meet(lab: Lab, mode: str) -> None:
     wait_until(lambda: len(list(lab.root.glob("migmatrix-*/*/link/*"))) == 2 or run.poll() is not None)
     go.touch()
 
-    assert run.wait(timeout=60) == 0, (lab.root / "log").read_text()
+    assert run.wait(timeout=120) == 0, (lab.root / "log").read_text()
     assert lab.verdicts() == {"pass": 2}
 
 

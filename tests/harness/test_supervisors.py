@@ -22,7 +22,7 @@ from migmatrix.harness.engines.supervised import SUPERVISOR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
 _ROUNDS = 150
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,8 @@ tests/emulator/test_conformance.py holds it against real QEMU. A migration whose
 unless postcopy is asked for, of which this knows nothing: then it goes on without.
 """
 
+# ruff: noqa: PTH110, PTH123
+
 from __future__ import annotations
 
 import errno
@@ -30,15 +32,18 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = (
+    False  # `typing`, `pathlib` and `subprocess` take half as long as a start, and there are thousands
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
 
 DEVICES = ("e1000", "picky", "broken")
 CAPABILITIES = ("events", "multifd", "postcopy-ram")
@@ -113,15 +118,15 @@ class Fake:
 
     def misbehave(self, stage: str) -> None:
         """Crash or hang if told so, or end the supervisor: the leader of its group, in whose directory it is."""
-        if self.fakes.get("fatal") == stage and Path("commands").is_fifo():
+        if self.fakes.get("fatal") == stage and os.path.exists("commands"):
             os.kill(os.getpgrp(), signal.SIGKILL)
             threading.Event().wait()
         if stage not in (self.fakes.get("crash"), self.fakes.get("hang")):
             return
         if first := self.fakes.get("first"):
-            if Path(first).exists():
+            if os.path.exists(first):
                 return
-            Path(first).touch()
+            open(first, "w").close()
         if self.fakes.get("crash") == stage:
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.fakes.get("hang") == stage:
@@ -149,21 +154,22 @@ class Fake:
             except BlockingIOError:
                 die("-netdev user,hostfwd=tcp::22-:22: Could not set up host forwarding rule 'tcp::22-:22'")
         if file := self.fakes.get("once"):
-            if Path(file).exists():
+            if os.path.exists(file):
                 die("-chardev socket,path=/run/tpm: Failed to connect to '/run/tpm': Connection refused")
-            Path(file).touch()
+            open(file, "w").close()
 
     def wait(self) -> None:
         """Wait for a file if told so."""
         if file := self.fakes.get("wait"):
-            Path(f"{file}.waiting").write_text(str(os.getpid()))
-            while not Path(file).exists():
+            with open(f"{file}.waiting", "w") as waiting:
+                waiting.write(str(os.getpid()))
+            while not os.path.exists(file):
                 time.sleep(0.01)
 
     def run(self) -> None:
         """Serve QMP until told to quit."""
         if touch := self.fakes.get("touch"):
-            with Path(touch).open("a") as file:
+            with open(touch, "a") as file:
                 file.write(f"{self.version} {self.plain.get('-incoming', '')}\n")
         if "-version" in self.plain or "--version" in self.plain:
             print(f"QEMU emulator version {self.version}")
@@ -359,6 +365,8 @@ class Fake:
                 data = file.read()
             self.take(data)
         else:
+            import subprocess
+
             self.take(subprocess.run(["/bin/sh", "-c", target], stdout=subprocess.PIPE, check=True).stdout)
 
     def take(self, data: bytes) -> None:
@@ -436,6 +444,8 @@ class Fake:
             with os.fdopen(self.fds.pop(command), "wb") as file:
                 file.write(data)
             return
+        import subprocess
+
         with subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             with process.stdin as pipe:
@@ -458,17 +468,25 @@ def install(
     directory: Path, version: str, name: str | None = None, program: str | Path | None = __file__
 ) -> Path:
     """Write an executable that is this emulator, or another `program`, in `version`; its path."""
+    from pathlib import Path
+
     path = directory / (name or f"fake-{version}")
-    python = Path(
-        sys.executable
-    ).resolve()  # not from the PATH: what is found there may be a script that looks for one
-    path.write_text(f'#!/bin/sh\nexec {python} -S -E {Path(str(program)).resolve()} {version} "$@"\n')
+    # not from the PATH: what is found there may be a script that looks for one
+    python = Path(sys.executable).resolve()
+    here, started = Path(__file__).resolve().parent, str(Path(str(program)).resolve())
+    if program == __file__:  # as a module: what a start runs is compiled once
+        started = f"-c 'import sys; sys.path.insert(0, \"{here}\"); import fake_qemu; fake_qemu.main()'"
+    path.write_text(f'#!/bin/sh\nexec {python} -S -E {started} {version} "$@"\n')
     path.chmod(0o755)
     return path
 
 
-if __name__ == "__main__":
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # as QEMU does: what a shell starts in the background ignores it
+def main() -> None:
+    """Be the emulator of the version that comes first, with the arguments that follow."""
+    # as QEMU does: what a shell starts in the background ignores it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     Fake(sys.argv[1], sys.argv[2:]).run()
+
+
+if __name__ == "__main__":
+    main()

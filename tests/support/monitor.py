@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Process", "connect"]
 
-_PATIENCE = 20.0  # seconds
+_PATIENCE = 120.0  # seconds
 
 
 class Process:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["FINAL", "Side"]
 
 FINAL = ("completed", "failed", "cancelled")
-_PATIENCE = 30.0  # seconds
+_PATIENCE = 120.0  # seconds
 _LINE_LIMIT = 1 << 24
 
 

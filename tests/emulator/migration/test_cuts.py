@@ -55,7 +55,7 @@ class Peer:
     def begin(self, *, drained: bool = True) -> None:
         """Take the connection; unless it is to be cut at once, read."""
         if self._listener is not None:
-            self._listener.settimeout(20)
+            self._listener.settimeout(120)
             self._end, _ = self._listener.accept()
         if drained and self._end is not None:
             self._reader = threading.Thread(target=drain, args=(self._end,), daemon=True)
@@ -66,7 +66,7 @@ class Peer:
         if self._end is not None:
             self._end.shutdown(socket.SHUT_RD)
             if self._reader is not None:
-                self._reader.join(20)
+                self._reader.join(120)
             if self._end.family == socket.AF_INET:  # no farewell, or one more write would seem to succeed
                 self._end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._end.close()

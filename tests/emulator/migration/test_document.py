@@ -104,7 +104,7 @@ def over(kind: str, machine: Box, place: Path) -> bytes:
     status(machine, "completed")
     if reader is None:
         return path.read_bytes()
-    reader.join(20)
+    reader.join(120)
     return bytes(came)
 
 
@@ -390,7 +390,7 @@ def test_two_threads_write_whole_messages() -> None:
     for writer in writers:
         writer.join()
     channel.close()
-    reader.join(20)
+    reader.join(120)
     asked = messages(bytes(came))
     assert sorted(asked) == sorted(
         [*[("pong", n) for n in range(500)], *[(b, p * 4096) for b in ("ram", "vga") for p in range(500)]]
@@ -444,7 +444,7 @@ def postcopied(release: str, delimiter: Any) -> Stream:
     until(whole, "the end of the stream")
     theirs.sendall(struct.pack(">HHI", 1, 4, 0))  # loaded
     status(source, "completed")
-    reader.join(20)
+    reader.join(120)
     return found[-1]
 
 
@@ -504,7 +504,7 @@ def test_a_paused_postcopy_stops_only_who_needs_what_is_missing() -> None:
         assert postcopy.resume()
         assert not found
         postcopy.place(ram, 4096, b"came" * 1024)
-    reader.join(20)
+    reader.join(120)
     assert found == [b"came"]
     with machine.bql:
         postcopy.end()
@@ -528,7 +528,7 @@ def test_a_source_whose_destination_died_in_a_postcopy_is_not_let_go_on(release:
     until(lambda: 0 < came.rfind(b"globalstate") < len(came) - 8192, "pages behind the package")
     theirs.shutdown(socket.SHUT_RDWR)
     theirs.close()
-    reader.join(20)
+    reader.join(120)
     status(source, "postcopy-paused")
     assert (source.runstate, source.clock.running) == ("finish-migrate", False)
     assert said(source, "cont") == "Error: Migration is not finalized yet\n"

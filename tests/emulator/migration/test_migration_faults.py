@@ -186,8 +186,8 @@ def test_an_interrupted_channel_waits_for_nothing() -> None:
         writer.start()
         assert select.select([theirs], [], [], 20)[0]
         channel.interrupt()
-        assert failed.wait(20)
-        writer.join(20)
+        assert failed.wait(120)
+        writer.join(120)
         with pytest.raises(ChannelError):
             channel.read_into(memoryview(bytearray(1)))
         channel.close()

@@ -34,7 +34,7 @@ from migmatrix.vmstate.wire.commands import advise, discard
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 120.0  # seconds
 _ON = [{"capability": name, "state": True} for name in ("postcopy-ram", "events")]
 
 

@@ -41,7 +41,7 @@ def server(place: Path, name: str = "q") -> list[str]:
 
 def run(place: Path, *words: str, data: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(place, words), input=data, capture_output=True, text=True, check=False, timeout=20
+        command(place, words), input=data, capture_output=True, text=True, check=False, timeout=120
     )
 
 
@@ -71,7 +71,7 @@ def test_input_from_a_file(place: Path) -> None:
     (place / "in").write_text('{"execute":"qmp_capabilities"}\n{"execute":"quit"}\n')
     with (place / "in").open() as file:
         ended = subprocess.run(
-            command(place, ["-qmp", "stdio"]), stdin=file, capture_output=True, check=False, timeout=20
+            command(place, ["-qmp", "stdio"]), stdin=file, capture_output=True, check=False, timeout=120
         )
     assert ended.returncode == 0
     assert ended.stdout.endswith(b'{"return": {}}\r\n')
@@ -274,7 +274,7 @@ def test_qemus_own_shell_drives_it(place: Path) -> None:
         connect(place / "q").close()
         typed = "query-status\nqom-list path=/machine\nquit\n"
         ended = subprocess.run(
-            [shell, place / "q"], input=typed, capture_output=True, text=True, check=False, timeout=20
+            [shell, place / "q"], input=typed, capture_output=True, text=True, check=False, timeout=120
         )
         assert '"status": "prelaunch"' in ended.stdout
         assert '"child<container>"' in ended.stdout

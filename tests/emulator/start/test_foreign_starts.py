@@ -25,7 +25,7 @@ def start(*words: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[str]:
 
 
 def ends(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     return process.returncode, said
 
 
