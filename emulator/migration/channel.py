@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
 
 __all__ = ["Channel", "ChannelError", "CredentialsError", "RawChannel", "Session", "Wake"]
 
@@ -143,11 +143,17 @@ class Channel:
         """Whether all waits end."""
         return self._wake.is_set or (self._stop is not None and self._stop.is_set)
 
-    def secure(self, make: Callable[[RawChannel], Session], stop: Wake) -> None:
-        """Encrypt all that comes from now on; `stop` ends the waits that this takes."""
+    def secure(
+        self, make: Callable[[RawChannel], Generator[None, None, Session]], stop: Wake
+    ) -> Iterator[None]:
+        """Encrypt all that comes from now on; yields before each wait that this takes, which `stop` ends."""
         self._stop = stop
-        self._session = make(self)
+        self._session = yield from make(self)
         self._stop = None
+
+    def fileno(self) -> int:
+        """The descriptor to wait at for bytes."""
+        return self._in
 
     def _check(self) -> None:
         if self.interrupted:

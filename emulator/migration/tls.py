@@ -22,7 +22,7 @@ from migmatrix.emulator.migration.credentials import authorized, find_credential
 from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from migmatrix.emulator.migration.channel import RawChannel
     from migmatrix.emulator.options.records import Backend
@@ -59,13 +59,16 @@ class Tls(Record):
     says_bye: bool = True
     setup_ends: bool = True  # a destination with credentials that are not there ends
 
-    def secure(self, channel: RawChannel, host: str) -> Session:
-        """Shake hands over `channel`, to `host` if that is known; ChannelError, or CredentialsError."""
+    def secure(self, channel: RawChannel, host: str) -> Generator[None, None, Session]:
+        """Shake hands over `channel`, to `host` if that is known; ChannelError, or CredentialsError.
+
+        Yields before each wait for the other side.
+        """
         endpoint = "server" if self.incoming else "client"
         found = find_credentials(self.objects, self.credentials, endpoint, self.release)
         session = Session(channel, found.context(), incoming=self.incoming, says_bye=self.says_bye)
         try:
-            session.handshake()
+            yield from session.handshake()
             if found.verify:
                 self._verify(session.certificate(), self.name or host)
         except ChannelError as error:
@@ -131,13 +134,14 @@ class Session:
         """The other side's, as `ssl` describes it; empty when it was not verified."""
         return self._ssl.getpeercert() or {}
 
-    def handshake(self) -> None:
-        """Agree on keys; ChannelError."""
+    def handshake(self) -> Iterator[None]:
+        """Agree on keys, and yield before each wait; ChannelError."""
         while True:
             try:
                 self._ssl.do_handshake()
             except ssl.SSLWantReadError:
                 self._send()
+                yield
                 self._fill()
             except ssl.SSLError as error:
                 self._channel.write_now(self._out.read())  # tells why

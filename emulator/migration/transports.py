@@ -18,7 +18,7 @@ from migmatrix.emulator.migration.channel import Channel
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Wake
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # what `signal` is made of, without the enumerations that it makes when imported
 
-__all__ = ["Arrival", "connect", "listen", "opened", "secured"]
+__all__ = ["Arrival", "connect", "listen", "opened", "secured", "securing"]
 
 _SETS: Final = "/dev/fdset/"
 
@@ -60,15 +60,21 @@ def connect(address: Address, wake: Wake) -> Channel:
 
 def secured(channel: Channel, address: Address, wake: Wake) -> Channel:
     """The channel, encrypted if its address says so; else it is closed, and ChannelError."""
+    for _ in securing(channel, address, wake):
+        pass  # whoever reads waits
+    return channel
+
+
+def securing(channel: Channel, address: Address, wake: Wake) -> Iterator[None]:
+    """Do what `secured` does, and yield before each wait."""
     if address.tls is None:
-        return channel
+        return
     make, host = address.tls.secure, address.inet.host
     try:
-        channel.secure(lambda raw: make(raw, host), wake)
+        yield from channel.secure(lambda raw: make(raw, host), wake)
     except BaseException:
         channel.close()
         raise
-    return channel
 
 
 def _command(address: Address) -> Channel:

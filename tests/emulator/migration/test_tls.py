@@ -7,6 +7,8 @@ The words, and who ends and who goes on, were seen on QEMU 7.2.22, 10.0.13 and 1
 from __future__ import annotations
 
 import socket
+import ssl
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,11 @@ from certificates import authority, issue
 from migration_machines import enable, fill, make, memory, none, runs, status, statuses, target, until
 
 from migmatrix.emulator.errors import FatalError, QmpError
+from migmatrix.emulator.migration.address import parse_uri
+from migmatrix.emulator.migration.channel import Wake
+from migmatrix.emulator.migration.tls import Tls
+from migmatrix.emulator.migration.transports import listen
+from migmatrix.vmstate.record import replace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,6 +286,29 @@ def test_a_connection_that_says_nothing_stands_in_nobodys_way(files: Path, tmp_p
         assert status(there)["status"] == "completed"
         assert silent.recv(1) == b""
     assert there.said == []
+
+
+def test_channels_keep_the_order_in_which_a_source_opened_them(files: Path, tmp_path: Path) -> None:
+    """A source connects the next when it has sent the last of its handshake; more of them than threads get along with."""
+    there = target("7.2", *credentials(files, "server"))
+    tls = Tls(objects=there.options.of("object"), credentials="tls0", release="7.2", incoming=True)
+    address = parse_uri(f"unix:{tmp_path / 'm'}", there.migration.traits, incoming=True)
+    context = ssl.create_default_context(cafile=files / "good" / "ca-cert.pem")
+    context.load_cert_chain(files / "good" / "client-cert.pem", files / "good" / "client-key.pem")
+    arrival = listen(replace(address, tls=tls), None, {})
+    with ExitStack() as stack:
+        for number in range(16):
+            plain = stack.enter_context(socket.socket(socket.AF_UNIX))
+            plain.connect(str(tmp_path / "m"))
+            stack.enter_context(context.wrap_socket(plain, server_hostname="localhost")).send(bytes([number]))
+        first = bytearray(1)
+        for number in range(16):
+            channel = arrival.accept(Wake())
+            assert channel is not None
+            channel.read_into(memoryview(first))
+            assert first[0] == number
+            channel.close()
+    arrival.close()
 
 
 def test_a_handshake_that_failed_is_followed_by_another(files: Path, tmp_path: Path) -> None:
