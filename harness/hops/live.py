@@ -138,7 +138,7 @@ class _LiveLeg:
             await source.race(go_postcopy(source, mode), deadline)
         if mode.cut_within:
             self._facts[CUT] = count = moment(mode, self._task.keys[self._index])
-            await cut_and_recover(link, source, destination, count, deadline)
+            await cut_and_recover(link, mode, source, destination, count, deadline)
         await both(source.race(done(source), deadline), destination.race(done(destination), deadline))
 
 

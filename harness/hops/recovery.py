@@ -12,12 +12,15 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.hops.postcopy import limit
 from migmatrix.harness.hops.sides import both
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from migmatrix.harness.hops.emulator import Emulator
     from migmatrix.harness.hops.transports import Link
     from migmatrix.harness.model import Mode
@@ -28,6 +31,8 @@ __all__ = ["CUT", "cut_and_recover", "moment"]
 CUT = "cut"
 _ACTIVE: Final = "postcopy-active"
 _PAUSED: Final = "postcopy-paused"
+# Bytes per second up to the byte at which it breaks.
+_FLOW: Final[Mapping[str, Any]] = {"max-postcopy-bandwidth": 64 << 10}
 
 
 def moment(mode: Mode, key: str) -> int:
@@ -36,7 +41,7 @@ def moment(mode: Mode, key: str) -> int:
 
 
 async def cut_and_recover(
-    link: Link, source: Emulator, destination: Emulator, count: int, deadline: float
+    link: Link, mode: Mode, source: Emulator, destination: Emulator, count: int, deadline: float
 ) -> None:
     """Cut the link after `count` bytes of postcopy, and recover; Problem when a side does not get that far."""
     sides = source, destination
@@ -44,6 +49,7 @@ async def cut_and_recover(
     # Its main thread answers when it is through with the package of devices.
     await destination.race(destination.qmp.execute("query-status"), deadline)
     link.break_after(count)
+    await source.race(limit(source, mode, _FLOW), deadline)
     await both(*(side.race(_reach(side, _PAUSED), deadline) for side in sides))
     await source.race(_let_go(source), deadline)
     await destination.race(link.listen_again(destination), deadline)

@@ -68,6 +68,8 @@ def _mode_digest(mode: Mode) -> bytes:
     del fields["name"]
     if _PAUSE in (*mode.capabilities, *mode.source_capabilities):  # nobody told it to go on before
         fields["continued"] = True
+    if mode.cut_within:  # all of memory could be gone before
+        fields["held"] = True
     return _digest({key: sorted(v) if isinstance(v, tuple) else v for key, v in fields.items()})
 
 
