@@ -217,15 +217,19 @@ class Connections:
         self._all.append(channel)
         if self._receivers is None:
             self._main = channel, source
-        elif self._is_main(source):
+        elif self._is_main(channel, source):
             self._main = channel, source
             self._receivers.on_error(channel.interrupt)
         else:
             self._receivers.add(channel, source)
 
-    def _is_main(self, source: Input) -> bool:
-        """The first one is the main one; later releases look at the first bytes."""
-        if not self._traits.channels_by_magic:
+    def _is_main(self, channel: Channel, source: Input) -> bool:
+        """The first one is the main one; later releases look at the first bytes.
+
+        So does each of ours where connections are encrypted: what a source sent last of a handshake may arrive after all of
+        the next one's, and a guest of real QEMU up to 7.2 is then lost.
+        """
+        if not self._traits.channels_by_magic and not channel.secured:
             return self._main is None
         magic = source.peek(4)
         if self._traits.unknown_magic and magic not in (_MAIN, _MAGIC):

@@ -17,7 +17,9 @@ from migration_machines import enable, fill, make, memory, none, runs, status, s
 
 from migmatrix.emulator.errors import FatalError, QmpError
 from migmatrix.emulator.migration.address import parse_uri
-from migmatrix.emulator.migration.channel import Wake
+from migmatrix.emulator.migration.channel import Channel, Wake
+from migmatrix.emulator.migration.multifd_packets import initial
+from migmatrix.emulator.migration.streams import Input
 from migmatrix.emulator.migration.tls import Tls
 from migmatrix.emulator.migration.transports import listen
 from migmatrix.vmstate.record import replace
@@ -309,6 +311,30 @@ def test_channels_keep_the_order_in_which_a_source_opened_them(files: Path, tmp_
             assert first[0] == number
             channel.close()
     arrival.close()
+
+
+class Secured(Channel):
+    """As if TLS were on."""
+
+    @property
+    def secured(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("release", ["7.2", "10.0"])
+def test_a_channel_of_multifd_that_is_ready_first_is_not_the_main_one(release: str) -> None:
+    there = target(release)
+    enable(there, "multifd")
+    connections = there.migration.connections()
+    with ExitStack() as stack:
+        for first in (initial(bytes(16), 0), b"QEVM\0\0\0\3"):
+            near, far = socket.socketpair()
+            stack.enter_context(far).sendall(first)
+            channel = Secured(near.detach(), "socket")
+            with there.bql:
+                connections.add(channel, Input(channel, there.bql))
+        assert connections.main[0] is channel
+        connections.close()
 
 
 def test_a_handshake_that_failed_is_followed_by_another(files: Path, tmp_path: Path) -> None:
