@@ -44,7 +44,8 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_plan_is_run_as_the_matrix_that_it_was_made_of(lab: Lab) -> None:
-    matrix = lab.matrix(builds=lab.builds({"old": [], "aer": ["-fake", "state=aer"]}))
+    builds = lab.builds({"old": [], "aer": ["-fake", "state=aer"]})
+    matrix = lab.matrix(builds=builds, paths={"pairs": "all"})
     whole = lab.run(matrix, out="whole")
     plan = planned(lab, matrix)
 
@@ -117,7 +118,9 @@ def test_a_matrix_that_means_something_else_is_refused(
 ) -> None:
     plan = planned(lab, lab.matrix())
     change(lab)
-    assert message in refused(run_plan(lab, plan))
+    options = RunOptions(file=plan, store=lab.root / "store")
+    with pytest.raises(UserError, match=re.escape(message)):
+        prepare_plan_file(plan, options)
 
 
 def _edit(**changes: Any) -> Callable[[dict[str, Any]], Any]:
