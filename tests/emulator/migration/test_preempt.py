@@ -49,6 +49,7 @@ PAIRS = [
 ]
 CAPABILITIES = ("postcopy-ram", "postcopy-preempt", "events")
 SLOW = 20_000  # bytes per second
+MIB = 4  # the background sends a page in a tenth of a second, and must not come to those that are asked for
 
 
 class Sides:
@@ -109,7 +110,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def sides(request: pytest.FixtureRequest, place: Path) -> Iterator[Sides]:
     old, new = request.param
-    made = Sides(place, none(old, mib=1), target(new, mib=1))
+    made = Sides(place, none(old, mib=MIB), target(new, mib=MIB))
     with made.link:
         yield made
 
@@ -117,17 +118,20 @@ def sides(request: pytest.FixtureRequest, place: Path) -> Iterator[Sides]:
 @pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
 def test_what_a_guest_waits_for_comes_past_everything_else(sides: Sides) -> None:
     sides.start()
-    for number in (201, 198, 198, 33):
+    for number in (801, 798, 798, 633):
         assert sides.read(number) == sides.page(number)
     assert sides.source.migration.query()["status"] == "postcopy-active", "the background is slow"
     sides.arrived()
     main, urgent = map(bytes, sides.link.kept)
     old = sides.source.release.name == "7.2"
-    pages = [record(sides.before["ram"], number, named=number == 201) for number in (201, 198, 33)]
-    wanted = b"".join(pages) + (EOS if old else b"")
+    pages = [record(sides.before["ram"], number, named=number == 801) for number in (801, 798, 633)]
+    wanted = b"".join(pages)
+    if sides.destination.release.name == "7.2":  # later ones do not wait for the end that an old source sends
+        assert urgent.endswith(EOS)
+    urgent = urgent.removesuffix(EOS) if old else urgent
     assert without_names(urgent) == without_names(wanted)
     assert old or urgent == wanted
-    assert sides.page(201) not in main
+    assert sides.page(801) not in main
     assert sides.source.migration.query()["ram"]["postcopy-requests"] >= 3
 
 
@@ -317,50 +321,6 @@ def look(sides: Sides, order: list[int]) -> Callable[[], list[int]]:
     return ended
 
 
-def settled(sides: Sides) -> bool:
-    told = [side.migration.query().get("status") for side in (sides.source, sides.destination)]
-    return told == ["postcopy-paused"] * 2 or told[1] == "completed"
-
-
-def check(sides: Sides, seed: int) -> int:
-    """Break the link at random bytes until all is there; how often it was paused."""
-    random, times = Random(seed), 0
-    order = random.sample(range(256), 256)
-    sides.start()
-    wrong = look(sides, order)
-    again = sides.source.migration.traits.recovers_again
-    while True:
-        sides.link.cut_at(sides.link.there + random.randrange(1, 100_000))
-        sides.source.migration.set_parameters({"max-postcopy-bandwidth": 0})
-        until(lambda: settled(sides), "a pause or an end")
-        if sides.destination.migration.query()["status"] == "completed":
-            break
-        times += 1
-        if not again:  # a source before 8.2 must not be cut off while it recovers
-            sides.link.cut_at()
-        sides.recover()
-        if not again:
-            status(sides.source, "postcopy-active", "completed")
-    if status(sides.source, "completed", "postcopy-paused")["status"] == "completed":
-        sides.arrived()
-    assert memory(sides.destination) == sides.before  # even if nobody told the source that all is there
-    assert wrong() == []
-    return times
-
-
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
-def test_nothing_is_lost_wherever_links_break(sides: Sides, seed: int) -> None:
-    assert check(sides, seed) > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 42))
-@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
-def test_nothing_is_lost_wherever_links_break_slow(sides: Sides, seed: int) -> None:
-    check(sides, seed)
-
-
 @pytest.mark.parametrize("sides", [("7.2", "7.2"), ("11.1", "11.1")], ids=">".join, indirect=True)
 def test_who_waited_when_it_broke_is_answered_over_the_next_one(sides: Sides) -> None:
     sides.start()
@@ -487,7 +447,7 @@ def test_nonsense_is_refused_by_name(sides: Sides) -> None:
     with pytest.raises(LoadFault) as refused:
         migration.ram.load_urgent(Input(BytesChannel((0x80).to_bytes(8))))
     assert refused.value.said == ("Unknown combination of migration flags: 0x80 (postcopy mode)",)
-    assert len(sides.destination.ram_blocks["ram"].data) == 1 << 20
+    assert len(sides.destination.ram_blocks["ram"].data) == MIB << 20
 
 
 # -- a guest that works, and other capabilities ----------------------------------------------------

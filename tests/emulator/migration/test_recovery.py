@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Postcopy over a link that breaks: at random bytes, again and again, until all of the guest is over there.
+"""Postcopy over a link that breaks, and goes on over another one; by the number in `test_recovery_trials.py`.
 
 Statuses, refusals and lines are those of real QEMU 7.2.22, 10.0.13 and 11.1.3, to which the same was done.
 """
@@ -10,14 +10,13 @@ import shutil
 import socket
 import struct
 import tempfile
-import threading
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cut_link import CutLink
-from migration_machines import enable, memory, runs, status, statuses, target, until
+from migration_machines import runs, status, statuses, until
+from recovery_sides import Sides
 
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.migration.bitmaps import missing, packed, wire_size
@@ -28,61 +27,7 @@ from migmatrix.emulator.migration.late import Late
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from migration_machines import Box
-
 PAIRS = [("7.2", "7.2"), ("7.2", "11.1"), ("10.0", "10.0"), ("11.1", "10.0"), ("11.1", "11.1")]
-MIB = 1
-ENDS = ("completed", "failed")
-
-
-class Sides:
-    """A source and a destination in this process, with a link between them that can be cut."""
-
-    def __init__(self, place: Path, old: str, new: str) -> None:
-        self.place = place
-        self.source, self.destination = runs(old, mib=MIB), target(new, mib=MIB)
-        self.before = memory(self.source)
-        for side in (self.source, self.destination):
-            enable(side, "postcopy-ram", "events")
-        self.link = CutLink(place / "front", place / "back")
-
-    @property
-    def both(self) -> tuple[Box, Box]:
-        return self.source, self.destination
-
-    def start(self, bandwidth: int = 0) -> None:
-        """Up to the postcopy, in which `bandwidth` is the limit."""
-        limits = {"max-bandwidth": 4096, "max-postcopy-bandwidth": bandwidth}
-        self.source.migration.set_parameters(limits)
-        self.destination.migration.incoming(f"unix:{self.place / 'back'}")
-        self.source.migration.migrate(f"unix:{self.place / 'front'}")
-        self.source.migration.start_postcopy()
-        status(self.source, "postcopy-active", *ENDS)
-        status(self.destination, "postcopy-active", *ENDS)
-
-    def paused(self) -> None:
-        for side in self.both:
-            status(side, "postcopy-paused")
-
-    def recover(self) -> None:
-        """Begin to go on over another link."""
-        self.destination.migration.recover(f"unix:{self.place / 'back'}")
-        self.source.migration.migrate(f"unix:{self.place / 'front'}", resume=True)
-
-    def told(self, side: Box) -> str:
-        return str(side.migration.query().get("status"))
-
-    def settled(self) -> bool:
-        """Whether both are paused, or at an end."""
-        told = {self.told(side) for side in self.both}
-        return told == {"postcopy-paused"} or self.told(self.destination) == "completed"
-
-    def arrived(self) -> None:
-        """All of the guest is over there, and runs."""
-        for side in self.both:
-            status(side, "completed")
-        assert memory(self.destination) == self.before
-        assert (self.source.runstate, self.destination.runstate) == ("postmigrate", "running")
 
 
 @pytest.fixture
@@ -92,73 +37,6 @@ def sides(request: pytest.FixtureRequest) -> Iterator[Sides]:
     with made.link:
         yield made
     shutil.rmtree(place)
-
-
-def look(sides: Sides, order: list[int]) -> Callable[[], list[int]]:
-    """A guest that reads all pages in this order while they come; the answer waits for its end: pages that were wrong."""
-    wrong: list[int] = []
-    machine, ram = sides.destination, sides.destination.ram_blocks["ram"]
-
-    def read() -> None:
-        for page in order:
-            with machine.bql:
-                found = ram.read(page * 4096, 4096)
-            if found != sides.before["ram"][page * 4096 : page * 4096 + 4096]:
-                wrong.append(page)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-
-    def ended() -> list[int]:
-        thread.join()
-        return wrong
-
-    return ended
-
-
-def cut_and_recover(sides: Sides, random: Random) -> int:
-    """Cut the link at random bytes of either direction until the end; how often it was paused."""
-    times, again = 0, sides.source.migration.traits.recovers_again
-    while True:
-        ahead, back = random.randrange(1, 100_000), random.randrange(1, 120)
-        sides.link.cut_at(sides.link.there + ahead, sides.link.back_again + back)
-        sides.source.migration.set_parameters({"max-postcopy-bandwidth": 0})
-        until(sides.settled, "a pause or an end")
-        if sides.told(sides.destination) == "completed":
-            return times
-        times += 1
-        if not again:  # a source before 8.2 must not be cut off while it recovers
-            sides.link.cut_at()
-        sides.recover()
-        if not again:
-            status(sides.source, "postcopy-active", "completed")
-
-
-def check(sides: Sides, seed: int) -> int:
-    random = Random(seed)
-    order = list(range(sides.source.ram_blocks["ram"].pages))
-    random.shuffle(order)
-    sides.start(bandwidth=20_000)
-    wrong = look(sides, order)
-    times = cut_and_recover(sides, random)
-    if status(sides.source, "completed", "postcopy-paused")["status"] == "completed":
-        sides.arrived()
-    assert memory(sides.destination) == sides.before  # even if nobody told the source that all is there
-    assert wrong() == []
-    return times
-
-
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
-def test_nothing_is_lost_wherever_the_link_breaks(sides: Sides, seed: int) -> None:
-    assert check(sides, seed) > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 42))
-@pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
-def test_nothing_is_lost_wherever_the_link_breaks_slow(sides: Sides, seed: int) -> None:
-    check(sides, seed)
 
 
 OLD = ["setup", "active", "STOP", "postcopy-active", "postcopy-paused"]

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A postcopy between two machines in this process over a link that breaks, and a guest that reads all pages meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from cut_link import CutLink
+from migration_machines import DEADLINE, enable, memory, runs, status, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from migration_machines import Box
+
+__all__ = ["Sides", "look"]
+
+_ENDS = ("completed", "failed")
+
+
+class Sides:
+    """A source and a destination in this process, with a link between them that can be cut."""
+
+    def __init__(self, place: Path, old: str, new: str, *more: str, mib: int = 1) -> None:
+        self.place = place
+        self.source, self.destination = runs(old, mib=mib), target(new, mib=mib)
+        self.before = memory(self.source)
+        for side in (self.source, self.destination):
+            enable(side, "postcopy-ram", "events", *more)
+        self.link = CutLink(place / "front", place / "back")
+
+    @property
+    def both(self) -> tuple[Box, Box]:
+        return self.source, self.destination
+
+    def start(self, bandwidth: int = 0) -> None:
+        """Up to the postcopy, in which `bandwidth` is the limit."""
+        limits = {"max-bandwidth": 4096, "max-postcopy-bandwidth": bandwidth}
+        self.source.migration.set_parameters(limits)
+        self.destination.migration.incoming(f"unix:{self.place / 'back'}")
+        self.source.migration.migrate(f"unix:{self.place / 'front'}")
+        self.source.migration.start_postcopy()
+        status(self.source, "postcopy-active", *_ENDS)
+        status(self.destination, "postcopy-active", *_ENDS)
+
+    def paused(self) -> None:
+        for side in self.both:
+            status(side, "postcopy-paused")
+
+    def recover(self) -> None:
+        """Begin to go on over another link."""
+        self.destination.migration.recover(f"unix:{self.place / 'back'}")
+        self.source.migration.migrate(f"unix:{self.place / 'front'}", resume=True)
+
+    def told(self, side: Box) -> str:
+        return str(side.migration.query().get("status"))
+
+    def settled(self) -> bool:
+        """Whether both are paused, or at an end."""
+        told = {self.told(side) for side in self.both}
+        return told == {"postcopy-paused"} or self.told(self.destination) == "completed"
+
+    def arrived(self) -> None:
+        """All of the guest is over there, and runs."""
+        for side in self.both:
+            status(side, "completed")
+        assert memory(self.destination) == self.before
+        assert (self.source.runstate, self.destination.runstate) == ("postmigrate", "running")
+
+
+def look(sides: Sides, order: list[int]) -> Callable[[], list[int]]:
+    """A guest that reads all pages in this order while they come; the answer waits for its end: pages that were wrong."""
+    wrong: list[int] = []
+    machine, ram = sides.destination, sides.destination.ram_blocks["ram"]
+
+    def read() -> None:
+        for page in order:
+            with machine.bql:
+                found = ram.read(page * 4096, 4096)
+            if found != sides.before["ram"][page * 4096 : page * 4096 + 4096]:
+                wrong.append(page)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+
+    def ended() -> list[int]:
+        thread.join(DEADLINE)
+        assert not thread.is_alive(), "the guest still waits for a page"
+        return wrong
+
+    return ended
