@@ -188,8 +188,8 @@ class Listening:
     def _accepted(self, arrival: Arrival, wake: Wake) -> Channel | None:
         try:
             return arrival.accept(wake)
-        except OSError:
-            if wake.is_set:  # closed under way, as another link was named
+        except (OSError, ValueError):
+            if wake.is_set:  # closed under way, or before it was looked at, as another link was named
                 return None
             raise
 

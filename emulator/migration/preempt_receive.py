@@ -112,6 +112,8 @@ class UrgentReader:
                     self._one()
                 except Exception as error:  # noqa: BLE001 - what nobody foresaw costs the channel, as if it broke
                     bug(error)
+            if self._arrival is not None:  # it was over before anybody waited there
+                self._arrival.close()
             self._ended = True
             self._change.notify_all()
 

@@ -25,11 +25,14 @@ from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.memory import RamBlock
 from migmatrix.emulator.migration.channel import ChannelError
 from migmatrix.emulator.migration.faults import LoadFault
+from migmatrix.emulator.migration.postcopy import Postcopy
 from migmatrix.emulator.migration.preempt import Urgent
+from migmatrix.emulator.migration.preempt_receive import UrgentReader
 from migmatrix.emulator.migration.ram_save import RamSaver
 from migmatrix.emulator.migration.returnpath import ReplyPath
 from migmatrix.emulator.migration.streams import BytesChannel, BytesSink, Input, Output
 from migmatrix.emulator.migration.traits import Traits
+from migmatrix.emulator.migration.transports import listen
 from migmatrix.vmstate.wire.commands import advise
 
 if TYPE_CHECKING:
@@ -421,6 +424,20 @@ def test_a_destination_that_has_all_may_end_it_first(sides: Sides, monkeypatch: 
     monkeypatch.setattr(Urgent, "end", gone)
     sides.start()
     sides.arrived()
+
+
+def test_nobody_listens_when_it_is_over_before_the_channel_came(place: Path) -> None:
+    """The main channel brought all of it before the thread for urgent pages ran at all."""
+    there = target("10.0", mib=1)
+    postcopy = Postcopy(there, ReplyPath(None), allowed=True)
+    arrival = listen(there.migration.address(f"unix:{place / 'm'}", incoming=True), None, there.fdsets)
+    reader = UrgentReader(there.migration, postcopy)
+    with there.bql:
+        reader.wait_at(arrival)
+        reader.start()
+        reader.end()
+    assert arrival.describe() == []
+    assert not (place / "m").exists()
 
 
 def nonsense(random: Random, good: bytes) -> bytes:

@@ -71,6 +71,8 @@ def recoveries(sides: Sides, random: Random) -> list[str]:
         if again:
             aim(sides, random, recovers=True)
             sides.recover()
+            # each link gets there, if only to break; until then the destination still tells of the pause before
+            until(lambda: statuses(sides.destination).count("postcopy-recover") == len(stages), "the link")
         else:  # a source before 8.2 must not be cut off while it recovers
             sides.recover()
             status(sides.source, "postcopy-active", "completed")
