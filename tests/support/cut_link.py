@@ -115,7 +115,7 @@ class CutLink:
         try:
             while data := source.recv(_PIECE):
                 with self._lock:
-                    room = self._limits[way] - self._counts[way]
+                    room = self._room(way, kept, data)
                     piece = data[:room] if room < len(data) else data
                     self._counts[way] += len(piece)
                     if kept is not None:
@@ -128,6 +128,11 @@ class CutLink:
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def _room(self, way: int, kept: bytearray | None, data: bytes) -> int:
+        """How many bytes more may go on: of `data`, behind what was `kept` of this connection."""
+        del kept, data
+        return self._limits[way] - self._counts[way]
 
     def _cut(self) -> None:
         self.cuts += 1

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,10 @@ class QmpFailed(Exception):
 
 
 class Guest:
-    """One emulator. `events` are (name, data) in the order in which they came."""
+    """One emulator. `events` are (name, data) in the order in which they came; `container` is its name, if it is in one."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], container: str = "") -> None:
+        self.container = container
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -91,6 +93,14 @@ class Guest:
         """Statuses that MIGRATION events told."""
         return [data["status"] for name, data in self.events if name == "MIGRATION"]
 
+    def kill(self) -> None:
+        """SIGKILL, whatever it does; returns when it has ended."""
+        if self.container:
+            subprocess.run(["docker", "kill", self.container], check=True, capture_output=True)
+        else:
+            self.process.kill()
+        self.process.wait(DEADLINE)
+
     def ended(self) -> tuple[int, str]:
         """Exit status and standard error of a process that ends by itself."""
         _, err = self.process.communicate(timeout=DEADLINE)
@@ -133,8 +143,10 @@ def contained(release: str, shared: Path, *arguments: str, userfault: bool = Fal
     """Real QEMU of `release`, without network; `shared` has the same path inside. `userfault`: for a postcopy."""
     image = f"migmatrix/debian:{IMAGES[release]}"
     more = USERFAULT if userfault else ()
-    docker = ["docker", "run", "--rm", "-i", "--network", "none", "-v", f"{shared}:{shared}", *more, image]
-    guest = Guest([*docker, "qemu-system-x86_64", *COMMON, *arguments])
+    name = f"migmatrix-test-{uuid.uuid4().hex}"
+    named = ["docker", "run", "--rm", "-i", "--name", name, "--network", "none"]
+    docker = [*named, "-v", f"{shared}:{shared}", *more, image]
+    guest = Guest([*docker, "qemu-system-x86_64", *COMMON, *arguments], name)
     try:
         yield guest
     finally:
