@@ -7,6 +7,8 @@ Every wait is a race between the work, the emulator's end and a deadline; the lo
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migmatrix.harness.engines.base import Role
@@ -64,6 +66,7 @@ class Emulator:
         self._pass = 0
         self._exit: int | None = None  # of an emulator that ended by itself
         self._end: asyncio.Future[int] | None = None
+        self._killed = False  # by the harness
 
     async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
         """Start it and negotiate QMP; the guest does not run yet."""
@@ -215,7 +218,7 @@ class Emulator:
         """Whether somebody stopped it (SIGSTOP, a debugger); then no signal but KILL will end it, which is sent."""
         stopped = await self.job.state() in _STOPPED
         if stopped:
-            self.job.signal("KILL")
+            self._kill()
         return stopped
 
     async def end(self) -> EmulatorEvidence:
@@ -225,6 +228,7 @@ class Emulator:
         await self.qmp.close()
         await self.console.close()
         await self._climb()
+        await self._note_kill()
         evidence = self.evidence()
         self.job.discard()
         return evidence
@@ -246,12 +250,23 @@ class Emulator:
         for name, seconds in _LADDER:
             if self.job.exited or not self._argv:
                 return
-            self.job.signal(name)
+            self._kill() if name == "KILL" else self.job.signal(name)
             try:
                 async with patience(seconds):
                     await self.job.wait()
             except TimeoutError:
                 continue
+
+    def _kill(self) -> None:
+        self._killed = True
+        self.job.signal("KILL")
+
+    async def _note_kill(self) -> None:
+        """Note that somebody else killed it, which no race was there to see when the other side was killed, too."""
+        if self._exit is None and not self._killed and self.job.exited:
+            with suppress(EngineError):  # of a dead sandbox nobody knows how its emulators ended
+                status = await self.job.wait()
+                self._exit = status if status == -signal.SIGKILL else None
 
 
 async def refuse_stopped(problem: Problem, *emulators: Emulator) -> None:

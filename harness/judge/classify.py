@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.judge.table import Pattern, Table
 
-__all__ = ["classify", "signal_name"]
+__all__ = ["classify", "from_outside", "signal_name"]
 
 
 def classify(stderr: str, *, version: str, detail: str = "", exit: int | None = None) -> Cause | None:  # noqa: A002 - the record's word
@@ -55,9 +55,14 @@ def signal_name(number: int) -> str:
 _OUTSIDE = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGXCPU", "SIGXFSZ")
 
 
+def from_outside(exit_status: int) -> bool:
+    """Whether an emulator ended by a signal that none sends itself."""
+    return exit_status < 0 and signal_name(-exit_status) in _OUTSIDE
+
+
 def _crash(exit_status: int, cause: Cause | None, device: str) -> Cause:
     name = signal_name(-exit_status)
-    if name in _OUTSIDE:
+    if from_outside(exit_status):
         return Cause(
             "killed", "", name, f"ended by {name} from outside (an operator, or the kernel for memory)"
         )

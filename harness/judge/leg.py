@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.classify import classify
+from migmatrix.harness.judge.killed import killed_sides
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.judge.table import Tells, load_table
 from migmatrix.harness.judge.text import clean
@@ -106,7 +107,7 @@ def _judge(evidence: LegEvidence) -> LegJudgement:
     if failed is None:
         return LegJudgement(Verdict.PASS)
     finding = _spawn_denied(evidence) or _placed(
-        _lack_of_space(evidence, failed, _find(evidence, failed)), failed
+        _lack_of_space(evidence, failed, _find(evidence, failed)), evidence, failed
     )
     verdict = _verdict(failed, finding)
     return LegJudgement(verdict, failed.stage, finding.cause, failed.problem, finding.build)
@@ -130,9 +131,15 @@ def _own_end(cause: Cause) -> bool:
     return cause.kind == "crash" or (cause.kind == "exit" and cause.field == "status 0")
 
 
-def _placed(finding: _Finding, failed: StageEvidence) -> _Finding:
-    """A crash of few words is told with its stage: one while saving and one while loading are two problems."""
+def _placed(finding: _Finding, evidence: LegEvidence, failed: StageEvidence) -> _Finding:
+    """A crash of few words is told with its stage: one while saving and one while loading are two problems.
+
+    Of a kill from outside, all sides are told that got one.
+    """
     cause = finding.cause
+    if cause.kind == "killed":
+        words = f"{cause.message} in {failed.stage}: {killed_sides(evidence)}"
+        return replace(finding, cause=replace(cause, message=words))
     if cause.kind != "crash" or cause.message != f"ended by {cause.field}":
         return finding
     return replace(finding, cause=replace(cause, message=f"{cause.message} in {failed.stage}"))
