@@ -2,13 +2,15 @@
 """Postcopy over a link that breaks, between real QEMU and the emulator, both ways, and between two of real QEMU.
 
 The guest's memory is compared, byte by byte, by loading what the destination saves afterwards.
+``MIGMATRIX_REAL_RECOVERIES=100`` makes so many recoveries in all, 18 by default.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -17,7 +19,9 @@ import needs
 import pytest
 from cut_link import CutLink
 from guests import emulated
+from migration_machines import until
 from real_postcopies import MACHINE, RELEASES, loaded, recover, saved, started
+from trial_counts import note, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +29,16 @@ if TYPE_CHECKING:
     from guests import Guest
 
 pytestmark = pytest.mark.qemu
-_FAST, _SLOW = 0, 60_000  # bytes per second
+_FAST, _SLOW, _QUICK = 0, 60_000, 400_000  # bytes per second
+_MOST, _FEW = 1_800_000, 200_000  # of some 2,800,000 bytes of pages
+WAYS = [("qemu", "emulator"), ("emulator", "qemu"), ("qemu", "qemu")]
+_BITMAP = 250  # of some 280 bytes in which a destination says what came
+# Each postcopy has two recoveries at least.
+COUNT = share("MIGMATRIX_REAL_RECOVERIES", 18, 2 * len(WAYS) * len(RELEASES))
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
+@contextmanager
+def shared() -> Iterator[Path]:
     """A directory that a container can write to, short enough for UNIX sockets."""
     path = Path(tempfile.mkdtemp(prefix="rq-", dir="/tmp"))
     path.chmod(0o777)
@@ -37,8 +46,47 @@ def place() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def migrate(source: Guest, destination: Guest, place: Path, random: Random) -> None:
-    """A postcopy whose link breaks at random bytes of its first third, once in each direction."""
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """The same for a test."""
+    with shared() as path:
+        yield path
+
+
+def break_recovery(link: CutLink, source: Guest, destination: Guest, place: Path, back: int) -> None:
+    """Have a recovery break in the bitmaps with which the destination answers, which pauses both again."""
+    link.cut_at(back_again=link.back_again + back)
+    recover(source, destination, place)
+    for side in (source, destination):
+        until(partial(paused, side, 2), "the second pause")
+
+
+def paused(side: Guest, times: int) -> bool:
+    """Whether it has told so often that it is paused."""
+    side.command("query-status")
+    return side.statuses.count("postcopy-paused") == times
+
+
+def cut_and_recover(
+    link: CutLink, source: Guest, destination: Guest, place: Path, ahead: int, back: int = 0
+) -> None:
+    """Break the link so many bytes on, and go on over another one; with `back`, over the one behind that."""
+    link.cut_at(there=link.there + ahead)
+    for side in (source, destination):
+        side.status("postcopy-paused")
+    if back:
+        break_recovery(link, source, destination, place, back)
+    recover(source, destination, place)
+    for side in (source, destination):
+        side.status("postcopy-active")
+
+
+def migrate(source: Guest, destination: Guest, place: Path, random: Random, *, again: bool) -> list[int]:
+    """A postcopy whose link breaks twice; after how many bytes of it. `again`: and in the first recovery.
+
+    At a random byte of the first two thirds, and again behind it: what a source has written is in the sockets on the way,
+    and when that is all, real ones fail.
+    """
     front, back = place / "front", place / "back"
     with CutLink(front, back) as link:
         for side in (source, destination):
@@ -50,39 +98,49 @@ def migrate(source: Guest, destination: Guest, place: Path, random: Random) -> N
         source.command("migrate-start-postcopy")
         for side in (source, destination):
             side.status("postcopy-active")
-        link.cut_at(there=link.there + random.randrange(1, 20_000))
-        for side in (source, destination):
-            side.status("postcopy-paused")
-        recover(source, destination, place)
-        for side in (source, destination):
-            side.status("postcopy-active")
-        link.cut()
-        for side in (source, destination):
-            side.status("postcopy-paused")
+        began, first, second = link.there, random.randrange(1, _MOST), random.randrange(1, _FEW)
+        source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _QUICK})
+        answers = random.randrange(1, _BITMAP) if again else 0
+        cut_and_recover(link, source, destination, place, first, answers)
+        source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _SLOW})
+        places = [first, link.there - began + second]
+        cut_and_recover(link, source, destination, place, second)
         source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _FAST})
-        recover(source, destination, place)
         for side in (source, destination):
             side.status("completed")
+    return places
 
 
-@pytest.mark.parametrize(("here", "there"), [("qemu", "emulator"), ("emulator", "qemu"), ("qemu", "qemu")])
+@pytest.mark.timeout(300 + 60 * COUNT)
+@pytest.mark.parametrize(("here", "there"), WAYS)
 @pytest.mark.parametrize("release", RELEASES)
-def test_nothing_is_lost_between_real_qemu_and_the_emulator(
-    here: str, there: str, release: str, place: Path
-) -> None:
+def test_nothing_is_lost_between_real_qemu_and_the_emulator(here: str, there: str, release: str) -> None:
     if shutil.which("docker") is None:
         needs.missing("docker")
+    for seed in range(COUNT):
+        with shared() as place:
+            places = trial(here, there, release, place, Random(f"{here}{there}{release}{seed or ''}"))
+        for at in places:
+            note("real recovery", f"{here}>{there} {release}", seed, f"from {at // 200_000 * 200} KB on")
+        if release != "7.2":
+            note("real recovery", f"{here}>{there} {release}", seed, "in the bitmaps")
+
+
+def trial(here: str, there: str, release: str, place: Path, random: Random) -> list[int]:
+    """One postcopy; where its link was cut."""
     before = saved(release, place)
     with ExitStack() as stack:
         source = started(stack, here, release, place)
         destination = started(stack, there, release, place)
         source.command("migrate-incoming", uri=f"exec:cat {place / 'before'}")
         source.status("completed")
-        migrate(source, destination, place, Random(f"{here}{there}{release}"))
-        setup = ["postcopy-recover-setup"] if release != "7.2" else []
-        again = ["postcopy-paused", *setup, "postcopy-recover", "postcopy-active"]
+        old = release == "7.2"  # a recovery that fails is its last
+        places = migrate(source, destination, place, random, again=not old)
+        tries = ["postcopy-paused", *([] if old else ["postcopy-recover-setup"]), "postcopy-recover"]
+        again = [*tries, "postcopy-active"]
         told = source.statuses
-        assert told[told.index("postcopy-active") + 1 :] == [*again, *again, "completed"]
+        first = again if old else [*tries, *again]
+        assert told[told.index("postcopy-active") + 1 :] == [*first, *again, "completed"]
         assert source.command("query-status")["status"] == "postmigrate"
         assert destination.command("query-status")["status"] == "running"
         destination.command("stop")
@@ -91,6 +149,7 @@ def test_nothing_is_lost_between_real_qemu_and_the_emulator(
         destination.command("migrate", uri=f"exec:cat > {place / 'after'}")
         destination.status("completed")
     assert loaded(release, place / "after") == before
+    return places
 
 
 @pytest.mark.parametrize("release", RELEASES)
