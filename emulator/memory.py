@@ -158,7 +158,12 @@ class RamBlock:
         """Write without marks, as a stream that is loaded does; it must fit."""
         end = offset + len(data)
         self.data[offset:end] = data
-        self._note_written(offset, end)
+        self.stored(offset, end)
+
+    def stored(self, offset: int, end: int) -> None:
+        """Note that these bytes of `data` were written as by `store`."""
+        first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
+        self._written[first:last] = b"\1" * (last - first)
         if self.received is not None:
             self.came(offset // PAGE_SIZE, _pages(end))
 

@@ -283,13 +283,19 @@ def _all_there(data: bytes, size: int) -> None:
 
 def _copy_pages(block: RamBlock, view: memoryview) -> int:
     """Take pages with content from the start of `view`; the bytes that they were."""
-    limit, at = block.used_length, 0
+    limit, at, data = block.used_length, 0, block.data
+    first = last = 0  # those that follow each other are noted together
     for end in range(8 + PAGE_SIZE, len(view) + 1, 8 + PAGE_SIZE):
         word = _read_word(view, at)[0] ^ _PAGE
         if word & _FLAGS or word >= limit:
             break
-        block.store(word, view[at + 8 : end])
+        data[word : word + PAGE_SIZE] = view[at + 8 : end]
+        if word != last:
+            block.stored(first, last)
+            first = word
+        last = word + PAGE_SIZE
         at = end
+    block.stored(first, last)
     return at
 
 

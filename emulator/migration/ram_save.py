@@ -425,14 +425,15 @@ class RamSaver:
         """A run in which some pages have content; views of these, nothing is copied."""
         parts: list[Any] = []
         size = normal = 0
-        data, view = block.data, memoryview(block.data)
+        data, view, finds_zeros = block.data, memoryview(block.data), self._finds_zeros
         for at in range(start, stop, PAGE_SIZE):
             is_zero = (
-                self._finds_zeros
+                finds_zeros
                 and data[at : at + _HEAD] == _ZERO_HEAD
                 and data[at : at + PAGE_SIZE] == _ZERO_PAGE
             )
-            head = self._head(block, at, ZERO if is_zero else PAGE)
+            kind = ZERO if is_zero else PAGE
+            head = _word(at | kind) if at > start else self._head(block, at, kind)
             parts.append(head)
             size += len(head)
             if is_zero:
