@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Late"]
 
+_PIECE = 1 << 16  # bytes that are written at once: whoever waits for a page waits for them
 _BY_USER = "Postcopy migration is paused by the user"
 
 
@@ -197,6 +198,7 @@ class Late(Listener):
     def _send(self, writer: StateWriter, link: Link) -> None:
         pace = Pace(link.out, self._migration.settings.parameters, self._wake, limit="max-postcopy-bandwidth")
         self._figures.pace = pace
+        link.out.piece = _PIECE
         while not self._iterate(writer):
             pace.keep()
             self._check()

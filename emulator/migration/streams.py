@@ -69,6 +69,7 @@ class Output:
 
     `beside` are bytes that other channels of the same migration carried, `total` all of them. `allowed` is the total at
     which an iterative device must stop for now (the rate limit); None is no limit.
+    It writes when it has collected `piece` bytes; who waits for a page waits for those before it, too.
     While `holding`, the output collects everything: the machine is locked for that short time, and writing must not block.
     """
 
@@ -79,6 +80,7 @@ class Output:
         self.offset = 0
         self.beside = 0
         self.allowed: int | None = None
+        self.piece = CHUNK
         self.holding = False
 
     @property
@@ -109,7 +111,7 @@ class Output:
     def _count(self, size: int) -> None:
         self.offset += size
         self._held += size
-        if self._held >= CHUNK and not self.holding:
+        if self._held >= self.piece and not self.holding:
             self.flush()
 
     @contextmanager
