@@ -2,14 +2,13 @@
 """Speed and memory of the reference emulator, against a bare Python and real QEMU 10.0 in the same run.
 
 From start to greeting, and the processor time of that, as multiples of what a Python that does nothing takes, whose
-part of any leg this is; then the whole default matrix. A guest of 512 MiB of random bytes is sent over a UNIX socket, by both in turn, the best of each counts; then a guest
-of a million pages, nearly all zero, with the peak memory of both sides.
+part of any leg this is; then the whole default matrix. Live migrations (`live_bench`) of a guest of 512 MiB of random
+bytes; then a guest of a million pages, nearly all zero, with the peak memory of both sides.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import struct
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guests import Guest, contained, emulated
+from guests import contained, emulated
+from live_bench import bench_before, bench_latency, bench_multifd, bench_precopy, moved, unpacked
 
 from migmatrix.harness.builds.bundle import Bundles, Sources
 
@@ -32,8 +32,8 @@ PAGE = 4096
 RELEASE = "10.0"
 
 
-def bench_emulator(repeat: int, real: bool) -> None:
-    """Print rates and peaks. `real`: compare with QEMU in a container."""
+def bench_emulator(repeat: int, real: bool, before: str | None) -> None:
+    """Print rates and peaks. `real`: compare with QEMU in an image; `before`: with a commit of this repository."""
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/var/tmp") as name:
         root = Path(name)
         bench_start(root, repeat, real)
@@ -41,16 +41,15 @@ def bench_emulator(repeat: int, real: bool) -> None:
         write_guest(root / "random", 512, os.urandom)
         starters: dict[str, Any] = {"emulator": lambda *a: emulated(RELEASE, *a)}
         if real:
-            starters["QEMU 10.0"] = lambda *a: contained(RELEASE, root, *a)
-        best = dict.fromkeys(starters, 0.0)
-        for _ in range(max(repeat, 3)):
-            for who, start in starters.items():
-                best[who] = max(best[who], 512 / live(root, 512, start)[0])
-        print("emulator: 512 MiB of random bytes over a UNIX socket")
-        for who, rate in best.items():
-            print(f"  {who:12} {rate:7.0f} MiB/s  {rate / best['emulator']:6.2f} x the emulator")
+            starters["QEMU 10.0"] = unpacked(RELEASE, root / "qemu")
+        bench_precopy(root, 512, starters, repeat)
+        if before:
+            bench_before(root, 512, before, repeat)
+        bench_latency(root, 512, starters, repeat)
+        write_guest(root / "random", 128, packable)
+        bench_multifd(root, 128, starters, repeat)
         write_guest(root / "random", 4096, bytes)
-        seconds, peaks = live(root, 4096, starters["emulator"])
+        seconds, peaks = moved(root, 4096, starters["emulator"])
         print(
             f"  a million zero pages: {seconds:.1f} s, peak {peaks[0]:.0f} MB source, {peaks[1]:.0f} MB destination"
         )
@@ -139,6 +138,11 @@ def write_guest(path: Path, mib: int, content: Callable[[int], bytes]) -> None:
         out.write(struct.pack(">QBI", 0x10, 0x7E, 1) + struct.pack(">BIQBI", 3, 1, 0x10, 0x7E, 1) + b"\0")
 
 
+def packable(size: int) -> bytes:
+    """Pages of which half is random."""
+    return b"".join(os.urandom(PAGE // 2) + bytes(PAGE // 2) for _ in range(size // PAGE))
+
+
 def records(start: int, data: bytes) -> bytes:
     """Records of the pages of `data`, all zero or all not; the first of all names its block."""
     pages = range(0, len(data), PAGE)
@@ -148,25 +152,3 @@ def records(start: int, data: bytes) -> bytes:
     if not start:
         heads[0] = struct.pack(">Q", kind & ~0x20) + b"\3ram"
     return b"".join(part for pair in zip(heads, bodies, strict=True) for part in pair)
-
-
-def live(root: Path, mib: int, start: Any) -> tuple[float, list[float]]:
-    """Seconds of a live migration of the written guest, as the source tells them, and both sides' peak memory in MB."""
-    socket = root / "socket"
-    arguments = ("-M", "none", "-m", str(mib), "-S", "-incoming", "defer")
-    with start(*arguments) as source, start(*arguments) as target:
-        source.command("migrate-incoming", uri=f"exec:cat {root / 'random'}")
-        source.status("completed")
-        source.command("migrate-set-parameters", max_bandwidth=1 << 40)
-        target.command("migrate-incoming", uri=f"unix:{socket}")
-        source.command("migrate", uri=f"unix:{socket}")
-        seconds = source.status("completed")["total-time"] / 1000
-        target.status("completed")
-        return seconds, [peak(source), peak(target)]
-
-
-def peak(guest: Guest) -> float:
-    """Most resident memory in MB, the guest's own included."""
-    text = Path(f"/proc/{guest.process.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", text)
-    return int(found[1]) / 1024 if found else 0.0

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`tox -e bench`: speed and memory as ratios within one run. Prints; judges nothing, machines are noisy.
 
-    python tests/bench/run.py [--repeat N] [--analyze PATH] [PART...]      parts: plan, report, legs, stream, emulator (default all)
+    python tests/bench/run.py [--repeat N] [--analyze PATH] [--before COMMIT] [PART...]
+
+Parts: plan, report, hops, stream, emulator (default all).
 
 `legs` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
 compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it.
@@ -180,6 +182,9 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument(
+        "--before", metavar="COMMIT", help="of this repository, beside which `emulator` is put, too"
+    )
     parser.add_argument("--analyze", type=Path, metavar="PATH", help="QEMU's analyze-migration.py")
     options = parser.parse_args()
     parts = options.parts or PARTS
@@ -192,7 +197,7 @@ def main() -> None:
     if "stream" in parts:
         stream(options.repeat, options.analyze)
     if "emulator" in parts:
-        bench_emulator(options.repeat, real=shutil.which("docker") is not None)
+        bench_emulator(options.repeat, shutil.which("docker") is not None, options.before)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,11 @@ class QmpFailed(Exception):
 class Guest:
     """One emulator. `events` are (name, data) in the order in which they came; `container` is its name, if it is in one."""
 
-    def __init__(self, argv: Sequence[str], container: str = "") -> None:
+    def __init__(self, argv: Sequence[str], container: str = "", root: Path = ROOT) -> None:
         self.container = container
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
         )  # fmt: skip
         self.events: list[tuple[str, Any]] = []
         self._read()
@@ -122,9 +122,11 @@ class Guest:
 
 
 @contextmanager
-def emulated(release: str, *arguments: str) -> Iterator[Guest]:
-    """The reference emulator of `release`."""
-    guest = Guest([sys.executable, "-m", "migmatrix.emulator", "--release", release, *COMMON, *arguments])
+def emulated(release: str, *arguments: str, root: Path = ROOT) -> Iterator[Guest]:
+    """The reference emulator of `release`; of another checkout: its `root`."""
+    guest = Guest(
+        [sys.executable, "-m", "migmatrix.emulator", "--release", release, *COMMON, *arguments], root=root
+    )
     try:
         yield guest
     finally:
