@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.address import Address
     from migmatrix.emulator.migration.channel import Channel
     from migmatrix.emulator.migration.control import Migration
+    from migmatrix.emulator.migration.handlers import Pending
     from migmatrix.emulator.migration.multifd import PageSink
     from migmatrix.emulator.migration.returnpath import ReturnPath
     from migmatrix.emulator.migration.savestate import StateWriter
@@ -291,7 +292,7 @@ class Outgoing:
         """Whether what is left can be sent with the guest stopped, or after it goes on over there."""
         self._check()
         pending = writer.pending(exact=False)
-        if pending.total < pace.threshold or self._must_know(pending.total):
+        if self._must_know(pending, pace.threshold):
             pending = writer.pending(exact=True)
         fits = pending.total <= pace.threshold
         if not self._migration.may_switch(self._returns):
@@ -301,8 +302,11 @@ class Outgoing:
             return _Way.POSTCOPY
         return _Way.SWITCH if fits else _Way.PRECOPY
 
-    def _must_know(self, pending: int) -> bool:
-        return not pending and self._migration.traits.exact_before_switchover
+    def _must_know(self, pending: Pending, threshold: int) -> bool:
+        """Whether what is left is so little that the exact amount decides; 11.1 looks at what cannot come late only."""
+        if self._migration.traits.exact_before_switchover:
+            return pending.must_precopy <= threshold
+        return pending.total < threshold
 
     def _fire(self, event: Event) -> None:
         """Change the status, unless a cancel came first."""

@@ -45,7 +45,7 @@ TRAITS: Final[dict[str, Span]] = {
     "resyncs_are_passes": Span(until="11.1"),  # ... which counts as a pass
     "exact_before_switchover": Span(
         "11.1"
-    ),  # the exact amount is always asked for, even with nothing pending
+    ),  # the exact amount is asked for even with nothing pending, and whatever may come late
     "once_only": Span("6.0"),  # a migrated guest that did not go on is not migrated again
     "restores_runstate": Span("10.0"),  # a stopped guest whose migration was cancelled late is what it was
     "postcopy_first": Span(

@@ -14,6 +14,7 @@ from migration_machines import (
     RELEASES,
     Box,
     enable,
+    fill,
     goes_on,
     memory,
     none,
@@ -315,3 +316,32 @@ def test_a_destination_that_may_live_says_why_it_failed(release: str, tmp_path: 
     assert there.said[0] == "Size mismatch: ram: 0x200000 != 0x100000: Invalid argument"
     assert (there.ended, there.runstate) == ([], "inmigrate")
     status(source)
+
+
+# -- postcopy ------------------------------------------------------------------------------------
+
+# As real 7.2.22, 10.0.13 and 11.1.3 told it; 11.1 looks at memory before the switch, and not behind it.
+COURSES: Final[dict[str, list[str | int]]] = {
+    "7.2": ["setup", 1, "active", "postcopy-active", 2, "completed"],
+    "10.0": ["setup", 1, "active", "device", 2, "postcopy-active", "completed"],
+    "11.1": ["setup", "active", 2, "device", "postcopy-device", "postcopy-active", "completed"],
+}
+
+
+@pytest.mark.parametrize("release", COURSES)
+def test_a_postcopy_is_told_of_in_the_order_of_the_release(release: str, tmp_path: Path) -> None:
+    source, there = none(release, "-S"), target(release, "-S")
+    fill(source)
+    for side in (source, there):
+        enable(side, "postcopy-ram", "events")
+    source.migration.set_parameters({"max-bandwidth": 4096})
+    there.migration.incoming(f"unix:{tmp_path / 'm'}")
+    with source.bql:
+        source.migration.migrate(f"unix:{tmp_path / 'm'}")
+        source.migration.start_postcopy()
+    for side in (source, there):
+        status(side, "completed")
+    said = [
+        data.get("status", data.get("pass")) for name, data in source.events if name.startswith("MIGRATION")
+    ]
+    assert said == COURSES[release]
