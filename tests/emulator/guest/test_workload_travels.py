@@ -6,19 +6,18 @@ Nor is anything lost when the other process is killed on the way.
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from bare import ROOT
 from lab import wait_until
 from monitor import Client, Process, connect
+from short_places import short_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def start(place: Path, name: str, release: str, *words: str) -> Process:
@@ -56,9 +55,8 @@ def steps(place: Path, name: str) -> int:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory short enough for UNIX sockets."""
-    path = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
+    with short_place("mm") as path:
+        yield path
 
 
 def arrives(place: Path, source: Client, name: str, target: Client) -> None:

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from migration_machines import enable, runs, status, target, until
 from monitor_calls import said
+from short_places import short_place
 
 from migmatrix.emulator.migration.blocktime import Blocktime
 from migmatrix.emulator.qmp.humanmigration import blocktimes, figures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OLD = {"postcopy-blocktime", "postcopy-vcpu-blocktime"}
 NEW = OLD | {
@@ -103,10 +108,15 @@ def test_who_is_no_vcpu_is_counted_apart(now: list[int]) -> None:
     }  # fmt: skip
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with short_place("bt") as path:
+        yield path
+
+
 @pytest.mark.parametrize("on", [True, False])
 @pytest.mark.parametrize(("release", "names"), [("7.2", OLD), ("10.0", OLD), ("11.1", NEW)])
-def test_a_destination_tells_of_it_at_the_end(release: str, names: set[str], on: bool) -> None:
-    place = Path(tempfile.mkdtemp(prefix="bt-", dir="/tmp"))
+def test_a_destination_tells_of_it_at_the_end(release: str, names: set[str], on: bool, place: Path) -> None:
     source, destination = runs(release, mib=1), target(release, mib=1)
     for side in (source, destination):
         enable(side, "postcopy-ram", *(["postcopy-blocktime"] if on else []))
@@ -131,7 +141,6 @@ def test_a_destination_tells_of_it_at_the_end(release: str, names: set[str], on:
         assert told["postcopy-latency"] == told["postcopy-vcpu-latency"][0] > 0
         assert sum(told["postcopy-latency-dist"]) == 1
         assert "Postcopy Latency Distribution:" in said(destination, "info migrate -a")
-    shutil.rmtree(place)
 
 
 def test_lines_are_those_of_qemu() -> None:

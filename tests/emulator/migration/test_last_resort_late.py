@@ -7,13 +7,11 @@ The places come from the tables (handlers, commands, messages), so that a new on
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from migration_machines import enable, memory, runs, status, statuses, target, until
+from short_places import short_place
 
 from migmatrix.emulator.migration.commands import CommandHandler
 from migmatrix.emulator.migration.handlers import IterativeDevice
@@ -26,6 +24,7 @@ from migmatrix.emulator.migration.returnpath import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HANDLERS = [name for name in vars(IterativeDevice) if name.startswith("save") and "postcopy" in name]
 EARLY = {"save_postcopy_prepare", "save_postcopy_begin"}
@@ -96,9 +95,8 @@ class Pair:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    place = Path(tempfile.mkdtemp(prefix="lr-", dir="/tmp"))
-    yield Pair(place)
-    shutil.rmtree(place)
+    with short_place("lr") as place:
+        yield Pair(place)
 
 
 @pytest.mark.parametrize("handler", sorted(EARLY))

@@ -6,12 +6,9 @@ The guest checks every page that it writes again, so that one that is missing, o
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +17,7 @@ from cut_link import CutLink
 from made_streams import command, good
 from migration_machines import enable, none, target, until
 from monitor import Client, Process, connect
+from short_places import short_place
 
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.memory import PageMissingError, RamBlock
@@ -33,6 +31,7 @@ from migmatrix.vmstate.wire.commands import advise, discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _PATIENCE = 120.0  # seconds
 _ON = [{"capability": name, "state": True} for name in ("postcopy-ram", "events")]
@@ -41,9 +40,8 @@ _ON = [{"capability": name, "state": True} for name in ("postcopy-ram", "events"
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory short enough for UNIX sockets."""
-    path = Path(tempfile.mkdtemp(prefix="pc-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
+    with short_place("pc") as path:
+        yield path
 
 
 class Sides(NamedTuple):

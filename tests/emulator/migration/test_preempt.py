@@ -7,11 +7,8 @@ The link between the sides keeps what went over each connection, in the order in
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
-import tempfile
 import threading
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +16,7 @@ import pytest
 from cut_link import CutLink
 from guests import emulated
 from migration_machines import enable, fill, make, memory, none, status, statuses, target, until
+from short_places import short_place
 from urgent_records import EOS, record, without_names
 
 from migmatrix.emulator.errors import QmpError
@@ -37,6 +35,7 @@ from migmatrix.vmstate.wire.commands import advise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from migration_machines import Box
 
@@ -105,9 +104,8 @@ class Sides:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory short enough for UNIX sockets."""
-    path = Path(tempfile.mkdtemp(prefix="pre-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
+    with short_place("pre") as path:
+        yield path
 
 
 @pytest.fixture

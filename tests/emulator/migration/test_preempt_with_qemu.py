@@ -8,9 +8,7 @@ page, and ask for it. What went over each connection is looked at, and all of th
 from __future__ import annotations
 
 import shutil
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,10 +18,12 @@ from certificates import authority, issue
 from cut_link import CutLink
 from migration_machines import enable, memory, status, target
 from real_postcopies import MIB, RELEASES, loaded, recover, saved, started
+from short_places import short_place
 from urgent_records import EOS, record, without_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from guests import Guest
 
@@ -39,10 +39,8 @@ SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 60_000}
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory that a container can write to, short enough for UNIX sockets."""
-    path = Path(tempfile.mkdtemp(prefix="pq-", dir="/tmp"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
+    with short_place("pq", 0o777) as path:
+        yield path
 
 
 @pytest.fixture(autouse=True)

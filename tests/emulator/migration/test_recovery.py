@@ -6,17 +6,15 @@ Statuses, refusals and lines are those of real QEMU 7.2.22, 10.0.13 and 11.1.3, 
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
-import tempfile
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from migration_machines import runs, status, statuses, until
 from recovery_sides import Sides
+from short_places import short_place
 
 from migmatrix.emulator.errors import QmpError
 from migmatrix.emulator.migration.bitmaps import missing, packed, wire_size
@@ -32,11 +30,10 @@ PAIRS = [("7.2", "7.2"), ("7.2", "11.1"), ("10.0", "10.0"), ("11.1", "10.0"), ("
 
 @pytest.fixture
 def sides(request: pytest.FixtureRequest) -> Iterator[Sides]:
-    place = Path(tempfile.mkdtemp(prefix="rec-", dir="/tmp"))
-    made = Sides(place, *request.param)
-    with made.link:
-        yield made
-    shutil.rmtree(place)
+    with short_place("rec") as place:
+        made = Sides(place, *request.param)
+        with made.link:
+            yield made
 
 
 OLD = ["setup", "active", "STOP", "postcopy-active", "postcopy-paused"]

@@ -8,10 +8,8 @@ The guest's memory is compared, byte by byte, by loading what the destination sa
 from __future__ import annotations
 
 import shutil
-import tempfile
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -21,10 +19,12 @@ from cut_link import CutLink
 from guests import emulated
 from migration_machines import until
 from real_postcopies import MACHINE, RELEASES, loaded, recover, saved, started
+from short_places import short_place
 from trial_counts import note, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from guests import Guest
 
@@ -40,10 +40,8 @@ COUNT = share("MIGMATRIX_REAL_RECOVERIES", 18, 2 * len(WAYS) * len(RELEASES))
 @contextmanager
 def shared() -> Iterator[Path]:
     """A directory that a container can write to, short enough for UNIX sockets."""
-    path = Path(tempfile.mkdtemp(prefix="rq-", dir="/tmp"))
-    path.chmod(0o777)
-    yield path
-    shutil.rmtree(path)
+    with short_place("rq", 0o777) as path:
+        yield path
 
 
 @pytest.fixture
