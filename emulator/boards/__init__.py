@@ -56,9 +56,9 @@ def populate(machine: Machine) -> None:
 
 
 def _check_credentials(machine: Machine) -> None:
-    """FatalError for TLS credentials that cannot be; few machines have some."""
+    """FatalError for TLS credentials, and for who may connect, that cannot be; few machines have some."""
     objects = machine.options.of("object")
-    if any(each.kind.startswith("tls-creds-") for each in objects):
+    if any(each.kind.startswith(("tls-creds-", "authz-")) for each in objects):
         from migmatrix.emulator.migration.credentials import check_credentials  # noqa: PLC0415 - as few starts as may be
 
         check_credentials(objects, machine.release.name)

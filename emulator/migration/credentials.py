@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS credentials and authorisation, as `-object` gives them: what they are, and what is wrong with them.
+"""TLS credentials, as `-object` gives them: what they are, and what is wrong with them.
 
 `tls-creds-x509` reads PEM files of QEMU's names from a directory: ca-cert.pem, server-cert.pem, server-key.pem,
 client-cert.pem, client-key.pem, ca-crl.pem. The words are those of QEMU 7.2, 10.0 and 11.1. Python's `ssl` has neither
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from migmatrix.emulator.options.records import Backend
 
-__all__ = ["Credentials", "authorized", "check_credentials", "find_credentials"]
+__all__ = ["Credentials", "check_credentials", "find_credentials"]
 
 _KINDS: Final = ("tls-creds-x509", "tls-creds-anon", "tls-creds-psk")
 _ENDPOINTS: Final = ("client", "server")
@@ -94,7 +94,11 @@ def _read(backend: Backend, release: str) -> Credentials:
 
 
 def check_credentials(objects: Sequence[Backend], release: str) -> None:
-    """FatalError for credentials that QEMU would not start with."""
+    """FatalError for credentials, and for who may connect, that QEMU would not start with."""
+    if any(backend.kind.startswith("authz-") for backend in objects):
+        from migmatrix.emulator.migration.authorization import check_authorization  # noqa: PLC0415 - few have any
+
+        check_authorization(objects, release)
     for backend in objects:
         if backend.kind not in _KINDS:
             continue
@@ -119,13 +123,3 @@ def find_credentials(objects: Sequence[Backend], name: str, endpoint: str, relea
     if credentials.endpoint != endpoint:
         raise CredentialsError(f"Expected TLS credentials for a {endpoint} endpoint")
     return credentials
-
-
-def authorized(objects: Sequence[Backend], name: str, identity: str) -> bool:
-    """Whether the object `name` lets `identity` (a certificate's subject) in; CredentialsError."""
-    backend = next((each for each in objects if each.id == name and each.kind.startswith("authz-")), None)
-    if backend is None:
-        raise CredentialsError(f"Cannot find QAuthZ object ID {name}")
-    if backend.kind != "authz-simple":
-        raise CredentialsError(f"the emulator has no {backend.kind}; use authz-simple")
-    return dict(backend.props).get("identity") == identity

@@ -17,8 +17,9 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from migmatrix.emulator.migration.authorization import authorized
 from migmatrix.emulator.migration.channel import ChannelError, CredentialsError
-from migmatrix.emulator.migration.credentials import authorized, find_credentials
+from migmatrix.emulator.migration.credentials import find_credentials
 from migmatrix.vmstate.record import Record
 
 if TYPE_CHECKING:

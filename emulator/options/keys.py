@@ -77,6 +77,7 @@ _BLOCKS: Final[dict[str, Types]] = {
     "raw": {**_NODE, **_all("number", "size offset"), "file": "str"},
 }
 _NEEDED: Final = {
+    ("object", "authz-simple"): ("identity",),
     ("object", "memory-backend-file"): ("size", "mem-path"),
     ("object", "memory-backend-ram"): ("size",),
     ("object", "memory-backend-memfd"): ("size",),

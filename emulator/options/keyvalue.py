@@ -59,6 +59,10 @@ def json_items(given: dict[str, object]) -> Pairs:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, list):
+        import json  # noqa: PLC0415 - not needed to start
+
+        return json.dumps(value)
     return value if isinstance(value, str) else str(value)
 
 

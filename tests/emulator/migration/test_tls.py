@@ -6,6 +6,7 @@ The words, and who ends and who goes on, were seen on QEMU 7.2.22, 10.0.13 and 1
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from migration_machines import enable, fill, make, memory, none, runs, status, s
 
 from migmatrix.emulator.errors import FatalError, QmpError
 from migmatrix.emulator.migration.address import parse_uri
+from migmatrix.emulator.migration.authorization import authorized
 from migmatrix.emulator.migration.channel import Channel, Wake
 from migmatrix.emulator.migration.multifd_packets import initial
 from migmatrix.emulator.migration.streams import Input
@@ -248,6 +250,41 @@ def test_who_may_send_a_guest(owner: str | None, lines: list[str], files: Path, 
     if lines:
         until(lambda: there.said == [line.replace("NAME", name) for line in lines], "its line")
     assert status(there, "setup" if lines else "completed")
+
+
+def _rules(*rules: tuple[str, str, str], policy: str = "deny") -> str:
+    made = [{"match": match, "policy": each, "format": form} for match, each, form in rules]
+    return json.dumps({"qom-type": "authz-list", "id": "az", "policy": policy, "rules": made})
+
+
+@pytest.mark.parametrize(("given", "identity", "allowed"), [
+    (_rules(), "CN=a", False),
+    (_rules(policy="allow"), "CN=a", True),
+    (_rules(("CN=a", "allow", "exact")), "CN=a", True),
+    (_rules(("CN=*", "allow", "exact")), "CN=a", False),
+    (_rules(("CN=*", "allow", "glob")), "CN=a", True),
+    (_rules(("CN=eve", "deny", "exact"), ("CN=*", "allow", "glob")), "CN=eve", False),
+    (_rules(("*", "deny", "glob"), ("CN=a", "allow", "exact"), policy="allow"), "CN=a", False),
+])  # fmt: skip
+def test_the_first_rule_that_matches_decides(given: str, identity: str, allowed: bool) -> None:
+    machine = none("10.0", "-object", given)
+    assert authorized(machine.options.of("object"), "az", identity) is allowed
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    ('{"qom-type": "authz-list", "id": "a", "rules": [{"match": "b"}]}', "Parameter 'rules[0].policy' is missing"),
+    (_rules(("b", "allow", "regex")), "Parameter 'format' does not accept value 'regex'"),
+    ('{"qom-type": "authz-list", "id": "a", "rules": 1}', "Invalid parameter type for 'rules', expected: array"),
+    ("authz-list,id=a,policy=maybe", "Parameter 'policy' does not accept value 'maybe'"),
+    ("authz-list,id=a,rules.0.match=b", "Invalid parameter 'rules.0.match'"),
+    ("authz-list-file,id=a,filename=b", "Parameter 'qom-type' does not accept value 'authz-list-file'"),
+    ("authz-simple,id=a", "Parameter 'identity' is missing"),
+])  # fmt: skip
+@pytest.mark.parametrize("release", ["7.2", "10.0", "11.1"])
+def test_who_may_connect_is_refused_in_the_words_of_real_qemu(given: str, words: str, release: str) -> None:
+    with pytest.raises(FatalError) as refused:
+        none(release, "-object", given)
+    assert str(refused.value) == f"-object {given}: {words}"
 
 
 def _subject(file: Path) -> str:
