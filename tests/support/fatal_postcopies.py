@@ -7,13 +7,13 @@ is left is paused; after the end a dead source costs nothing. What a source has 
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from fatal_link import FatalLink, Moment
-from guests import QmpFailed
-from migration_machines import until
+from guests import DEADLINE, QmpFailed
 from real_postcopies import loaded, started
 
 if TYPE_CHECKING:
@@ -95,21 +95,15 @@ class Trial:
         if self.who == "both":
             return "nothing is left"
         role = "destination" if self.who == "source" else "source"
-        survivor, found = self.sides[role], [""]
+        survivor = self.sides[role]
         expected = self._expected_source if role == "source" else self._expected_destination
-
-        def settled() -> bool:
-            found[0] = _state(survivor)
-            return found[0] in expected(survivor)
-
-        try:
-            until(settled, "what must be left")
-        except AssertionError as error:
-            error.add_note(f"{role} is {found[0]!r}, told {survivor.statuses}, must be {expected(survivor)}")
-            raise
-
-        self._check(role, survivor, found[0], before)
-        return f"{role}: {found[0]}"
+        end = time.monotonic() + DEADLINE
+        while (found := _state(survivor)) not in expected(survivor):
+            words = f"{role} is {found!r}, told {survivor.statuses}, must be {expected(survivor)}"
+            assert time.monotonic() < end, words
+            time.sleep(0.01)
+        self._check(role, survivor, found, before)
+        return f"{role}: {found}"
 
     def _expected_source(self, source: Guest) -> set[str]:
         if self.stage == "end":
