@@ -8,18 +8,21 @@
 4. Only `write`, `touch` and `store` change memory. So a block knows its runs of pages that were never written: they are zero,
    and nothing has to read them, which would cost a page fault each. Most of a new guest's memory is such pages.
 5. Pages may be missing: a guest that runs before all of its memory came (postcopy). `read` and `write` wait for them.
+6. Shared memory is a file's. Other processes write it, too, so it has no runs that were never written; and they may
+   wait for a page, so `place` puts all of one there at once, and `drop` takes it away from them.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import threading
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["PAGE_SIZE", "PageFaults", "PageMissingError", "RamBlock", "aligned"]
+__all__ = ["PAGE_SIZE", "PageFaults", "PageMissingError", "RamBlock", "Sharer", "aligned"]
 
 PAGE_SIZE: Final = 4096
 _ZERO_PAGE: Final = bytes(PAGE_SIZE)
@@ -43,6 +46,34 @@ class PageFaults(Protocol):
         """Ask for a page and return when it is here."""
 
 
+class Sharer(Protocol):
+    """Another process that maps shared memory, and what a migration asks of it; errors are its own."""
+
+    def blocks(self) -> str:
+        """Why the guest cannot be sent, "" when it can."""
+
+    def start_log(self) -> None:
+        """Begin to note which pages it writes."""
+
+    def take_log(self) -> bytes:
+        """The pages from the guest's address 0 on that it wrote since the last call, one bit for each."""
+
+    def stop_log(self) -> None:
+        """Note nothing any more."""
+
+    def probe(self) -> str:
+        """Why no postcopy can come, "" when it can."""
+
+    def advise(self) -> None:
+        """One may come."""
+
+    def listen(self, missing: Any) -> None:
+        """It comes: `missing` (`migration.pagefaults`) brings pages."""
+
+    def end(self) -> None:
+        """All pages are here."""
+
+
 class PageMissingError(Exception):
     """A page that `need` did not find: `block` and number."""
 
@@ -58,7 +89,9 @@ class RamBlock:
     `data` is the memory, zero at first; `read` and `write` are how the guest uses it. `used_length` is migrated.
     `received` has a byte for each page, 1 when it came, while somebody wants to know; `faults` gets what did not come.
     `page_size` is that of its memory backend: what a postcopy cannot divide. `guard` is called before the guest writes
-    pages, first and end. `shared` memory is a file's, which other processes see.
+    pages, first and end. `shared` memory is a file's, which other processes see; `fd` is for them, -1 for other memory.
+    `no_faults`: it is on a file system of which the kernel cannot tell who misses a page.
+    `writers` are processes that write shared memory while it is logged.
     """
 
     __slots__ = (
@@ -68,14 +101,16 @@ class RamBlock:
         "_written",
         "data",
         "faults",
+        "fd",
         "guard",
         "max_size",
         "name",
+        "no_faults",
         "page_size",
         "received",
         "resizable",
-        "shared",
         "used_length",
+        "writers",
     )
 
     def __init__(
@@ -89,7 +124,9 @@ class RamBlock:
     ) -> None:
         self.name = name
         self.page_size = page_size
-        self.shared = False
+        self.fd = -1
+        self.no_faults = False
+        self.writers: Sequence[Sharer] = ()
         self.used_length = size
         self.max_size = max(size, max_size or 0)
         self.resizable = resizable
@@ -108,8 +145,17 @@ class RamBlock:
         """Be the content of a file, which is long enough; `shared`: what is written goes there. OSError."""
         kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
         self.data = mmap.mmap(fd, len(self.data), flags=kind)
-        self.shared = shared
+        self.fd = os.dup(fd) if shared else -1
         self._note_written(0, len(self.data))
+
+    def __del__(self) -> None:
+        if getattr(self, "fd", -1) >= 0:  # one that was never made has none
+            os.close(self.fd)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see what is written."""
+        return self.fd >= 0
 
     @property
     def pages(self) -> int:
@@ -176,6 +222,23 @@ class RamBlock:
             if self.data[at : at + PAGE_SIZE] != _ZERO_PAGE:
                 self.store(at, _ZERO_PAGE)
 
+    def place(self, at: int, data: bytes) -> None:
+        """Put whole pages where none are, as a postcopy does: nobody sees half of one."""
+        if self.shared:  # a write to the file holds its page until it is complete
+            os.pwrite(self.fd, data, at)
+            self.came(at // PAGE_SIZE, (at + len(data)) // PAGE_SIZE)
+        elif data == bytes(len(data)):
+            self.clear(at, at + len(data))
+        else:
+            self.store(at, data)
+
+    def drop(self, start: int, length: int) -> None:
+        """Take whole pages away: they did not come, and others who map shared memory miss them, too. OSError."""
+        if self.received is not None:
+            self.received[start // PAGE_SIZE : (start + length) // PAGE_SIZE] = bytes(length // PAGE_SIZE)
+        if self.shared and length:
+            self.data.madvise(mmap.MADV_REMOVE, start, length)
+
     def _note_written(self, offset: int, end: int) -> None:
         first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
         self._written[first:last] = b"\1" * (last - first)
@@ -215,16 +278,28 @@ class RamBlock:
         with self._lock:
             self._log = bytearray(_pages(self.max_size))
             self._logging += 1
+        for writer in self.writers:
+            writer.start_log()
 
     def stop_log(self) -> None:
         """Stop marking, and drop the log."""
         with self._lock:
             self._logging = 0
             self._log = bytearray()
+        for writer in self.writers:
+            writer.stop_log()
 
     def take_log(self) -> bytes:
         """Return the marks since the last call, one byte (1 or 0) for each page in use, and clear them."""
+        for writer in self.writers:
+            self._mark_bits(writer.take_log())
         with self._lock:
             taken = bytes(self._log[: self.pages])
             self._log = bytearray(len(self._log))
         return taken
+
+    def _mark_bits(self, bits: bytes) -> None:
+        for at, byte in enumerate(bits):
+            for bit in range(8) if byte else ():
+                if byte >> bit & 1:
+                    self.mark(8 * at + bit, 8 * at + bit + 1)

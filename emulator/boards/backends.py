@@ -2,8 +2,9 @@
 """Guest memory from a backend of the user's: `-object memory-backend-ram,id=ram0,size=64M -machine memory-backend=ram0`.
 
 The block has the backend's name. `memory-backend-file` is the file's content, with `share=on` also for others, as for the
-other side of a migration with `x-ignore-shared`. Other memory is private and anonymous, whatever the backend's kind:
-nobody could reach it, and a stream does not show the difference.
+other side of a migration with `x-ignore-shared`. `memory-backend-memfd`, unless `share=off`, and `memory-backend-shm` are
+files without a name, for processes that are given their descriptors (`emulator.vhostuser`). Other memory is private and
+anonymous: nobody could reach it, and a stream does not show the difference.
 
 `memory-backend-memfd,hugetlb=on,hugetlbsize=2M` has huge pages, and so has `memory-backend-file,mem-path=DIR` where DIR
 is on a hugetlbfs. They are a figure of the block that a postcopy goes by; nothing is taken of the host's.
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["huge_pages", "map_file", "memory_backend"]
 
-_KINDS: Final = ("memory-backend-ram", "memory-backend-memfd", "memory-backend-file")
 _FILE: Final = "memory-backend-file"
+_MEMFD: Final = "memory-backend-memfd"
+_SHM: Final = "memory-backend-shm"
+_KINDS: Final = ("memory-backend-ram", _MEMFD, _FILE, _SHM)
+_SHARED: Final = (_MEMFD, _SHM)  # unless somebody says otherwise
+_SORTS: Final = ("in usual pages", "in huge pages")
+_FAULTS: Final = ("tmpfs", "hugetlbfs")  # file systems of which somebody can be told to wait for a page
 _HUGE: Final = 2 << 20  # the kernel's usual huge page
 _CANONICAL: Final = "x-use-canonical-path-for-ramblock-id"
 
@@ -45,45 +51,64 @@ def memory_backend(machine: Machine, name: str, size: int) -> tuple[str, int]:
         raise FatalError(text(machine.release.name, "memory-backend-size"))
     page_size = _page_size(found.kind, props, size)
     shared = props.get("share") in ON_WORDS
-    if found.kind not in _KINDS or (shared and (found.kind != _FILE or page_size)):
-        raise FatalError(f"{found.where}: the emulator shares no memory but that of memory-backend-file")
+    if found.kind == _SHM and props.get("share", "on") not in ON_WORDS:
+        raise FatalError("can't create shm backend with `share=off`")
+    if found.kind not in _KINDS or (shared and (found.kind == "memory-backend-ram" or page_size)):
+        raise FatalError(
+            f"{found.where}: the emulator shares no memory of {found.kind} {_SORTS[bool(page_size)]}"
+        )
     return f"/objects/{name}" if _canonical(machine, found.kind, props) else name, page_size
 
 
 def _page_size(kind: str, props: dict[str, str], size: int) -> int:
     """The size of huge pages, 0 for usual ones; FatalError for a size that does not fit."""
-    if kind == "memory-backend-file":
+    if kind == _FILE:
         return _in_file(props.get("mem-path", ""), size)
-    return _in_memfd(props, size) if kind == "memory-backend-memfd" else 0
+    return _in_memfd(props, size) if kind == _MEMFD else 0
 
 
 def _in_file(path: str, size: int) -> int:
-    with open("/proc/self/mounts") as mounts:  # noqa: PTH123 - pathlib is not for the start
-        page_size = huge_pages(path, mounts.read())
+    page_size = huge_pages(path, _mounts())
     if size < page_size:
         raise FatalError(f"memory size {size:#x} must be equal to or larger than page size {page_size:#x}")
     return page_size
 
 
+def _mounts() -> str:
+    with open("/proc/self/mounts") as mounts:  # noqa: PTH123 - pathlib is not for the start
+        return mounts.read()
+
+
 def huge_pages(path: str, mounts: str) -> int:
     """The page size of the hugetlbfs that `path` is on by a table of mounts, 0 when it is on none."""
+    _, kind, options = _mount(path, mounts)
+    if kind != "hugetlbfs":
+        return 0
+    given = [word[9:] for word in options.split(",") if word.startswith("pagesize=")]
+    return read_size("pagesize", given[0]) if given else _HUGE
+
+
+def _mount(path: str, mounts: str) -> tuple[str, str, str]:
+    """Place, kind and options of the file system that `path` is on."""
     path, found = os.path.realpath(path), ("", "", "")
     for line in mounts.splitlines():
         _, place, kind, options, *_ = line.split()
         inside = path == place or path.startswith(place.rstrip("/") + "/")
         if inside and len(place) >= len(found[0]):  # of two on one place the later hides the earlier
             found = place, kind, options
-    if found[1] != "hugetlbfs":
-        return 0
-    given = [word[9:] for word in found[2].split(",") if word.startswith("pagesize=")]
-    return read_size("pagesize", given[0]) if given else _HUGE
+    return found
 
 
 def map_file(machine: Machine, name: str, block: RamBlock) -> None:
     """Make the block's content that of the backend's file, if it has one; FatalError."""
     found = next(b for b in machine.options.of("object") if b.id == name)
     props = dict(found.props)
+    if found.kind in _SHARED and block.page_size == PAGE_SIZE:
+        if props.get("share", "on") in ON_WORDS:
+            _map_nameless(found.kind, block)
+        return
     path = props.get("mem-path", "")
+    block.no_faults = found.kind == _FILE and _mount(path, _mounts())[1] not in _FAULTS
     if found.kind != _FILE or block.page_size != PAGE_SIZE or os.path.isdir(path):  # noqa: PTH112 - as above
         return  # huge pages are a figure, see above; QEMU makes a file in a directory that nobody else finds
     unknown = [
@@ -101,6 +126,15 @@ def map_file(machine: Machine, name: str, block: RamBlock) -> None:
     try:
         _fit(fd, block.max_size)
         block.map_file(fd, shared=props.get("share") in ON_WORDS)
+    finally:
+        os.close(fd)
+
+
+def _map_nameless(kind: str, block: RamBlock) -> None:
+    fd = os.memfd_create(kind, os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, len(block.data))
+        block.map_file(fd, shared=True)
     finally:
         os.close(fd)
 

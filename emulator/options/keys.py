@@ -81,6 +81,7 @@ _NEEDED: Final = {
     ("object", "memory-backend-file"): ("size", "mem-path"),
     ("object", "memory-backend-ram"): ("size",),
     ("object", "memory-backend-memfd"): ("size",),
+    ("object", "memory-backend-shm"): ("size",),
     ("blockdev", "file"): ("filename",),
     ("blockdev", "raw"): ("file",),
     ("blockdev", "qcow2"): ("file",),

@@ -10,7 +10,7 @@ from typing import Final
 
 from migmatrix.vmstate.device.lifetime import lives
 
-__all__ = ["MEMORY_BACKENDS", "memory_properties"]
+__all__ = ["memory_backends", "memory_properties"]
 
 _ALL: Final = (
     ("type", "string", ""), ("share", "bool", ""), ("size", "int", ""), ("dump", "bool", ""),
@@ -25,15 +25,19 @@ _OWN: Final[dict[str, tuple[tuple[str, str, str], ...]]] = {
         ("readonly", "bool", "6.0"), ("offset", "int", "8.1"), ("rom", "OnOffAuto", "8.2"),
     ),
     "memory-backend-memfd": (("hugetlb", "bool", ""), ("seal", "bool", ""), ("hugetlbsize", "int", "")),
+    "memory-backend-shm": (),
 }  # fmt: skip
+_SINCE: Final = {"memory-backend-shm": "9.1"}
 
 
-MEMORY_BACKENDS: Final = tuple(_OWN)
+def memory_backends(release: str) -> list[str]:
+    """The kinds that a release has."""
+    return [kind for kind in _OWN if lives(_SINCE.get(kind, ""), "", release)]
 
 
 def memory_properties(kind: str, release: str) -> list[dict[str, str]] | None:
     """Name and type of each property of a kind of backend; None for what is none."""
-    if kind not in _OWN:
+    if kind not in memory_backends(release):
         return None
     rows = (*_ALL, *_OWN[kind])
     return [{"name": name, "type": type_} for name, type_, since in rows if lives(since, "", release)]

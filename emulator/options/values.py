@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.options.keys import check_keys
 from migmatrix.emulator.options.keyvalue import Malformed, identifier, integer, pairs, size
+from migmatrix.emulator.options.memorytypes import memory_backends
 from migmatrix.emulator.options.records import Backend, Smp
 from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.lifetime import lives
@@ -164,7 +165,8 @@ def check_backend(option: str, implied: str, found: dict[str, str], where: str, 
     )
     if not kind and option in ("object", "netdev", "blockdev"):
         raise _problem(option, f"Parameter '{implied}' is missing", where, release)
-    if kind not in known:
+    too_new = kind.startswith("memory-backend-") and kind not in memory_backends(release)
+    if kind not in known or too_new:
         raise FatalError(_unknown_kind(option, kind, where, release))
     id_key = "node-name" if option == "blockdev" else "id"
     if id_key not in found and option == "blockdev":

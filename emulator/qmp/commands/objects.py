@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.emulator.device import Device, ancestors, declared
 from migmatrix.emulator.errors import DeviceError, PropertyError, QmpError
 from migmatrix.emulator.options.keyvalue import json_items
-from migmatrix.emulator.options.memorytypes import MEMORY_BACKENDS, memory_properties
+from migmatrix.emulator.options.memorytypes import memory_backends, memory_properties
 from migmatrix.emulator.options.records import DeviceOption
 from migmatrix.emulator.properties import Form
 from migmatrix.emulator.qmp.table import Arguments, Call, command
@@ -57,15 +57,14 @@ def qom_list_types(call: Call, arguments: Arguments) -> Any:
                 continue
             if issubclass(base, Device) and wanted in ancestors(base) | {"object"}:
                 found[base.type_name] = base
-    others = [] if "implements" in arguments and wanted != "object" else _OTHER_TYPES
+    others = [] if "implements" in arguments and wanted != "object" else _other_types(call.release)
     return [_type_row(name, cls) for name, cls in found.items()] + others
 
 
-# By these a client knows that it need not have KVM, and what memory may come from.
-_OTHER_TYPES = [
-    {"name": "tcg-accel", "parent": "accel"},
-    *({"name": name, "parent": "memory-backend"} for name in MEMORY_BACKENDS),
-]
+def _other_types(release: str) -> list[dict[str, Any]]:
+    """By these a client knows that it need not have KVM, and what memory may come from."""
+    backends = [{"name": name, "parent": "memory-backend"} for name in memory_backends(release)]
+    return [{"name": "tcg-accel", "parent": "accel"}, *backends]
 
 
 def _type_row(name: str, cls: type[Device]) -> dict[str, Any]:

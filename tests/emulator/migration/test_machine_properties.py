@@ -15,7 +15,7 @@ _QUIET = ("-M", "pc-q35-5.2", "-m", "64", "-nodefaults")
 _BACKEND = ("-object", "memory-backend-ram,id=ram0,size=64M")
 _SHARED = (
     "-object memory-backend-ram,id=shared,size=64M,share=on: "
-    "the emulator shares no memory but that of memory-backend-file"
+    "the emulator shares no memory of memory-backend-ram in usual pages"
 )
 _VALUES = {"firmware": "bios.bin", "memory-backend": "ram0", "suppress-vmdesc": "on"}
 _BY_KIND = {"bool": "on", "OnOffAuto": "on", "size": "64M", "uint64": "1"}
