@@ -61,6 +61,11 @@ class Backend:
         """Whether a peer is connected."""
         return False
 
+    @property
+    def descriptor(self) -> int:
+        """The peer's connection, for a frontend that reads and writes by itself and does not `start`; -1 for none."""
+        return -1
+
     def start(self) -> None:
         """Begin to call the frontend."""
 
@@ -248,6 +253,10 @@ class _Socket(_Stream):
             return "unix:"
         kind = f"unix:{self._path}" if self._path else f"tcp:{self._host}:{self._port}"
         return f"{kind},server=on" if self._server else kind if self.connected else f"disconnected:{kind}"
+
+    @property
+    def descriptor(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
 
     def _listen(self) -> None:
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["DeviceError", "EmulatorError", "FatalError", "PropertyError", "QmpError", "bug"]
+__all__ = ["BackEndError", "DeviceError", "EmulatorError", "FatalError", "PropertyError", "QmpError", "bug"]
 
 
 def bug(error: Exception) -> str:
@@ -60,3 +60,11 @@ class QmpError(EmulatorError):
         super().__init__(desc)
         self.class_ = class_
         self.desc = desc
+
+
+class BackEndError(EmulatorError):
+    """What another process that works on a device did not do: `lines` in QEMU's words, the first cause first."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines

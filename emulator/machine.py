@@ -23,10 +23,11 @@ from migmatrix.emulator.texts import text
 from migmatrix.vmstate.device.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from migmatrix.emulator.chardev import Backend
     from migmatrix.emulator.dirtylimit import DirtyLimit
-    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.memory import RamBlock, Sharer
     from migmatrix.emulator.migration import Migration
     from migmatrix.emulator.options.machineprops import MachineProps
     from migmatrix.emulator.options.records import DeviceOption, Options
@@ -66,6 +67,8 @@ class Machine:
         self.ready = False  # all of the command line is done: what is made from now on is hotplugged
         self.emit: Callable[[str, dict[str, Any] | None], None] = lambda _event, _data: None
         self._listeners: list[Callable[[bool, str], None]] = []
+        self.chardevs: Mapping[str, Backend] = {}
+        self.sharers: list[Sharer] = []  # processes that map the guest's memory
         self.container = "/machine/unattached"  # of devices without an id: the board's; later those of users
         self._numbered: dict[str, int] = {}  # containers, and how many they were given
         self._migration: Migration | None = None
@@ -370,12 +373,19 @@ def _topology(release: Release, type_: MachineType, given: Smp) -> Smp:
 
 
 def build_machine(
-    release: Release, options: Options, warn: Callable[[str], object] = lambda _: None
+    release: Release,
+    options: Options,
+    warn: Callable[[str], object] = lambda _: None,
+    chardevs: Mapping[str, Backend] | None = None,
 ) -> Machine:
-    """Build the machine of a command line, stopped; FatalError with QEMU's text, and `warn` gets its warnings."""
+    """Build the machine of a command line, stopped; FatalError with QEMU's text, and `warn` gets its warnings.
+
+    `chardevs` are those that are open.
+    """
     from migmatrix.emulator.boards import complete, early_warnings, populate  # noqa: PLC0415 - boards import this module
 
     machine = Machine(release, _machine_type(release, options.machine), options)
+    machine.chardevs = chardevs or {}
     for line in early_warnings(machine):
         warn(line)
     with machine.bql:

@@ -119,7 +119,7 @@ class _Process:
             if spec.kind == "stdio" and self._options.daemonize:
                 raise FatalError(f"{spec.where}: cannot use stdio with -daemonize")
             self._chardevs[spec.id] = open_chardev(spec, self._loop)
-        machine = build_machine(self._release, self._options, _complain)
+        machine = build_machine(self._release, self._options, _complain, self._chardevs)
         self._connect(machine)
         self._add_guest(machine)
         self._watch_signals()

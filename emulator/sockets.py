@@ -7,10 +7,25 @@
 from __future__ import annotations
 
 import _socket
+import sys
+from _socket import SHUT_RDWR
 from _socket import socket as Socket  # noqa: N812 - a class
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["Socket", "accept", "connect_tcp", "connect_unix", "listener", "receive", "unix_socket"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "SHUT_RDWR",
+    "Socket",
+    "accept",
+    "connect_tcp",
+    "connect_unix",
+    "listener",
+    "receive",
+    "send",
+    "unix_socket",
+]
 
 _MAX_FDS: Final = 16  # as QEMU takes at most with one message
 _FD_BYTES: Final = 4
@@ -59,6 +74,15 @@ def accept(listening: Socket) -> Socket:
     """The next connection, as `socket.socket.accept` makes it."""
     fd: int = listening._accept()[0]  # type: ignore[attr-defined]  # noqa: SLF001 - what `accept` is written with
     return Socket(fileno=fd)
+
+
+def send(sock: Socket, data: bytes, fds: Sequence[int] = ()) -> None:
+    """All of `data`, and with it descriptors, as `socket.send_fds`; OSError."""
+    content = b"".join(fd.to_bytes(_FD_BYTES, sys.byteorder) for fd in fds)
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, content)] if fds else []
+    sent = sock.sendmsg([data], rights)
+    if sent < len(data):
+        sock.sendall(data[sent:])
 
 
 def receive(sock: Socket, most: int) -> tuple[bytes, list[int]]:

@@ -31,7 +31,7 @@ from migmatrix.emulator.migration.multifd import (
     open_sink,
 )
 from migmatrix.emulator.migration.outgoing import Outgoing
-from migmatrix.emulator.migration.postcopy import Postcopy
+from migmatrix.emulator.migration.postcopy import Postcopy, unfit
 from migmatrix.emulator.migration.preempt import NO_URGENT_CHANNEL, opens_early, preempts
 from migmatrix.emulator.migration.properties import OBJECT, framing_of, settings_of
 from migmatrix.emulator.migration.query import describe
@@ -107,6 +107,7 @@ class Migration:
         self._was_told = False  # an incoming migration was begun
         complete_sections(machine.registry, machine.ram_blocks, release)
         self.ram.passed, self.ram.settings = self._passed, self.settings
+        self.settings.unfit = self._unfit
         self.ram.converge = Converge(machine, self.settings)
         self.global_state.always = self.object.props["store-global-state"]
 
@@ -143,7 +144,7 @@ class Migration:
         blocktime = (
             Blocktime(self.machine.smp.cpus) if allowed and self.capabilities["postcopy-blocktime"] else None
         )
-        postcopy = Postcopy(self.machine, replies, allowed=allowed, blocktime=blocktime)
+        postcopy = Postcopy(self.machine, replies, allowed=allowed, blocktime=blocktime, say=self.say)
         self.ram.postcopy = postcopy
         commands = CommandHandler(
             self.traits, replies, self.machine.ram_blocks, self.say, postcopy, acks=self._asks_for_switchover
@@ -259,6 +260,11 @@ class Migration:
                 raise _error("There's a migration process in progress")
             self.settings.set_capabilities(items)
 
+    def _unfit(self) -> str:
+        """Words for why this destination can take no postcopy."""
+        incoming = self.machine.runstate == "inmigrate"
+        return unfit(self.machine, self.traits, self.say) if incoming else ""
+
     def set_parameters(self, given: Mapping[str, Any]) -> None:
         """`migrate-set-parameters`."""
         with self.machine.bql:
@@ -328,6 +334,8 @@ class Migration:
             return
         for entry in self.machine.registry.blockers():
             raise _error(f"State blocked by non-migratable device '{entry.idstr}'")
+        for words in filter(None, (sharer.blocks() for sharer in self.machine.sharers)):
+            raise _error(words)
 
     def _start_side(self) -> None:
         self.error = ""

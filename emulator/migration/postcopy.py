@@ -20,6 +20,7 @@ import threading
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from migmatrix.emulator.errors import BackEndError
 from migmatrix.emulator.memory import PAGE_SIZE
 from migmatrix.emulator.migration.bitmaps import packed
 from migmatrix.emulator.migration.faults import LoadFault
@@ -29,17 +30,22 @@ from migmatrix.emulator.migration.pagefaults import MissingPages
 from migmatrix.emulator.migration.traits import Traits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from migmatrix.emulator.machine import Machine
-    from migmatrix.emulator.memory import RamBlock
+    from migmatrix.emulator.memory import RamBlock, Sharer
     from migmatrix.emulator.migration.blocktime import Blocktime
     from migmatrix.emulator.migration.returnpath import ReplyPath
 
-__all__ = ["Postcopy", "State"]
+__all__ = ["Postcopy", "State", "unfit"]
 
 _ADVICE: Final = 16
 _RANGE: Final = 16
+_NO_FAULTS: Final = (
+    "ram_block_enable_notify userfault register: Invalid argument",
+    "ram_block_enable_notify failed",
+    "cleanup_range: userfault unregister Invalid argument",
+)
 _LEAST: Final = 1 + 1 + 1 + 1 + _RANGE  # version, a name of one character, its end, a range
 
 
@@ -57,19 +63,28 @@ class State(IntEnum):
 class Postcopy:
     """One incoming migration's postcopy. `allowed`: the capability is on here.
 
-    `blocktime` measures waits for pages, if somebody wants to know.
+    `blocktime` measures waits for pages, if somebody wants to know. `say` prints a line that is no error of the stream's.
     `recovering`: there is a new link, over which pages do not come yet; `on_recover` is called when they do again.
     """
 
     def __init__(
-        self, machine: Machine, replies: ReplyPath, *, allowed: bool, blocktime: Blocktime | None = None
+        self,
+        machine: Machine,
+        replies: ReplyPath,
+        *,
+        allowed: bool,
+        blocktime: Blocktime | None = None,
+        say: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._blocks: Mapping[str, RamBlock] = machine.ram_blocks
+        self._sharers = machine.sharers
+        self._say = say
         self._allowed = allowed
         self.state = State.NONE
         self.blocktime = blocktime
         self.missing = MissingPages(machine, replies, blocktime)
         traits = Traits(machine.release.name)
+        self._refuses_files = not traits.checks_file_systems and _in_files(machine)
         self.host_pages = (
             HostPage(traits),
             HostPage(traits, channel=1),
@@ -104,8 +119,19 @@ class Postcopy:
         if data:
             _compare(int.from_bytes(data[:8]), size_summary(self._blocks.values()), "RAM page sizes")
             _compare(int.from_bytes(data[8:]), PAGE_SIZE, "target page sizes", "d")
+            self._ask(self._sharers, lambda sharer: sharer.advise())
             for block in self._blocks.values():
                 block.received = bytearray(-(-block.max_size // PAGE_SIZE))
+                _drop(block, 0, len(block.data) if block.shared else 0)
+
+    def _ask(self, sharers: Sequence[Sharer], what: Callable[[Sharer], object]) -> None:
+        """LoadFault when a process that shares memory cannot do it."""
+        for sharer in sharers:
+            try:
+                what(sharer)
+            except BackEndError as error:
+                *before, last = error.lines
+                raise LoadFault(last, said=tuple(before), errno=errno.EPERM) from error
 
     def discard(self, data: bytes) -> None:
         """Take pages back; LoadFault for a payload of another form."""
@@ -134,14 +160,15 @@ class Postcopy:
             raise LoadFault(
                 f"ram_block_discard_range: Overrun block '{name}' ({start:#x}/{length:#x}/{block.used_length:#x})"
             )
-        if block.received is not None:
-            first, pages = start // PAGE_SIZE, length // PAGE_SIZE
-            block.received[first : first + pages] = bytes(pages)
+        _drop(block, start, length)
 
     def listen(self) -> None:
         """Pages that are not here are waited for from now on."""
         self._enter("LISTEN", State.LISTENING, State.ADVISE, State.DISCARD)
+        if self._refuses_files:
+            raise LoadFault(said=_NO_FAULTS, errno=errno.EPERM)
         self.missing.watch(self._blocks.values())
+        self._ask(self._sharers, lambda sharer: sharer.listen(self.missing))
 
     def place(self, block: RamBlock, at: int, page: bytes) -> None:
         """Put a host page where it belongs; LoadFault when it is there already: a guest may have written to it since."""
@@ -151,10 +178,7 @@ class Postcopy:
                 said=(f"postcopy_place_page: File exists copy host: {block.name} {at:#x}",),
                 errno=errno.EEXIST,
             )
-        if page == bytes(len(page)):
-            block.clear(at, at + len(page))
-        else:
-            block.store(at, page)
+        block.place(at, page)
         self.missing.placed(block, first)
 
     def run(self) -> None:
@@ -203,9 +227,39 @@ class Postcopy:
         """Nothing is missing any more; waits for the package."""
         self.wait_for_package()
         self.state = State.END
+        for sharer in self._sharers:
+            try:
+                sharer.end()
+            except BackEndError as error:  # it is of no use any more, but the guest is
+                for line in error.lines:
+                    self._say(line)
         self.missing.end()
         for block in self._blocks.values():
             block.received = None
+
+
+def _drop(block: RamBlock, start: int, length: int) -> None:
+    """LoadFault where the file system cannot take pages out of a file."""
+    try:
+        block.drop(start, length)
+    except OSError as error:
+        words = f"ram_block_discard_range: Failed to fallocate {block.name}:{start:x} +{length:x} (-{error.errno})"
+        raise LoadFault(words) from error
+
+
+def unfit(machine: Machine, traits: Traits, say: Callable[[str], object]) -> str:
+    """Words for why a postcopy cannot come to this machine, "" when it can; older releases print the reason."""
+    reason = next(filter(None, (sharer.probe() for sharer in machine.sharers)), "")
+    if not reason and traits.checks_file_systems and _in_files(machine):
+        reason = "Host backend files need to be TMPFS or HUGETLBFS only"
+    if not reason or traits.tells_unfit:
+        return f"Postcopy is not supported: {reason}" if reason else ""
+    say(reason)
+    return "Postcopy is not supported"
+
+
+def _in_files(machine: Machine) -> bool:
+    return any(block.no_faults for block in machine.ram_blocks.values())
 
 
 def _compare(theirs: int, ours: int, what: str, form: str = "x") -> None:

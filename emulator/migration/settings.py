@@ -14,7 +14,7 @@ from migmatrix.emulator.migration.capabilities import Surroundings, refusal
 from migmatrix.emulator.migration.traits import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from migmatrix.emulator.release import Release
 
@@ -91,7 +91,7 @@ class Settings:
     """`capabilities` and `parameters` by name, as the release has them.
 
     Whoever knows sets `listening` (sockets wait for an incoming migration, or it is under way), `dirty_ring` (of the accelerator) and `trackable` (the writes
-    to all of the memory can be seen): some capabilities depend on them.
+    to all of the memory can be seen): some capabilities depend on them. `unfit` gives words for why no postcopy can come.
     """
 
     def __init__(self, release: Release) -> None:
@@ -101,6 +101,7 @@ class Settings:
         self.listening = False
         self.dirty_ring = False
         self.trackable = True
+        self.unfit: Callable[[], str] = str
 
     # -- capabilities ----------------------------------------------------------------------------
 
@@ -111,6 +112,8 @@ class Settings:
             if name not in self.capabilities:
                 raise _error(self._unknown(name))
         new = self.capabilities | wanted
+        if new.get("postcopy-ram") and not self.capabilities["postcopy-ram"] and (words := self.unfit()):
+            raise _error(words)
         if words := refusal(self._release, self.capabilities, new, self._surroundings()):
             raise _error(words)
         for name, beside in _APART:

@@ -31,6 +31,10 @@ TRAITS: Final[dict[str, Span]] = {
     # destination of a postcopy
     "terse_host_pages": Span(until="7.0"),  # parts of two host pages are told apart in fewer words
     "late_preempt": Span("8.0"),  # it needs no channel for urgent pages to begin, and ends it
+    "checks_file_systems": Span(
+        "8.1"
+    ),  # memory in files that are not on one with userfault is refused at once
+    "tells_unfit": Span("8.1"),  # why the capability is refused, not only on stderr
     # source
     "device_status": Span("10.0"),  # always `device` before the last part, not only after `pre-switchover`
     "locked_setup": Span(

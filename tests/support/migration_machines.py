@@ -34,9 +34,9 @@ class Box(Machine):
     ended: list[int]
 
 
-def make(name: str, *arguments: str) -> Box:
+def make(name: str, *arguments: str, chardevs: Any = None) -> Box:
     """A machine of release `name`; `events`, `said` (stderr) and `ended` (it would have exited) record."""
-    machine = build_machine(release(name), parse(["--release", name, *arguments]))
+    machine = build_machine(release(name), parse(["--release", name, *arguments]), chardevs=chardevs)
     assert isinstance(machine, Machine)
     box = cast("Box", machine)
     box.events, box.said, box.ended = [], [], []

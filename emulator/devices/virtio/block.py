@@ -16,6 +16,7 @@ from migmatrix.emulator.errors import DeviceError
 from migmatrix.emulator.properties import BOOL, LINK, STRING, UINT16, UINT32, Property
 
 if TYPE_CHECKING:
+    from migmatrix.emulator.devices.virtio.vhostuser import OtherProcess
     from migmatrix.vmstate.device.protocols import Reading, Writing
 
 __all__ = ["Blk", "VhostUserBlk"]
@@ -105,7 +106,7 @@ class Blk(Disk):
 
 
 class VhostUserBlk(Disk):
-    """A disk of another process, which is not modelled and has the requests; its config is modelled."""
+    """A disk of another process, which has the requests. Where its chardev is no socket, only its config is modelled."""
 
     type_name = "vhost-user-blk"
     properties: ClassVar[tuple[Property, ...]] = (
@@ -113,6 +114,31 @@ class VhostUserBlk(Disk):
         Property("queue-size", UINT32, 128),
     )
     vmstate = backend("vhost-user-blk", 1)
+    process: OtherProcess | None = None
+
+    def prepare(self) -> None:
+        """Get to know the other process first: it knows features and config."""
+        chardev = self.machine.chardevs.get(str(self.props["chardev"]))
+        if self.process is None and chardev is not None and chardev.descriptor >= 0:
+            from migmatrix.emulator.devices.virtio.vhostuser import OtherProcess  # noqa: PLC0415 - few machines have one
+
+            self.process = OtherProcess(self, chardev.descriptor, len(super().config_bytes()))
+        super().prepare()
+
+    def unrealize(self) -> None:
+        """The other process has nothing to do any more."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+        super().unrealize()
+
+    def config_bytes(self) -> bytes:
+        """As the other process has it."""
+        return super().config_bytes() if self.process is None else self.process.config
+
+    def withheld(self) -> int:
+        """Features that the other process has not."""
+        return 0 if self.process is None else self.process.lacks
 
 
 class DiskPCI(VirtIOPCI):

@@ -43,10 +43,15 @@ class Ring:
         self.used = (self.avail + 6 + 2 * self.size + 0xFFF) & ~0xFFF
         self.vector, self.enabled = vector, True
 
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Addresses of what the guest and what the device writes; an old driver names only the first of all three."""
+        avail = self.avail or self.desc + 16 * self.size
+        return avail, self.used or (avail + 6 + 2 * self.size + 0xFFF) & ~0xFFF
+
     def indices(self, memory: RamBlock | None) -> tuple[int, int] | None:
         """The guest's and the device's index in memory; None where the ring is not in the first part of it."""
-        avail = self.avail or self.desc + 16 * self.size
-        used = self.used or (avail + 6 + 2 * self.size + 0xFFF) & ~0xFFF
+        avail, used = self.parts
         end = min(memory.used_length, _LOW) if memory is not None else 0
         if memory is None or max(avail, used) + 4 > end:
             return None
