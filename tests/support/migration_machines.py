@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import functools
 import time
+from importlib import import_module
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any, cast
 
+from migmatrix.emulator import migration
 from migmatrix.emulator.machine import Machine, build_machine
 from migmatrix.emulator.options.parse import parse
 from migmatrix.emulator.release import Release, open_release
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
 RELEASES = ("5.2", "7.2", "10.0", "11.1")
 DEADLINE = 120.0  # of something broken only: a busy host is no error
 _ENDS = ("completed", "failed", "cancelled")
+
+# Two machines of one process may want a module in two threads at once. pytest parses what it imports of a package with a
+# plugin, and Python 3.11 ends one of two parsers that run at once with a SystemError.
+for _module in walk_packages(migration.__path__, f"{migration.__name__}."):
+    import_module(_module.name)
 
 
 @functools.cache
