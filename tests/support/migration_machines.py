@@ -79,8 +79,12 @@ def until(condition: Callable[[], Any], what: str) -> None:
 
 def status(machine: Machine, *wanted: str) -> dict[str, Any]:
     """`query-migrate` once it has one of the statuses, by default an end; of an end, when all that belongs to it is done."""
-    until(lambda: _query(machine).get("status") in (wanted or _ENDS), str(wanted or _ENDS))
-    answer = _query(machine)
+    end = time.monotonic() + DEADLINE
+    while (answer := _query(machine)).get("status") not in (wanted or _ENDS):
+        assert time.monotonic() < end, (
+            f"waited {DEADLINE} s for {wanted or _ENDS}: {answer}, {_told(machine)}"
+        )
+        time.sleep(0.002)
     if answer["status"] in _ENDS:
         settle(machine)
     return answer
@@ -90,6 +94,11 @@ def _query(machine: Machine) -> dict[str, Any]:
     """`query-migrate`, and whoever changed the status has told of it."""
     with machine.bql:
         return machine.migration.query()
+
+
+def _told(machine: Machine) -> dict[str, Any]:
+    """What a machine has told so far."""
+    return {"events": getattr(machine, "events", None), "stderr": getattr(machine, "said", None)}
 
 
 def settle(machine: Machine) -> None:

@@ -129,7 +129,7 @@ def test_the_guest_goes_on_before_its_memory_is_there(
     sides.source.ok("migrate-start-postcopy")
     _until(lambda: sides.destination.ok("query-status")["running"])
     _until(lambda: sides.source.ok("query-migrate")["ram"]["postcopy-requests"] > 0)
-    assert _status(sides.source) == "postcopy-active"  # all of it takes a minute
+    _until(lambda: _status(sides.source) == "postcopy-active")  # all of it takes a minute
     sides.source.ok("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
     _until(lambda: _ended(sides))
     before = _steps(sides.console)

@@ -113,6 +113,7 @@ def test_a_recovery_that_fails_was_the_last_before_8_2(sides: Sides) -> None:
     sides.recover()
     status(sides.source, "postcopy-recover")
     until(lambda: sides.source.said[-1].startswith("ram_dirty_bitmap_reload: read bitmap failed"), "its line")
+    status(sides.destination, "postcopy-paused")
     with pytest.raises(QmpError, match="Cannot resume if there is no paused migration"):
         sides.recover()
     sides.source.migration.cancel()
