@@ -530,7 +530,11 @@ def test_it_is_opened_before_the_guest_stops(place: Path) -> None:
 
 def test_a_cancel_ends_the_wait_for_a_destination_that_does_not_answer(place: Path) -> None:
     source = none("10.0", mib=1)
+    fill(source)
     enable(source, *CAPABILITIES)
+    source.migration.set_parameters(
+        {"max-bandwidth": 4096}
+    )  # it must not converge before the postcopy is asked for
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place / "m"))
         listener.listen()
