@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cut_link import CutLink
-from migration_machines import DEADLINE, enable, memory, runs, status, target
+from migration_machines import DEADLINE, enable, memory, runs, status, target, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Sides", "look"]
 
 _ENDS = ("completed", "failed")
+_PAGES = 1 << 13  # bytes; no more of anything but pages follows a package
 
 
 class Sides:
@@ -44,6 +45,13 @@ class Sides:
         self.source.migration.start_postcopy()
         status(self.source, "postcopy-active", *_ENDS)
         status(self.destination, "postcopy-active", *_ENDS)
+        if not self.source.migration.traits.device_status:
+            self._package_has_gone()
+
+    def _package_has_gone(self) -> None:
+        """An old source is in postcopy before its package has gone; a link that breaks then fails it, as in QEMU."""
+        since = self.link.there
+        until(lambda: self.link.there > since + _PAGES or self.told(self.source) in _ENDS, "pages")
 
     def paused(self) -> None:
         for side in self.both:

@@ -72,6 +72,13 @@ class Sides:
         self.begin()
         for side in (self.source, self.destination):
             status(side, "postcopy-active", "failed")
+        if not self.source.migration.traits.device_status:
+            self._package_has_gone()
+
+    def _package_has_gone(self) -> None:
+        """An old source is in postcopy before its package has gone; a link that breaks then fails it, as in QEMU."""
+        query, since = self.source.migration.query, self.link.there
+        until(lambda: self.link.there > since + 8192 or query().get("status") == "failed", "pages")
 
     def begin(self) -> None:
         self.source.migration.set_parameters({"max-bandwidth": 4096, "max-postcopy-bandwidth": SLOW})
