@@ -9,12 +9,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["NEVER", "CutLink"]
 
 NEVER = 1 << 62
 _PIECE = 1 << 16
+_MORE = 1 << 13
 
 
 class CutLink:
@@ -49,6 +51,11 @@ class CutLink:
     def back_again(self) -> int:
         """Bytes forwarded towards `front`."""
         return self._counts[1]
+
+    def pages_go(self) -> Callable[[], bool]:
+        """What tells whether pages went towards `back` since now: no more of anything else follows a package."""
+        since = self.there
+        return lambda: self.there > since + _MORE
 
     def cut_at(self, there: int = NEVER, back_again: int = NEVER) -> None:
         """Break the link once, as soon as so many bytes have gone on in one of the directions."""

@@ -180,8 +180,7 @@ def _works_through_cuts(sides: Sides, place: Path, seed: int) -> int:
         for client in (sides.source, sides.destination):
             _until(lambda client=client: _status(client) == "postcopy-active")
         # a source of 7.2 is in postcopy before its package has gone; a link that breaks then fails it, as in QEMU
-        since = link.there
-        _until(lambda: link.there > since + 8192)
+        _until(link.pages_go())
         cuts = _cut_and_recover(sides, place, link, Random(seed))
         before = _steps(sides.console)
         _until(lambda: _steps(sides.console) > before + 1500)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from random import Random
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from cut_link import CutLink
 from guests import emulated
-from migration_machines import enable, fill, make, memory, none, status, statuses, target, until
+from migration_machines import enable, fill, make, none, status, statuses, target, until
+from recovery_sides import Sides, look
 from short_places import short_place
 from urgent_records import EOS, record, without_names
 
@@ -34,7 +34,7 @@ from migmatrix.emulator.migration.transports import listen
 from migmatrix.vmstate.wire.commands import advise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from migration_machines import Box
@@ -49,63 +49,10 @@ PAIRS = [
     ("11.1", "10.0"),
     ("11.1", "11.1"),
 ]
-CAPABILITIES = ("postcopy-ram", "postcopy-preempt", "events")
+PREEMPT = "postcopy-preempt"
+CAPABILITIES = ("postcopy-ram", PREEMPT, "events")
 SLOW = 20_000  # bytes per second
 MIB = 4  # the background sends a page in a tenth of a second, and must not come to those that are asked for
-
-
-class Sides:
-    """A source and a destination, with a link between them that is listened to and can be cut."""
-
-    def __init__(self, place: Path, source: Box, destination: Box) -> None:
-        self.place = place
-        self.source, self.destination = source, destination
-        fill(source)
-        source.vm_start()
-        self.before = memory(self.source)
-        for side in (self.source, self.destination):
-            enable(side, *CAPABILITIES)
-        self.link = CutLink(place / "front", place / "back", keeps=True)
-
-    def start(self) -> None:
-        """Up to the postcopy."""
-        self.begin()
-        for side in (self.source, self.destination):
-            status(side, "postcopy-active", "failed")
-        if not self.source.migration.traits.device_status:
-            self._package_has_gone()
-
-    def _package_has_gone(self) -> None:
-        """An old source is in postcopy before its package has gone; a link that breaks then fails it, as in QEMU."""
-        query, since = self.source.migration.query, self.link.there
-        until(lambda: self.link.there > since + 8192 or query().get("status") == "failed", "pages")
-
-    def begin(self) -> None:
-        self.source.migration.set_parameters({"max-bandwidth": 4096, "max-postcopy-bandwidth": SLOW})
-        self.destination.migration.incoming(f"unix:{self.place / 'back'}")
-        self.source.migration.migrate(f"unix:{self.place / 'front'}")
-        self.source.migration.start_postcopy()
-
-    def recover(self) -> None:
-        for side in (self.source, self.destination):
-            status(side, "postcopy-paused")
-        self.destination.migration.recover(f"unix:{self.place / 'back'}")
-        self.source.migration.migrate(f"unix:{self.place / 'front'}", resume=True)
-
-    def arrived(self) -> None:
-        """All of the guest is over there, and runs."""
-        self.source.migration.set_parameters({"max-postcopy-bandwidth": 0})
-        for side in (self.source, self.destination):
-            status(side, "completed")
-        assert memory(self.destination) == self.before
-        assert (self.source.runstate, self.destination.runstate) == ("postmigrate", "running")
-
-    def page(self, number: int) -> bytes:
-        return self.before["ram"][number * 4096 : number * 4096 + 4096]
-
-    def read(self, number: int) -> bytes:
-        with self.destination.bql:
-            return self.destination.ram_blocks["ram"].read(number * 4096, 4096)
 
 
 @pytest.fixture
@@ -118,14 +65,14 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def sides(request: pytest.FixtureRequest, place: Path) -> Iterator[Sides]:
     old, new = request.param
-    made = Sides(place, none(old, mib=MIB), target(new, mib=MIB))
+    made = Sides.of(place, old, new, PREEMPT, mib=MIB, keeps=True)
     with made.link:
         yield made
 
 
 @pytest.mark.parametrize("sides", PAIRS, ids=">".join, indirect=True)
 def test_what_a_guest_waits_for_comes_past_everything_else(sides: Sides) -> None:
-    sides.start()
+    sides.start(SLOW)
     for number in (801, 798, 798, 633):
         assert sides.read(number) == sides.page(number)
     assert sides.source.migration.query()["status"] == "postcopy-active", "the background is slow"
@@ -189,7 +136,7 @@ EARLY = ("-global", "migration.x-preempt-pre-7-2=true")
 def test_a_precopy_needs_it_in_old_releases_and_machine_types_only(
     release: str, more: tuple[str, ...], channels: int, place: Path
 ) -> None:
-    sides = Sides(place, none(release, *more, mib=1), target(release, *more, mib=1))
+    sides = Sides(place, none(release, *more, mib=1), target(release, *more, mib=1), PREEMPT, keeps=True)
     with sides.link as link:
         sides.destination.migration.incoming(f"unix:{place / 'back'}")
         sides.source.migration.migrate(f"unix:{place / 'front'}")
@@ -223,7 +170,7 @@ def test_an_old_destination_begins_when_both_are_there(place: Path) -> None:
 
 @pytest.mark.parametrize("release", ["10.0", "11.1"])
 def test_without_it_there_is_no_postcopy_and_the_guest_stays(release: str, place: Path) -> None:
-    sides = Sides(place, none(release, mib=1), target(release, mib=1))
+    sides = Sides(place, none(release, mib=1), target(release, mib=1), PREEMPT, keeps=True)
     with sides.link:
         sides.source.migration.set_parameters({"max-bandwidth": 4096})
         sides.destination.migration.incoming(f"unix:{place / 'back'}")
@@ -283,9 +230,9 @@ def huge(release: str, *more: str) -> Box:
 
 @pytest.mark.parametrize("release", ["7.2", "11.1"])
 def test_all_of_a_host_page_comes_over_one_channel(release: str, place: Path) -> None:
-    sides = Sides(place, huge(release), huge(release, "-incoming", "defer"))
+    sides = Sides(place, huge(release), huge(release, "-incoming", "defer"), PREEMPT, keeps=True)
     with sides.link as link:
-        sides.start()
+        sides.start(SLOW)
         assert sides.read(1536) == sides.page(1536)
         sides.arrived()
     urgent = bytes(link.kept[1]).removesuffix(EOS)
@@ -312,29 +259,11 @@ def offsets_of_page(data: bytes, page: bytes) -> int:
 # -- when links break ------------------------------------------------------------------------------
 
 
-def look(sides: Sides, order: list[int]) -> Callable[[], list[int]]:
-    """A guest that reads pages in this order while they come; the answer waits for its end: pages that were wrong."""
-    wrong: list[int] = []
-
-    def read() -> None:
-        wrong.extend(number for number in order if sides.read(number) != sides.page(number))
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-
-    def ended() -> list[int]:
-        thread.join()
-        return wrong
-
-    return ended
-
-
 @pytest.mark.parametrize("sides", [("7.2", "7.2"), ("11.1", "11.1")], ids=">".join, indirect=True)
 def test_who_waited_when_it_broke_is_answered_over_the_next_one(sides: Sides) -> None:
-    sides.start()
+    sides.start(SLOW)
     sides.link.cut()
-    for side in (sides.source, sides.destination):
-        status(side, "postcopy-paused")
+    sides.paused()
     wrong = look(sides, [204])
     postcopy = sides.destination.migration.ram.postcopy
     assert postcopy is not None
@@ -347,14 +276,14 @@ def test_who_waited_when_it_broke_is_answered_over_the_next_one(sides: Sides) ->
 
 @pytest.mark.parametrize("sides", [("10.0", "10.0"), ("11.1", "11.1")], ids=">".join, indirect=True)
 def test_a_recovery_opens_it_when_it_is_known_what_came(sides: Sides) -> None:
-    sides.start()
+    sides.start(SLOW)
     sides.link.cut()
-    for side in (sides.source, sides.destination):
-        status(side, "postcopy-paused")
+    sides.paused()
     sides.link.cut_at(back_again=sides.link.back_again + 20)  # in the middle of the first bitmap
     sides.recover()
     until(lambda: sides.link.cuts == 2, "a second cut")
     assert len(sides.link.kept) == 3, "main, urgent, main"
+    sides.paused()
     sides.recover()
     sides.arrived()
     assert len(sides.link.kept) == 5
@@ -364,7 +293,7 @@ def test_a_recovery_opens_it_when_it_is_known_what_came(sides: Sides) -> None:
     "sides", [("7.2", "7.2"), ("10.0", "10.0"), ("11.1", "11.1")], ids=">".join, indirect=True
 )
 def test_the_source_finds_out_that_it_alone_broke(sides: Sides) -> None:
-    sides.start()
+    sides.start(SLOW)
     sides.link.cut_one(1)
     assert sides.source.migration.query()["status"] == "postcopy-active"
     wrong = look(sides, [204])
@@ -375,6 +304,7 @@ def test_the_source_finds_out_that_it_alone_broke(sides: Sides) -> None:
         *([] if old else ["Unable to shutdown socket: Bad file descriptor"]),
         "Detected IO failure for postcopy. Migration paused.",
     ]
+    sides.paused()
     sides.recover()
     assert wrong() == []
     sides.arrived()
@@ -392,8 +322,9 @@ def test_what_nobody_foresaw_costs_the_link(
         raise RuntimeError("nobody foresaw this")
 
     monkeypatch.setattr(ram, "load_urgent", bad)
-    sides.start()
+    sides.start(SLOW)
     wrong = look(sides, [204])
+    sides.paused()
     sides.recover()
     assert wrong() == []
     sides.arrived()
@@ -405,7 +336,7 @@ def test_a_link_whose_last_urgent_page_was_lost_is_recovered(
     sides: Sides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """QEMU waits for it for ever: the main channel is at its end, so nobody finds out."""
-    sides.start()
+    sides.start(SLOW)
     with monkeypatch.context() as lost:
         lost.setattr(Urgent, "_write", lambda *_: None)
         wrong = look(sides, [204])
@@ -414,6 +345,7 @@ def test_a_link_whose_last_urgent_page_was_lost_is_recovered(
     until(lambda: sides.source.migration.query()["ram"]["remaining"] == 0, "the end of the main channel")
     sides.link.cut_one(1)
     status(sides.destination, "postcopy-paused")
+    sides.paused()
     sides.recover()
     assert wrong() == []
     sides.arrived()
@@ -427,7 +359,7 @@ def test_a_destination_that_has_all_may_end_it_first(sides: Sides, monkeypatch: 
         raise ChannelError("Unable to write to socket: Broken pipe")
 
     monkeypatch.setattr(Urgent, "end", gone)
-    sides.start()
+    sides.start(SLOW)
     sides.arrived()
 
 
@@ -522,10 +454,10 @@ def test_a_guest_works_on_and_lost_nothing(old: str, new: str, more: tuple[str, 
 
 
 def test_it_is_opened_before_the_guest_stops(place: Path) -> None:
-    sides = Sides(place, none("11.1", mib=1), target("11.1", mib=1))
+    sides = Sides.of(place, "11.1", "11.1", PREEMPT, keeps=True)
     with sides.link as link:
         enable(sides.source, "pause-before-switchover")
-        sides.begin()
+        sides.begin(SLOW)
         status(sides.source, "pre-switchover")
         until(lambda: len(link.kept) == 2, "the second connection")
         sides.source.migration.continue_("pre-switchover")

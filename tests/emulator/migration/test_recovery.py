@@ -31,7 +31,7 @@ PAIRS = [("7.2", "7.2"), ("7.2", "11.1"), ("10.0", "10.0"), ("11.1", "10.0"), ("
 @pytest.fixture
 def sides(request: pytest.FixtureRequest) -> Iterator[Sides]:
     with short_place("rec") as place:
-        made = Sides(place, *request.param)
+        made = Sides.of(place, *request.param)
         with made.link:
             yield made
 

@@ -81,7 +81,7 @@ def recoveries(sides: Sides, random: Random) -> list[str]:
 
 def trial(place: Path, old: str, new: str, more: list[str], seed: int) -> list[str]:
     """One postcopy; where its link was cut."""
-    sides, random = Sides(place, old, new, *more, mib=MIB), Random(seed)
+    sides, random = Sides.of(place, old, new, *more, mib=MIB), Random(seed)
     with sides.link:
         sides.start(bandwidth=20_000)
         wrong = look(sides, random.sample(range(MIB * 256), MIB * 256))
