@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from typing import NoReturn
 
 import pytest
+from guests import IMAGES
 
 
 def missing(what: str) -> NoReturn:
@@ -14,3 +17,12 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"needs {what}")
     pytest.skip(f"needs {what}")
+
+
+def image(release: str) -> None:
+    """Docker, and the image of real QEMU of `release`."""
+    if shutil.which("docker") is None:
+        missing("docker")
+    name = f"migmatrix/debian:{IMAGES[release]}"
+    if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
+        missing(f"image {name}")

@@ -6,11 +6,10 @@ All files are in one directory, `place`, which containers can write to: `before`
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import needs
-from guests import IMAGES, contained, emulated
+from guests import contained, emulated
 from migration_machines import fill, memory, none, status, target
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from guests import Guest
 
-__all__ = ["MACHINE", "MIB", "RELEASES", "loaded", "recover", "saved", "started"]
+__all__ = ["MACHINE", "MIB", "RELEASES", "loaded", "recover", "saved", "side_of", "started"]
 
 MIB = 8
 MACHINE = ("-M", "none", "-m", str(MIB))
@@ -27,14 +26,16 @@ RELEASES = ("7.2", "10.0", "11.1")
 
 
 def started(stack: ExitStack, kind: str, release: str, place: Path, *more: str) -> Guest:
-    """A guest that waits for a stream, with all that a postcopy needs."""
-    arguments = (*MACHINE, "-incoming", "defer", *more)
+    """A guest of machine `none` that waits for a stream, with all that a postcopy needs."""
+    return side_of(stack, kind, release, place, *MACHINE, "-incoming", "defer", *more)
+
+
+def side_of(stack: ExitStack, kind: str, release: str, place: Path, *arguments: str) -> Guest:
+    """The emulator or, where `kind` is another word, real QEMU with all that a postcopy needs; skips without its image."""
     if kind == "emulator":
         side = stack.enter_context(emulated(release, *arguments))
     else:
-        image = f"migmatrix/debian:{IMAGES[release]}"
-        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-            needs.missing(f"image {image}")
+        needs.image(release)
         side = stack.enter_context(contained(release, place, *arguments, userfault=True))
     side.enable("events")
     return side

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import needs
 import vhost_user_client
-from guests import IMAGES, contained, emulated
+from guests import emulated
+from real_postcopies import side_of
 from userfault_guest import PAGE, new_descriptor
 
 if TYPE_CHECKING:
@@ -102,18 +103,6 @@ def prepared(place: Path, release: str) -> None:
         guest.status("completed")
 
 
-def _started(stack: ExitStack, kind: str, release: str, place: Path, words: list[str]) -> Guest:
-    if kind == "emulator":
-        guest = stack.enter_context(emulated(release, *words))
-    else:
-        image = f"migmatrix/debian:{IMAGES[release]}"
-        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-            needs.missing(f"image {image}")
-        guest = stack.enter_context(contained(release, place, *words, userfault=True))
-    guest.enable("events")
-    return guest
-
-
 def source(stack: ExitStack, kind: str, release: str, place: Path, *options: str) -> tuple[Guest, Client]:
     """A guest that runs, with the content in its memory, and its disk's back end."""
     memory = place / "memory"
@@ -122,7 +111,7 @@ def source(stack: ExitStack, kind: str, release: str, place: Path, *options: str
     client = Client(place, "a", *options)
     stack.callback(client.close)
     words = arguments(f"{IN_FILE}{memory}", client.socket, "-incoming", f"exec:cat {place / 'state'}")
-    guest = _started(stack, kind, release, place, words)
+    guest = side_of(stack, kind, release, place, *words)
     guest.status("completed")
     guest.command("cont")  # it was saved before it ran
     with memory.open("r+b") as file:  # all that is before the content is not zero: it takes long to send
@@ -144,7 +133,7 @@ def destination(
     client = Client(place, "b", *options)
     stack.callback(client.close)
     words = arguments(backend, client.socket, "-incoming", "defer")
-    return _started(stack, kind, release, place, words), client
+    return side_of(stack, kind, release, place, *words), client
 
 
 def sent(here: Guest, there: Guest, place: Path) -> None:

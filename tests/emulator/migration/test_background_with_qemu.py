@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import needs
 import pytest
-from guests import IMAGES, contained, emulated
+from guests import contained, emulated
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -25,11 +23,7 @@ MACHINE = ("-M", "pc-q35-7.2", "-m", "16")
 def started(kind: str, release: str, shared: Path, *arguments: str) -> AbstractContextManager[Guest]:
     if kind == "emulator":
         return emulated(release, *MACHINE, *arguments)
-    image = f"migmatrix/debian:{IMAGES[release]}"
-    if shutil.which("docker") is None:
-        needs.missing("docker")
-    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-        needs.missing(f"image {image}")
+    needs.image(release)
     shared.chmod(0o777)
     return contained(release, shared, *MACHINE, *arguments, userfault=True)
 

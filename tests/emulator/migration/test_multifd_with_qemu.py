@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import random
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import needs
 import pytest
-from guests import IMAGES, contained
+from guests import contained
 from migration_machines import enable, fill, make, memory, status
 
 if TYPE_CHECKING:
@@ -36,11 +34,7 @@ OLD = ("plain", "zlib", "zstd")
 
 @pytest.fixture(autouse=True)
 def _images(request: pytest.FixtureRequest) -> None:
-    image = f"migmatrix/debian:{IMAGES[request.node.callspec.params['release']]}"
-    if shutil.which("docker") is None:
-        needs.missing("docker")
-    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-        needs.missing(f"image {image}")
+    needs.image(request.node.callspec.params["release"])
 
 
 def ours(release: str, mode: str, *words: str) -> Box:

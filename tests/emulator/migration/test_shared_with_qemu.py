@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import needs
 import pytest
-from guests import IMAGES, contained, emulated
+from guests import contained, emulated
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -27,11 +25,7 @@ def started(kind: str, release: str, shared: Path, *arguments: str) -> AbstractC
     words = ("-M", "pc-q35-7.2,memory-backend=mem", "-m", str(MIB), "-object", backend, *arguments)
     if kind == "emulator":
         return emulated(release, *words)
-    image = f"migmatrix/debian:{IMAGES[release]}"
-    if shutil.which("docker") is None:
-        needs.missing("docker")
-    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-        needs.missing(f"image {image}")
+    needs.image(release)
     return contained(release, shared, *words)
 
 

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import needs
 import pytest
 from certificates import authority, issue
-from guests import IMAGES, Guest, contained, emulated
+from guests import Guest, contained, emulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,17 +23,12 @@ WAYS = [("qemu", "emulator"), ("emulator", "qemu")]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Guest]]:
     """`start(kind, release, *arguments)`: an emulator or a real QEMU that ends with the test."""
-    if shutil.which("docker") is None:
-        needs.missing("docker")
     with ExitStack() as stack:
 
         def begin(kind: str, release: str, *arguments: str) -> Guest:
             if kind == "emulator":
                 return stack.enter_context(emulated(release, *arguments))
-            image = f"migmatrix/debian:{IMAGES[release]}"
-            known = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
-            if known.returncode:
-                needs.missing(f"image {image}")
+            needs.image(release)
             return stack.enter_context(contained(release, tmp_path, *arguments))
 
         yield begin

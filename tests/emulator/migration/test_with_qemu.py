@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -22,18 +20,12 @@ COMMON = ("-M", "none", "-m", "8")
 @pytest.fixture
 def start(tmp_path: Path) -> object:
     """`start(kind, release, *arguments)`: an emulator or a real QEMU that ends with the test."""
-    if shutil.which("docker") is None:
-        needs.missing("docker")
     with ExitStack() as stack:
 
         def begin(kind: str, release: str, *arguments: str) -> Guest:
             if kind == "emulator":
                 return stack.enter_context(emulated(release, *COMMON, *arguments))
-            image = f"migmatrix/debian:{IMAGES[release]}"
-            if subprocess.run(
-                ["docker", "image", "inspect", image], capture_output=True, check=False
-            ).returncode:
-                needs.missing(f"image {image}")
+            needs.image(release)
             return stack.enter_context(contained(release, tmp_path, *COMMON, *arguments))
 
         yield begin
