@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PAGE_SIZE", "PageFaults", "PageMissingError", "RamBlock", "Sharer", "aligned"]
+__all__ = ["PAGE_SIZE", "ZERO_PAGE", "PageFaults", "PageMissingError", "RamBlock", "Sharer", "aligned"]
 
 PAGE_SIZE: Final = 4096
-_ZERO_PAGE: Final = bytes(PAGE_SIZE)
+ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _DIRTY: Final = 1
 _RUN_BYTES: Final = 256 * PAGE_SIZE  # what is noted to be written, or not, as one
 
@@ -208,8 +208,7 @@ class RamBlock:
 
     def stored(self, offset: int, end: int) -> None:
         """Note that these bytes of `data` were written as by `store`."""
-        first, last = offset // _RUN_BYTES, -(-end // _RUN_BYTES)
-        self._written[first:last] = b"\1" * (last - first)
+        self._note_written(offset, end)
         if self.received is not None:
             self.came(offset // PAGE_SIZE, _pages(end))
 
@@ -219,8 +218,8 @@ class RamBlock:
         if self.untouched(start, end):
             return
         for at in range(start, end, PAGE_SIZE):
-            if self.data[at : at + PAGE_SIZE] != _ZERO_PAGE:
-                self.store(at, _ZERO_PAGE)
+            if self.data[at : at + PAGE_SIZE] != ZERO_PAGE:
+                self.store(at, ZERO_PAGE)
 
     def place(self, at: int, data: bytes) -> None:
         """Put whole pages where none are, as a postcopy does: nobody sees half of one."""

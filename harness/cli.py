@@ -76,10 +76,8 @@ def _typed(arguments: list[str]) -> int:
 
     from migmatrix.harness.commands.main import COMMANDS, app  # noqa: PLC0415
 
-    named = [
-        name for name in arguments[:1] if name in COMMANDS
-    ]  # none: a help or a mistake, and all are needed
-    command = app(*named)
+    # without a name it is a help or a mistake, and all are needed
+    command = app(*(name for name in arguments[:1] if name in COMMANDS))
     gc.freeze()
     gc.enable()
     usage_error = cast("type[Exception]", typer.BadParameter.__base__)  # click's, of whatever click typer has

@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.memory import PAGE_SIZE, ZERO_PAGE
 from migmatrix.emulator.migration.ram_save import PAGE, RamSaver
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from migmatrix.emulator.migration.streams import Output
 
 __all__ = ["FrozenSaver"]
-
-_ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
 
 class FrozenSaver(RamSaver):
@@ -84,7 +82,7 @@ class FrozenSaver(RamSaver):
             return
         for page, content in enumerate(self._take(block, first, end), first):
             at = page * PAGE_SIZE
-            if self._finds_zeros and content == _ZERO_PAGE:
+            if self._finds_zeros and content == ZERO_PAGE:
                 self._send_zeros(out, block, at, at + PAGE_SIZE)
             else:
                 out.put(self._head(block, at, PAGE) + content)

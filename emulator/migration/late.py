@@ -205,9 +205,7 @@ class Late(Listener):
         pace.lift()
         writer.complete_postcopy()
         if self._migration.preempts_early:
-            with suppress(
-                ChannelError
-            ):  # a destination that has all may have ended it; else the main link tells
+            with suppress(ChannelError):  # ended by a destination that has all; else the main link tells
                 self._migration.ram.end_urgent()
 
     def _hear(self, link: Link) -> None:

@@ -85,10 +85,8 @@ class Postcopy:
         self.missing = MissingPages(machine, replies, blocktime)
         traits = Traits(machine.release.name)
         self._refuses_files = not traits.checks_file_systems and _in_files(machine)
-        self.host_pages = (
-            HostPage(traits),
-            HostPage(traits, channel=1),
-        )  # of the main channel, and of preempt's
+        # of the main channel, and of preempt's
+        self.host_pages = HostPage(traits), HostPage(traits, channel=1)
         self._replies = replies
         self._loaded = threading.Condition(machine.bql)
         self._is_loaded = False

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.memory import PAGE_SIZE, ZERO_PAGE
 from migmatrix.emulator.migration.transports import connect
 from migmatrix.vmstate.wire.constants import RamFlag
 
@@ -40,7 +40,6 @@ _PAGE: Final = int(RamFlag.PAGE)
 _ZERO: Final = int(RamFlag.ZERO)
 _CONTINUE: Final = int(RamFlag.CONTINUE)
 _EOS: Final = struct.pack(">Q", RamFlag.EOS)
-_ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
 
 def preempts(capabilities: Mapping[str, bool]) -> bool:
@@ -79,7 +78,7 @@ class Urgent:
         zeros = 0
         for page in pages:
             content = block.data[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-            is_zero = finds_zeros and content == _ZERO_PAGE
+            is_zero = finds_zeros and content == ZERO_PAGE
             zeros += is_zero
             head = self._head(block, page * PAGE_SIZE | (_ZERO if is_zero else _PAGE))
             parts.append(head + (b"\0" if is_zero else content))

@@ -21,7 +21,7 @@ from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
-from migmatrix.emulator.memory import PAGE_SIZE
+from migmatrix.emulator.memory import PAGE_SIZE, ZERO_PAGE
 from migmatrix.emulator.migration.bitmaps import missing
 from migmatrix.emulator.migration.hostpages import late_run, whole_pages
 from migmatrix.emulator.migration.zeros import MOST, ZERO, zero_records
@@ -43,7 +43,6 @@ __all__ = ["PAGE", "RamSaver", "RamStats"]
 _RUN: Final = MOST  # pages looked at together
 _LATE_RUN: Final = 16  # in a postcopy, where somebody may wait
 _ZERO_RUN: Final = bytes(_RUN * PAGE_SIZE)
-_ZERO_PAGE: Final = bytes(PAGE_SIZE)
 _HEAD: Final = 64  # a page whose first bytes are not all zero needs no closer look
 _ZERO_HEAD: Final = bytes(_HEAD)
 # plain numbers: a flag enumeration costs more than sending the page
@@ -428,9 +427,7 @@ class RamSaver:
         data, view, finds_zeros = block.data, memoryview(block.data), self._finds_zeros
         for at in range(start, stop, PAGE_SIZE):
             is_zero = (
-                finds_zeros
-                and data[at : at + _HEAD] == _ZERO_HEAD
-                and data[at : at + PAGE_SIZE] == _ZERO_PAGE
+                finds_zeros and data[at : at + _HEAD] == _ZERO_HEAD and data[at : at + PAGE_SIZE] == ZERO_PAGE
             )
             kind = ZERO if is_zero else PAGE
             head = _word(at | kind) if at > start else self._head(block, at, kind)
@@ -451,7 +448,7 @@ class RamSaver:
         """One page by its difference from what was sent, if that is shorter. A copy: the guest may write meanwhile."""
         content = block.data[at : at + PAGE_SIZE]
         address = self._base[block.name] * PAGE_SIZE + at
-        if self._finds_zeros and content == _ZERO_PAGE:
+        if self._finds_zeros and content == ZERO_PAGE:
             cache.keep(address, content, self.stats.passes)
             self._send_zeros(out, block, at, at + PAGE_SIZE)
             return

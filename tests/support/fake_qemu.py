@@ -36,9 +36,8 @@ import sys
 import threading
 import time
 
-TYPE_CHECKING = (
-    False  # `typing`, `pathlib` and `subprocess` take half as long as a start, and there are thousands
-)
+# `typing`, `pathlib` and `subprocess` take half as long as a start, and there are thousands
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

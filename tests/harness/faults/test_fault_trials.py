@@ -36,9 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 TRIALS = int(os.environ.get("MIGMATRIX_TRIALS", "1"))
 TABLE = os.environ.get("MIGMATRIX_TRIALS_TABLE")
 
-DEADLINE = (
-    15.0  # seconds, of the rows in which something stands still; what does not meets it on a busy host, too
-)
+# seconds, of the rows in which something stands still; what does not meets it on a busy host, too
+DEADLINE = 15.0
 IMPATIENT = dict.fromkeys(map(str, Stage), DEADLINE)  # an emulator is stopped in any stage
 # Four cells: most of a trial's time is the start of its two runs, and each row is tried often.
 COMMON: dict[str, Any] = {
