@@ -67,6 +67,7 @@ class Emulator:
         self._exit: int | None = None  # of an emulator that ended by itself
         self._end: asyncio.Future[int] | None = None
         self._killed = False  # by the harness
+        self._gone_on = False  # as another process, when the one that was started had ended
 
     async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
         """Start it and negotiate QMP; the guest does not run yet."""
@@ -106,7 +107,7 @@ class Emulator:
                 return await work
         except Interrupted as err:
             await self._note_exit()
-            if not self._exit and await self._answers():
+            if not self._exit and self._gone_on:
                 raise EngineError(
                     f"build {self.build.id!r}: the process that was started has ended,"
                     " and another goes on in its place, which no leg can follow"
@@ -122,8 +123,13 @@ class Emulator:
         """One waiter for the emulator's end, shared by all races."""
         if self._end is None:
             self._end = asyncio.ensure_future(self.job.wait())
-            self._end.add_done_callback(_retrieve)
+            self._end.add_done_callback(self._note_end)
         return self._end
+
+    def _note_end(self, end: asyncio.Future[int]) -> None:
+        """Note who has its monitor now, before the work that its end interrupts lets go of what another may wait for."""
+        _retrieve(end)
+        self._gone_on = self.qmp.held()
 
     async def _problem(self, err: Refused | Disconnected | MigrationFailed) -> Problem:
         if isinstance(err, Refused):
@@ -142,15 +148,6 @@ class Emulator:
             async with patience(_LAST_WORDS):
                 await self._note_exit()
         except TimeoutError:
-            return False
-        return True
-
-    async def _answers(self) -> bool:
-        """Whether somebody still answers at the monitor: a daemon, when the process that was started has ended."""
-        try:
-            async with patience(_LAST_WORDS):
-                await self.qmp.execute("query-status")
-        except (TimeoutError, Disconnected, Refused):
             return False
         return True
 

@@ -9,6 +9,7 @@ and a session that says too much is ended.
 from __future__ import annotations
 
 import logging
+import select
 from typing import TYPE_CHECKING, Any
 
 from qemu.qmp import (
@@ -59,6 +60,14 @@ class _QuietClient(QMPClient):
         super().__init__()
         self.malformed = ""  # what ended the session, if it was what the emulator said
         self._messages = self._bytes = 0
+
+    def held(self) -> bool:
+        """Whether the other end of the session's socket is open, if there is one."""
+        if self._writer is None or (file := self._writer.get_extra_info("socket").fileno()) < 0:
+            return False
+        poll = select.poll()
+        poll.register(file, select.POLLRDHUP)
+        return not poll.poll(0)
 
     async def _do_recv(self) -> Message:
         try:
@@ -158,6 +167,10 @@ class QmpSession:
         """Take down the events that nobody has waited for."""
         for event in self._events.clear():
             self._record("<", dict(event))
+
+    def held(self) -> bool:
+        """Whether the other end of the session is still open somewhere, whatever of it has not been read yet."""
+        return self._client.held()
 
     async def give_fd(self, fd: int, name: str) -> str:
         """Give the emulator a copy of a file descriptor under a name; the URI by which it migrates there."""
