@@ -31,6 +31,7 @@ COMMANDS = {
     "merge": ("stored", "merge"),
     "show": ("stored", "show"),
     "explain": ("explain", "explain"),
+    "explore": ("explore", "explore"),
     "mutate": ("mutate", "mutate"),
     "stream": ("main", "stream"),
     "builds": ("builds", "app"),

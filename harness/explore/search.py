@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`migmatrix explore`: runs candidates in the order of `order`, and learns from each.
+
+1. A candidate is first migrated from each build that knows it to itself. A build that refuses to start is not asked to
+   migrate; its reason is kept, and counts for everything that holds what it refused (`refusals`).
+2. Then it goes between neighbours in age, both ways, and between the oldest and the newest. Where anything fails it goes
+   between all.
+3. Plain candidates are tried on every machine type; any other on one of each family, which take turns, or on all.
+4. Legs are those of any run: the store answers for those that it has, so that the same call goes on where it ended.
+5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from itertools import count, islice, pairwise, permutations
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.explore.coverage import Coverage
+from migmatrix.harness.explore.findings import Collector
+from migmatrix.harness.explore.novelty import Seen
+from migmatrix.harness.explore.records import Phase
+from migmatrix.harness.explore.refusals import Refusals
+from migmatrix.harness.explore.space import by_age
+from migmatrix.harness.model import Verdict
+from migmatrix.harness.releases import machine_parts
+from migmatrix.harness.run.opening import silent
+from migmatrix.harness.trials.records import Step, Trial
+from migmatrix.harness.trials.runner import TrialRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from migmatrix.harness.builds import PreparedBuild
+    from migmatrix.harness.explore.arguments import Writer
+    from migmatrix.harness.explore.order import Order
+    from migmatrix.harness.explore.records import Candidate
+    from migmatrix.harness.model import Guest, Mode
+    from migmatrix.harness.run.opening import Opened
+    from migmatrix.harness.trials.records import Attempt
+
+__all__ = ["Budget", "Plan", "Search"]
+
+_BATCH = 8  # candidates that run side by side
+_HOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When a search ends by itself: after so many legs, stored ones too, or seconds; None is no bound."""
+
+    legs: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is searched: builds, machine types, what every command line has, and how guests move."""
+
+    builds: dict[str, PreparedBuild]
+    machines: tuple[str, ...]
+    arguments: tuple[str, ...]
+    mode: Mode
+    guest: Guest
+    depth: Phase = Phase.WALK
+    every_machine: bool = False
+    shard: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A candidate on a machine, and the builds that start it, oldest first."""
+
+    candidate: Candidate
+    machine: str
+    arguments: tuple[str, ...]
+    builds: tuple[str, ...]
+
+
+@dataclass
+class Search:
+    """A search under way; `tell` is told how far it is, after each batch."""
+
+    plan: Plan
+    where: Opened
+    order: Order
+    writer: Writer
+    budget: Budget
+    log: Callable[[str], None]
+    tell: Callable[[Search], None]
+    coverage: Coverage = field(default_factory=Coverage)
+    refusals: Refusals = field(default_factory=Refusals)
+    seen: Seen = field(default_factory=Seen)
+    phase: Phase = Phase.PLAIN
+    legs: set[str] = field(default_factory=set)
+    _began: float = field(default_factory=time.monotonic)
+    _failed: int = 0
+
+    def __post_init__(self) -> None:
+        self.collector = Collector(self.plan.builds, self.where, self.log)
+        self._ages = [build.id for build in by_age(self.plan.builds)]
+
+    async def run(self) -> None:
+        """Search until the budget or the candidates end."""
+        first, step = self.plan.shard
+        for phase in list(Phase)[: list(Phase).index(self.plan.depth) + 1]:
+            self.phase = phase
+            # a phase begins when the one before has been run: walks vary what was learned from it
+            share = islice(self._candidates(phase), first - 1, None, step)
+            while not self._spent() and (batch := list(islice(share, _BATCH))):
+                await self._batch(batch)
+                self.tell(self)
+
+    def _candidates(self, phase: Phase) -> Iterator[Candidate]:
+        if phase is not Phase.WALK:
+            yield from self.order.of(phase)
+            return
+        for number in count():
+            if (candidate := self.order.walk(self.seen.corpus, number)) is None:
+                return
+            yield candidate
+
+    def _spent(self) -> bool:
+        legs, seconds = self.budget.legs, self.budget.seconds
+        return (legs is not None and len(self.legs) >= legs) or (
+            seconds is not None and time.monotonic() - self._began >= seconds
+        )
+
+    async def _batch(self, candidates: Sequence[Candidate]) -> None:
+        runner = TrialRunner(self.plan.builds, self.where, silent)
+        cases = [case for candidate in candidates for case in self._cases(candidate)]
+        alone = await self._run(runner, cases, lambda case: [(b, b) for b in case.builds])
+        starting = [self._starting(case, attempts) for case, attempts in zip(cases, alone, strict=True)]
+        for case, attempts in zip(starting, alone, strict=True):
+            self._look(runner, case, attempts)
+        between = await self._run(runner, starting, _neighbours)
+        failing = [
+            case
+            for case, mine, theirs in zip(starting, alone, between, strict=True)
+            if any(a.result.verdict is Verdict.FAIL for a in (*mine, *theirs))
+        ]
+        rest = await self._run(runner, failing, lambda case: list(permutations(case.builds, 2)))
+        self.legs |= runner.used
+        for case, mine, theirs in zip(starting, alone, between, strict=True):
+            every = rest[failing.index(case)] if case in failing else theirs
+            await self.collector.take(case.candidate, [*mine, *every])
+
+    def _cases(self, candidate: Candidate) -> Iterator[_Case]:
+        """The candidate on the machines that it is tried on, each with the builds that may start it."""
+        placed = False
+        for machine in self._machines(candidate):
+            arguments = self.writer.arguments(candidate, machine)
+            if arguments is None:
+                continue
+            placed = True
+            known = [b for b in self._ages if self.plan.builds[b].facts.knows_machine(machine)]
+            builds = self.refusals.left(candidate, machine, self.writer.knowing(candidate, machine, known))
+            yield _Case(candidate, machine, (*self.plan.arguments, *arguments), tuple(builds))
+        self.coverage.planned(candidate, placed=placed)
+
+    def _machines(self, candidate: Candidate) -> list[str]:
+        """Rule 3."""
+        if self.plan.every_machine or candidate.phase is Phase.PLAIN:
+            return list(self.plan.machines)
+        families: dict[str, list[str]] = {}
+        for machine in self.plan.machines:
+            families.setdefault(machine_parts(machine)[0], []).append(machine)
+        turn = self.coverage.candidates
+        return [machines[turn % len(machines)] for machines in families.values()]
+
+    async def _run(
+        self, runner: TrialRunner, cases: Sequence[_Case], pairs: Callable[[_Case], list[tuple[str, str]]]
+    ) -> list[list[Attempt]]:
+        """The attempts of each case."""
+        trials = [[self._trial(case, pair) for pair in pairs(case)] for case in cases]
+        done = await self._attempts(runner, [trial for row in trials for trial in row])
+        return [[done[trial] for trial in row if trial in done] for row in trials]
+
+    def _trial(self, case: _Case, path: Iterable[str]) -> Trial:
+        steps = tuple(Step(build) for build in path)
+        return Trial(case.machine, case.arguments, steps, self.plan.mode, self.plan.guest)
+
+    async def _attempts(self, runner: TrialRunner, trials: Sequence[Trial]) -> dict[Trial, Attempt]:
+        """Rule 5: all at once, and one by one where the host failed one of them."""
+        try:
+            return dict(zip(trials, await runner.run("explore", trials), strict=True))
+        except InfrastructureError as err:
+            self.log(f"one by one after: {err}")
+        found: dict[Trial, Attempt] = {}
+        for trial in dict.fromkeys(trials):
+            try:
+                found[trial] = await runner.one("explore", trial)
+                self._failed = 0
+            except InfrastructureError as err:
+                self.coverage.host(trial, str(err))
+                self._failed += 1
+                if self._failed >= _HOST:
+                    raise
+        return found
+
+    def _starting(self, case: _Case, attempts: Sequence[Attempt]) -> _Case:
+        """The case with the builds that start it; what the others said is learned."""
+        starts: list[str] = []
+        for attempt in attempts:
+            build, result = attempt.trial.path[0].build, attempt.result
+            if result.verdict is Verdict.UNSUPPORTED:
+                said = result.cause.message if result.cause else result.reason
+                self.refusals.learn(case.candidate, case.machine, build, said)
+            else:
+                starts.append(build)
+        self.coverage.tried(case.candidate, starts=bool(starts))
+        return _Case(case.candidate, case.machine, case.arguments, tuple(starts))
+
+    def _look(self, runner: TrialRunner, case: _Case, attempts: Sequence[Attempt]) -> None:
+        """Whether a state was saved that no candidate had saved before."""
+        for attempt in attempts[-1:]:
+            stream = runner.stream(attempt.result.legs[0]) if attempt.result.legs else None
+            if stream is not None:
+                self.seen.look(case.candidate, stream)
+
+
+def _neighbours(case: _Case) -> list[tuple[str, str]]:
+    """Rule 2: pairs of builds next to each other in age, and the two ends, both ways."""
+    steps = [*pairwise(case.builds)]
+    if len(case.builds) > 2:  # noqa: PLR2004 - of two the ends are the neighbours
+        steps.append((case.builds[0], case.builds[-1]))
+    return [pair for step in steps for pair in (step, step[::-1])]

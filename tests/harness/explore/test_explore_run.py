@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole searches on the reference emulator: what is found, kept, reduced, known, and found again from the store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from emulated import write_matrix
+from typer.testing import CliRunner
+
+from migmatrix.harness.commands.main import app
+from migmatrix.harness.config import load_matrix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROFILES: dict[str, Any] = {"define": {"bare": {"args": []}}}
+
+
+def explore(tmp_path: Path, matrix: Path, *words: str) -> tuple[int, dict[str, Any], str]:
+    where = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app(), ["explore", *where, "-j", "2", "--json", *words])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def matrix_of(tmp_path: Path, *releases: str, **changes: Any) -> Path:
+    changed: dict[str, Any] = {"machines": ["pc-q35-5.2"], "profiles": PROFILES, **changes}
+    return write_matrix(tmp_path, list(releases), **changed)
+
+
+def test_a_break_is_found_reduced_and_made_a_profile(tmp_path: Path) -> None:
+    matrix = matrix_of(tmp_path, "5.2", "7.2")
+    code, found, log = explore(tmp_path, matrix, "--devices", "example-*", "--depth", "1")
+
+    assert code == 1
+    assert "found: section-version example-versioned" in log
+    (finding,) = found["findings"]
+    assert (finding["signature"], finding["own"], finding["steady"]) == (
+        "section-version example-versioned", False, True,
+    )  # fmt: skip
+    assert finding["arguments"][-2:] == ["-device", "example-versioned"]
+    assert finding["pairs"] == {
+        "qemu-5.2>qemu-5.2": "pass",
+        "qemu-5.2>qemu-7.2": "pass",
+        "qemu-7.2>qemu-5.2": "fail section-version example-versioned",
+        "qemu-7.2>qemu-7.2": "pass",
+    }
+    assert any("example-unmigratable" in what for what in found["blocked"].values())
+    assert found["coverage"]["devices"] == {"tried": 3, "started": 3}
+    assert json.loads((tmp_path / "out" / "findings.json").read_text()) == found
+
+    taken = write_matrix(
+        tmp_path, ["5.2", "7.2"], profiles={"file": str(tmp_path / "out" / "profiles-found.yaml")}
+    )
+    (profile,) = load_matrix(taken).profiles
+    assert profile.name == finding["profile"] == "found-section-version-example-versioned"
+    assert profile.args == ("-device", "example-versioned")
+
+
+def test_what_a_known_issue_names_is_not_new_and_the_store_answers_again(tmp_path: Path) -> None:
+    entry = {
+        "id": "versions", "selector": {"machine": "*"}, "signature": "section-version example-versioned",
+        "reason": "r", "link": "https://example.org", "owner": "o", "expires": "2099-01-01",
+    }  # fmt: skip
+    (tmp_path / "known.yaml").write_text(json.dumps([entry]).replace('"2099-01-01"', "2099-01-01"))
+    matrix = matrix_of(tmp_path, "5.2", "7.2", known_issues="known.yaml")
+    words = ("--devices", "example-versioned", "--depth", "1")
+    first = explore(tmp_path, matrix, *words)
+    again = explore(tmp_path, matrix, *words)
+
+    assert first[0] == again[0] == 0
+    assert first[1]["findings"][0]["known"] == "versions"
+    assert again[1] == first[1]
+
+
+def test_one_build_with_itself_shows_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    matrix = matrix_of(tmp_path, "7.2", paths={"explicit": ["qemu-7.2>qemu-7.2"]})
+    code, found, _ = explore(tmp_path, matrix, "--devices", "example-versioned", "--budget", "60")
+    assert (code, found["findings"]) == (0, [])
+    assert found["legs"] >= 60
+    assert found["coverage"]["candidates"]["walk"] > 0, found["coverage"]
+
+
+def test_shards_share_the_candidates(tmp_path: Path) -> None:
+    matrix = matrix_of(tmp_path, "5.2", "7.2")
+    words = ("--devices", "example-*", "--depth", "1")
+    tried = [
+        explore(tmp_path, matrix, *words, "--shard", f"{i}/2")[1]["coverage"]["devices"]["tried"]
+        for i in (1, 2)
+    ]
+    assert sum(tried) == 3
+
+
+@pytest.mark.parametrize(("words", "mistake"), [
+    (["--devices", "nothing*"], "--devices 'nothing*' means no device that is tried"),
+    (["--budget", "3 days"], "--budget '3 days' is neither a number of legs nor a time as 90s, 30m, 8h"),
+    (["--budget", "0"], "--budget '0' is neither a number of legs nor a time as 90s, 30m, 8h"),
+])  # fmt: skip
+def test_a_mistake_is_told(words: list[str], mistake: str, tmp_path: Path) -> None:
+    where = [
+        "-f",
+        str(matrix_of(tmp_path, "7.2")),
+        "--store",
+        str(tmp_path / "store"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    done = CliRunner().invoke(app(), ["explore", *where, *words])
+    assert str(done.exception) == mistake
