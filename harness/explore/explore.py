@@ -15,6 +15,7 @@ from migmatrix.harness.explain.options import groups
 from migmatrix.harness.explore.arguments import Writer
 from migmatrix.harness.explore.order import Order
 from migmatrix.harness.explore.records import Phase
+from migmatrix.harness.explore.reproduce import script
 from migmatrix.harness.explore.search import Budget, Plan, Search
 from migmatrix.harness.explore.space import space_of
 from migmatrix.harness.explore.table import load_table
@@ -24,9 +25,10 @@ from migmatrix.harness.run.opening import opened
 from migmatrix.harness.run.pipeline import known_of, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.findings import Finding
     from migmatrix.harness.known import KnownIssue
     from migmatrix.harness.run.pipeline import Prepared
@@ -74,7 +76,7 @@ async def explore(
     log: Callable[[str], None],
     tell: Callable[[Search], None],
 ) -> Outcome:
-    """Search, and leave ``findings.json`` and ``profiles-found.yaml`` in the directory; both after each batch.
+    """Search, and leave ``findings.json``, ``profiles-found.yaml`` and scripts in the directory, after each batch.
 
     UserError when the plan has no cells, or no device is meant by the glob.
     """
@@ -85,7 +87,7 @@ async def explore(
     options.out.mkdir(parents=True, exist_ok=True)
 
     def told(search: Search) -> None:
-        _keep(options.out, _outcome(search, known), given)
+        _keep(options.out, _outcome(search, known), given, plan.builds)
         tell(search)
 
     settings = settings_of(prepared.matrix, options.jobs)
@@ -97,7 +99,7 @@ async def explore(
         search = Search(plan, where, order, Writer(space, table), options.budget, log, told)
         await search.run()
         outcome = _outcome(search, known)
-        _keep(options.out, outcome, given)
+        _keep(options.out, outcome, given, plan.builds)
         return outcome
 
 
@@ -147,7 +149,9 @@ def _profile_name(finding: Finding) -> str:
     return f"found-{words[:60].rstrip('-')}"
 
 
-def _keep(directory: Path, outcome: Outcome, common: tuple[str, ...]) -> None:
+def _keep(
+    directory: Path, outcome: Outcome, common: tuple[str, ...], builds: Mapping[str, PreparedBuild]
+) -> None:
     """Write what was found; the profiles are what a matrix with the same common arguments takes up."""
     text = json.dumps(outcome.to_json(), indent=1)
     write_whole(directory / "findings.json", f"{text}\n".encode(), PUBLIC)
@@ -161,6 +165,9 @@ def _keep(directory: Path, outcome: Outcome, common: tuple[str, ...]) -> None:
     }
     dumped = yaml.safe_dump(profiles, sort_keys=False, default_flow_style=None, width=100) if profiles else ""
     write_whole(directory / "profiles-found.yaml", dumped.encode(), PUBLIC)
+    for finding in outcome.findings:
+        if finding.steady and finding.mode == "snapshot":  # a script migrates by a file, as that mode does
+            write_whole(directory / f"{finding.profile}.sh", script(finding, builds).encode(), PUBLIC)
 
 
 def _without(arguments: tuple[str, ...], common: tuple[str, ...]) -> Iterator[str]:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +54,19 @@ def test_a_break_is_found_reduced_and_made_a_profile(tmp_path: Path) -> None:
     assert any("example-unmigratable" in what for what in found["blocked"].values())
     assert found["coverage"]["devices"] == {"tried": 3, "started": 3}
     assert json.loads((tmp_path / "out" / "findings.json").read_text()) == found
+
+    (tmp_path / "empty").mkdir()
+    script = tmp_path / "out" / f"{finding['profile']}.sh"
+    shown = subprocess.run(
+        ["sh", script], cwd=tmp_path / "empty", capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 1
+    assert "unsupported version 2 for 'example-versioned' v1" in shown.stderr
+    other = {**os.environ, "DESTINATION": re.findall(r"SOURCE:-(.*)}", script.read_text())[0]}
+    passes = subprocess.run(
+        ["sh", script], cwd=tmp_path / "empty", env=other, capture_output=True, text=True, check=False
+    )
+    assert (passes.returncode, passes.stdout) == (0, "the destination takes the state\n")
 
     taken = write_matrix(
         tmp_path, ["5.2", "7.2"], profiles={"file": str(tmp_path / "out" / "profiles-found.yaml")}
