@@ -34,6 +34,9 @@ _EXCLUDES = (
     "/usr/lib/*/dri/*",
 )
 _BACKPORTS = "-backports"
+# A mirror that stands still, as an archive of the day of a build does, has Release files that expired. What they sign
+# counts nevertheless: an old emulator is what is asked for.
+_NEVER_EXPIRES = ("Acquire::Check-Valid-Until", "false")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -79,6 +82,7 @@ class DebianRecipe:
             "--variant=minbase",
             "--format=tar",
             '--aptopt=APT::Install-Recommends "false"',
+            '--aptopt={} "{}"'.format(*_NEVER_EXPIRES),
             *(f"--dpkgopt=path-exclude={path}" for path in _EXCLUDES),
             f"--include={','.join((self.package, *self.extras))}",
         ]
@@ -98,7 +102,7 @@ class DebianRecipe:
         steps = [
             f"printf '{excludes}' > /etc/dpkg/dpkg.cfg.d/migmatrix",
             *self._source_steps(),
-            "apt-get update",
+            f"apt-get -o {'='.join(_NEVER_EXPIRES)} update",
             f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {release}{wanted}",
             "apt-get clean",
             "rm -rf /var/lib/apt/lists/*",

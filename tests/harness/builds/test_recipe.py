@@ -51,3 +51,9 @@ def test_digest_depends_on_the_content_and_not_on_the_mirror() -> None:
 def test_tags_tell_packages_apart() -> None:
     assert DebianRecipe("trixie").tag == "trixie"
     assert DebianRecipe("trixie", "qemu-system-arm").tag == "trixie-qemu-system-arm"
+
+
+def test_a_mirror_of_another_day_counts_in_both_ways() -> None:
+    recipe = DebianRecipe("forky", mirror=MIRROR)
+    assert '--aptopt=Acquire::Check-Valid-Until "false"' in recipe.mmdebstrap_argv()
+    assert "apt-get -o Acquire::Check-Valid-Until=false update && " in recipe.dockerfile()
