@@ -82,10 +82,21 @@ class Device:
         """Make children and initial state; properties have their type's defaults only."""
 
     def realize(self) -> None:
-        """Begin to work with the properties as set. A class calls `super().realize()` to register its section."""
+        """Begin to work with the properties as set. A class calls `super().realize()` to register its section.
+
+        DeviceError with ``-only-migratable`` when the device blocks migration.
+        """
+        self._check_migratable()
         if self.vmstate is not None:
             self.register(self.vmstate, instance_id=self.instance_id)
         self.realized = True
+
+    def _check_migratable(self) -> None:
+        blocks = isinstance(self.vmstate, VMState) and self.vmstate.unmigratable
+        if blocks and self.machine.options.only_migratable:
+            raise DeviceError(
+                f"Device {self.type_name} is not migratable, but --only-migratable was specified"
+            )
 
     def plugged(self, device: Device) -> None:
         """Called when a device on one of this device's buses was realized."""

@@ -236,6 +236,16 @@ def test_example_that_blocks_migration() -> None:
     ]
 
 
+def test_example_that_blocks_migration_does_not_start_with_only_migratable() -> None:
+    guest = machine("8.0", "none", only_migratable=True)
+    with pytest.raises(
+        DeviceError,
+        match="Device example-unmigratable is not migratable, but --only-migratable was specified",
+    ):
+        guest.add(DeviceOption("example-unmigratable"))
+    assert guest.registry.blockers() == []
+
+
 def test_stream_of_5_2_goes_into_11_1_section_by_section() -> None:
     """No machine type guards `isapc`, and yet nothing that 5.2 sends is refused by 11.1."""
     registry = machine("11.1").registry
