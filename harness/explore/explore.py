@@ -13,6 +13,7 @@ import yaml
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.explain.options import groups
 from migmatrix.harness.explore.arguments import Writer
+from migmatrix.harness.explore.findings import Problem
 from migmatrix.harness.explore.order import Order
 from migmatrix.harness.explore.records import Phase
 from migmatrix.harness.explore.reproduce import script
@@ -55,15 +56,19 @@ class ExploreOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a search found; `new` are the steady findings that no known issue names."""
+    """What a search found; `new` are the steady findings that no known issue names, and no emulator tells."""
 
     findings: Sequence[Finding]
     facts: dict[str, Any]
 
     @property
     def new(self) -> list[Finding]:
-        """Findings that nobody knew."""
-        return [finding for finding in self.findings if finding.steady and not finding.known]
+        """Findings that nobody knew; none that an emulator says itself."""
+        return [
+            finding
+            for finding in self.findings
+            if finding.steady and not finding.known and finding.kind is not Problem.UNMIGRATABLE
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """What ``findings.json`` holds."""
@@ -130,7 +135,7 @@ def _outcome(search: Search, known: Sequence[KnownIssue]) -> Outcome:
     findings = list(search.collector.findings.values())
     for finding in findings:
         finding.known = next((issue.id for issue in known if issue.has_signature(finding.signature)), "")
-        finding.profile = _profile_name(finding)
+        finding.profile = _profile_name(finding) if finding.steady and finding.kind.fails else ""
     facts = {
         "format": 1,
         "legs": len(search.legs),
@@ -161,12 +166,12 @@ def _keep(
             "args": list(_without(finding.arguments, common)),
         }
         for finding in outcome.findings
-        if finding.steady
+        if finding.profile
     }
     dumped = yaml.safe_dump(profiles, sort_keys=False, default_flow_style=None, width=100) if profiles else ""
     write_whole(directory / "profiles-found.yaml", dumped.encode(), PUBLIC)
     for finding in outcome.findings:
-        if finding.steady and finding.mode == "snapshot":  # a script migrates by a file, as that mode does
+        if finding.profile and finding.mode == "snapshot":  # a script migrates by a file, as that mode does
             write_whole(directory / f"{finding.profile}.sh", script(finding, builds).encode(), PUBLIC)
 
 

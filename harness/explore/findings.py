@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What failed in a search, as one finding per problem.
 
-1. Failures of one `judge.family` are one problem, a build's own apart from those between builds: a failure is a build's
-   own when that build shows it with itself.
+1. Failures of one `judge.family` are one problem, those of each `Problem` apart: a failure is a build's own defect when
+   that build shows it with itself.
 2. A problem that is met for the first time is repeated with nothing stored. One that does not come again is `unsteady`.
 3. It is reduced by `explain.reduce` to the smallest command line, and that goes between all builds, so that a finding
    says which pairs fail and which pass.
-4. A refusal to migrate is no failure; what is refused is kept beside, with the words.
+4. A refusal to migrate is a finding that nobody has to mend: an emulator that says that it cannot migrate keeps its word.
+   It breaks its word when ``-only-migratable`` says another thing (`migratable`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.explain.reduce import reduce, same_failure
+from migmatrix.harness.explore.migratable import told, untrue, with_option, without_option
 from migmatrix.harness.explore.space import by_age
 from migmatrix.harness.judge import family
 from migmatrix.harness.model import Verdict
@@ -34,7 +37,21 @@ if TYPE_CHECKING:
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt, Trial
 
-__all__ = ["Collector", "Finding"]
+__all__ = ["Collector", "Finding", "Problem"]
+
+
+class Problem(StrEnum):
+    """What sort of problem a finding is."""
+
+    BREAK = "break"  # between builds
+    DEFECT = "defect"  # of one build: it does not save, or does not load what it saved
+    UNMIGRATABLE = "unmigratable"  # it refuses to migrate, and says so
+    ONLY_MIGRATABLE = "only-migratable"  # the option says another thing than the migration
+
+    @property
+    def fails(self) -> bool:
+        """Whether a migration fails that should not."""
+        return self in (Problem.BREAK, Problem.DEFECT)
 
 
 @dataclass(slots=True)
@@ -46,6 +63,7 @@ class Finding:
     """
 
     key: str
+    kind: Problem
     own: bool
     signature: str
     message: str
@@ -75,57 +93,84 @@ class Collector:
     builds: Mapping[str, PreparedBuild]
     where: Opened
     log: Callable[[str], None]
-    findings: dict[tuple[str, bool], Finding] = field(default_factory=dict)
+    findings: dict[tuple[str, Problem], Finding] = field(default_factory=dict)
     blocked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     async def take(self, candidate: Candidate, attempts: Sequence[Attempt]) -> None:
         """Sort what came of a candidate; a new problem is repeated and reduced."""
-        failing = [a for a in attempts if a.result.verdict is Verdict.FAIL]
-        met: dict[tuple[str, bool], list[Attempt]] = defaultdict(list)
-        for attempt in failing:
-            met[_family(attempt.result), _is_own(attempt, failing)].append(attempt)
-        for (key, own), alike in met.items():
-            finding = self.findings.get((key, own))
-            if finding is None:
-                finding = self.findings[key, own] = await self._new(candidate, key, own, alike[0])
-            else:
-                finding.seen += 1
-            for attempt in alike:
-                signature = attempt.result.signature or ""
-                finding.signatures[signature] = finding.signatures.get(signature, 0) + 1
+        met: dict[tuple[str, Problem], list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            if problem := _problem(attempt, attempts):
+                met[_family(attempt.result), problem].append(attempt)
+        for (key, problem), alike in met.items():
+            await self._count(candidate, key, problem, alike)
         for attempt in attempts:
             if attempt.result.verdict is Verdict.BLOCKED and attempt.result.cause:
                 self.blocked[attempt.result.cause.message].add(candidate.text)
 
-    async def _new(self, candidate: Candidate, key: str, own: bool, attempt: Attempt) -> Finding:
+    async def take_untrue(self, candidate: Candidate, plain: Attempt, asked: Attempt) -> None:
+        """Keep that ``-only-migratable`` says another thing than the migration."""
+        await self._count(
+            candidate, _family(asked.result), Problem.ONLY_MIGRATABLE, [asked], told(plain, asked)
+        )
+
+    async def _count(
+        self, candidate: Candidate, key: str, problem: Problem, alike: Sequence[Attempt], message: str = ""
+    ) -> None:
+        finding = self.findings.get((key, problem))
+        if finding is None:
+            finding = self.findings[key, problem] = await self._new(candidate, key, problem, alike[0])
+            finding.message = message or finding.message
+        else:
+            finding.seen += 1
+        for attempt in alike:
+            signature = attempt.result.signature or ""
+            finding.signatures[signature] = finding.signatures.get(signature, 0) + 1
+
+    async def _new(self, candidate: Candidate, key: str, problem: Problem, attempt: Attempt) -> Finding:
         self.log(f"found: {key}: {candidate.text} on {attempt.trial.machine} {attempt.trial.route}")
         with self.where.with_empty_store() as fresh:
             runner = TrialRunner(self.builds, fresh, silent)
             try:
-                again = await runner.one("again", attempt.trial)
-                if not same_failure(again, attempt):
-                    return _finding(candidate, key, own, attempt, steady=False)
-                smallest = (await reduce(runner, again)).attempt
-                finding = _finding(candidate, key, own, smallest, steady=True)
-                finding.pairs = await self._pairs(runner, smallest.trial)
+                smallest = await _smallest(runner, problem, attempt)
+                finding = _finding(candidate, key, problem, smallest or attempt, steady=smallest is not None)
+                if smallest is not None:
+                    finding.pairs = await self._pairs(runner, smallest.trial, problem)
             except InfrastructureError as err:
                 self.log(f"not reduced: {err}")
-                return _finding(candidate, key, own, attempt, steady=False)
+                return _finding(candidate, key, problem, attempt, steady=False)
         return finding
 
-    async def _pairs(self, runner: TrialRunner, trial: Trial) -> dict[str, str]:
-        """Rule 3; of builds that know the machine."""
+    async def _pairs(self, runner: TrialRunner, trial: Trial, problem: Problem) -> dict[str, str]:
+        """Rule 3; of builds that know the machine. What no second build is needed for is a matter of each alone."""
         known = [b.id for b in by_age(self.builds) if b.facts.knows_machine(trial.machine)]
-        trials = [replace(trial, path=(Step(a), Step(b))) for a, b in product(known, repeat=2)]
+        pairs = product(known, repeat=2) if problem.fails else zip(known, known, strict=True)
+        trials = [replace(trial, path=(Step(a), Step(b))) for a, b in pairs]
         done = await runner.run("all pairs", trials)
         return {attempt.trial.route: _verdict(attempt.result) for attempt in done}
 
 
-def _finding(candidate: Candidate, key: str, own: bool, attempt: Attempt, *, steady: bool) -> Finding:
+async def _smallest(runner: TrialRunner, problem: Problem, attempt: Attempt) -> Attempt | None:
+    """The problem as small as it gets; None when it does not come again."""
+    again = await runner.one("again", attempt.trial)
+    if not same_failure(again, attempt):
+        return None
+    if problem is not Problem.ONLY_MIGRATABLE:
+        return (await reduce(runner, again)).attempt
+    # what is refused is small with the option, and what is blocked without it: nothing needs the option to be blocked
+    blocked = again.result.verdict is Verdict.BLOCKED
+    first = await runner.one("again", without_option(again.trial)) if blocked else again
+    bare = without_option((await reduce(runner, first)).trial)
+    plain, asked = await runner.run("again", [bare, with_option(bare)])
+    return asked if untrue(plain, asked) else None
+
+
+def _finding(candidate: Candidate, key: str, problem: Problem, attempt: Attempt, *, steady: bool) -> Finding:
     trial, result = attempt.trial, attempt.result
     return Finding(
         key=key,
-        own=own,
+        kind=problem,
+        own=problem is not Problem.BREAK,
         signature=result.signature or "",
         message=result.cause.message if result.cause else result.reason,
         stage=str(result.stage or ""),
@@ -148,14 +193,23 @@ def _family(result: CellResult) -> str:
     return family(result.cause) if result.cause else (result.signature or result.reason)
 
 
-def _is_own(attempt: Attempt, failing: Sequence[Attempt]) -> bool:
+def _problem(attempt: Attempt, attempts: Sequence[Attempt]) -> Problem | None:
+    """What an attempt shows; None when nothing is wrong with it."""
+    if attempt.result.verdict is Verdict.BLOCKED:
+        return Problem.UNMIGRATABLE
+    if attempt.result.verdict is not Verdict.FAIL:
+        return None
+    return Problem.DEFECT if _is_own(attempt, attempts) else Problem.BREAK
+
+
+def _is_own(attempt: Attempt, attempts: Sequence[Attempt]) -> bool:
     """Whether one of the two builds shows the same with itself (rule 1)."""
-    steps = attempt.trial.path
     alone = {
         other.trial.path[0].build
-        for other in failing
-        if len({step.build for step in other.trial.path}) == 1
+        for other in attempts
+        if other.result.verdict is Verdict.FAIL
+        and len({step.build for step in other.trial.path}) == 1
         and other.trial.machine == attempt.trial.machine
         and _family(other.result) == _family(attempt.result)
     }
-    return any(step.build in alone for step in steps)
+    return any(step.build in alone for step in attempt.trial.path)

@@ -4,16 +4,26 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.explore.findings import Problem
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from migmatrix.harness.explore.explore import Outcome
     from migmatrix.harness.explore.findings import Finding
     from migmatrix.harness.explore.search import Search
 
 __all__ = ["progress", "render"]
+
+_TITLES = {
+    Problem.BREAK: "breaks between builds",
+    Problem.DEFECT: "defects of one build: it does not save, or does not load what it saved",
+    Problem.ONLY_MIGRATABLE: "-only-migratable says another thing than the migration",
+    Problem.UNMIGRATABLE: "refuses to migrate, and says so",
+}
 
 
 def progress(search: Search) -> str:
@@ -27,10 +37,15 @@ def progress(search: Search) -> str:
 
 
 def render(outcome: Outcome) -> Iterator[str]:
-    """The findings, those between builds first, and what was covered."""
-    for finding in sorted(outcome.findings, key=lambda f: (not f.steady, f.own, -f.seen)):
-        yield from _finding(finding)
-        yield ""
+    """The findings, each sort apart, breaks first, and what was covered."""
+    for problem, title in _TITLES.items():
+        alike = [finding for finding in outcome.findings if finding.kind is problem]
+        if alike:
+            yield f"{title}: {len(alike)}"
+            yield ""
+        for finding in sorted(alike, key=lambda f: (not f.steady, -f.seen)):
+            yield from _finding(finding)
+            yield ""
     coverage = outcome.facts["coverage"]
     for name in ("devices", "options", "pairs"):
         yield f"{name}: {coverage[name]['tried']:,} tried, {coverage[name]['started']:,} started by a build at least"
@@ -43,13 +58,28 @@ def render(outcome: Outcome) -> Iterator[str]:
 
 
 def _finding(finding: Finding) -> Iterator[str]:
-    what = "a build with itself" if finding.own else "between builds"
-    more = f", known as {finding.known}" if finding.known else ""
-    yield f"{finding.signature} ({what}{more}{'' if finding.steady else ', did not come again'})"
+    known = f" (known as {finding.known})" if finding.known else ""
+    unsteady = "" if finding.steady else " (did not come again)"
+    yield f"{finding.signature}{known}{unsteady}"
     yield f"  {finding.message}"
     yield f"  {finding.machine} {'>'.join(finding.path)}, {finding.stage}; shown by {finding.seen} candidates, first {finding.candidate}"
     yield f"  {shlex.join(finding.arguments)}"
-    failing = [pair for pair, verdict in finding.pairs.items() if verdict.startswith("fail")]
-    passing = [pair for pair, verdict in finding.pairs.items() if verdict == "pass"]
-    if finding.pairs:
-        yield f"  fails: {', '.join(failing) or 'none'}; passes: {', '.join(passing) or 'none'}"
+    for verdict in dict.fromkeys(map(_word, finding.pairs.values())):
+        pairs = [pair for pair, words in finding.pairs.items() if _word(words) == verdict]
+        yield f"  {verdict}: {', '.join(_folded(pairs, finding.pairs))}"
+
+
+def _word(verdict: str) -> str:
+    return verdict.partition(" ")[0]
+
+
+def _folded(pairs: Sequence[str], every: Iterable[str]) -> Iterator[str]:
+    """Pairs, ``A>*`` for those of one source when they are all that it has and more than one."""
+    sources = Counter(pair.partition(">")[0] for pair in pairs)
+    whole = Counter(pair.partition(">")[0] for pair in every)
+    for pair in pairs:
+        source, _, destination = pair.partition(">")
+        if sources[source] < whole[source] or sources[source] == 1:
+            yield pair
+        elif destination == source:
+            yield f"{source}>*"

@@ -8,6 +8,7 @@
 3. Plain candidates are tried on every machine type; any other on one of each family, which take turns, or on all.
 4. Legs are those of any run: the store answers for those that it has, so that the same call goes on where it ended.
 5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
+6. Plain candidates that migrate, and what refuses to, are started with ``-only-migratable`` too (`migratable`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.explore.coverage import Coverage
 from migmatrix.harness.explore.findings import Collector
+from migmatrix.harness.explore.migratable import Asked, untrue, with_option
 from migmatrix.harness.explore.novelty import Seen
 from migmatrix.harness.explore.records import Phase
 from migmatrix.harness.explore.refusals import Refusals
@@ -93,6 +95,7 @@ class Search:
     coverage: Coverage = field(default_factory=Coverage)
     refusals: Refusals = field(default_factory=Refusals)
     seen: Seen = field(default_factory=Seen)
+    asked: Asked = field(default_factory=Asked)
     phase: Phase = Phase.PLAIN
     legs: set[str] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
@@ -142,10 +145,30 @@ class Search:
             if any(a.result.verdict is Verdict.FAIL for a in (*mine, *theirs))
         ]
         rest = await self._run(runner, failing, lambda case: list(permutations(case.builds, 2)))
+        wrong = await self._untrue(runner, starting, alone)
         self.legs |= runner.used
         for case, mine, theirs in zip(starting, alone, between, strict=True):
             every = rest[failing.index(case)] if case in failing else theirs
             await self.collector.take(case.candidate, [*mine, *every])
+        for candidate, plain, asked in wrong:
+            await self.collector.take_untrue(candidate, plain, asked)
+
+    async def _untrue(
+        self, runner: TrialRunner, cases: Sequence[_Case], alone: Sequence[Sequence[Attempt]]
+    ) -> list[tuple[Candidate, Attempt, Attempt]]:
+        """Rule 6: candidates of which ``-only-migratable`` says another thing than the migration."""
+        pairs = [
+            (case.candidate, attempt)
+            for case, attempts in zip(cases, alone, strict=True)
+            for attempt in self.asked.of(case.candidate, attempts)
+        ]
+        trials = [with_option(attempt.trial) for _, attempt in pairs]
+        done = await self._attempts(runner, trials)
+        return [
+            (candidate, plain, done[trial])
+            for (candidate, plain), trial in zip(pairs, trials, strict=True)
+            if trial in done and untrue(plain, done[trial])
+        ]
 
     def _cases(self, candidate: Candidate) -> Iterator[_Case]:
         """The candidate on the machines that it is tried on, each with the builds that may start it."""
