@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -14,15 +15,17 @@ from migmatrix.harness.commands.options import (
     JobsOption,
     JsonOption,
     OtherFileOption,
-    RunArgument,
+    OutOption,
+    RunOrNoneArgument,
     SelectOption,
     StoreOption,
     VerboseOption,
+    log,
     logger,
     say,
     say_json,
 )
-from migmatrix.harness.errors import InfrastructureError, UserError
+from migmatrix.harness.errors import ExitCode, InfrastructureError, UserError
 from migmatrix.harness.explain.explain_run import ExplainOptions, explain_run, published, representatives
 from migmatrix.harness.explain.render import render
 from migmatrix.harness.explain.row import Budget
@@ -31,14 +34,17 @@ from migmatrix.harness.run.opening import store_directory
 from migmatrix.harness.select import Selection
 from migmatrix.harness.stored.reports import open_run, rewrite_reports
 from migmatrix.harness.stored.show import find_cell
+from migmatrix.harness.upstream.finding import subject_of
+from migmatrix.harness.upstream.render import markdown, plain_text
+from migmatrix.harness.upstream.report import make_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from migmatrix.harness.explain.records import Explanation
     from migmatrix.harness.model import CellResult
     from migmatrix.harness.store import RunStore
+    from migmatrix.harness.upstream.report import Report
 
 __all__ = ["explain", "explain_after", "explain_signatures"]
 
@@ -46,8 +52,18 @@ _BUDGET = Budget()
 
 
 def explain(
-    run: RunArgument,
+    run: RunOrNoneArgument = None,
     cell: CellArgument = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report", metavar="FINDING", help="write a maintainer's report: findings.json#NAME, or RUN#CELL"
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["text", "markdown"], typer.Option("--format", help="what to print of a report")
+    ] = "text",
+    out: OutOption = None,
     select: SelectOption = None,
     file: OtherFileOption = None,
     store: StoreOption = None,
@@ -67,12 +83,35 @@ def explain(
     """Explain failing cells of a run.
 
     Find the cause, the smallest reproducer and a fix, and prove each by running it. Without CELL, explain one cell
-    of each signature.
+    of each signature. With --report, write what a maintainer of QEMU wants of one failure, and run its script.
     """
-    options = ExplainOptions(store_directory(store), file, jobs, Budget(singles, machines, every_machine))
+    budget = Budget(singles, machines, every_machine)
+    if report is not None:
+        if run is not None or select:
+            raise UserError("--report names what it is of: leave out RUN, CELL and --select")
+        wanted_log = logger(verbose=verbose)
+        subject = subject_of(report, file, store_directory(store) / "builds", wanted_log)
+        _report(interrupt.run(make_report(subject, jobs, budget, wanted_log)), form, out, as_json=as_json)
+    if run is None:
+        raise UserError("name a run directory, or with --report a finding")
+    options = ExplainOptions(store_directory(store), file, jobs, budget)
     with open_run(run) as opened:
         wanted = [find_cell(opened, cell)] if cell is not None else _selected(opened, select or (), file)
         explain_signatures(opened, wanted, options, verbose=verbose, as_json=as_json)
+
+
+def _report(report: Report, form: str, out: Path | None, *, as_json: bool) -> NoReturn:
+    """Print a report, and keep it with its script in a directory; the exit code says whether the script shows it."""
+    kept = report.keep(out) if out is not None else []
+    if as_json:
+        say_json(report.to_json())
+    elif report.document is None:
+        say(report.why_not)
+    else:
+        say(markdown(report.document) if form == "markdown" else plain_text(report.document))
+    for path in kept:
+        log(f"wrote {path}")
+    raise typer.Exit(ExitCode.OK if report.proved else ExitCode.REGRESSIONS)
 
 
 def explain_after(run: Path, store: Path, jobs: int, *, quiet: bool) -> None:

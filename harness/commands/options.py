@@ -49,6 +49,7 @@ GuestOption = Annotated[str, typer.Option("--guest", help="guest of the matrix; 
 BuildArgument = Annotated[str, typer.Argument(help="build of the matrix", metavar="BUILD")]
 SecondArgument = Annotated[str, typer.Argument(help="another build of the matrix", metavar="BUILD")]
 RunArgument = Annotated[Path, typer.Argument(help="run directory", metavar="RUN")]
+RunOrNoneArgument = Annotated[Path | None, typer.Argument(help="run directory", metavar="RUN")]
 CellArgument = Annotated[
     str | None, typer.Argument(help="cell id, a part of one, or its number in the plan", metavar="CELL")
 ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.compare import Change
     from migmatrix.vmstate.view.stream import Stream
 
-__all__ = ["compare_sides", "numbers"]
+__all__ = ["compare_sides", "numbers", "sections_named"]
 
 _NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+)\b")
 _MEMORY = "ram"
@@ -53,11 +53,16 @@ def _labels(source: Stream, destination: Stream, cause: Cause) -> frozenset[str]
     """The sections meant: by name, else by the name without its bus address; memory for its kinds."""
     if load_table().kind(cause.kind).place is Place.MEMORY:
         return frozenset({_MEMORY})
-    keys = {section.key for stream in (source, destination) for section in stream.sections}
-    named = {key for key in keys if key[0] == cause.device}
-    if not named and cause.device:
-        named = {key for key in keys if key[0].rpartition("/")[2] == cause.device.rpartition("/")[2]}
-    return frozenset(label((*key, 0)) for key in named)
+    return frozenset(label((*key, 0)) for key in sections_named(cause.device, source, destination))
+
+
+def sections_named(device: str, *streams: Stream) -> list[tuple[str, int]]:
+    """Keys of the sections that a failure means by `device`, in stream order: of that name, else without its bus address."""
+    keys = dict.fromkeys(section.key for stream in streams for section in stream.sections)
+    named = [key for key in keys if key[0] == device]
+    if not named and device:
+        named = [key for key in keys if key[0].rpartition("/")[2] == device.rpartition("/")[2]]
+    return named
 
 
 def _name(change: Change) -> str:

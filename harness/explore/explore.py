@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -16,14 +16,14 @@ from migmatrix.harness.explore.arguments import Writer
 from migmatrix.harness.explore.findings import Problem
 from migmatrix.harness.explore.order import Order
 from migmatrix.harness.explore.records import Phase
-from migmatrix.harness.explore.reproduce import script
+from migmatrix.harness.explore.reproduce import recipe_of, script
 from migmatrix.harness.explore.search import Budget, Plan, Search
 from migmatrix.harness.explore.space import space_of
 from migmatrix.harness.explore.table import load_table
 from migmatrix.harness.files import PUBLIC, write_whole
-from migmatrix.harness.run.definition import Origin
+from migmatrix.harness.run.definition import Origin, definition
 from migmatrix.harness.run.opening import opened
-from migmatrix.harness.run.pipeline import known_of, settings_of
+from migmatrix.harness.run.pipeline import engine_specs, known_of, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,7 +123,18 @@ def _plan(prepared: Prepared, options: ExploreOptions) -> Plan:
         depth=options.depth,
         every_machine=options.every_machine,
         shard=options.shard,
+        origin=_origin(prepared),
     )
+
+
+def _origin(prepared: Prepared) -> dict[str, Any]:
+    """What a run keeps of itself, without the profiles, which a search does not use."""
+    matrix = replace(prepared.matrix, profiles=())
+    facts = ((id_, build.facts) for id_, build in prepared.builds.items())
+    return {
+        "definition": definition(matrix, engine_specs(matrix, None)),
+        "builds": [{"id": id_, "version": f.version, "digest": f.digest} for id_, f in facts],
+    }
 
 
 def _common(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,6 +152,7 @@ def _outcome(search: Search, known: Sequence[KnownIssue]) -> Outcome:
         "legs": len(search.legs),
         "builds": {id_: build.facts.version for id_, build in search.plan.builds.items()},
         "machines": list(search.plan.machines),
+        "origin": search.plan.origin,
         "coverage": search.coverage.to_json(),
         "sections_and_fields": len(search.seen.features),
         "refused": search.refusals.words(),
@@ -172,7 +184,8 @@ def _keep(
     write_whole(directory / "profiles-found.yaml", dumped.encode(), PUBLIC)
     for finding in outcome.findings:
         if finding.profile and finding.mode == "snapshot":  # a script migrates by a file, as that mode does
-            write_whole(directory / f"{finding.profile}.sh", script(finding, builds).encode(), PUBLIC)
+            text = script(recipe_of(finding, builds))
+            write_whole(directory / f"{finding.profile}.sh", text.encode(), PUBLIC)
 
 
 def _without(arguments: tuple[str, ...], common: tuple[str, ...]) -> Iterator[str]:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A finding as a shell script without migmatrix: plain command lines of the emulator, and its monitor on standard input.
 
-The two emulators are the words of ``SOURCE`` and ``DESTINATION``; the defaults are those of this host. Migration goes to
-the file ``state`` by ``exec:``, which every version takes. The script ends with 1 where it shows the failure, with 0
-where the destination takes the state, with 2 where there is no state to take.
+1. The two emulators are the words of ``SOURCE`` and ``DESTINATION``; the defaults are those of this host.
+2. Migration goes to the file ``state`` by ``exec:``, which every version takes. The script works in the current
+   directory, on the files ``state``, ``monitor`` and ``said`` alone.
+3. It ends with 1 where it shows the failure, with 0 where the destination takes the state, with 2 where there is no
+   state to take. Each emulator is ended after ``LIMIT`` seconds: a hang is a failure like any other.
 """
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.model import Stage
@@ -18,34 +21,55 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.findings import Finding
+    from migmatrix.harness.trials.records import Step
 
-__all__ = ["emulator_command", "script"]
+__all__ = ["Recipe", "command_line", "emulator_command", "recipe_of", "script", "told_otherwise"]
 
 _SCRIPT = """\
 #!/bin/sh
 # {title}
-# Shows it with {source} as source and {destination} as destination:
-#   SOURCE and DESTINATION are the commands that start the two; they run in this directory.
+#
+#   source       {source}
+#   destination  {destination}
+#
+# Elsewhere: SOURCE=/old/qemu-system-x86_64 DESTINATION=/new/qemu-system-x86_64 sh {file}
+# Ends with 1: the failure is shown; 0: the destination takes the state; 2: there is no state to take.
 set -u
 trap '' PIPE  # of a destination that is gone
-SOURCE=${{SOURCE:-{source_command}}}
-DESTINATION=${{DESTINATION:-{destination_command}}}
+LIMIT=${{LIMIT:-60}}  # seconds for each emulator
+
+saves() {{
+    timeout --foreground -k 5 "$LIMIT" ${{SOURCE:-{source_command}}} \\
+        -machine {source_arguments} \\
+        -display none -S -monitor stdio
+}}
+loads() {{
+    timeout --foreground -k 5 "$LIMIT" ${{DESTINATION:-{destination_command}}} \\
+        -machine {destination_arguments} \\
+        -display none -S -monitor stdio -incoming 'exec:cat state'
+}}
+
 rm -f state monitor said
 
 # a monitor that migrates reads its next line when the migration has ended
-printf 'migrate "exec:cat >state"\\nquit\\n' |
-    $SOURCE -machine {machine} {arguments} -display none -S -monitor stdio >said || {{
-    echo "the source ends with status $?"
+printf 'migrate "exec:cat >state"\\ninfo migrate\\nquit\\n' | saves >said
+status=$?
+if [ "$status" -ne 0 ]; then
+    echo "the source ends with status $status"
     exit {saving}
-}}
+fi
+if ! grep -aiq 'status:.*completed' said; then
+    grep -ai 'error\\|status:' said
+    echo "the source does not save"
+    exit {saving}
+fi
 
 mkfifo monitor
-$DESTINATION -machine {machine} {arguments} -display none -S -incoming "exec:cat state" \\
-    -monitor stdio <monitor >said &
+loads <monitor >said &
 destination=$!
 exec 3>monitor
 # it tells another status than inmigrate when it has taken the state, and is gone when it has not
-while kill -0 "$destination" 2>/dev/null && ! grep 'VM status:' said | grep -qv inmigrate; do
+while kill -0 "$destination" 2>/dev/null && ! grep -a 'VM status:' said | grep -qv inmigrate; do
     echo 'info status' >&3 2>/dev/null || break
     sleep 1
 done
@@ -59,29 +83,68 @@ exit 1
 """
 
 
-def script(finding: Finding, builds: Mapping[str, PreparedBuild]) -> str:
-    """The script of a finding between two builds."""
-    source, destination = builds[finding.path[0]], builds[finding.path[-1]]
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a script needs: two builds, one machine. `stage` is where it fails, `name` that of the script's file."""
+
+    title: str
+    name: str
+    source: PreparedBuild
+    destination: PreparedBuild
+    machine: str
+    arguments: tuple[str, ...]
+    stage: str
+
+
+def recipe_of(finding: Finding, builds: Mapping[str, PreparedBuild]) -> Recipe:
+    """The recipe of a finding between two builds."""
+    return Recipe(
+        finding.signature, finding.profile, builds[finding.path[0]], builds[finding.path[-1]],
+        finding.machine, finding.arguments, finding.stage,
+    )  # fmt: skip
+
+
+def script(recipe: Recipe) -> str:
+    """The text of the script."""
     return _SCRIPT.format(
-        title=finding.signature,
-        source=_named(source),
-        destination=_named(destination),
-        source_command=emulator_command(source),
-        destination_command=emulator_command(destination),
-        machine=shlex.quote(finding.machine),
-        arguments=shlex.join(finding.arguments),
-        saving=1 if finding.stage == Stage.SAVE else 2,
+        title=recipe.title,
+        file=f"{recipe.name}.sh",
+        source=_named(recipe.source),
+        destination=_named(recipe.destination),
+        source_command=emulator_command(recipe.source),
+        destination_command=emulator_command(recipe.destination),
+        source_arguments=_arguments(recipe, recipe.source),
+        destination_arguments=_arguments(recipe, recipe.destination),
+        saving=1 if recipe.stage == Stage.SAVE else 2,
     )
 
 
+def command_line(recipe: Recipe, build: PreparedBuild, *more: str) -> str:
+    """What a person types for one side, with the emulator by its plain name."""
+    binary = build.binary.rpartition("/")[2]
+    return f"{binary} -machine {_arguments(recipe, build)} -display none -S {shlex.join(more)}".rstrip()
+
+
+def _arguments(recipe: Recipe, build: PreparedBuild) -> str:
+    return shlex.join((recipe.machine, *build.args, *recipe.arguments))
+
+
 def emulator_command(build: PreparedBuild) -> str:
-    """What starts a build's emulator on this host, in the current directory."""
-    own = shlex.join((build.binary, *build.args))
+    """What starts a build's emulator on this host, in the current directory, without the build's own arguments.
+
+    In a container the bound is inside: who ends the engine's client does not end the emulator.
+    """
     if not build.image:
-        return own
-    return f"docker run --rm -i -v $PWD:/work -w /work {build.image} {own}"
+        return shlex.quote(build.binary)
+    inside = f"timeout -s KILL $LIMIT {shlex.quote(build.binary)}"
+    return f'docker run --rm -i --network none -v "$PWD":/work -w /work {build.image} {inside}'
+
+
+def told_otherwise(build: PreparedBuild, step: Step) -> PreparedBuild:
+    """The build with the arguments of a step instead of its own."""
+    return build if step.args is None else replace(build, args=step.args)
 
 
 def _named(build: PreparedBuild) -> str:
-    package = f" ({build.facts.package})" if build.facts.package else ""
-    return f"{build.facts.version}{package}"
+    package = f", package {build.facts.package}" if build.facts.package else ""
+    return f"{build.facts.version}{package} ({build.origin})"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from itertools import count, islice, pairwise, permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.explore.coverage import Coverage
@@ -59,7 +59,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is searched: builds, machine types, what every command line has, and how guests move."""
+    """What is searched: builds, machine types, what every command line has, and how guests move.
+
+    `origin` is what a stored run keeps of itself (`Origin.of_meta`), so that a finding can be run again.
+    """
 
     builds: dict[str, PreparedBuild]
     machines: tuple[str, ...]
@@ -69,6 +72,7 @@ class Plan:
     depth: Phase = Phase.WALK
     every_machine: bool = False
     shard: tuple[int, int] = (1, 1)
+    origin: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

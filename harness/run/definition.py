@@ -82,7 +82,13 @@ class Origin:
     @classmethod
     def of_run(cls, run: RunStore, file: Path | None, cache: Path, log: Callable[[str], None]) -> Origin:
         """Make the run's builds ready; UserError when they are not the ones of the run, or not to be had."""
-        meta = run.meta()
+        return cls.of_meta(run.meta(), file, cache, log)
+
+    @classmethod
+    def of_meta(
+        cls, meta: Mapping[str, Any], file: Path | None, cache: Path, log: Callable[[str], None]
+    ) -> Origin:
+        """The same of what a run knows of itself: `definition`, and `builds` with id, version and digest of each."""
         found = _read(meta, file)
         specs = map(spec_from_json, found.builds)
         builds = prepare({spec.id: spec for spec in specs}, cache=cache, log=log)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`migmatrix explain --report`, from a failure's name to the page and the script; on one screen.
+
+A failure that does not come again has no page: `Report.document` is None, and `why_not` says what came instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from migmatrix.harness.explore.reproduce import Recipe, script, told_otherwise
+from migmatrix.harness.files import PUBLIC, write_whole
+from migmatrix.harness.run.opening import opened
+from migmatrix.harness.run.runner import Settings
+from migmatrix.harness.trials.runner import TrialRunner
+from migmatrix.harness.upstream.facts import Facts, gather
+from migmatrix.harness.upstream.page import page
+from migmatrix.harness.upstream.render import markdown, plain_text
+from migmatrix.harness.upstream.shown import Shown, show
+from migmatrix.harness.upstream.title import title
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from migmatrix.harness.explain.row import Budget
+    from migmatrix.harness.trials.records import Attempt
+    from migmatrix.harness.upstream.document import Document
+    from migmatrix.harness.upstream.finding import Subject
+
+__all__ = ["Report", "make_report"]
+
+_PAIR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A page and its script; `script` is empty where none can be made, and `why_not` says why."""
+
+    name: str
+    document: Document | None
+    script: str
+    shown: Shown | None
+    why_not: str = ""
+
+    @property
+    def proved(self) -> bool:
+        """Whether the script without migmatrix shows the failure."""
+        return self.shown is not None and self.shown.same
+
+    def keep(self, directory: Path) -> list[Path]:
+        """Write text, Markdown and script, each named after the failure; their paths."""
+        directory.mkdir(parents=True, exist_ok=True)
+        texts = {"sh": self.script}
+        if self.document is not None:
+            texts |= {"txt": plain_text(self.document), "md": markdown(self.document)}
+        paths = {directory / f"{self.name}.{end}": text for end, text in texts.items() if text}
+        for path, text in paths.items():
+            write_whole(path, text.encode(), PUBLIC)
+        return list(paths)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs: both texts, the script, and what it did."""
+        return {
+            "format": 1,
+            "name": self.name,
+            "title": self.document.title if self.document else "",
+            "proved": self.proved,
+            "why_not": self.why_not,
+            "script": self.script,
+            "status": self.shown.status if self.shown else None,
+            "output": self.shown.output if self.shown else "",
+            "text": plain_text(self.document) if self.document else "",
+            "markdown": markdown(self.document) if self.document else "",
+        }
+
+
+async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable[[str], None]) -> Report:
+    """Run a failure, explain it, run its script, and write it down; InfrastructureError when the host fails."""
+    settings = Settings(jobs, subject.origin.deadlines, subject.origin.retries)
+    async with opened(None, settings, log) as where:
+        facts = await gather(TrialRunner(subject.origin.builds, where, log), subject, budget)
+    if facts.attempt is None:
+        return Report(subject.name, None, "", None, _not_again(subject, facts))
+    recipe, why_not = _recipe(subject, facts.attempt), _no_script(facts.attempt)
+    text = "" if why_not else script(recipe)
+    shown = await show(text, recipe, facts.attempt.result.signature or "") if text else None
+    return Report(subject.name, page(facts, recipe, shown, why_not), text, shown, why_not)
+
+
+def _not_again(subject: Subject, facts: Facts) -> str:
+    result = facts.first.result
+    again = f"{result.verdict.value} {result.signature or ''}".strip()
+    return f"{subject.signature!r} did not come again: run again it is {again!r}"
+
+
+def _recipe(subject: Subject, attempt: Attempt) -> Recipe:
+    trial, builds = attempt.trial, subject.origin.builds
+    source, destination = (told_otherwise(builds[s.build], s) for s in (trial.path[0], trial.path[-1]))
+    stage = str(attempt.result.stage or "")
+    bare = Recipe("", subject.name, source, destination, trial.machine, trial.arguments, stage)
+    return Recipe(
+        title(bare, attempt.result), subject.name, source, destination, trial.machine, trial.arguments, stage
+    )
+
+
+def _no_script(attempt: Attempt) -> str:
+    """Why a script cannot show it; empty when it can."""
+    trial = attempt.trial
+    if trial.mode.live:
+        return f"mode {trial.mode.name!r} is live, and a script migrates by a file"
+    if len(trial.path) > _PAIR:
+        return f"it needs a chain of {len(trial.path)} builds, and a script has two"
+    if trial.guest.kind != "paused":
+        return f"guest {trial.guest.name!r} runs, and a script's does not"
+    return ""

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of the failing section on both sides, about the first field that differs. Pure: streams in, records out.
+
+1. The section is the one that the failure names. A side that does not have it has no bytes.
+2. What is shown begins shortly before the first difference that a loader notices: a field that only one side has or
+   that is of another size, else the value that the failure's message points to, else the first other value.
+3. At most `_MOST` bytes of each side are shown, and at most `_FIELDS` fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.explain.where import compare_sides, sections_named
+from migmatrix.vmstate.errors import StreamError
+from migmatrix.vmstate.view.compare import section_values
+from migmatrix.vmstate.view.stream import read_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from migmatrix.harness.model import Cause
+    from migmatrix.vmstate.view.compare import Leaf
+    from migmatrix.vmstate.view.stream import Section, Stream
+    from migmatrix.vmstate.view.vmdesc import DeviceDesc
+
+__all__ = ["Bytes", "FieldRow", "Side", "look", "read"]
+
+_MOST = 192
+_BEFORE = 32
+_FIELDS = 16
+_ROW = 16
+_FIRST = 8  # bytes of a field
+_NONE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side's section: its version, its payload, its values by path, and its description where the stream has one."""
+
+    version: int
+    raw: bytes
+    values: Mapping[str, Leaf]
+    description: DeviceDesc | None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRow:
+    """A field that differs: offset, size and first bytes on each side, ``-`` where a side lacks it."""
+
+    name: str
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A section on both sides. `begin` is the offset, in bytes of the payload, where what is shown begins."""
+
+    section: str
+    source: Side | None
+    destination: Side | None
+    begin: int
+    fields: tuple[FieldRow, ...]
+    more: int  # fields that differ and are not shown
+
+    def dump(self, side: Side) -> Iterator[str]:
+        """Lines as ``0020  00 01 ..``."""
+        shown = side.raw[: self.begin + _MOST]
+        for at in range(self.begin, len(shown), _ROW):
+            yield f"{at:04x}  {shown[at : at + _ROW].hex(' ')}"
+        if len(shown) < len(side.raw):
+            yield f"...   ({len(side.raw)} bytes in all)"
+
+
+def look(sent: bytes | None, own: bytes | None, cause: Cause) -> Bytes | None:
+    """The failing section; None without a stream that was sent, or where neither stream has it.
+
+    StreamError for a stream that cannot be read.
+    """
+    if sent is None:
+        return None
+    source = read_stream(memoryview(sent), strict=False)
+    destination = None if own is None else read_stream(memoryview(own), strict=False)
+    streams = [stream for stream in (source, destination) if stream is not None]
+    key = next(iter(sections_named(cause.device, *streams)), None)
+    if key is None:
+        return None
+    one, two = _side(source, key), None if destination is None else _side(destination, key)
+    blamed = [] if own is None else [d.name for d in compare_sides(sent, own, cause) if d.blamed]
+    rows = list(_differing(one, two, blamed))
+    at = _first(one, two, rows)
+    begin = max(0, at - _BEFORE) // _ROW * _ROW
+    shown = [_field(path, one, two) for path in rows[:_FIELDS]]
+    return Bytes(f"{key[0]}#{key[1]}", one, two, begin, tuple(shown), max(0, len(rows) - _FIELDS))
+
+
+def _side(stream: Stream, key: tuple[str, int]) -> Side | None:
+    section = next((s for s in stream.sections if s.key == key), None)
+    if section is None:
+        return None
+    device = stream.vmdesc.find(*key) if stream.vmdesc else None
+    return Side(section.start.version_id, _raw(section), section_values(stream, section), device)
+
+
+def _raw(section: Section) -> bytes:
+    return b"".join(event.encode() for event in section.events)
+
+
+def _differing(one: Side | None, two: Side | None, blamed: Iterable[str]) -> Iterator[str]:
+    """Paths of fields with bytes that differ: rule 2, then as they lie in the section."""
+    if one is None or two is None:
+        return
+    order = sorted({**two.values, **one.values}, key=lambda p: _offset(p, one, two))
+    differing = [p for p in order if _offset(p, one, two) >= 0 and _unlike(p, one, two)]
+    named = dict.fromkeys(blamed)
+    yield from sorted(differing, key=lambda p: (not _shape(p, one, two), p not in named))
+
+
+def _offset(path: str, one: Side, two: Side) -> int:
+    found = one.values.get(path) or two.values.get(path)
+    return -1 if found is None else found.offset
+
+
+def _shape(path: str, one: Side, two: Side) -> bool:
+    """Whether only one side has it, or it is of another size."""
+    a, b = one.values.get(path), two.values.get(path)
+    return a is None or b is None or a.size != b.size
+
+
+def _unlike(path: str, one: Side, two: Side) -> bool:
+    return _shape(path, one, two) or one.values[path].value != two.values[path].value
+
+
+def _first(one: Side | None, two: Side | None, rows: list[str]) -> int:
+    return _offset(rows[0], one, two) if one and two and rows else 0
+
+
+def _field(path: str, one: Side | None, two: Side | None) -> FieldRow:
+    return FieldRow(path, _bytes(path, one), _bytes(path, two))
+
+
+def _bytes(path: str, side: Side | None) -> str:
+    leaf = side.values.get(path) if side else None
+    if side is None or leaf is None:
+        return _NONE
+    raw = side.raw[leaf.offset : leaf.offset + leaf.size]
+    more = " .." if len(raw) > _FIRST else ""
+    return f"{leaf.offset:04x}+{leaf.size}: {raw[:_FIRST].hex(' ')}{more}"
+
+
+def read(sent: bytes | None, own: bytes | None, cause: Cause) -> tuple[Bytes | None, str]:
+    """`look`, or why it cannot."""
+    try:
+        return look(sent, own, cause), ""
+    except StreamError as err:
+        return None, str(err)

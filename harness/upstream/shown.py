@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a script without migmatrix in an empty directory, and says whether it shows the failure.
+
+What it printed is judged by the same table as any emulator's words: it shows the failure when it ends with 1 and its
+words, with the emulator's end, have the signature that the failure has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.judge import classify, signature
+
+if TYPE_CHECKING:
+    from migmatrix.harness.explore.reproduce import Recipe
+
+__all__ = ["Shown", "show"]
+
+_FAILED = 1
+_SECONDS = 300.0  # two emulators of 60 each, and what a container takes
+_BY_SIGNAL = 128
+_ENDED = re.compile(r"ends with status (\d+)")
+_HUNG = (124, 137)  # what `timeout` ends with
+_ENVIRONMENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the script did: its exit status (None: it had to be ended), what it printed, and whether that is the failure.
+
+    `signature` is that of its words; empty when they say nothing that is known.
+    """
+
+    status: int | None
+    output: str
+    signature: str
+    same: bool
+
+
+async def show(text: str, recipe: Recipe, wanted: str) -> Shown:
+    """Run the script `text`, made of `recipe`; `wanted` is the signature of the failure."""
+    with TemporaryDirectory(prefix="migmatrix-script-") as directory:
+        path = Path(directory) / f"{recipe.name}.sh"
+        path.write_text(text)
+        status, output = await _run(path)
+    seen = _signature(output, recipe)
+    return Shown(status, output, seen, same=status == _FAILED and _same(seen, wanted, output))
+
+
+async def _run(path: Path) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        "sh", path.name,
+        cwd=path.parent,
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    reading = asyncio.ensure_future(process.communicate())
+    try:
+        output, _ = await asyncio.wait_for(asyncio.shield(reading), _SECONDS)
+    except TimeoutError:
+        return None, ""
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await reading
+    return process.returncode, output.decode(errors="replace").replace("\r", "")
+
+
+def _signature(output: str, recipe: Recipe) -> str:
+    """Of the emulator that failed; its version decides which words it has."""
+    at_save = "the source " in output
+    version = (recipe.source if at_save else recipe.destination).facts.version
+    status = _status(output)
+    died = _BY_SIGNAL - status if status > _BY_SIGNAL and status not in _HUNG else None
+    cause = classify(output, version=version, exit=died)
+    return signature(cause) if cause else ""
+
+
+def _same(seen: str, wanted: str, output: str) -> bool:
+    if wanted.partition(" ")[0] == "hang":
+        return _status(output) in _HUNG
+    return seen == wanted
+
+
+def _status(output: str) -> int:
+    """What the emulator that failed ended with, by the script's words; 0 when it did not fail."""
+    ended = _ENDED.search(output)
+    return int(ended[1]) if ended else 0

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole reports on the reference emulator: what is named, run, shown by a script without migmatrix, and written down."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from emulated import run_matrix, write_matrix
+from typer.testing import CliRunner
+
+from migmatrix.harness.commands.main import app
+from migmatrix.harness.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FINDING: dict[str, Any] = {
+    "signature": "section-version example-versioned",
+    "machine": "pc-q35-5.2",
+    "path": ["qemu-7.2", "qemu-5.2"],
+    "arguments": ["-m", "64", "-nodefaults", "-device", "example-versioned"],
+    "mode": "snapshot",
+    "guest": "paused",
+    "profile": "found-section-version-example-versioned",
+}
+
+
+def matrix_of(tmp_path: Path) -> Path:
+    return write_matrix(tmp_path, ["5.2", "7.2"], machines=["pc-q35-5.2"])
+
+
+def findings_of(tmp_path: Path, *findings: dict[str, Any]) -> Path:
+    path = tmp_path / "findings.json"
+    path.write_text(json.dumps({"findings": findings}))
+    return path
+
+
+def report(tmp_path: Path, *words: str) -> tuple[int, str]:
+    where = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out"), "-j", "2"]
+    done = CliRunner().invoke(app("explain"), ["explain", *words, *where])
+    if isinstance(done.exception, Exception):
+        raise done.exception
+    return done.exit_code, done.stdout
+
+
+def parts(text: str) -> dict[str, str]:
+    """The parts of a page in Markdown by heading."""
+    return {head: body for head, _, body in (part.partition("\n") for part in text.split("\n## ")[1:])}
+
+
+def test_a_finding_of_a_search_is_shown_by_a_script_and_written_down(tmp_path: Path) -> None:
+    file = findings_of(tmp_path, FINDING)
+    code, text = report(
+        tmp_path, "--report", str(file), "-f", str(matrix_of(tmp_path)), "--format", "markdown"
+    )
+    assert code == 0
+    assert text.startswith(
+        "# example-versioned: guest saved by 7.2.0 does not load in 5.2.0 (unsupported section version)\n"
+    )
+    found = parts(text)
+    assert "| source | 7.2.0 | emulator | reference emulator 7.2 |" in found["Versions"]
+    assert "It was run here and ended with 1, which is this failure." in found["Reproducer"]
+    assert "unsupported version 2 for 'example-versioned' v1" in found["Reproducer"]
+    assert "source, version 2," in found["Bytes"]
+    assert "destination, version 1," in found["Bytes"]
+    assert (
+        "the description: example-versioned version 2 at the source, example-versioned version 1 at"
+        in found["Descriptions"]
+    )
+    assert "| 7.2.0 | \\[a\\] | pass |" in found["What passes"]
+    assert "* \\[a\\] fail (section-version example-versioned)" in found["What passes"]
+    assert "first bad of the builds at hand is 5.2.0" in found["First bad of the builds at hand"]
+    assert "Not known beyond what is above." in found["Cause, as far as proved"]
+    name = FINDING["profile"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{name}.md", f"{name}.sh", f"{name}.txt"]
+    assert (tmp_path / "out" / f"{name}.md").read_text() == text.removesuffix("\n")
+
+
+def test_a_cell_of_a_run_is_reported_too(tmp_path: Path) -> None:
+    profiles = {"define": {"old": {"args": ["-device", "example-versioned"]}}}
+    matrix = write_matrix(tmp_path, ["5.2", "7.2"], machines=["pc-q35-5.2"], profiles=profiles)
+    run = run_matrix(matrix, tmp_path / "store", tmp_path / "run")
+    code, text = report(tmp_path, "--report", f"{run}#qemu-7.2>qemu-5.2", "--json")
+    data = json.loads(text)
+    assert (code, data["proved"], data["status"], data["name"]) == (0, True, 1, "old")
+    assert data["title"] in data["text"]
+    assert data["text"].count("unsupported version 2 for 'example-versioned' v1") >= 2
+
+
+def test_a_failure_that_does_not_come_again_is_said_and_nothing_else(tmp_path: Path) -> None:
+    passes = {**FINDING, "path": ["qemu-5.2", "qemu-7.2"]}
+    file = findings_of(tmp_path, passes)
+    code, text = report(tmp_path, "--report", str(file), "-f", str(matrix_of(tmp_path)))
+    assert code == 1
+    assert text == "'section-version example-versioned' did not come again: run again it is 'pass'\n"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(("named", "mistake"), [
+    ("findings.json", "has 2 findings: name one behind a '#': one, two"),
+    ("findings.json#three", "has no finding 'three': name one behind a '#': one, two"),
+    ("findings.json#3", "has no finding '3': name one behind a '#': one, two"),
+    ("findings.json#two", "does not say how its builds are made: name its matrix with -f"),
+    ("nothing.json", "No such file or directory"),
+    ("empty.json", "holds no findings"),
+    ("broken.json", "is no JSON: "),
+])  # fmt: skip
+def test_a_mistake_in_what_is_named_is_one_line(named: str, mistake: str, tmp_path: Path) -> None:
+    findings_of(tmp_path, {**FINDING, "profile": "one"}, {**FINDING, "profile": "two"})
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError) as caught:
+        report(tmp_path, "--report", str(tmp_path / named))
+    assert mistake in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_report_is_of_one_thing(tmp_path: Path) -> None:
+    for words in (["--report", "x", "run"], ["--report", "x", "--select", "path=a"]):
+        with pytest.raises(UserError, match="leave out RUN, CELL and --select"):
+            report(tmp_path, *words)
+    with pytest.raises(UserError, match="name a run directory, or with --report a finding"):
+        report(tmp_path)
