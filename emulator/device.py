@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from migmatrix.emulator.machine import Machine
     from migmatrix.vmstate.device.registry import Entry, LegacyHandlers
 
-__all__ = ["Bus", "Device", "DeviceError", "PropertyError", "ancestors", "declared"]
+__all__ = ["Bus", "Device", "DeviceError", "PropertyError", "ancestors", "declared", "listed"]
 
 
 class Device:
@@ -49,6 +49,7 @@ class Device:
     description: ClassVar[str] = ""
     hotpluggable: ClassVar[bool] = True
     in_tree: ClassVar[bool] = True  # False: in QEMU it is no object, only a section
+    backend_type: ClassVar[str] = ""  # a child's type, whose properties a device of this type has as well
     # how old streams name the section; see `vmstate.device.registry.Registry.register`
     instance_id: int | None = None
     alias_id: int = -1
@@ -225,6 +226,13 @@ def declared(cls: type[Device], machine: Machine) -> dict[str, Property]:
         found = {prop.name: prop for prop in own if lives(prop.since, prop.until, release)}
         _declared[cls, release] = found
     return found
+
+
+def listed(cls: type[Device], machine: Machine) -> dict[str, Property]:
+    """All properties that a device of a type can be given: its own, and those that it forwards to its child."""
+    own = declared(cls, machine)
+    behind = machine.release.device_class(cls.backend_type)
+    return own if behind is None else {**declared(behind, machine), **own}
 
 
 def ancestors(cls: type[Device]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.emulator.device import declared
+from migmatrix.emulator.device import listed
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.qmp.server import PACKAGE, version_of
 
@@ -91,12 +91,12 @@ def _properties(release: Release, options: Options, name: str) -> Iterator[str]:
         raise FatalError(f"{where}: Device '{name}' not found")
     machine: Any = _Asked(release)
     yield f"{name} options:"
-    for _, prop in sorted(declared(cls, machine).items()):
+    for _, prop in sorted(listed(cls, machine).items()):
         yield _property(prop, release.name)
 
 
 class _Asked:
-    """Stands for a machine in calls of `declared`, which needs only its release."""
+    """Stands for a machine in calls of `listed`, which needs only its release."""
 
     def __init__(self, release: Release) -> None:
         self.release = release

@@ -41,7 +41,7 @@ _BARE = "-nodefaults"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploreOptions:
-    """What the command line says; `devices` is a glob of device types."""
+    """What the command line says; `devices` is a glob of device types. `order` is what a comparison may replace."""
 
     store: Path
     out: Path
@@ -52,6 +52,7 @@ class ExploreOptions:
     seed: int = 0
     shard: tuple[int, int] = (1, 1)
     every_machine: bool = False
+    order: type[Order] = Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ async def explore(
     settings = settings_of(prepared.matrix, options.jobs)
     async with opened(options.store, settings, log) as where:
         space = await space_of(where, plan.builds, plan.machines, plan.arguments, table, options.devices, log)
-        order = Order(space, table, options.devices, options.seed)
+        order = options.order(space, table, options.devices, options.seed)
         if not order.chosen():
             raise UserError(f"--devices {options.devices!r} means no device that is tried")
         search = Search(plan, where, order, Writer(space, table), options.budget, log, told)
@@ -149,7 +150,7 @@ def _outcome(search: Search, known: Sequence[KnownIssue]) -> Outcome:
         finding.profile = _profile_name(finding) if finding.steady and finding.kind.fails else ""
     facts = {
         "format": 1,
-        "legs": len(search.legs),
+        "legs": search.spent,
         "builds": {id_: build.facts.version for id_, build in search.plan.builds.items()},
         "machines": list(search.plan.machines),
         "origin": search.plan.origin,

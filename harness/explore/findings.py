@@ -95,6 +95,7 @@ class Collector:
     log: Callable[[str], None]
     findings: dict[tuple[str, Problem], Finding] = field(default_factory=dict)
     blocked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    legs: int = 0  # of repeating and reducing
 
     async def take(self, candidate: Candidate, attempts: Sequence[Attempt]) -> None:
         """Sort what came of a candidate; a new problem is repeated and reduced."""
@@ -139,6 +140,8 @@ class Collector:
             except InfrastructureError as err:
                 self.log(f"not reduced: {err}")
                 return _finding(candidate, key, problem, attempt, steady=False)
+            finally:
+                self.legs += runner.legs
         return finding
 
     async def _pairs(self, runner: TrialRunner, trial: Trial, problem: Problem) -> dict[str, str]:

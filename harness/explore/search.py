@@ -129,9 +129,14 @@ class Search:
                 return
             yield candidate
 
+    @property
+    def spent(self) -> int:
+        """Legs so far, those that findings were repeated and reduced with included."""
+        return len(self.legs) + self.collector.legs
+
     def _spent(self) -> bool:
         legs, seconds = self.budget.legs, self.budget.seconds
-        return (legs is not None and len(self.legs) >= legs) or (
+        return (legs is not None and self.spent >= legs) or (
             seconds is not None and time.monotonic() - self._began >= seconds
         )
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`tox -e bench`: speed and memory as ratios within one run. Prints; judges nothing, machines are noisy.
 
-    python tests/bench/run.py [--repeat N] [--analyze PATH] [--before COMMIT] [PART...]
+    python tests/bench/run.py [--repeat N] [--analyze PATH] [--before COMMIT] [--seed N] [PART...]
 
-Parts: plan, report, hops, stream, emulator (default all).
+Parts: plan, report, hops, stream, emulator (default all of these), explore.
 
 `legs` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
-compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it.
+compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it. `explore`
+takes an hour; it counts legs, which do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from analyze_migration import find_script
 from drivers import Work, chroots, containers, drive, export_root
 from emulator_bench import bench_emulator
+from explore_bench import bench_explore
 from report_bench import bench_report
 from stream_bench import bench_streams
 
@@ -62,6 +64,7 @@ LEFT_OUT = (
 # `docker run` for every emulator is so slow that a part tells its rate.
 PART = 8
 JOBS = 2
+LEGS = 20_000  # that a search may need
 PARTS = ("plan", "report", "hops", "stream", "emulator")
 FLOOR = "bare processes (the floor)"
 BUSY_PLAN = """
@@ -180,12 +183,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, "explore", []], metavar="PART")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument(
         "--before", metavar="COMMIT", help="of this repository, beside which `emulator` is put, too"
     )
     parser.add_argument("--analyze", type=Path, metavar="PATH", help="QEMU's analyze-migration.py")
+    parser.add_argument("--seed", type=int, default=0, help="of `explore`")
     options = parser.parse_args()
     parts = options.parts or PARTS
     if "plan" in parts:
@@ -196,6 +200,8 @@ def main() -> None:
         legs(options.repeat)
     if "stream" in parts:
         stream(options.repeat, options.analyze)
+    if "explore" in parts:
+        bench_explore(LEGS, options.seed)
     if "emulator" in parts:
         bench_emulator(options.repeat, shutil.which("docker") is not None, options.before)
 

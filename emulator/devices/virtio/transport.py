@@ -40,7 +40,6 @@ class VirtIOPCI(PCIDevice):
 
     type_name = "virtio-pci"
     abstract = True
-    backend_type: ClassVar[str] = ""
     legacy_number: ClassVar[int] = 0
     class_code: ClassVar[int] = 0x00FF
     properties: ClassVar[tuple[Property, ...]] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migmatrix.emulator.device import Device, ancestors, declared
+from migmatrix.emulator.device import Device, ancestors, listed
 from migmatrix.emulator.errors import DeviceError, PropertyError, QmpError
 from migmatrix.emulator.options.keyvalue import json_items
 from migmatrix.emulator.options.memorytypes import memory_backends, memory_properties
@@ -85,7 +85,7 @@ def device_list_properties(call: Call, arguments: Arguments) -> Any:
         raise _not_found(name)
     if cls.abstract:
         raise generic(text(call.release, "abstract"))
-    return [_property_row(prop, call.release) for prop in declared(cls, call.machine).values()]
+    return [_property_row(prop, call.release) for prop in listed(cls, call.machine).values()]
 
 
 @command("qom-list-properties", Member("typename", STR))
@@ -101,7 +101,7 @@ def qom_list_properties(call: Call, arguments: Arguments) -> Any:
     cls = _type(call.machine, arguments["typename"])
     if cls is None:
         raise QmpError("DeviceNotFound", f"Class '{arguments['typename']}' not found")
-    own = [_property_row(prop, call.release) for prop in declared(cls, call.machine).values()]
+    own = [_property_row(prop, call.release) for prop in listed(cls, call.machine).values()]
     return [{"name": "type", "type": "string"}, {"name": "realized", "type": "bool"}, *own]
 
 
@@ -122,7 +122,7 @@ def qom_list(call: Call, arguments: Arguments) -> Any:
         device = call.machine.find(path)
         if device is None:
             raise _not_found(arguments["path"])
-        rows = [(name, owner.kind.name) for name, owner in declared(type(device), call.machine).items()]
+        rows = [(name, owner.kind.name) for name, owner in listed(type(device), call.machine).items()]
         rows += [(c.id or c.type_name, f"child<{c.type_name}>") for c in device.children]
     return [{"name": "type", "type": "string"}, *({"name": n, "type": kind} for n, kind in rows)]
 

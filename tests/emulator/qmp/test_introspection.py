@@ -130,6 +130,19 @@ def check_default(prop: dict[str, Any]) -> None:
         assert 0 <= value < 1 << int(prop["type"][4:]), prop
 
 
+@pytest.mark.parametrize(("typename", "forwarded"), [
+    ("virtio-blk-pci", {"num-queues", "queue-size", "discard", "packed", "serial"}),
+    ("virtio-mem-pci", {"memdev", "requested-size", "node"}),
+    ("virtio-serial-pci-transitional", {"max_ports", "event_idx"}),
+])  # fmt: skip
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_transport_lists_what_it_forwards(release: str, typename: str, forwarded: set[str]) -> None:
+    (rows,) = world(release, "q35").ok(("device-list-properties", {"typename": typename}))
+    listed = {row["name"] for row in rows}
+    assert forwarded | {"vectors", "addr"} <= listed
+    assert len(listed) == len(rows)
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_properties_of_a_type_are_those_of_a_device_and_two_more(release: str) -> None:
     there = world(release, "q35")

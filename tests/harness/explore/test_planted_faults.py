@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults planted in the reference emulator, and what a search finds of them; all twenty are `tests/bench/run.py explore`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from planted import FAULTS, NEW, ROOT, Fault, matrix_of, plant
+from typer.testing import CliRunner
+
+from migmatrix.harness.commands.main import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from migmatrix.harness.builds.bundle import Bundle
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """A build with two faults."""
+    root = tmp_path_factory.mktemp("planted")
+    faults = [BY_NAME["parallel-mode"], BY_NAME["serial-shared"]]
+    return Planted(root, plant(faults, root / "planted", root / "store" / "builds"))
+
+
+@dataclass
+class Planted:
+    """Where a bundle with faults is, and the leg store of searches in it."""
+
+    root: Path
+    bundle: Bundle
+
+    def search(self, *words: str, **changes: Any) -> tuple[int, dict[str, Any], str]:
+        """Exit code, findings by key, and the log of a search on pc-i440fx-10.0."""
+        matrix = matrix_of(self.bundle, machines=["pc-i440fx-10.0"], **changes)
+        (self.root / "matrix.yaml").write_text(json.dumps(matrix))
+        where = ["-f", self.root / "matrix.yaml", "--store", self.root / "store", "--out", self.root / "out"]
+        done = CliRunner().invoke(app(), ["explore", *map(str, where), "-j", "3", "--json", *words])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.exit_code, {f["key"]: f for f in json.loads(done.stdout)["findings"]}, done.stderr
+
+
+def test_there_are_twenty_faults_of_as_many_kinds() -> None:
+    assert len(FAULTS) == len({f.kind for f in FAULTS}) == len({f.key for f in FAULTS}) == len(BY_NAME) == 20
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_changes_the_source_that_is_there(fault: Fault, tmp_path: Path) -> None:
+    top, _, rest = fault.file.partition("/")
+    original = ROOT / rest if top == "data" else ROOT / fault.file
+    copy = tmp_path / fault.file
+    copy.parent.mkdir(parents=True)
+    shutil.copy(original, copy)
+    fault.apply(tmp_path)
+    changed = copy.read_text()
+    assert changed != original.read_text()
+    if copy.suffix == ".py":
+        compile(changed, str(copy), "exec")
+
+
+@pytest.mark.parametrize(("name", "device", "depth", "shown"), [
+    ("parallel-mode", "isa-parallel", 1, ["-device", "isa-parallel"]),
+    ("serial-shared", "isa-serial", 2, ["-device", "isa-serial"] * 2),
+])  # fmt: skip
+def test_a_fault_is_found_and_no_other(
+    name: str, device: str, depth: int, shown: list[str], planted: Planted
+) -> None:
+    code, found, log = planted.search("--devices", device, "--depth", str(depth))
+    assert (code, list(found)) == (1, [BY_NAME[name].key]), log
+    (finding,) = found.values()
+    assert (finding["kind"], finding["steady"]) == ("break", True)
+    assert finding["arguments"][-len(shown) :] == shown
+    assert {pair: words.partition(" ")[0] for pair, words in finding["pairs"].items()} == {
+        "old>old": "pass", "old>planted": "pass", "planted>old": "fail", "planted>planted": "pass",
+    }  # fmt: skip
+
+
+def test_a_planted_build_alone_shows_nothing(planted: Planted) -> None:
+    """Its faults are between builds: what it saves it loads."""
+    alone = {"planted": {"provider": "binary", "path": str(planted.bundle.binary(NEW))}}
+    code, found, _ = planted.search("--devices", "isa-serial", "--budget", "80", builds=alone)
+    assert (code, found) == (0, {})
