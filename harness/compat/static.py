@@ -86,9 +86,16 @@ class StaticTools:
         device, pair = result.cause.device, (*result.failing_pair, result.cell.machine)
         differing = _kept(self._differing, pair, partial(self._compare, *pair))
         tables = [d.text for d in involved(differing, device)]
-        findings = _kept(self._findings, pair, partial(self._check, *pair))
         note = "" if table_line(result.cell.machine) else f"{result.cell.machine}: {NO_TABLES}"
-        return StaticView(tuple(tables), tuple(f.message for f in findings if _about(f, device)), note)
+        return StaticView(tuple(tables), tuple(f.message for f in self.findings(result)), note)
+
+    def findings(self, result: CellResult) -> list[Finding]:
+        """What the two builds' `-dump-vmstate` say of the device that a failing result names; ValueError as `sees`."""
+        if result.cause is None or result.failing_pair is None:
+            raise ValueError(f"{result.cell.id} did not fail in a migration")
+        pair = (*result.failing_pair, result.cell.machine)
+        found = _kept(self._findings, pair, partial(self._check, *pair))
+        return [finding for finding in found if _about(finding, result.cause.device)]
 
     def _compare(self, source: str, destination: str, machine: str) -> tuple[Differing, ...]:
         one, two = self.builds[source], self.builds[destination]

@@ -59,7 +59,7 @@ if [ "$status" -ne 0 ]; then
     exit {saving}
 fi
 if ! grep -aiq 'status:.*completed' said; then
-    grep -ai 'error\\|status:' said
+    grep -ai 'error:\\|status:' said
     echo "the source does not save"
     exit {saving}
 fi

@@ -171,13 +171,14 @@ def _static(
         return None
     names = dict.fromkeys((cause.device, subject(attempt.trial.arguments, cause)))
     try:
-        views = [tools.sees(replace(result, cause=replace(cause, device=name))) for name in names]
+        asked = [replace(result, cause=replace(cause, device=name)) for name in names]
+        views, schemas = list(map(tools.sees, asked)), list(map(tools.findings, asked))
     except UnusableBuild as err:
         runner.log(f"static tools could not be asked: {err}")
         return None
     return StaticView(
         tuple(dict.fromkeys(line for view in views for line in view.tables)),
-        tuple(dict.fromkeys(line for view in views for line in view.schemas)),
+        tuple(dict.fromkeys(f"{found.device}: {found.message}" for some in schemas for found in some)),
     )
 
 

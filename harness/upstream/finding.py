@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.explain.explain_run import representatives
+from migmatrix.harness.explore.findings import Problem
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.run.definition import Origin
 from migmatrix.harness.stored.reports import open_run
@@ -63,6 +64,10 @@ def _split(named: str) -> tuple[Path, str]:
 def _of_search(path: Path, which: str, file: Path | None, cache: Path, log: Callable[[str], None]) -> Subject:
     data = _read(path)
     row = _chosen(_rows(data, path), which, path)
+    if row.get("kind") == Problem.ONLY_MIGRATABLE:
+        raise UserError(
+            f"{row.get('profile')!r} is of kind {row['kind']!r}: no migration fails that a script could show"
+        )
     meta = data.get("origin", {"builds": []})
     if file is None and "definition" not in meta:
         raise UserError(f"{str(path)!r} does not say how its builds are made: name its matrix with -f")

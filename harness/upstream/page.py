@@ -6,12 +6,14 @@ Each function makes one part of the page from `Facts`; a part without anything t
 
 from __future__ import annotations
 
+import re
 import shlex
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from migmatrix.harness import __version__
 from migmatrix.harness.explore.reproduce import command_line
+from migmatrix.harness.judge.classify import signal_name
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.upstream.age import first_bad
 from migmatrix.harness.upstream.document import Document, Items, Part, Table, Text, Verbatim
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _PASS = Verdict.PASS.value
+_OURS = re.compile(
+    r"terminating on signal \d+ from pid \d+"
+)  # of an emulator that was ended when it had done its work
 _OUTPUT = 4000  # characters of what a script or an emulator printed
 
 
@@ -101,6 +106,10 @@ def _what_the_script_showed(recipe: Recipe, shown: Shown, wanted: str) -> str:
 
 
 def _expected(recipe: Recipe, result: CellResult) -> str:
+    if result.verdict is Verdict.BLOCKED:
+        return (
+            "The machine migrates. The build says that it cannot, which is its right: see -only-migratable."
+        )
     machine = f"both have the machine type {recipe.machine} and the same command line"
     if recipe.source.id == recipe.destination.id:
         return "A build saves this machine, and loads what it saved itself."
@@ -110,12 +119,18 @@ def _expected(recipe: Recipe, result: CellResult) -> str:
 
 
 def _seen(facts: Facts, result: CellResult) -> Iterator[Block]:
-    yield Text(f"It fails at {result.stage or 'an unknown stage'}: {_message(result)}")
+    yield Text(f"At {result.stage or 'an unknown stage'}: {_message(result)}")
     for emulator in facts.said:
-        if emulator.stderr.strip() or emulator.exit is not None:
-            ended = "" if emulator.exit is None else f", exit status {emulator.exit}"
-            yield Text(f"{emulator.version} as {emulator.role}{ended}:")
-            yield Verbatim(_bounded(emulator.stderr) or "(nothing)")
+        words = "\n".join(line for line in emulator.stderr.splitlines() if not _OURS.search(line)).strip("\n")
+        if words or emulator.exit is not None:
+            ended = "" if emulator.exit is None else f", {_end(emulator.exit)}"
+            yield Text(f"{emulator.version} as {emulator.role}{ended}{':' if words else ', without a word'}")
+        if words:
+            yield Verbatim(_bounded(words))
+
+
+def _end(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"ended by {signal_name(-status)}"
 
 
 def _message(result: CellResult) -> str:
@@ -151,7 +166,7 @@ def _no_bytes(result: CellResult, problem: str) -> str:
     if problem:
         return f"A stream could not be read: {problem}"
     if result.stage is not Stage.LOAD:
-        return f"It fails at {result.stage or 'an unknown stage'}: there is no stream to look into."
+        return "There is no stream to look into."
     return "The failure names no section of the stream."
 
 

@@ -85,7 +85,7 @@ async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable
         return Report(subject.name, None, "", None, _not_again(subject, facts))
     recipe, why_not = _recipe(subject, facts.attempt), _no_script(facts.attempt)
     text = "" if why_not else script(recipe)
-    shown = await show(text, recipe, facts.attempt.result.signature or "") if text else None
+    shown = await show(text, recipe, facts.attempt.result) if text else None
     return Report(subject.name, page(facts, recipe, shown, why_not), text, shown, why_not)
 
 

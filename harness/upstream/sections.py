@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bytes of the failing section on both sides, about the first field that differs. Pure: streams in, records out.
 
-1. The section is the one that the failure names. A side that does not have it has no bytes.
+1. The section is the one that the failure names: of several with that name, the first that one side alone has, else the
+   first that is of another shape. A side that does not have it has no bytes.
 2. What is shown begins shortly before the first difference that a loader notices: a field that only one side has or
    that is of another size, else the value that the failure's message points to, else the first other value.
-3. At most `_MOST` bytes of each side are shown, and at most `_FIELDS` fields.
+3. A field under another name at the same place, with the same bytes, is no difference: a loader reads by place.
+4. At most `_MOST` bytes of each side are shown, and at most `_FIELDS` fields.
 """
 
 from __future__ import annotations
@@ -66,10 +68,15 @@ class Bytes:
     more: int  # fields that differ and are not shown
 
     def dump(self, side: Side) -> Iterator[str]:
-        """Lines as ``0020  00 01 ..``."""
+        """Lines as ``0020  00 01 ..``; ``*`` stands for lines like the one before."""
         shown = side.raw[: self.begin + _MOST]
-        for at in range(self.begin, len(shown), _ROW):
-            yield f"{at:04x}  {shown[at : at + _ROW].hex(' ')}"
+        rows = [(at, shown[at : at + _ROW]) for at in range(self.begin, len(shown), _ROW)]
+        for number, (at, row) in enumerate(rows):
+            if number and number + 1 < len(rows) and row == rows[number - 1][1]:
+                if row != rows[number - 2][1] or number == 1:
+                    yield "*"
+            else:
+                yield f"{at:04x}  {row.hex(' ')}"
         if len(shown) < len(side.raw):
             yield f"...   ({len(side.raw)} bytes in all)"
 
@@ -84,16 +91,27 @@ def look(sent: bytes | None, own: bytes | None, cause: Cause) -> Bytes | None:
     source = read_stream(memoryview(sent), strict=False)
     destination = None if own is None else read_stream(memoryview(own), strict=False)
     streams = [stream for stream in (source, destination) if stream is not None]
-    key = next(iter(sections_named(cause.device, *streams)), None)
-    if key is None:
+    pairs = {
+        key: (_side(source, key), None if destination is None else _side(destination, key))
+        for key in sections_named(cause.device, *streams)
+    }
+    if not pairs:
         return None
-    one, two = _side(source, key), None if destination is None else _side(destination, key)
+    key = min(pairs, key=lambda k: _likeness(*pairs[k]))
+    one, two = pairs[key]
     blamed = [] if own is None else [d.name for d in compare_sides(sent, own, cause) if d.blamed]
     rows = list(_differing(one, two, blamed))
     at = _first(one, two, rows)
     begin = max(0, at - _BEFORE) // _ROW * _ROW
     shown = [_field(path, one, two) for path in rows[:_FIELDS]]
     return Bytes(f"{key[0]}#{key[1]}", one, two, begin, tuple(shown), max(0, len(rows) - _FIELDS))
+
+
+def _likeness(one: Side | None, two: Side | None) -> int:
+    """0 where one side alone has it, 1 where the shapes differ, else 2 (rule 1)."""
+    if one is None or two is None:
+        return 0
+    return 1 if any(_shape(path, one, two) for path in _differing(one, two, ())) else 2
 
 
 def _side(stream: Stream, key: tuple[str, int]) -> Side | None:
@@ -113,9 +131,28 @@ def _differing(one: Side | None, two: Side | None, blamed: Iterable[str]) -> Ite
     if one is None or two is None:
         return
     order = sorted({**two.values, **one.values}, key=lambda p: _offset(p, one, two))
-    differing = [p for p in order if _offset(p, one, two) >= 0 and _unlike(p, one, two)]
+    same = _places(one) & _places(two)
+    differing = [
+        p for p in order
+        if _offset(p, one, two) >= 0 and _unlike(p, one, two) and _place(p, one, two) not in same
+    ]  # fmt: skip
     named = dict.fromkeys(blamed)
     yield from sorted(differing, key=lambda p: (not _shape(p, one, two), p not in named))
+
+
+def _places(side: Side) -> frozenset[tuple[int, int, bytes]]:
+    """Offset, size and bytes of each field (rule 3)."""
+    leaves = side.values.values()
+    return frozenset((x.offset, x.size, side.raw[x.offset : x.offset + x.size]) for x in leaves)
+
+
+def _place(path: str, one: Side, two: Side) -> tuple[int, int, bytes] | None:
+    """Of a field that one side alone has; None of one that both have."""
+    if (path in one.values) == (path in two.values):
+        return None
+    side = one if path in one.values else two
+    leaf = side.values[path]
+    return leaf.offset, leaf.size, side.raw[leaf.offset : leaf.offset + leaf.size]
 
 
 def _offset(path: str, one: Side, two: Side) -> int:

@@ -2,7 +2,7 @@
 """Runs a script without migmatrix in an empty directory, and says whether it shows the failure.
 
 What it printed is judged by the same table as any emulator's words: it shows the failure when it ends with 1 and its
-words, with the emulator's end, have the signature that the failure has.
+words, with the emulator's end, mean the cause that the failure has.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from migmatrix.harness.judge import classify, signature
 
 if TYPE_CHECKING:
     from migmatrix.harness.explore.reproduce import Recipe
+    from migmatrix.harness.model import Cause, CellResult
 
 __all__ = ["Shown", "show"]
 
 _FAILED = 1
 _SECONDS = 300.0  # two emulators of 60 each, and what a container takes
 _BY_SIGNAL = 128
+_AT_SAVE = re.compile(r"^the source (?:ends|does not save)", re.MULTILINE)
 _ENDED = re.compile(r"ends with status (\d+)")
 _HUNG = (124, 137)  # what `timeout` ends with
 _ENVIRONMENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "TMPDIR")
@@ -44,14 +46,15 @@ class Shown:
     same: bool
 
 
-async def show(text: str, recipe: Recipe, wanted: str) -> Shown:
-    """Run the script `text`, made of `recipe`; `wanted` is the signature of the failure."""
+async def show(text: str, recipe: Recipe, wanted: CellResult) -> Shown:
+    """Run the script `text`, made of `recipe`; `wanted` is the failure."""
     with TemporaryDirectory(prefix="migmatrix-script-") as directory:
         path = Path(directory) / f"{recipe.name}.sh"
         path.write_text(text)
         status, output = await _run(path)
-    seen = _signature(output, recipe)
-    return Shown(status, output, seen, same=status == _FAILED and _same(seen, wanted, output))
+    cause = _cause(output, recipe)
+    same = status == _FAILED and _same(cause, _status(output), wanted)
+    return Shown(status, output, signature(cause) if cause else "", same)
 
 
 async def _run(path: Path) -> tuple[int | None, str]:
@@ -76,20 +79,29 @@ async def _run(path: Path) -> tuple[int | None, str]:
     return process.returncode, output.decode(errors="replace").replace("\r", "")
 
 
-def _signature(output: str, recipe: Recipe) -> str:
+def _cause(output: str, recipe: Recipe) -> Cause | None:
     """Of the emulator that failed; its version decides which words it has."""
-    at_save = "the source " in output
-    version = (recipe.source if at_save else recipe.destination).facts.version
+    version = (recipe.source if _AT_SAVE.search(output) else recipe.destination).facts.version
     status = _status(output)
     died = _BY_SIGNAL - status if status > _BY_SIGNAL and status not in _HUNG else None
-    cause = classify(output, version=version, exit=died)
-    return signature(cause) if cause else ""
+    return classify(output, version=version, exit=died)
 
 
-def _same(seen: str, wanted: str, output: str) -> bool:
-    if wanted.partition(" ")[0] == "hang":
-        return _status(output) in _HUNG
-    return seen == wanted
+def _same(seen: Cause | None, status: int, wanted: CellResult) -> bool:
+    """Whether the words are the failure's; those of a crash without words are its signal, of a hang none."""
+    cause = wanted.cause
+    if cause is None or cause.kind == "hang":
+        return cause is not None and status in _HUNG
+    if cause.kind == "exit":
+        return seen is None and status > 0
+    if seen is None:
+        return False
+    wordless = cause.kind == seen.kind == "crash" and seen.message == f"ended by {cause.field}"
+    return (
+        wordless
+        if cause.message.startswith(f"ended by {cause.field} in ")
+        else signature(seen) == wanted.signature
+    )
 
 
 def _status(output: str) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.explain.options import device_type, groups
-from migmatrix.harness.model import Stage
+from migmatrix.harness.model import Stage, Verdict
 
 if TYPE_CHECKING:
     from migmatrix.harness.explore.reproduce import Recipe
@@ -42,7 +42,7 @@ def title(recipe: Recipe, result: CellResult) -> str:
 
 def what_is_wrong(cause: Cause | None) -> str:
     """The kind of a cause in words; of a crash its signal."""
-    if cause is None:
+    if cause is None or cause.kind == "blocked":
         return ""
     if cause.kind == "crash":
         return cause.field
@@ -51,21 +51,21 @@ def what_is_wrong(cause: Cause | None) -> str:
 
 def _sentence(recipe: Recipe, result: CellResult) -> str:
     source, destination = recipe.source.facts.version, recipe.destination.facts.version
-    own = recipe.source.id == recipe.destination.id
     crash = result.cause is not None and result.cause.kind == "crash"
     match result.stage:
+        case Stage.SAVE if result.verdict is Verdict.BLOCKED:
+            return f"{source} refuses to migrate"
         case Stage.SAVE:
             return f"{source} crashes when it saves a guest" if crash else f"{source} does not save a guest"
-        case Stage.LOAD if crash and own:
-            return f"{source} crashes when it loads a guest that it saved itself"
+        case Stage.LOAD if recipe.source.id == recipe.destination.id:
+            what = "crashes when it loads" if crash else "does not load"
+            return f"{source} {what} a guest that it saved itself"
         case Stage.LOAD if crash:
             return f"{destination} crashes when it loads a guest saved by {source}"
-        case Stage.LOAD if own:
-            return f"{source} does not load a guest that it saved itself"
         case Stage.LOAD:
             return f"guest saved by {source} does not load in {destination}"
         case _:
-            return f"migration from {source} to {destination} fails{f' at {result.stage}' if result.stage else ''}"
+            return f"migration from {source} to {destination} fails at {result.stage}"
 
 
 def subject(arguments: tuple[str, ...], cause: Cause | None) -> str:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from defective_emulator import install
 from emulated import run_matrix, write_matrix
 from typer.testing import CliRunner
 
@@ -65,13 +66,14 @@ def test_a_finding_of_a_search_is_shown_by_a_script_and_written_down(tmp_path: P
     assert "unsupported version 2 for 'example-versioned' v1" in found["Reproducer"]
     assert "source, version 2," in found["Bytes"]
     assert "destination, version 1," in found["Bytes"]
-    assert (
-        "the description: example-versioned version 2 at the source, example-versioned version 1 at"
-        in found["Descriptions"]
-    )
+    assert "* version of example-versioned: 2 at the source, 1 at the destination" in found["Descriptions"]
+    assert "* only the source has ip\\_id: uint16, 2 bytes at 0x4" in found["Descriptions"]
     assert "| 7.2.0 | \\[a\\] | pass |" in found["What passes"]
     assert "* \\[a\\] fail (section-version example-versioned)" in found["What passes"]
-    assert "first bad of the builds at hand is 5.2.0" in found["First bad of the builds at hand"]
+    assert (
+        "* source into 5.2.0: 7.2.0 (5.2.0 passes); by age: pass 5.2.0; fail 7.2.0"
+        in found["First bad of the builds at hand"]
+    )
     assert "Not known beyond what is above." in found["Cause, as far as proved"]
     name = FINDING["profile"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{name}.md", f"{name}.sh", f"{name}.txt"]
@@ -103,12 +105,14 @@ def test_a_failure_that_does_not_come_again_is_said_and_nothing_else(tmp_path: P
     ("findings.json#three", "has no finding 'three': name one behind a '#': one, two"),
     ("findings.json#3", "has no finding '3': name one behind a '#': one, two"),
     ("findings.json#two", "does not say how its builds are made: name its matrix with -f"),
+    ("kind.json", "'one' is of kind 'only-migratable': no migration fails that a script could show"),
     ("nothing.json", "No such file or directory"),
     ("empty.json", "holds no findings"),
     ("broken.json", "is no JSON: "),
 ])  # fmt: skip
 def test_a_mistake_in_what_is_named_is_one_line(named: str, mistake: str, tmp_path: Path) -> None:
     findings_of(tmp_path, {**FINDING, "profile": "one"}, {**FINDING, "profile": "two"})
+    (tmp_path / "kind.json").write_text(json.dumps({**FINDING, "profile": "one", "kind": "only-migratable"}))
     (tmp_path / "empty.json").write_text("{}")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError) as caught:
@@ -123,3 +127,31 @@ def test_a_report_is_of_one_thing(tmp_path: Path) -> None:
             report(tmp_path, *words)
     with pytest.raises(UserError, match="name a run directory, or with --report a finding"):
         report(tmp_path)
+
+
+@pytest.mark.parametrize(("defect", "signature", "title", "shown"), [
+    ("dies-saving", "crash SIGABRT save", "7.2.0 crashes when it saves a guest (SIGABRT)", "the source ends with status 134"),
+    ("dies-loading", "crash SIGABRT load", "7.2.0 crashes when it loads a guest that it saved itself (SIGABRT)",
+     "the destination ends with status 134"),
+    ("loads-less", "missing-footer example-legacy",
+     "7.2.0 does not load a guest that it saved itself (missing section footer)",
+     "Missing section footer for example-legacy"),
+])  # fmt: skip
+def test_a_defect_of_one_build_is_shown(
+    defect: str, signature: str, title: str, shown: str, tmp_path: Path
+) -> None:
+    builds = {"broken": {"provider": "binary", "path": str(install(tmp_path, "7.2", defect))}}
+    matrix = write_matrix(tmp_path, [], builds=builds, machines=["pc-q35-7.2"])
+    finding = {
+        **FINDING,
+        "signature": signature,
+        "machine": "pc-q35-7.2",
+        "path": ["broken", "broken"],
+        "arguments": ["-m", "64", "-nodefaults", "-device", "example-legacy"],
+    }
+    file = findings_of(tmp_path, finding)
+    code, text = report(tmp_path, "--report", str(file), "-f", str(matrix))
+    assert code == 0
+    assert text.startswith(f"example-legacy: {title}\n")
+    assert shown in text
+    assert f"* [a] fail ({signature})" in text

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference emulator with a defect of its own in `example-legacy`: it dies saving or loading, or loads otherwise.
+
+A real process: `install` writes an executable for the provider `binary` that is a release with the defect.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from migmatrix.emulator import main as emulator_main
+from migmatrix.emulator.devices.isa import examples
+from migmatrix.vmstate.device.registry import LegacyHandlers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from migmatrix.vmstate.device.protocols import Reading, Writing
+
+
+def install(directory: Path, release: str, defect: str) -> Path:
+    """Write the emulator of a release of QEMU with a defect of `DEFECTS`; its path."""
+    path = directory / f"{defect}-{release}"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {defect} -release {release} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def dies_saving(_: Writing, __: Any) -> None:
+    """End as an assertion does."""
+    os.abort()
+
+
+def dies_loading(_: Reading, __: Any, ___: int) -> None:
+    """The same."""
+    os.abort()
+
+
+def save(writing: Writing, state: Any) -> None:
+    """As the sound one does."""
+    writing.number(state.level, 4)
+    writing.number(state.limit, 4)
+
+
+def load_less(reading: Reading, state: Any, _: int) -> None:
+    """Leave what was saved behind the level."""
+    state.level = reading.number(4)
+
+
+def load(reading: Reading, state: Any, _: int) -> None:
+    """As the sound one does."""
+    state.level, state.limit = reading.number(4), reading.number(4)
+
+
+DEFECTS = {
+    "dies-saving": (dies_saving, load),
+    "dies-loading": (save, dies_loading),
+    "loads-less": (save, load_less),
+}
+
+
+def main(defect: str, argv: list[str]) -> int:
+    """The emulator with a defect."""
+    examples.ExampleLegacy.vmstate = LegacyHandlers("example-legacy", 2, *DEFECTS[defect])
+    return emulator_main.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
