@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,12 +27,17 @@ from migmatrix.harness.commands.options import (
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.explore.explore import ExploreOptions
 from migmatrix.harness.explore.explore import explore as search_for_breaks
+from migmatrix.harness.explore.progress import SearchProgress
 from migmatrix.harness.explore.records import Phase
-from migmatrix.harness.explore.render import progress, render
+from migmatrix.harness.explore.render import render
 from migmatrix.harness.explore.search import Budget
 from migmatrix.harness.plan import parse_shard
+from migmatrix.harness.report import progress_console
 from migmatrix.harness.run.opening import store_directory
 from migmatrix.harness.run.pipeline import RunOptions, prepare_plan
+
+if TYPE_CHECKING:
+    from migmatrix.harness.explore.kept import Outcome
 
 __all__ = ["explore"]
 
@@ -44,7 +49,11 @@ def explore(
     file: FileOption = MATRIX,
     select: SelectOption = None,
     budget: Annotated[
-        str, typer.Option("--budget", help="end after so many legs, or a time as 90s, 30m, 8h")
+        str,
+        typer.Option(
+            "--budget",
+            help="end after so many legs, stored ones too, or a time as 90s, 30m, 8h; what is under way is done first",
+        ),
     ] = "",
     seed: Annotated[int, typer.Option("--seed", help="seed of pairs and walks")] = 0,
     devices: Annotated[str, typer.Option("--devices", help="glob of device types")] = "*",
@@ -79,12 +88,30 @@ def explore(
         shard=parse_shard(shard) if shard else (1, 1),
         every_machine=every_machine,
     )
-    outcome = interrupt.run(search_for_breaks(prepared, options, log, lambda search: log(progress(search))))
+    with SearchProgress(progress_console()) as progress:
+        main = search_for_breaks(
+            prepared,
+            options,
+            progress.log,
+            lambda search: progress.batch_done(search.reached),
+            progress.leg_done,
+        )
+        outcome = interrupt.run(main)
     if as_json:
         say_json(outcome.to_json())
     else:
         say("\n".join(render(outcome)))
-    raise typer.Exit(ExitCode.REGRESSIONS if outcome.new else ExitCode.OK)
+    if outcome.ended == "interrupted":
+        log("the same command goes on from here")
+    raise typer.Exit(_code(outcome))
+
+
+def _code(outcome: Outcome) -> ExitCode:
+    if outcome.ended == "interrupted":
+        return ExitCode.INTERRUPTED
+    if outcome.new:
+        return ExitCode.REGRESSIONS
+    return ExitCode.INCOMPLETE if outcome.incomplete else ExitCode.OK
 
 
 def _budget(text: str) -> Budget:

@@ -3,7 +3,8 @@
 
 1. Failures of one `judge.family` are one problem, those of each `Problem` apart: a failure is a build's own defect when
    that build shows it with itself.
-2. A problem that is met for the first time is repeated with nothing stored. One that does not come again is `unsteady`.
+2. A problem that is met for the first time is repeated, and no leg of the first time counts for that. One that does not
+   come again is not `steady`. What the end of the search, or the host, kept from being repeated is not `repeated`.
 3. It is reduced by `explain.reduce` to the smallest command line, and that goes between all builds, so that a finding
    says which pairs fail and which pass.
 4. A refusal to migrate is a finding that nobody has to mend: an emulator that says that it cannot migrate keeps its word.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.records import Candidate
-    from migmatrix.harness.model import CellResult
+    from migmatrix.harness.model import CellResult, LegEvidence
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt, Trial
 
@@ -59,7 +60,8 @@ class Finding:
     """One problem. `pairs` has the verdict of each pair of builds with the smallest command line, ``A>B``.
 
     `candidate` is what showed it first; `seen` counts the candidates that did. `arguments` are whole, those of the
-    search included. `steady` says whether it came again; only then it is reduced.
+    search included. `steady` says whether it came again; only then it is reduced. It is not `repeated` when that could
+    not be tried.
     """
 
     key: str
@@ -75,6 +77,7 @@ class Finding:
     mode: str
     guest: str
     steady: bool
+    repeated: bool = True
     pairs: dict[str, str] = field(default_factory=dict)
     signatures: dict[str, int] = field(default_factory=dict)
     seen: int = 1
@@ -93,9 +96,10 @@ class Collector:
     builds: Mapping[str, PreparedBuild]
     where: Opened
     log: Callable[[str], None]
+    on_leg: Callable[[LegEvidence, bool], None] = silent
+    legs: int = 0  # that were needed to repeat and to reduce
     findings: dict[tuple[str, Problem], Finding] = field(default_factory=dict)
     blocked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    legs: int = 0  # of repeating and reducing
 
     async def take(self, candidate: Candidate, attempts: Sequence[Attempt]) -> None:
         """Sort what came of a candidate; a new problem is repeated and reduced."""
@@ -120,6 +124,10 @@ class Collector:
     ) -> None:
         finding = self.findings.get((key, problem))
         if finding is None:
+            # kept before it is repeated, for who interrupts that
+            self.findings[key, problem] = _finding(
+                candidate, key, problem, alike[0], steady=False, repeated=False
+            )
             finding = self.findings[key, problem] = await self._new(candidate, key, problem, alike[0])
             finding.message = message or finding.message
         else:
@@ -130,18 +138,18 @@ class Collector:
 
     async def _new(self, candidate: Candidate, key: str, problem: Problem, attempt: Attempt) -> Finding:
         self.log(f"found: {key}: {candidate.text} on {attempt.trial.machine} {attempt.trial.route}")
-        with self.where.with_empty_store() as fresh:
-            runner = TrialRunner(self.builds, fresh, silent)
-            try:
-                smallest = await _smallest(runner, problem, attempt)
-                finding = _finding(candidate, key, problem, smallest or attempt, steady=smallest is not None)
-                if smallest is not None:
-                    finding.pairs = await self._pairs(runner, smallest.trial, problem)
-            except InfrastructureError as err:
-                self.log(f"not reduced: {err}")
+        runner = TrialRunner(self.builds, self.where.repeating(), silent, on_leg=self.on_leg)
+        try:
+            smallest = await _smallest(runner, problem, attempt)
+            if smallest is None:
                 return _finding(candidate, key, problem, attempt, steady=False)
-            finally:
-                self.legs += runner.legs
+            finding = _finding(candidate, key, problem, smallest, steady=True)
+            finding.pairs = await self._pairs(runner, smallest.trial, problem)
+        except InfrastructureError as err:
+            self.log(f"not repeated: {err}")
+            return _finding(candidate, key, problem, attempt, steady=False, repeated=False)
+        finally:
+            self.legs += runner.legs
         return finding
 
     async def _pairs(self, runner: TrialRunner, trial: Trial, problem: Problem) -> dict[str, str]:
@@ -168,7 +176,15 @@ async def _smallest(runner: TrialRunner, problem: Problem, attempt: Attempt) -> 
     return asked if untrue(plain, asked) else None
 
 
-def _finding(candidate: Candidate, key: str, problem: Problem, attempt: Attempt, *, steady: bool) -> Finding:
+def _finding(
+    candidate: Candidate,
+    key: str,
+    problem: Problem,
+    attempt: Attempt,
+    *,
+    steady: bool,
+    repeated: bool = True,
+) -> Finding:
     trial, result = attempt.trial, attempt.result
     return Finding(
         key=key,
@@ -184,6 +200,7 @@ def _finding(candidate: Candidate, key: str, problem: Problem, attempt: Attempt,
         mode=trial.mode.name,
         guest=trial.guest.name,
         steady=steady,
+        repeated=repeated,
     )
 
 

@@ -82,12 +82,16 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device type with its settable options; `bases` are its base types, nearest first, of the newest build."""
+    """A device type with its settable options; `bases` are its base types, nearest first, of the newest build.
+
+    `left_out` are properties that are no options of a search, each with the reason.
+    """
 
     name: str
     bases: tuple[str, ...]
     options: Mapping[str, Option]
     builds: frozenset[str]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A search as lines of text, while it runs and at its end."""
+"""A search as lines of text at its end: findings, each sort apart, then what was covered and what was not, and why."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.explore.accounts import State, by_reason
 from migmatrix.harness.explore.findings import Problem
+from migmatrix.harness.report.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from migmatrix.harness.explore.explore import Outcome
+    from migmatrix.harness.explore.accounts import Account
     from migmatrix.harness.explore.findings import Finding
-    from migmatrix.harness.explore.search import Search
+    from migmatrix.harness.explore.kept import Outcome
 
-__all__ = ["progress", "render"]
+__all__ = ["render"]
 
 _TITLES = {
     Problem.BREAK: "breaks between builds",
@@ -24,20 +26,22 @@ _TITLES = {
     Problem.ONLY_MIGRATABLE: "-only-migratable says another thing than the migration",
     Problem.UNMIGRATABLE: "refuses to migrate, and says so",
 }
-
-
-def progress(search: Search) -> str:
-    """How far a search is, in a line."""
-    coverage = search.coverage
-    return (
-        f"{search.phase.value}: {coverage.phases[search.phase]:,} candidates, {len(search.legs):,} legs,"
-        f" {sum(coverage.devices.values()):,} devices and {sum(coverage.options.values()):,} options started,"
-        f" {len(search.seen.features):,} fields seen, {len(search.collector.findings)} findings"
-    )
+_STATES = {
+    State.STARTED: "started by a build at least",
+    State.REFUSED: "refused by every build",
+    State.AWAY: "kept away",
+    State.NO_PLACE: "without a place",
+    State.NO_VALUE: "without a value to try",
+    State.UNANSWERED: "that no build tells of",
+    State.NOT_MEANT: "not asked for",
+    State.NOT_REACHED: "not reached",
+}
+_REASONS = 12  # of a state that are printed; findings.json has all
+_NAMES = 6  # that are printed beside a reason
 
 
 def render(outcome: Outcome) -> Iterator[str]:
-    """The findings, each sort apart, breaks first, and what was covered."""
+    """All of it."""
     for problem, title in _TITLES.items():
         alike = [finding for finding in outcome.findings if finding.kind is problem]
         if alike:
@@ -46,23 +50,28 @@ def render(outcome: Outcome) -> Iterator[str]:
         for finding in sorted(alike, key=lambda f: (not f.steady, -f.seen)):
             yield from _finding(finding)
             yield ""
-    coverage = outcome.facts["coverage"]
-    for name in ("devices", "options", "pairs"):
-        yield f"{name}: {coverage[name]['tried']:,} tried, {coverage[name]['started']:,} started by a build at least"
-    yield f"refused: {len(outcome.facts['refused']):,}; refuse to migrate: {len(outcome.facts['blocked']):,} reasons"
-    if failures := coverage["host_failures"]:
-        yield f"not tried, for the host failed: {len(failures):,}, first {failures[0][0]}: {failures[0][1]}"
+    yield from _coverage(outcome)
     known = sum(bool(finding.known) for finding in outcome.findings)
-    unsteady = sum(not finding.steady for finding in outcome.findings)
-    yield f"{len(outcome.new)} new findings, {known} known, {unsteady} that did not come again; {outcome.facts['legs']:,} legs"
+    unsteady = sum(finding.repeated and not finding.steady for finding in outcome.findings)
+    unrepeated = sum(not finding.repeated for finding in outcome.findings)
+    more = f", {unrepeated} that could not be repeated" if unrepeated else ""
+    yield (
+        f"{plural(len(outcome.new), 'new finding')}, {known} known, {unsteady} that did not come again{more};"
+        f" {plural(outcome.facts['legs'], 'leg')}, {outcome.facts['legs_to_reduce']:,} of them to repeat and reduce"
+    )
 
 
 def _finding(finding: Finding) -> Iterator[str]:
     known = f" (known as {finding.known})" if finding.known else ""
-    unsteady = "" if finding.steady else " (did not come again)"
+    unsteady = (
+        "" if finding.steady else " (did not come again)" if finding.repeated else " (was not repeated)"
+    )
     yield f"{finding.signature}{known}{unsteady}"
     yield f"  {finding.message}"
-    yield f"  {finding.machine} {'>'.join(finding.path)}, {finding.stage}; shown by {finding.seen} candidates, first {finding.candidate}"
+    yield (
+        f"  {finding.machine} {'>'.join(finding.path)}, {finding.stage};"
+        f" shown by {plural(finding.seen, 'candidate')}, first {finding.candidate}"
+    )
     yield f"  {shlex.join(finding.arguments)}"
     for verdict in dict.fromkeys(map(_word, finding.pairs.values())):
         pairs = [pair for pair, words in finding.pairs.items() if _word(words) == verdict]
@@ -83,3 +92,45 @@ def _folded(pairs: Sequence[str], every: Iterable[str]) -> Iterator[str]:
             yield pair
         elif destination == source:
             yield f"{source}>*"
+
+
+def _coverage(outcome: Outcome) -> Iterator[str]:
+    """What was tried, and why the rest was not: no device and no option is left out in silence."""
+    yield from _accounts("devices", outcome.devices.items())
+    options = [
+        (f"{device}.{name}", account)
+        for device, its in outcome.options.items()
+        for name, account in its.items()
+    ]
+    yield from _accounts("options", options)
+    coverage = outcome.facts["coverage"]
+    pairs = coverage["pairs"]
+    yield f"pairs of options: {pairs['tried']:,} tried, {pairs['started']:,} started by a build at least"
+    yield from _listed(
+        f"refused {count:,} times: {said}" for said, count in coverage["refused_pairs"].items()
+    )
+    if failures := coverage["host_failures"]:
+        yield f"not tried, for the host failed: {len(failures):,}, first {failures[0][0]}: {failures[0][1]}"
+
+
+def _accounts(what: str, accounts: Iterable[tuple[str, Account]]) -> Iterator[str]:
+    found = by_reason(accounts)
+    counts = {state: sum(map(len, reasons.values())) for state, reasons in found.items()}
+    told = ", ".join(f"{count:,} {_STATES[state]}" for state, count in counts.items())
+    yield f"{what}: {sum(counts.values()):,}: {told}"
+    for state, reasons in found.items():
+        if state not in (State.STARTED, State.NOT_MEANT):
+            yield f"  {_STATES[state]}:"
+            yield from _listed(f"{why + ': ' if why else ''}{_some(names)}" for why, names in reasons.items())
+
+
+def _listed(lines: Iterable[str]) -> Iterator[str]:
+    every = list(lines)
+    yield from (f"    {line}" for line in every[:_REASONS])
+    if len(every) > _REASONS:
+        yield f"    and {len(every) - _REASONS:,} more reasons, in findings.json"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return f"{', '.join(names[:_NAMES])}{more}"

@@ -19,7 +19,7 @@ from itertools import count, islice, pairwise, permutations
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import InfrastructureError
-from migmatrix.harness.explore.coverage import Coverage
+from migmatrix.harness.explore.coverage import Coverage, Reached
 from migmatrix.harness.explore.findings import Collector
 from migmatrix.harness.explore.migratable import Asked, untrue, with_option
 from migmatrix.harness.explore.novelty import Seen
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.explore.arguments import Writer
     from migmatrix.harness.explore.order import Order
     from migmatrix.harness.explore.records import Candidate
-    from migmatrix.harness.model import Guest, Mode
+    from migmatrix.harness.model import Guest, LegEvidence, Mode
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt
 
@@ -51,7 +51,10 @@ _HOST = 5
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When a search ends by itself: after so many legs, stored ones too, or seconds; None is no bound."""
+    """When a search ends by itself: after so many legs, stored ones too, or seconds; None is no bound.
+
+    What is under way then is done first: of a bound of legs one candidate, of one of time a batch.
+    """
 
     legs: int | None = None
     seconds: float | None = None
@@ -87,7 +90,7 @@ class _Case:
 
 @dataclass
 class Search:
-    """A search under way; `tell` is told how far it is, after each batch."""
+    """A search under way; `tell` is told how far it is, after each batch, `on_leg` of each leg, and whether it was stored."""
 
     plan: Plan
     where: Opened
@@ -96,6 +99,7 @@ class Search:
     budget: Budget
     log: Callable[[str], None]
     tell: Callable[[Search], None]
+    on_leg: Callable[[LegEvidence, bool], None] = silent
     coverage: Coverage = field(default_factory=Coverage)
     refusals: Refusals = field(default_factory=Refusals)
     seen: Seen = field(default_factory=Seen)
@@ -104,21 +108,45 @@ class Search:
     legs: set[str] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
     _failed: int = 0
+    _dearest: int = 0  # legs that a candidate took, on average in the dearest batch
 
     def __post_init__(self) -> None:
-        self.collector = Collector(self.plan.builds, self.where, self.log)
+        self.collector = Collector(self.plan.builds, self.where, self.log, self.on_leg)
         self._ages = [build.id for build in by_age(self.plan.builds)]
 
-    async def run(self) -> None:
-        """Search until the budget or the candidates end."""
+    async def run(self) -> str:
+        """Search until the candidates end or the budget does: ``complete`` or ``budget``."""
         first, step = self.plan.shard
         for phase in list(Phase)[: list(Phase).index(self.plan.depth) + 1]:
             self.phase = phase
             # a phase begins when the one before has been run: walks vary what was learned from it
             share = islice(self._candidates(phase), first - 1, None, step)
-            while not self._spent() and (batch := list(islice(share, _BATCH))):
+            while not self._over() and (batch := list(islice(share, self.size()))):
+                before = self.spent
                 await self._batch(batch)
+                self._dearest = max(self._dearest, (self.spent - before) // len(batch))
                 self.tell(self)
+        return "budget" if self._over() else "complete"
+
+    @property
+    def reached(self) -> Reached:
+        """How far it is."""
+        coverage = self.coverage
+        return Reached(
+            self.phase,
+            coverage.candidates,
+            devices=sum(coverage.devices.values()),
+            options=sum(coverage.options.values()),
+            pairs=sum(coverage.pairs.values()),
+            seen=len(self.seen.features),
+            findings=len(self.collector.findings),
+            legs=self.spent,
+        )
+
+    @property
+    def spent(self) -> int:
+        """Legs so far, stored ones and those of reductions too."""
+        return len(self.legs) + self.collector.legs
 
     def _candidates(self, phase: Phase) -> Iterator[Candidate]:
         if phase is not Phase.WALK:
@@ -129,19 +157,21 @@ class Search:
                 return
             yield candidate
 
-    @property
-    def spent(self) -> int:
-        """Legs so far, those that findings were repeated and reduced with included."""
-        return len(self.legs) + self.collector.legs
+    def size(self) -> int:
+        """How many candidates run side by side: near the end of a budget of legs fewer, at its beginning one."""
+        if self.budget.legs is None:
+            return _BATCH
+        left = self.budget.legs - self.spent
+        return min(_BATCH, max(1, left // self._dearest)) if self._dearest else 1
 
-    def _spent(self) -> bool:
+    def _over(self) -> bool:
         legs, seconds = self.budget.legs, self.budget.seconds
         return (legs is not None and self.spent >= legs) or (
             seconds is not None and time.monotonic() - self._began >= seconds
         )
 
     async def _batch(self, candidates: Sequence[Candidate]) -> None:
-        runner = TrialRunner(self.plan.builds, self.where, silent)
+        runner = TrialRunner(self.plan.builds, self.where, silent, on_leg=self.on_leg)
         cases = [case for candidate in candidates for case in self._cases(candidate)]
         alone = await self._run(runner, cases, lambda case: [(b, b) for b in case.builds])
         starting = [self._starting(case, attempts) for case, attempts in zip(cases, alone, strict=True)]
@@ -235,14 +265,15 @@ class Search:
     def _starting(self, case: _Case, attempts: Sequence[Attempt]) -> _Case:
         """The case with the builds that start it; what the others said is learned."""
         starts: list[str] = []
+        refused: dict[str, str] = {}
         for attempt in attempts:
             build, result = attempt.trial.path[0].build, attempt.result
             if result.verdict is Verdict.UNSUPPORTED:
-                said = result.cause.message if result.cause else result.reason
-                self.refusals.learn(case.candidate, case.machine, build, said)
+                refused[build] = result.cause.message if result.cause else result.reason
+                self.refusals.learn(case.candidate, case.machine, build, refused[build])
             else:
                 starts.append(build)
-        self.coverage.tried(case.candidate, starts=bool(starts))
+        self.coverage.tried(case.candidate, starts=bool(starts), said=refused)
         return _Case(case.candidate, case.machine, case.arguments, tuple(starts))
 
     def _look(self, runner: TrialRunner, case: _Case, attempts: Sequence[Attempt]) -> None:

@@ -73,7 +73,9 @@ async def space_of(
         if not having:
             return None
         bases = answers[list(having)[-1]].bases(name)
-        return Device(name, bases, _options(name, having, table), frozenset(having))
+        return Device(
+            name, bases, _options(name, having, table), frozenset(having), _left_out(name, having, table)
+        )
 
     added = {name: device(name, [b.id for b in ages if name in adds[b.id]]) for name in wanted}
     own = {name: device(name, answers) for name in sorted(set().union(*have.values()))}
@@ -183,6 +185,16 @@ def _options(name: str, having: Mapping[str, Iterable[Mapping[str, Any]]], table
     return {
         option: Option(option, row["type"], row.get("description", ""), defaults[option])
         for option, row in sorted(newest.items())
+    }
+
+
+def _left_out(name: str, having: Mapping[str, Iterable[Mapping[str, Any]]], table: Table) -> dict[str, str]:
+    """Links of which the table does not say what they name."""
+    return {
+        row["name"]: f"a {row['type']}, and the table has nothing that it could name"
+        for rows in having.values()
+        for row in rows
+        if row["type"].startswith("link<") and not _settable(name, row, table)
     }
 
 

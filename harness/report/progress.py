@@ -1,53 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run looks like while it goes on: one live line on a terminal, plain lines elsewhere.
 
-1. Everything is driven by the run's events and an injected clock; no thread, no timer, no sleep.
-2. The first cell of each signature is printed in full, further ones are counted: 10, 100, 1,000...
-3. Failures are lines of their own that scroll by; the live line stays below them.
+1. The first cell of each signature is printed in full, further ones are counted: 10, 100, 1,000...
+2. Failures are lines of their own that scroll by; the live line (`liveline`) stays below them.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from migmatrix.harness.report.data import Section, group_key, numbered, section_of
+from migmatrix.harness.report.liveline import LiveLine, progress_console
 from migmatrix.harness.report.terminal import describe_cause
 from migmatrix.harness.report.text import duration, one_line, plural
 from migmatrix.harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from collections.abc import Callable
+
+    from rich.console import Console
 
     from migmatrix.harness.model import CellResult
 
 __all__ = ["Progress", "progress_console"]
 
-_REFRESH = 0.1  # seconds between two paintings of the live line
 _INTERVAL = 15.0  # seconds between two plain lines, so that a night's log stays readable
 _MESSAGE = 240
 _LOUD = {Section.PROBLEM: ("FAIL", "bold red"), Section.INFRASTRUCTURE: ("ERROR", "bold yellow")}
 
 
-def progress_console() -> Console:
-    """Standard error; colours may be forced on it, but a line that is painted again needs a terminal."""
-    return Console(stderr=True, force_interactive=None if sys.stderr.isatty() else False)
-
-
-class Progress:
-    """Use as a context manager, or call `close`. Methods may be called from any thread.
-
-    Only an interactive console gets a live line: FORCE_COLOR makes any other a terminal that knows colours.
-    `clock` returns seconds from any fixed point; `interval` is the least time between plain lines.
-    """
+class Progress(LiveLine):
+    """The live line of a run."""
 
     def __init__(
         self,
@@ -56,39 +43,17 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         interval: float = _INTERVAL,
     ) -> None:
-        self._console = console
-        self._clock = clock
-        self._live = Live(console=console, auto_refresh=False) if console.is_interactive else None
-        self._interval = _REFRESH if self._live else interval
-        self._lock = threading.Lock()
-        self._began: float | None = None
-        self._shown = clock()
+        super().__init__(console, clock, interval)
         self._cells = self._legs = self._executed = 0
         self._total_cells = self._total_legs = 0
-        self._open = False
         self._seen: Counter[str] = Counter()
         self._bad: Counter[Section] = Counter()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def start(self, total_cells: int, total_legs: int) -> None:
         """Begin; totals are of the plan, legs that will be reused included."""
         with self._lock:
             self._total_cells, self._total_legs = total_cells, total_legs
-            self._begin()
-            self._open = True
-            if self._live:
-                self._live.start()
-            self._show()
+            self._start()
 
     def legs_spared(self, count: int) -> None:
         """Expect `count` legs less: no cell waits for them any more."""
@@ -116,21 +81,6 @@ class Progress:
                 self._tell(result, section, number)
             self._show_if_due()
 
-    def close(self) -> None:
-        """End the live line, or print the last plain one; may be called more than once."""
-        with self._lock:
-            if not self._open:
-                return
-            self._open = False
-            self._show()
-            if self._live:
-                self._live.stop()
-
-    def _begin(self) -> None:
-        """Time counts from the first event: legs that see which profiles start are done before `start`."""
-        if self._began is None:
-            self._began = self._clock()
-
     def _tell(self, result: CellResult, section: Section, number: int | None) -> None:
         key = group_key(result)
         self._seen[key] += 1
@@ -143,23 +93,9 @@ class Progress:
             again = f"again, {plural(count, 'cell')} so far: {_why(result)}"
             self._print(Text.assemble((f"{label} ", style), again))
 
-    def _print(self, line: Text) -> None:
-        self._console.print(line, soft_wrap=True, highlight=False)
-
-    def _show_if_due(self) -> None:
-        if self._open and self._clock() - self._shown >= self._interval:
-            self._show()
-
-    def _show(self) -> None:
-        self._shown = self._clock()
-        if self._live:
-            self._live.update(self._line(), refresh=True)
-        else:
-            self._print(self._line())
-
     def _line(self) -> Text:
-        """On a terminal as much as fits, the rate and the time so far left out first: a line that wraps leaves litter."""
-        elapsed = 0.0 if self._began is None else self._shown - self._began
+        """On a terminal the rate and the time so far are left out first."""
+        elapsed = self._elapsed
         parts = [
             f"{self._cells:,} of {plural(self._total_cells, 'cell')} done",
             f"{self._legs:,} of {plural(self._total_legs, 'leg')}",
@@ -167,19 +103,14 @@ class Progress:
             f"{duration(elapsed)} so far",
             self._remaining(elapsed),
         ]
-        line = self._joined(parts)
-        for spare in (2, 3, 1) if self._live else ():
-            if line.cell_len >= self._console.width:
-                parts[spare] = ""
-                line = self._joined(parts)
-        return line
+        return self._fitting(parts, (2, 3, 1), self._failures())
 
-    def _joined(self, parts: Sequence[str]) -> Text:
-        line = Text(", ".join(p for p in parts if p), no_wrap=True, overflow="ellipsis")
+    def _failures(self) -> Text:
+        text = Text()
         for section, count in sorted(self._bad.items()):
             label, style = _LOUD[section]
-            line.append(f", {count:,} {label}", style)
-        return line
+            text.append(f", {count:,} {label}", style)
+        return text
 
     def _remaining(self, elapsed: float) -> str:
         """The time left at the rate so far; legs are the work, cells only wait for them."""

@@ -63,6 +63,10 @@ class Opened:
         with _directory(None) as directory:
             yield replace(self, store=LegStore(directory, self.log))
 
+    def repeating(self) -> Opened:
+        """The same engine with the store of what is done a second time: no leg of the first time counts there."""
+        return replace(self, store=self.store.second())
+
 
 @asynccontextmanager
 async def opened(store: Path | None, settings: Settings, log: Callable[[str], None]) -> AsyncIterator[Opened]:

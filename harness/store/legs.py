@@ -4,6 +4,7 @@
     <root>/hops/<2 hex>/<key>/evidence.json    written once, by rename
                              /stream.zst       the stream out, if one was saved and not yet evicted
                              /lock             held by the process that does the leg
+    <root>/again/            a store of its own: the same legs, done a second time by `migmatrix explore`
 
 Rules:
 1. Evidence is complete or absent; a stream without evidence does not exist.
@@ -57,6 +58,7 @@ class LegStore:
     """The store below `root`; `log` gets a line for each thing that a person should know."""
 
     def __init__(self, root: Path, log: Callable[[str], None]) -> None:
+        self._root = root
         self._legs = root / "hops"
         self._bad = root / "bad"
         self._log = log
@@ -69,6 +71,10 @@ class LegStore:
                 pass
         except OSError as err:
             raise UserError(f"cannot write to the store {str(root)!r}: {err.strerror}") from err
+
+    def second(self) -> LegStore:
+        """The store of legs that were done again, below this one."""
+        return LegStore(self._root / "again", self._log)
 
     def _entry(self, key: str) -> Path:
         return self._legs / key[:2] / key

@@ -23,7 +23,7 @@ from migmatrix.harness.model import Cell, Verdict
 from migmatrix.harness.plan import Plan
 from migmatrix.harness.plan.keys import build_digest
 from migmatrix.harness.plan.legs import Legs
-from migmatrix.harness.run.opening import opened
+from migmatrix.harness.run.opening import opened, silent
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.trials.qom import look_at
 from migmatrix.harness.trials.records import Attempt
@@ -64,7 +64,8 @@ class _TrialPlan(Plan):
 class TrialRunner:
     """Everything that a trial needs; `legs` and `journal` tell what was used so far.
 
-    `emulators` counts the starts that were only looked at (`view`); they migrate nothing and are no legs.
+    `emulators` counts the starts that were only looked at (`view`); they migrate nothing and are no legs. `on_leg` is told
+    of each leg, and whether the store had it.
     """
 
     builds: Mapping[str, PreparedBuild]
@@ -73,6 +74,7 @@ class TrialRunner:
     journal: list[Attempt] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     emulators: int = 0
+    on_leg: Callable[[LegEvidence, bool], None] = silent
     _views: dict[tuple[object, ...], MachineView] = field(default_factory=dict)
     _known: dict[Trial, Attempt] = field(default_factory=dict)
 
@@ -94,7 +96,7 @@ class TrialRunner:
 
     async def _run(self, purpose: str, trials: Sequence[Trial]) -> None:
         planned = _Planned.of(trials, self.builds)
-        runner = self.opened.runner(planned.plan, planned.builds)
+        runner = self.opened.runner(planned.plan, planned.builds, self.on_leg)
         try:
             judged = await asyncio.gather(*(runner.cell(cell) for cell in planned.plan.cells))
         finally:

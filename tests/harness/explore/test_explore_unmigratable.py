@@ -67,7 +67,7 @@ def test_what_refuses_to_migrate_is_told_apart_and_is_not_new(tmp_path: Path) ->
     assert finding["profile"] == ""
     assert finding["pairs"] == {"qemu>qemu": "blocked blocked example-unmigratable"}
     assert "refuses to migrate, and says so: 1" in text
-    assert "0 new findings" in text
+    assert "0 new findings," in text
     assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".sh"] == []
 
 
@@ -87,7 +87,7 @@ def test_an_option_that_does_not_tell_the_truth_is_new(
     assert finding["steady"]
     assert finding["arguments"][-3:] == ["-device", device, "-only-migratable"]
     assert "-only-migratable says another thing than the migration: 1" in text
-    assert "1 new findings" in text
+    assert "1 new finding," in text
 
 
 # -- what is asked, and what counts ----------------------------------------------------------------

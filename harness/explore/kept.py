@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a search leaves in its directory, whole at any time: findings with coverage, profiles, scripts.
+
+Written again and again while the search goes on: at once when a finding is new, else every `_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.explain.options import groups
+from migmatrix.harness.explore import accounts
+from migmatrix.harness.explore.findings import Problem
+from migmatrix.harness.explore.reproduce import recipe_of, script
+from migmatrix.harness.files import PUBLIC, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from migmatrix.harness.explore.accounts import Account
+    from migmatrix.harness.explore.findings import Finding
+    from migmatrix.harness.explore.search import Search
+    from migmatrix.harness.known import KnownIssue
+
+__all__ = ["FINDINGS", "Keeper", "Outcome", "outcome_of"]
+
+FINDINGS = "findings.json"
+
+_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found; `new` are the steady findings that no known issue names, and no emulator tells.
+
+    `ended` says why it ended: ``complete``, ``budget`` or ``interrupted``; ``running`` while it goes on.
+    """
+
+    findings: Sequence[Finding]
+    facts: dict[str, Any]
+    devices: dict[str, Account]
+    options: dict[str, dict[str, Account]]
+    ended: str
+
+    @property
+    def new(self) -> list[Finding]:
+        """Findings that nobody knew; none that an emulator says itself."""
+        return [
+            finding
+            for finding in self.findings
+            if finding.steady and not finding.known and finding.kind is not Problem.UNMIGRATABLE
+        ]
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the host failed something of it, or nothing was migrated."""
+        coverage = self.facts["coverage"]
+        unrepeated = any(not finding.repeated for finding in self.findings)
+        return bool(coverage["host_failures"]) or unrepeated or not coverage["migrated"]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``findings.json`` holds (schema: docs/findings.schema.json)."""
+        return {
+            **self.facts,
+            "ended": self.ended,
+            "coverage": {**self.facts["coverage"], **accounts.to_json(self.devices, self.options)},
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def outcome_of(search: Search, known: Sequence[KnownIssue], ended: str) -> Outcome:
+    """What a search has found so far, by the known issues of its matrix."""
+    findings = list(search.collector.findings.values())
+    for finding in findings:
+        finding.known = next((issue.id for issue in known if issue.has_signature(finding.signature)), "")
+        finding.profile = _profile_name(finding) if finding.steady and finding.kind.fails else ""
+    space, table, plan = search.order.space, search.order.table, search.plan
+    facts = {
+        "format": 1,
+        "legs": search.spent,
+        "legs_to_reduce": search.collector.legs,
+        "builds": {id_: build.facts.version for id_, build in plan.builds.items()},
+        "machines": list(plan.machines),
+        "shard": list(plan.shard),
+        "origin": plan.origin,
+        "coverage": search.coverage.to_json(),
+        "sections_and_fields": len(search.seen.features),
+        "refused": search.refusals.words(),
+        "blocked": {said: sorted(what) for said, what in sorted(search.collector.blocked.items())},
+    }
+    return Outcome(
+        findings,
+        facts,
+        accounts.device_accounts(plan.builds, space, table, search.coverage, search.order.devices),
+        accounts.option_accounts(space, table, search.coverage),
+        ended,
+    )
+
+
+def _profile_name(finding: Finding) -> str:
+    words = re.sub(r"[^A-Za-z0-9]+", "-", finding.signature).strip("-").lower()
+    return f"found-{words[:60].rstrip('-')}"
+
+
+@dataclass
+class Keeper:
+    """Writes what a search left; `common` are the arguments that a matrix gives every cell anyway."""
+
+    directory: Path
+    known: Sequence[KnownIssue]
+    common: tuple[str, ...]
+    clock: Callable[[], float] = time.monotonic
+    _written: float = float("-inf")
+    _findings: int = field(default=0)
+
+    def make(self) -> None:
+        """Make the directory; UserError when that cannot be."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UserError(f"cannot write to --out {str(self.directory)!r}: {err.strerror}") from err
+
+    def keep_now_and_then(self, search: Search) -> None:
+        """Keep what there is, when a finding is new or it has been a while."""
+        found = len(search.collector.findings)
+        if found != self._findings or self.clock() - self._written >= _SECONDS:
+            self.keep(search, "running")
+
+    def keep(self, search: Search, ended: str) -> Outcome:
+        """Write all that there is, each file whole."""
+        outcome = outcome_of(search, self.known, ended)
+        self._findings, self._written = len(outcome.findings), self.clock()
+        self._write(FINDINGS, f"{json.dumps(outcome.to_json(), indent=1)}\n")
+        self._write("profiles-found.yaml", self._profiles(outcome))
+        for finding in outcome.findings:
+            if (
+                finding.profile and finding.mode == "snapshot"
+            ):  # a script migrates by a file, as that mode does
+                self._write(f"{finding.profile}.sh", script(recipe_of(finding, search.plan.builds)))
+        return outcome
+
+    def _write(self, name: str, text: str) -> None:
+        write_whole(self.directory / name, text.encode(), PUBLIC)
+
+    def _profiles(self, outcome: Outcome) -> str:
+        """The profiles as a matrix with the same common arguments takes them up."""
+        profiles = {
+            finding.profile: {
+                "description": f"found by explore: {finding.signature}",
+                "args": list(_without(finding.arguments, self.common)),
+            }
+            for finding in outcome.findings
+            if finding.profile
+        }
+        if not profiles:
+            return ""
+        return yaml.safe_dump(profiles, sort_keys=False, default_flow_style=None, width=100)
+
+
+def _without(arguments: tuple[str, ...], common: tuple[str, ...]) -> Iterator[str]:
+    """The arguments without those that a matrix gives every cell anyway."""
+    given = {group.words for group in groups(common)}
+    for group in groups(arguments):
+        if group.words not in given:
+            yield from group.words
