@@ -145,10 +145,10 @@ def test_a_throttle_is_told_and_ends_with_the_migration() -> None:
 
 @contextmanager
 def busy(kind: str, release: str, shared: Path) -> Iterator[Guest]:
-    """A guest that writes to 16 pages without a pause."""
+    """A guest that writes to 128 pages without a pause."""
     common = ("-M", "pc-q35-7.2", "-m", "16")
     if kind == "emulator":
-        with emulated(release, *common, "-workload", "pages=16,rate=20000") as guest:
+        with emulated(release, *common, "-workload", "pages=128,rate=20000") as guest:
             yield guest
         return
     rom = shared / "busy.rom"
@@ -160,7 +160,7 @@ def busy(kind: str, release: str, shared: Path) -> Iterator[Guest]:
 def steps(guest: Guest) -> list[int]:
     """Percents, as query-migrate tells them, until the greatest."""
     guest.enable("auto-converge")
-    guest.command("migrate-set-parameters", max_bandwidth=100_000, downtime_limit=1, **_named(PARAMETERS))
+    guest.command("migrate-set-parameters", max_bandwidth=1_000_000, downtime_limit=1, **_named(PARAMETERS))
     guest.command("migrate", uri="exec:cat > /dev/null")
     found: list[int] = []
     while 60 not in found:
