@@ -38,6 +38,15 @@ set -u
 trap '' PIPE  # of a destination that is gone
 LIMIT=${{LIMIT:-60}}  # seconds for each emulator
 
+if [ -z "${{SOURCE:-}}" ] && ! {source_there} >/dev/null 2>&1; then
+    echo "set SOURCE: the source of this host is not here"
+    exit 2
+fi
+if [ -z "${{DESTINATION:-}}" ] && ! {destination_there} >/dev/null 2>&1; then
+    echo "set DESTINATION: the destination of this host is not here"
+    exit 2
+fi
+
 saves() {{
     timeout --foreground -k 5 "$LIMIT" ${{SOURCE:-{source_command}}} \\
         -machine {source_arguments} \\
@@ -111,6 +120,8 @@ def script(recipe: Recipe) -> str:
         file=f"{recipe.name}.sh",
         source=_named(recipe.source),
         destination=_named(recipe.destination),
+        source_there=_is_there(recipe.source),
+        destination_there=_is_there(recipe.destination),
         source_command=emulator_command(recipe.source),
         destination_command=emulator_command(recipe.destination),
         source_arguments=_arguments(recipe, recipe.source),
@@ -138,6 +149,11 @@ def emulator_command(build: PreparedBuild) -> str:
         return shlex.quote(build.binary)
     inside = f"timeout -s KILL $LIMIT {shlex.quote(build.binary)}"
     return f'docker run --rm -i --network none -v "$PWD":/work -w /work {build.image} {inside}'
+
+
+def _is_there(build: PreparedBuild) -> str:
+    """What succeeds where a build is at hand."""
+    return f"docker image inspect {build.image}" if build.image else f"command -v {shlex.quote(build.binary)}"
 
 
 def told_otherwise(build: PreparedBuild, step: Step) -> PreparedBuild:

@@ -131,7 +131,7 @@ def _differing(one: Side | None, two: Side | None, blamed: Iterable[str]) -> Ite
     if one is None or two is None:
         return
     order = sorted({**two.values, **one.values}, key=lambda p: _offset(p, one, two))
-    same = _places(one) & _places(two)
+    same = _places(one, two) & _places(two, one)
     differing = [
         p for p in order
         if _offset(p, one, two) >= 0 and _unlike(p, one, two) and _place(p, one, two) not in same
@@ -140,9 +140,9 @@ def _differing(one: Side | None, two: Side | None, blamed: Iterable[str]) -> Ite
     yield from sorted(differing, key=lambda p: (not _shape(p, one, two), p not in named))
 
 
-def _places(side: Side) -> frozenset[tuple[int, int, bytes]]:
-    """Offset, size and bytes of each field (rule 3)."""
-    leaves = side.values.values()
+def _places(side: Side, other: Side) -> frozenset[tuple[int, int, bytes]]:
+    """Offset, size and bytes of each field that the other side has not by this name (rule 3)."""
+    leaves = [leaf for path, leaf in side.values.items() if path not in other.values]
     return frozenset((x.offset, x.size, side.raw[x.offset : x.offset + x.size]) for x in leaves)
 
 
