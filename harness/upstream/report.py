@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.upstream.document import Document
     from migmatrix.harness.upstream.finding import Subject
 
-__all__ = ["Report", "make_report"]
+__all__ = ["Report", "make_report", "no_script"]
 
 _PAIR = 2
 
@@ -83,7 +83,7 @@ async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable
         facts = await gather(TrialRunner(subject.origin.builds, where, log), subject, budget)
     if facts.attempt is None:
         return Report(subject.name, None, "", None, _not_again(subject, facts))
-    recipe, why_not = _recipe(subject, facts.attempt), _no_script(facts.attempt)
+    recipe, why_not = _recipe(subject, facts.attempt), no_script(facts.attempt)
     text = "" if why_not else script(recipe)
     shown = await show(text, recipe, facts.attempt.result) if text else None
     return Report(subject.name, page(facts, recipe, shown, why_not), text, shown, why_not)
@@ -105,7 +105,7 @@ def _recipe(subject: Subject, attempt: Attempt) -> Recipe:
     )
 
 
-def _no_script(attempt: Attempt) -> str:
+def no_script(attempt: Attempt) -> str:
     """Why a script cannot show it; empty when it can."""
     trial = attempt.trial
     if trial.mode.live:

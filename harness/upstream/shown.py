@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.judge import classify, signature
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _SECONDS = 300.0  # two emulators of 60 each, and what a container takes
 _BY_SIGNAL = 128
 _AT_SAVE = re.compile(r"^the source (?:ends|does not save)", re.MULTILINE)
 _ENDED = re.compile(r"ends with status (\d+)")
+_NOT_STARTED = (125, 126, 127)  # of `docker run`, when no emulator ran
 _HUNG = (124, 137)  # what `timeout` ends with
 _ENVIRONMENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "TMPDIR")
 
@@ -47,14 +49,21 @@ class Shown:
 
 
 async def show(text: str, recipe: Recipe, wanted: CellResult) -> Shown:
-    """Run the script `text`, made of `recipe`; `wanted` is the failure."""
+    """Run the script `text`, made of `recipe`; `wanted` is the failure. InfrastructureError without a container."""
     with TemporaryDirectory(prefix="migmatrix-script-") as directory:
         path = Path(directory) / f"{recipe.name}.sh"
         path.write_text(text)
         status, output = await _run(path)
+    if (recipe.source.image or recipe.destination.image) and _status(output) in _NOT_STARTED:
+        raise InfrastructureError(f"the script could not start a container: {_docker_said(output)}")
     cause = _cause(output, recipe)
     same = status == _FAILED and _same(cause, _status(output), wanted)
     return Shown(status, output, signature(cause) if cause else "", same)
+
+
+def _docker_said(output: str) -> str:
+    """The client's own line."""
+    return next((line for line in output.splitlines() if line.startswith("docker: ")), "no reason given")
 
 
 async def _run(path: Path) -> tuple[int | None, str]:

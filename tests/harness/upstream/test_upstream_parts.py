@@ -10,11 +10,13 @@ import pytest
 
 from migmatrix.harness.builds import BuildFacts, PreparedBuild
 from migmatrix.harness.explore.reproduce import Recipe, command_line, script
-from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.model import Cause, Cell, CellResult, Guest, Mode, Outcome, Stage, Verdict
+from migmatrix.harness.trials.records import Attempt, Step, Trial
 from migmatrix.harness.upstream.age import first_bad
 from migmatrix.harness.upstream.document import Document, Items, Part, Table, Text, Verbatim
 from migmatrix.harness.upstream.layouts import layout_differences
 from migmatrix.harness.upstream.render import markdown, plain_text
+from migmatrix.harness.upstream.report import no_script
 from migmatrix.harness.upstream.sections import Bytes, Side
 from migmatrix.harness.upstream.title import subject, title
 from migmatrix.vmstate.view.vmdesc import DeviceDesc, FieldDesc, VmsdDesc
@@ -188,6 +190,17 @@ def test_text_is_folded_and_what_is_verbatim_is_not() -> None:
         "    b",
         "a|b  1",
     ]
+
+
+@pytest.mark.parametrize(("mode", "guest", "builds", "reason"), [
+    (Mode("snapshot"), Guest("paused", "paused"), 2, ""),
+    (Mode("tcp", "tcp"), Guest("paused", "paused"), 2, "mode 'tcp' is live, and a script migrates by a file"),
+    (Mode("snapshot"), Guest("pulse", "pulse", 1.0), 2, "guest 'pulse' runs, and a script's does not"),
+    (Mode("snapshot"), Guest("paused", "paused"), 3, "it needs a chain of 3 builds, and a script has two"),
+])  # fmt: skip
+def test_what_a_script_cannot_do_is_named(mode: Mode, guest: Guest, builds: int, reason: str) -> None:
+    trial = Trial("pc", (), tuple(Step(str(n)) for n in range(builds)), mode, guest)
+    assert no_script(Attempt("again", trial, result(Verdict.FAIL), 0)) == reason
 
 
 def test_a_script_names_both_builds_and_the_place_of_a_container_is_quoted() -> None:
