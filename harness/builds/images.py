@@ -130,6 +130,12 @@ class Images:
             raise EngineError(f"cannot import a root file system: {status.get('error', status)}")
         return str(status["status"])
 
+    def name_of(self, image: str) -> str:
+        """The first name of an image; its id where it has none."""
+        with _border(f"look for the image {image!r}"):
+            found = self._client.images.get(image)
+        return (found.tags or [str(found.id)])[0]
+
     def save(self, image: str) -> tuple[str, Iterator[bytes]]:
         """The first name of an image, its id where it has none, and its tar file, which keeps that name."""
         with _border(f"save the image {image!r}"):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -64,6 +66,9 @@ def explain(
         Literal["text", "markdown"], typer.Option("--format", help="what to print of a report")
     ] = "text",
     out: OutOption = None,
+    name: Annotated[
+        str, typer.Option("--name", help="name of the report's files; default the finding's")
+    ] = "",
     select: SelectOption = None,
     file: OtherFileOption = None,
     store: StoreOption = None,
@@ -91,6 +96,7 @@ def explain(
             raise UserError("--report names what it is of: leave out RUN, CELL and --select")
         wanted_log = logger(verbose=verbose)
         subject = subject_of(report, file, store_directory(store) / "builds", wanted_log)
+        subject = replace(subject, name=_file_name(name or subject.name))
         _report(interrupt.run(make_report(subject, jobs, budget, wanted_log)), form, out, as_json=as_json)
     if run is None:
         raise UserError("name a run directory, or with --report a finding")
@@ -98,6 +104,13 @@ def explain(
     with open_run(run) as opened:
         wanted = [find_cell(opened, cell)] if cell is not None else _selected(opened, select or (), file)
         explain_signatures(opened, wanted, options, verbose=verbose, as_json=as_json)
+
+
+def _file_name(name: str) -> str:
+    """A name that stays in its directory, and that a shell takes as it is."""
+    if not re.fullmatch(r"[\w][\w.+@:-]*", name, re.ASCII):
+        raise UserError(f"{name!r} is no name for files: letters, digits and . _ + : @ -")
+    return name
 
 
 def _report(report: Report, form: str, out: Path | None, *, as_json: bool) -> NoReturn:

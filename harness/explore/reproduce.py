@@ -39,23 +39,24 @@ trap '' PIPE  # of a destination that is gone
 LIMIT=${{LIMIT:-60}}  # seconds for each emulator
 
 if [ -z "${{SOURCE:-}}" ] && ! {source_there} >/dev/null 2>&1; then
-    echo "set SOURCE: the source of this host is not here"
+    echo "set SOURCE: the default is not at hand"
     exit 2
 fi
 if [ -z "${{DESTINATION:-}}" ] && ! {destination_there} >/dev/null 2>&1; then
-    echo "set DESTINATION: the destination of this host is not here"
+    echo "set DESTINATION: the default is not at hand"
     exit 2
 fi
+case $PWD in *[[:space:]]*) echo "run this in a directory without blanks in its path"; exit 2 ;; esac
+SOURCE=${{SOURCE:-{source_command}}}
+DESTINATION=${{DESTINATION:-{destination_command}}}
 
 saves() {{
-    timeout --foreground -k 5 "$LIMIT" ${{SOURCE:-{source_command}}} \\
-        -machine {source_arguments} \\
-        -display none -S -monitor stdio
+    timeout --foreground -k 5 "$LIMIT" $SOURCE -display none -S -monitor stdio \\
+        -machine {source_arguments}
 }}
 loads() {{
-    timeout --foreground -k 5 "$LIMIT" ${{DESTINATION:-{destination_command}}} \\
-        -machine {destination_arguments} \\
-        -display none -S -monitor stdio -incoming 'exec:cat state'
+    timeout --foreground -k 5 "$LIMIT" $DESTINATION -display none -S -monitor stdio -incoming 'exec:cat state' \\
+        -machine {destination_arguments}
 }}
 
 rm -f state monitor said
@@ -116,7 +117,7 @@ def recipe_of(finding: Finding, builds: Mapping[str, PreparedBuild]) -> Recipe:
 def script(recipe: Recipe) -> str:
     """The text of the script."""
     return _SCRIPT.format(
-        title=recipe.title,
+        title=_one_line(recipe.title),
         file=f"{recipe.name}.sh",
         source=_named(recipe.source),
         destination=_named(recipe.destination),
@@ -148,7 +149,7 @@ def emulator_command(build: PreparedBuild) -> str:
     if not build.image:
         return shlex.quote(build.binary)
     inside = f"timeout -s KILL $LIMIT {shlex.quote(build.binary)}"
-    return f'docker run --rm -i --network none -v "$PWD":/work -w /work {build.image} {inside}'
+    return f"docker run --rm -i --network none -v $PWD:/work -w /work {build.image} {inside}"
 
 
 def _is_there(build: PreparedBuild) -> str:
@@ -163,4 +164,9 @@ def told_otherwise(build: PreparedBuild, step: Step) -> PreparedBuild:
 
 def _named(build: PreparedBuild) -> str:
     package = f", package {build.facts.package}" if build.facts.package else ""
-    return f"{build.facts.version}{package} ({build.origin})"
+    return _one_line(f"{build.facts.version}{package} ({build.origin})")
+
+
+def _one_line(text: str) -> str:
+    """What stays in a comment: some of it are an emulator's words, or a stranger's."""
+    return " ".join(text.split())

@@ -5,13 +5,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Block", "Document", "Items", "Part", "Table", "Text", "Verbatim"]
+__all__ = ["Attached", "Block", "Document", "Items", "Part", "Table", "Text", "Verbatim"]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """A paragraph."""
 
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A paragraph that begins with the name of a file beside the page."""
+
+    name: str
     text: str
 
 
@@ -38,7 +46,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-Block = Text | Items | Verbatim | Table
+Block = Text | Attached | Items | Verbatim | Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from migmatrix.harness.explore.reproduce import command_line
 from migmatrix.harness.judge.classify import signal_name
 from migmatrix.harness.model import Stage, Verdict
 from migmatrix.harness.upstream.age import first_bad
-from migmatrix.harness.upstream.document import Document, Items, Part, Table, Text, Verbatim
+from migmatrix.harness.upstream.document import Attached, Document, Items, Part, Table, Text, Verbatim
 from migmatrix.harness.upstream.layouts import layout_differences
 from migmatrix.harness.upstream.sections import read
 from migmatrix.harness.upstream.title import title
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _PASS = Verdict.PASS.value
+_PUBLIC = (
+    "Not looked for: migmatrix does not search. Look for the title and the words above before this is sent."
+)
 _OURS = re.compile(
     r"terminating on signal \d+ from pid \d+"
 )  # of an emulator that was ended when it had done its work
@@ -62,6 +65,7 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -
             Part("What passes", tuple(_passes(facts, recipe))),
             Part("First bad of the builds at hand", (Items(first_bad(facts)),)),
             Part("Cause, as far as proved", tuple(_cause(explanation, result.cause))),
+            Part("Public record", (Text(_PUBLIC),)),
             Part("How this was made", (Text(_made(facts, explanation)),)),
         ),
     )
@@ -86,7 +90,7 @@ def _reproducer(recipe: Recipe, result: CellResult, shown: Shown | None, why_not
     if shown is None:
         yield Text(f"There is no script that was run: {why_not}.")
         return
-    yield Text(_what_the_script_showed(recipe, shown, result.signature or ""))
+    yield Attached(f"{recipe.name}.sh", _what_the_script_showed(shown, result.signature or ""))
     if shown.output.strip():
         yield Verbatim(_bounded(shown.output))
 
@@ -96,9 +100,9 @@ def _source_lines(recipe: Recipe) -> str:
     return f"printf 'migrate \"exec:cat >state\"\\nquit\\n' |\n    {saving}"
 
 
-def _what_the_script_showed(recipe: Recipe, shown: Shown, wanted: str) -> str:
+def _what_the_script_showed(shown: Shown, wanted: str) -> str:
     ended = "had to be ended" if shown.status is None else f"ended with {shown.status}"
-    run = f"{recipe.name}.sh does both without migmatrix. It was run here and {ended}"
+    run = f"does both without migmatrix. It was run here and {ended}"
     if shown.same:
         return f"{run}, which is this failure. It printed:"
     seen = f"what it printed is {shown.signature!r}" if shown.signature else "its words are not known"

@@ -7,7 +7,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from migmatrix.harness.upstream.document import Items, Table, Text, Verbatim
+from migmatrix.harness.upstream.document import Attached, Items, Table, Text, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +34,8 @@ def _plain(block: Block) -> Iterator[str]:
     match block:
         case Text():
             yield from _wrapped(block.text, "")
+        case Attached():
+            yield from _wrapped(f"{block.name} {block.text}", "")
         case Items():
             for line in block.lines:
                 yield from _wrapped(line, "  ", "* ")
@@ -72,6 +74,8 @@ def _marked(block: Block) -> Iterator[str]:
     match block:
         case Text():
             yield _escaped(block.text)
+        case Attached():
+            yield f"[{_escaped(block.name)}]({block.name}) {_escaped(block.text)}"
         case Items():
             yield from (f"* {_escaped(line)}" for line in block.lines)
         case Verbatim():

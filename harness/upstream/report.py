@@ -6,9 +6,10 @@ A failure that does not come again has no page: `Report.document` is None, and `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from migmatrix.harness.builds.prober import container_images
 from migmatrix.harness.explore.reproduce import Recipe, script, told_otherwise
 from migmatrix.harness.files import PUBLIC, write_whole
 from migmatrix.harness.run.opening import opened
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explain.row import Budget
     from migmatrix.harness.trials.records import Attempt
     from migmatrix.harness.upstream.document import Document
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "make_report", "no_script"]
 
 _PAIR = 2
+_EXECUTABLE = 0o755
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Report:
             texts |= {"txt": plain_text(self.document), "md": markdown(self.document)}
         paths = {directory / f"{self.name}.{end}": text for end, text in texts.items() if text}
         for path, text in paths.items():
-            write_whole(path, text.encode(), PUBLIC)
+            write_whole(path, text.encode(), _EXECUTABLE if path.suffix == ".sh" else PUBLIC)
         return list(paths)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,12 +100,22 @@ def _not_again(subject: Subject, facts: Facts) -> str:
 
 def _recipe(subject: Subject, attempt: Attempt) -> Recipe:
     trial, builds = attempt.trial, subject.origin.builds
-    source, destination = (told_otherwise(builds[s.build], s) for s in (trial.path[0], trial.path[-1]))
+    source, destination = (
+        _by_name(told_otherwise(builds[step.build], step)) for step in (trial.path[0], trial.path[-1])
+    )
     stage = str(attempt.result.stage or "")
     bare = Recipe("", subject.name, source, destination, trial.machine, trial.arguments, stage)
     return Recipe(
         title(bare, attempt.result), subject.name, source, destination, trial.machine, trial.arguments, stage
     )
+
+
+def _by_name(build: PreparedBuild) -> PreparedBuild:
+    """The build with its image's name instead of its id, which nobody can read."""
+    if not build.image:
+        return build
+    with container_images() as images:
+        return replace(build, image=images.name_of(build.image))
 
 
 def no_script(attempt: Attempt) -> str:

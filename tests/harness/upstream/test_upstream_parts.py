@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -203,12 +204,15 @@ def test_what_a_script_cannot_do_is_named(mode: Mode, guest: Guest, builds: int,
     assert no_script(Attempt("again", trial, result(Verdict.FAIL), 0)) == reason
 
 
-def test_a_script_names_both_builds_and_the_place_of_a_container_is_quoted() -> None:
+def test_a_script_has_the_command_lines_of_both_builds() -> None:
     made = Recipe("t", "n", build("7.2", image="sha256:1"), build("10.0"), "pc", ("-device", "a b"), "save")
     text = script(made)
-    assert '-v "$PWD":/work' in text
-    assert "-machine pc -device 'a b' \\\n" in text
+    assert (
+        "SOURCE=${SOURCE:-docker run --rm -i --network none -v $PWD:/work -w /work sha256:1 timeout" in text
+    )
+    assert text.count("-machine pc -device 'a b'\n") == 2
     assert text.count("exit 1\n") == 3, "a save that fails is the failure"
+    assert "# a b c\n" in script(replace(made, title="a\nb \n\rc"))
     assert script(recipe("7.2", "10.0")).count("exit 1\n") == 1
     assert (
         command_line(made, made.source, "-x")

@@ -62,6 +62,7 @@ def test_a_finding_of_a_search_is_shown_by_a_script_and_written_down(tmp_path: P
     )
     found = parts(text)
     assert "| source | 7.2.0 | emulator | reference emulator 7.2 |" in found["Versions"]
+    assert f"[{FINDING['profile']}.sh]({FINDING['profile']}.sh) does both" in found["Reproducer"]
     assert "It was run here and ended with 1, which is this failure." in found["Reproducer"]
     assert "unsupported version 2 for 'example-versioned' v1" in found["Reproducer"]
     assert "source, version 2," in found["Bytes"]
@@ -127,6 +128,9 @@ def test_a_report_is_of_one_thing(tmp_path: Path) -> None:
             report(tmp_path, *words)
     with pytest.raises(UserError, match="name a run directory, or with --report a finding"):
         report(tmp_path)
+    findings_of(tmp_path, {**FINDING, "profile": "../x"})
+    with pytest.raises(UserError, match=r"'\.\./x' is no name for files"):
+        report(tmp_path, "--report", str(tmp_path / "findings.json"), "-f", str(matrix_of(tmp_path)))
 
 
 @pytest.mark.parametrize(("defect", "signature", "title", "shown"), [
