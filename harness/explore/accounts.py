@@ -18,7 +18,6 @@ from migmatrix.harness.select import glob_match
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.coverage import Coverage, Refused
     from migmatrix.harness.explore.records import Device, Option, Space
     from migmatrix.harness.explore.table import Table
@@ -52,11 +51,10 @@ class Account:
 
 
 def device_accounts(
-    builds: Mapping[str, PreparedBuild], space: Space, table: Table, coverage: Coverage, meant: str
+    names: Iterable[str], space: Space, table: Table, coverage: Coverage, meant: str
 ) -> dict[str, Account]:
-    """Rule 1, by device type; `meant` is the glob of the search."""
-    names = sorted({name for build in builds.values() for name in build.facts.devices})
-    return {name: _of_device(name, space, table, coverage, meant) for name in names}
+    """Rule 1, by device type, of the devices that builds name; `meant` is the glob of the search."""
+    return {name: _of_device(name, space, table, coverage, meant) for name in sorted(set(names))}
 
 
 def _of_device(name: str, space: Space, table: Table, coverage: Coverage, meant: str) -> Account:

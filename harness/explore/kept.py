@@ -82,6 +82,7 @@ def outcome_of(search: Search, known: Sequence[KnownIssue], ended: str) -> Outco
     for finding in findings:
         finding.known = next((issue.id for issue in known if issue.has_signature(finding.signature)), "")
         finding.profile = _profile_name(finding) if finding.steady and finding.kind.fails else ""
+    named = (name for build in search.plan.builds.values() for name in build.facts.devices)
     space, table, plan = search.order.space, search.order.table, search.plan
     facts = {
         "format": 1,
@@ -99,7 +100,7 @@ def outcome_of(search: Search, known: Sequence[KnownIssue], ended: str) -> Outco
     return Outcome(
         findings,
         facts,
-        accounts.device_accounts(plan.builds, space, table, search.coverage, search.order.devices),
+        accounts.device_accounts(named, space, table, search.coverage, search.order.devices),
         accounts.option_accounts(space, table, search.coverage),
         ended,
     )

@@ -41,7 +41,7 @@ _WORDS = re.compile(r"(?<![\w/<])(?P<words>[\w.-]+(?:/[\w.-]+)+)(?![\w/])")
 def values_of(device: str, option: Option, table: Table) -> tuple[str, ...]:
     """The values to try, the likeliest to matter first; empty for an option that only the table could give any."""
     if backend := table.backend(device, option.name):
-        return (backend.value,) if backend.optional else ()
+        return (backend.value,) if backend.optional else table.given(device, option.name, option.type)
     found = table.given(device, option.name, option.type) or _of_type(option, table.numbers)
     defaults = {None if value is None else normal(value) for value in option.defaults.values()}
     own = [value for value in dict.fromkeys(option.defaults.values()) if value] if len(defaults) > 1 else []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from emulated import write_matrix
+from explored import SCHEMA
 
 from migmatrix.harness.explore.search import Budget, Search
 
@@ -61,6 +62,7 @@ def test_an_interrupted_search_keeps_what_it_found_and_goes_on(
     assert process.returncode == 130, said
     assert "the same command goes on from here" in said
     left = json.loads((tmp_path / "out" / "findings.json").read_text())
+    SCHEMA.validate(left)
     assert left["ended"] == "interrupted"
     (found,) = [finding for finding in left["findings"] if finding["kind"] == "break"]
     assert (found["signature"], found["repeated"]) == ("section-version example-versioned", False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from emulated import write_matrix
+from explored import SCHEMA
 from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
@@ -26,7 +27,10 @@ def explore(tmp_path: Path, matrix: Path, *words: str) -> tuple[int, dict[str, A
     where = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app(), ["explore", *where, "-j", "2", "--json", *words])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, json.loads(done.stdout) if done.stdout else {}, done.stderr
+    found = json.loads(done.stdout) if done.stdout else {}
+    if found:
+        SCHEMA.validate(found)
+    return done.exit_code, found, done.stderr
 
 
 def matrix_of(tmp_path: Path, *releases: str, **changes: Any) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from emulated import write_matrix
+from explored import SCHEMA
 from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
@@ -54,7 +55,9 @@ def found_by(tmp_path: Path, builds: dict[str, Any], devices: str) -> tuple[int,
     words = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out"), "-j", "2"]
     done = CliRunner().invoke(app(), ["explore", *words, "--devices", devices, "--depth", "1"])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, json.loads((tmp_path / "out" / "findings.json").read_text()), done.stdout
+    found = json.loads((tmp_path / "out" / "findings.json").read_text())
+    SCHEMA.validate(found)
+    return done.exit_code, found, done.stdout
 
 
 def test_what_refuses_to_migrate_is_told_apart_and_is_not_new(tmp_path: Path) -> None:
