@@ -9,8 +9,8 @@
 # are started, one after the other. It ends with 1 at the first crash, with 0 when none of them made one.
 set -u
 trap '' PIPE  # of a destination that is gone
-SOURCE=${SOURCE:-docker run --rm -i -v $PWD:/work -w /work migmatrix/debian:trixie qemu-system-x86_64}
-DESTINATION=${DESTINATION:-docker run --rm -i -v $PWD:/work -w /work migmatrix/debian:trixie qemu-system-x86_64}
+SOURCE=${SOURCE:-docker run --init --rm -i -v $PWD:/work -w /work migmatrix/debian:trixie qemu-system-x86_64}
+DESTINATION=${DESTINATION:-docker run --init --rm -i -v $PWD:/work -w /work migmatrix/debian:trixie qemu-system-x86_64}
 TRIES=${TRIES:-20}
 guest() {
     printf '%s ' -machine pc-q35-7.2 -m 64 -nodefaults -device isa-vga -display none -S -monitor stdio

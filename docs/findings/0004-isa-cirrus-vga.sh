@@ -8,8 +8,8 @@
 # It ends with 1 where it shows the failure, with 0 where the destination takes the state, with 2 where there is none.
 set -u
 trap '' PIPE  # of a destination that is gone
-SOURCE=${SOURCE:-docker run --rm -i -v $PWD:/work -w /work migmatrix/debian:bookworm qemu-system-x86_64}
-DESTINATION=${DESTINATION:-docker run --rm -i -v $PWD:/work -w /work migmatrix/debian:bookworm qemu-system-x86_64}
+SOURCE=${SOURCE:-docker run --init --rm -i -v $PWD:/work -w /work migmatrix/debian:bookworm qemu-system-x86_64}
+DESTINATION=${DESTINATION:-docker run --init --rm -i -v $PWD:/work -w /work migmatrix/debian:bookworm qemu-system-x86_64}
 guest() {
     printf '%s ' -machine pc-q35-7.2 -m 64 -nodefaults -device isa-cirrus-vga -display none -S -monitor stdio
 }

@@ -136,6 +136,8 @@ _HALVES = (
             "7.2.22",
             "blocked ivshmem peer mode",
         ),
+        ("", "Migration is not supported for CMB", "11.1.3", "blocked nvme CMB"),
+        ("", "Migration is not supported for SR-IOV", "11.1.3", "blocked nvme SR-IOV"),
         (
             f"{P}-device vhost-scsi-pci,id=a: vhost-scsi: missing wwpn",
             "",
