@@ -66,7 +66,7 @@ def test_a_break_is_found_reduced_and_made_a_profile(tmp_path: Path) -> None:
     )
     assert shown.returncode == 1
     assert "unsupported version 2 for 'example-versioned' v1" in shown.stderr
-    other = {**os.environ, "DESTINATION": re.findall(r"SOURCE:-(.*)}", script.read_text())[0]}
+    other = {**os.environ, "DESTINATION": re.findall(r"SOURCE:-(.+)}\n", script.read_text())[0]}
     passes = subprocess.run(
         ["sh", script], cwd=tmp_path / "empty", env=other, capture_output=True, text=True, check=False
     )
