@@ -189,9 +189,9 @@ def _options(name: str, having: Mapping[str, Iterable[Mapping[str, Any]]], table
 
 
 def _left_out(name: str, having: Mapping[str, Iterable[Mapping[str, Any]]], table: Table) -> dict[str, str]:
-    """Links of which the table does not say what they name."""
+    """Links of which the table does not say what they name: the wiring of a board, most of them."""
     return {
-        row["name"]: f"a {row['type']}, and the table has nothing that it could name"
+        row["name"]: "names another object, and the table has none for it"
         for rows in having.values()
         for row in rows
         if row["type"].startswith("link<") and not _settable(name, row, table)

@@ -76,6 +76,21 @@ def test_values_are_those_that_differ_from_what_all_have(given: Option, values: 
     assert values_of("virtio-blk-pci", given, TABLE) == values
 
 
+def test_an_option_that_is_always_given_may_have_other_values() -> None:
+    nvme = device("nvme", option("serial", "str", None, None))
+    writer = Writer(Space({"nvme": nvme}), TABLE)
+    assert values_of("nvme", nvme.options["serial"], TABLE)[0] == "s1"
+    for options, words in (((), "nvme,serial=s1"), ((("serial", "other"),), "nvme,serial=other")):
+        candidate = only(Part(Kind.DEVICE, "nvme", options))
+        assert writer.arguments(candidate, "pc-q35-7.2") == ("-device", words)
+
+
+@pytest.mark.parametrize(("machine", "placed"), [("pc-q35-7.2", True), ("virt-7.2", False)])
+def test_a_processor_of_a_pc_is_none_of_another_board(machine: str, placed: bool) -> None:
+    candidate = only(Part(Kind.TOPOLOGY, "cpu-haswell"))
+    assert (WRITER.arguments(candidate, machine) is not None) == placed
+
+
 def test_an_option_is_changed_where_a_default_differs_or_a_build_lacks_it() -> None:
     assert changed(DISK.options["num-queues"], BUILDS)
     assert changed(DISK.options["x-newer"], BUILDS)
