@@ -3,7 +3,8 @@
 
 1. Nothing is taken from what was run before: the builds are started anew.
 2. The failure is that of the subject's path. If it does not come again, there is nothing but that to say.
-3. `explain` reduces and concludes; what it ran is kept, so that what passes can be told without running it again.
+3. Pairs are run `_TIMES` times, each time with nothing stored: what depends on chance says nothing of versions.
+4. `explain` reduces and concludes; what it ran is kept, so that what passes can be told without running it again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from migmatrix.harness.explain.row import Budget, Case
 from migmatrix.harness.model import Guest, Mode, Stage
 from migmatrix.harness.releases import version_key
 from migmatrix.harness.trials.records import Step, Trial
+from migmatrix.harness.trials.runner import TrialRunner
 from migmatrix.harness.upstream.title import subject
 
 if TYPE_CHECKING:
@@ -31,20 +33,25 @@ if TYPE_CHECKING:
     from migmatrix.harness.explain.records import Explanation
     from migmatrix.harness.model import Cell, CellResult, EmulatorEvidence
     from migmatrix.harness.trials.records import Attempt
-    from migmatrix.harness.trials.runner import TrialRunner
     from migmatrix.harness.upstream.finding import Subject
 
 __all__ = ["Facts", "Streams", "gather"]
 
 _PAIR = 2
+_TIMES = 3
+_Pairs = dict[tuple[str, str], "CellResult"]
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What the failing load was sent, and what its build saves itself of the same machine; None where there is none."""
+    """What the failing load was sent, and what its build saves itself of the same machine; None where there is none.
+
+    `plain` is what the source saves with the nearest command line that passes.
+    """
 
     sent: bytes | None = None
     own: bytes | None = None
+    plain: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Facts:
     streams: Streams = Streams()
     static: StaticView | None = None
     near: Attempt | None = None
+    varying: frozenset[tuple[str, str]] = frozenset()  # pairs that did not always give one verdict
 
     @property
     def by_age(self) -> list[str]:
@@ -84,7 +92,8 @@ async def gather(runner: TrialRunner, asked: Subject, budget: Budget) -> Facts:
     explanation = await explain_cell(runner, stored, case)
     explanation = replace(explanation, machines=stored.alike(result))
     attempt = await runner.one("again", _smallest(asked.trial, explanation))
-    pairs = await _pairs(runner, attempt.trial)
+    pairs, varying = await _pairs(runner, attempt.trial)
+    near = _nearest(runner, attempt)
     failing = replace(attempt.result, cell=_cell(asked.cell, attempt.trial))
     return Facts(
         builds,
@@ -94,9 +103,10 @@ async def gather(runner: TrialRunner, asked: Subject, budget: Budget) -> Facts:
         pairs,
         {cell.machine: r for cell, r in stored.results.items() if cell.path == asked.cell.path},
         tuple(_said(runner, attempt)),
-        await _streams(runner, attempt),
+        await _streams(runner, attempt, near),
         await asyncio.to_thread(_static, StaticTools(builds), failing, attempt, runner),
-        _nearest(runner, attempt),
+        near,
+        varying,
     )
 
 
@@ -132,12 +142,23 @@ def _smallest(whole: Trial, explanation: Explanation) -> Trial:
     )
 
 
-async def _pairs(runner: TrialRunner, trial: Trial) -> dict[tuple[str, str], CellResult]:
+async def _pairs(runner: TrialRunner, trial: Trial) -> tuple[_Pairs, frozenset[tuple[str, str]]]:
+    """All pairs with their verdicts, and those that do not always have one (rule 3)."""
     pairs = list(product(_knowing(runner.builds, trial.machine), repeat=_PAIR))
     known = {step.build: step for step in trial.path}
     trials = [replace(trial, path=tuple(known.get(build, Step(build)) for build in pair)) for pair in pairs]
     attempts = await runner.run("all pairs", trials)
-    return {(a, b): attempt.result for (a, b), attempt in zip(pairs, attempts, strict=True)}
+    found = {(a, b): attempt.result for (a, b), attempt in zip(pairs, attempts, strict=True)}
+    varying: set[tuple[str, str]] = set()
+    for _ in range(_TIMES - 1):
+        with runner.opened.with_empty_store() as fresh:
+            again = await TrialRunner(runner.builds, fresh, runner.log).run("all pairs again", trials)
+        varying |= {
+            pair
+            for (pair, first), attempt in zip(found.items(), again, strict=True)
+            if (first.verdict, first.signature) != (attempt.result.verdict, attempt.result.signature)
+        }
+    return found, frozenset(varying)
 
 
 def _cell(cell: Cell, trial: Trial) -> Cell:
@@ -150,7 +171,7 @@ def _said(runner: TrialRunner, attempt: Attempt) -> list[EmulatorEvidence]:
     return list(evidence.emulators) if evidence else []
 
 
-async def _streams(runner: TrialRunner, attempt: Attempt) -> Streams:
+async def _streams(runner: TrialRunner, attempt: Attempt, near: Attempt | None) -> Streams:
     """Both sides' saves; nothing for a failure that is no load, and for a live migration, which leaves no stream."""
     result, trial = attempt.result, attempt.trial
     if trial.mode.live or result.stage is not Stage.LOAD or len(result.legs) < _PAIR:
@@ -158,7 +179,9 @@ async def _streams(runner: TrialRunner, attempt: Attempt) -> Streams:
     last = trial.path[-1]
     alone = await runner.one("own values", replace(trial, path=(last, last)))
     return Streams(
-        runner.stream(result.legs[-2]), runner.stream(alone.result.legs[0]) if alone.result.legs else None
+        runner.stream(result.legs[-2]),
+        runner.stream(alone.result.legs[0]) if alone.result.legs else None,
+        runner.stream(near.result.legs[0]) if near is not None else None,
     )
 
 

@@ -39,6 +39,7 @@ _PASS = Verdict.PASS.value
 _PUBLIC = (
     "Not looked for: migmatrix does not search. Look for the title and the words above before this is sent."
 )
+_VARIES = ", not each time"
 _OURS = re.compile(
     r"terminating on signal \d+ from pid \d+"
 )  # of an emulator that was ended when it had done its work
@@ -50,9 +51,7 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -
     assert facts.attempt is not None  # noqa: S101 - the caller's promise
     assert facts.explanation is not None  # noqa: S101 - comes with it
     result, explanation = facts.attempt.result, facts.explanation
-    bytes_, problem = (
-        read(facts.streams.sent, facts.streams.own, result.cause) if result.cause else (None, "")
-    )
+    bytes_, problem = read(facts.streams, result.cause) if result.cause else (None, "")
     return Document(
         title(recipe, result),
         (
@@ -63,8 +62,8 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -
             Part("Bytes", tuple(_bytes(bytes_, result, problem))),
             Part("Descriptions", tuple(_descriptions(facts, bytes_))),
             Part("What passes", tuple(_passes(facts, recipe))),
-            Part("First bad of the builds at hand", (Items(first_bad(facts)),)),
-            Part("Cause, as far as proved", tuple(_cause(explanation, result.cause))),
+            Part("First bad of the builds at hand", tuple(_first_bad(facts))),
+            Part("Cause, as far as proved", tuple(_cause(facts, explanation, result.cause))),
             Part("Public record", (Text(_PUBLIC),)),
             Part("How this was made", (Text(_made(facts, explanation)),)),
         ),
@@ -162,6 +161,8 @@ def _bytes(found: Bytes | None, result: CellResult, problem: str) -> Iterator[Bl
         rows = tuple((row.name, row.source, row.destination) for row in found.fields)
         yield Text("Fields that differ, as offset+size: bytes")
         yield Table(("field", "source", "destination"), rows)
+    elif found.source and found.destination:
+        yield Text("No field of it differs.")
     if found.more:
         yield Text(f"{found.more} more fields differ.")
 
@@ -197,7 +198,9 @@ def _descriptions(facts: Facts, found: Bytes | None) -> Iterator[Block]:
 
 
 def _passes(facts: Facts, recipe: Recipe) -> Iterator[Block]:
-    yield Text("All pairs of the builds at hand with this command line; rows save, columns load:")
+    yield Text(
+        "All pairs of the builds at hand with this command line, run three times; rows save, columns load:"
+    )
     yield from _pairs(facts)
     others = {m: r for m, r in (facts.elsewhere or {}).items() if m != recipe.machine}
     if others:
@@ -216,7 +219,10 @@ def _pairs(facts: Facts) -> Iterator[Block]:
     pairs = facts.pairs or {}
     ids = [id_ for id_ in facts.by_age if any(id_ in pair for pair in pairs)]
     names = [_name(facts.builds[id_], facts) for id_ in ids]
-    words = {pair: _verdict(result) for pair, result in pairs.items()}
+    words = {
+        pair: f"{_verdict(result)}{_VARIES if pair in facts.varying else ''}"
+        for pair, result in pairs.items()
+    }
     others = sorted(set(words.values()) - {_PASS})
     short = {
         _PASS: _PASS,
@@ -229,6 +235,15 @@ def _pairs(facts: Facts) -> Iterator[Block]:
     yield Table(("", *names), tuple(rows))
     if others:
         yield Items(tuple(f"{short.get(word, 'other')} {word}" for word in others))
+
+
+def _first_bad(facts: Facts) -> Iterator[Block]:
+    if facts.varying:
+        yield Text(
+            f"{len(facts.varying)} of {len(facts.pairs or ())} pairs did not give the same each time: it depends on more"
+            " than the versions, and what passed may fail. The first time it was:"
+        )
+    yield Items(first_bad(facts))
 
 
 def _name(build: PreparedBuild, facts: Facts) -> str:
@@ -246,7 +261,7 @@ def _verdict(result: CellResult) -> str:
 # -- cause -------------------------------------------------------------------------------------
 
 
-def _cause(explanation: Explanation, cause: Cause | None) -> Iterator[Block]:
+def _cause(facts: Facts, explanation: Explanation, cause: Cause | None) -> Iterator[Block]:
     fix = explanation.fix
     proved = fix.repairable or explanation.cures or explanation.told
     yield Text(fix.summary if proved else f"Not known beyond what is above. {_capital(fix.summary)}.")
@@ -257,7 +272,7 @@ def _cause(explanation: Explanation, cause: Cause | None) -> Iterator[Block]:
     )
     lines = [f"{name}: {text}" for name, text in named if text]
     lines += [f"{remedy.side}: {remedy.why}" for remedy in explanation.remedies]
-    lines += list(fix.caveats)
+    lines += [] if facts.varying else list(fix.caveats)  # they tell of neighbours that passed once
     if lines:
         yield Items(tuple(lines))
     if cause is not None and cause.kind == "unclassified":

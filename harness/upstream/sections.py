@@ -2,7 +2,8 @@
 """The bytes of the failing section on both sides, about the first field that differs. Pure: streams in, records out.
 
 1. The section is the one that the failure names: of several with that name, the first that one side alone has, else the
-   first that is of another shape. A side that does not have it has no bytes.
+   first that is of another shape. A side that does not have it has no bytes. A failure that names none means those that
+   the nearest command line that passes does not send.
 2. What is shown begins shortly before the first difference that a loader notices: a field that only one side has or
    that is of another size, else the value that the failure's message points to, else the first other value.
 3. A field under another name at the same place, with the same bytes, is no difference: a loader reads by place.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from migmatrix.harness.model import Cause
+    from migmatrix.harness.upstream.facts import Streams
     from migmatrix.vmstate.view.compare import Leaf
     from migmatrix.vmstate.view.stream import Section, Stream
     from migmatrix.vmstate.view.vmdesc import DeviceDesc
@@ -81,19 +83,20 @@ class Bytes:
             yield f"...   ({len(side.raw)} bytes in all)"
 
 
-def look(sent: bytes | None, own: bytes | None, cause: Cause) -> Bytes | None:
+def look(streams: Streams, cause: Cause) -> Bytes | None:
     """The failing section; None without a stream that was sent, or where neither stream has it.
 
     StreamError for a stream that cannot be read.
     """
+    sent, own = streams.sent, streams.own
     if sent is None:
         return None
     source = read_stream(memoryview(sent), strict=False)
     destination = None if own is None else read_stream(memoryview(own), strict=False)
-    streams = [stream for stream in (source, destination) if stream is not None]
+    named = sections_named(cause.device, *(s for s in (source, destination) if s is not None))
     pairs = {
         key: (_side(source, key), None if destination is None else _side(destination, key))
-        for key in sections_named(cause.device, *streams)
+        for key in named or _added(source, streams.plain)
     }
     if not pairs:
         return None
@@ -105,6 +108,14 @@ def look(sent: bytes | None, own: bytes | None, cause: Cause) -> Bytes | None:
     begin = max(0, at - _BEFORE) // _ROW * _ROW
     shown = [_field(path, one, two) for path in rows[:_FIELDS]]
     return Bytes(f"{key[0]}#{key[1]}", one, two, begin, tuple(shown), max(0, len(rows) - _FIELDS))
+
+
+def _added(source: Stream, plain: bytes | None) -> list[tuple[str, int]]:
+    """Sections of a device's whole state that the nearest command line does not send."""
+    if plain is None:
+        return []
+    there = {section.key for section in read_stream(memoryview(plain), strict=False).sections}
+    return [s.key for s in source.sections if s.key not in there and s.payload is not None]
 
 
 def _likeness(one: Side | None, two: Side | None) -> int:
@@ -171,7 +182,14 @@ def _unlike(path: str, one: Side, two: Side) -> bool:
 
 
 def _first(one: Side | None, two: Side | None, rows: list[str]) -> int:
-    return _offset(rows[0], one, two) if one and two and rows else 0
+    """Where the first of the fields differs: of one that both have, its first byte that does."""
+    if one is None or two is None or not rows:
+        return 0
+    at = _offset(rows[0], one, two)
+    if rows[0] not in one.values or rows[0] not in two.values:
+        return at
+    a, b = (side.raw[side.values[rows[0]].offset :][: side.values[rows[0]].size] for side in (one, two))
+    return at + next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _field(path: str, one: Side | None, two: Side | None) -> FieldRow:
@@ -187,9 +205,9 @@ def _bytes(path: str, side: Side | None) -> str:
     return f"{leaf.offset:04x}+{leaf.size}: {raw[:_FIRST].hex(' ')}{more}"
 
 
-def read(sent: bytes | None, own: bytes | None, cause: Cause) -> tuple[Bytes | None, str]:
+def read(streams: Streams, cause: Cause) -> tuple[Bytes | None, str]:
     """`look`, or why it cannot."""
     try:
-        return look(sent, own, cause), ""
+        return look(streams, cause), ""
     except StreamError as err:
         return None, str(err)

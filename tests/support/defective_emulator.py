@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.emulator import main as emulator_main
@@ -15,15 +16,14 @@ from migmatrix.emulator.devices.isa import examples
 from migmatrix.vmstate.device.registry import LegacyHandlers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from migmatrix.vmstate.device.protocols import Reading, Writing
 
 
 def install(directory: Path, release: str, defect: str) -> Path:
-    """Write the emulator of a release of QEMU with a defect of `DEFECTS`; its path."""
+    """Write the emulator of a release of QEMU with a defect of `DEFECTS`; its path. It counts its ends beside itself."""
     path = directory / f"{defect}-{release}"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {defect} -release {release} "$@"\n')
+    words = f"{sys.executable} {__file__} {directory} {defect} -release {release}"
+    path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     path.chmod(0o755)
     return path
 
@@ -36,6 +36,16 @@ def dies_saving(_: Writing, __: Any) -> None:
 def dies_loading(_: Reading, __: Any, ___: int) -> None:
     """The same."""
     os.abort()
+
+
+def dies_loading_twice(reading: Reading, state: Any, version: int) -> None:
+    """The first two loads end it, as what depends on chance may; one at a time, please."""
+    directory = Path(sys.argv[1])
+    ends = len(list(directory.glob("ended-*")))
+    if ends < 2:
+        (directory / f"ended-{ends}").touch()
+        os.abort()
+    load(reading, state, version)
 
 
 def save(writing: Writing, state: Any) -> None:
@@ -57,6 +67,7 @@ def load(reading: Reading, state: Any, _: int) -> None:
 DEFECTS = {
     "dies-saving": (dies_saving, load),
     "dies-loading": (save, dies_loading),
+    "dies-loading-twice": (save, dies_loading_twice),
     "loads-less": (save, load_less),
 }
 
@@ -68,4 +79,4 @@ def main(defect: str, argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[2], sys.argv[3:]))

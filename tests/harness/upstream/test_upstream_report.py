@@ -133,6 +133,19 @@ def test_a_report_is_of_one_thing(tmp_path: Path) -> None:
         report(tmp_path, "--report", str(tmp_path / "findings.json"), "-f", str(matrix_of(tmp_path)))
 
 
+def report_of_defect(tmp_path: Path, defect: str, signature: str) -> tuple[int, str]:
+    builds = {"broken": {"provider": "binary", "path": str(install(tmp_path, "7.2", defect))}}
+    matrix = write_matrix(tmp_path, [], builds=builds, machines=["pc-q35-7.2"])
+    finding = {
+        **FINDING,
+        "signature": signature,
+        "machine": "pc-q35-7.2",
+        "path": ["broken", "broken"],
+        "arguments": ["-m", "64", "-nodefaults", "-device", "example-legacy"],
+    }
+    return report(tmp_path, "--report", str(findings_of(tmp_path, finding)), "-f", str(matrix))
+
+
 @pytest.mark.parametrize(("defect", "signature", "title", "shown"), [
     ("dies-saving", "crash SIGABRT save", "7.2.0 crashes when it saves a guest (SIGABRT)", "the source ends with status 134"),
     ("dies-loading", "crash SIGABRT load", "7.2.0 crashes when it loads a guest that it saved itself (SIGABRT)",
@@ -144,18 +157,19 @@ def test_a_report_is_of_one_thing(tmp_path: Path) -> None:
 def test_a_defect_of_one_build_is_shown(
     defect: str, signature: str, title: str, shown: str, tmp_path: Path
 ) -> None:
-    builds = {"broken": {"provider": "binary", "path": str(install(tmp_path, "7.2", defect))}}
-    matrix = write_matrix(tmp_path, [], builds=builds, machines=["pc-q35-7.2"])
-    finding = {
-        **FINDING,
-        "signature": signature,
-        "machine": "pc-q35-7.2",
-        "path": ["broken", "broken"],
-        "arguments": ["-m", "64", "-nodefaults", "-device", "example-legacy"],
-    }
-    file = findings_of(tmp_path, finding)
-    code, text = report(tmp_path, "--report", str(file), "-f", str(matrix))
+    code, text = report_of_defect(tmp_path, defect, signature)
     assert code == 0
     assert text.startswith(f"example-legacy: {title}\n")
     assert shown in text
     assert f"* [a] fail ({signature})" in text
+
+
+def test_what_depends_on_chance_is_said_and_a_script_that_shows_nothing_too(tmp_path: Path) -> None:
+    code, text = report_of_defect(tmp_path, "dies-loading-twice", "crash SIGABRT load")
+    assert code == 1
+    folded = " ".join(text.split())
+    assert "It was run here and ended with 0. It does NOT show this failure (crash SIGABRT load)" in folded
+    assert "the destination takes the state" in text
+    assert "* [a] fail (crash SIGABRT load), not each time" in text
+    assert "1 of 1 pairs did not give the same each time" in text
+    assert "Section example-legacy#0, hexadecimal" in text, "what the plain command line does not send"
