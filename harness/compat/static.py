@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.check.schema import Schema
     from migmatrix.vmstate.check.static_check import Finding
 
-__all__ = ["StaticTools", "StaticView"]
+__all__ = ["StaticTools", "StaticView", "dumped"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -109,7 +109,7 @@ class StaticTools:
         return tuple(f for f in found if f.certainty is not Certainty.NOTE)
 
     def _schema(self, build: str, machine: str) -> Schema:
-        return _kept(self._schemas, (build, machine), lambda: _dumped(self.builds[build], machine))
+        return _kept(self._schemas, (build, machine), lambda: dumped(self.builds[build], machine))
 
 
 def _kept(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
@@ -118,7 +118,7 @@ def _kept(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
     return kept[key]
 
 
-def _dumped(build: PreparedBuild, machine: str) -> Schema:
+def dumped(build: PreparedBuild, machine: str) -> Schema:
     """The schema of a build's device classes; UnusableBuild when it does not print one."""
     options = f"-machine {shlex.quote(machine)} -display none -dump-vmstate /dev/stdout"
     text = said(build, f'"$1" {options} 2>/dev/null | cat')

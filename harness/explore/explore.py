@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.harness import interrupt
 from migmatrix.harness.errors import InfrastructureError, UserError
 from migmatrix.harness.explore.arguments import Writer
+from migmatrix.harness.explore.described import differing
 from migmatrix.harness.explore.kept import Keeper, Outcome
 from migmatrix.harness.explore.order import Order
 from migmatrix.harness.explore.records import Phase
 from migmatrix.harness.explore.search import Budget, Plan, Search
-from migmatrix.harness.explore.space import space_of
+from migmatrix.harness.explore.space import by_age, space_of
 from migmatrix.harness.explore.table import load_table
 from migmatrix.harness.run.definition import Origin, definition
 from migmatrix.harness.run.opening import opened, silent
@@ -73,6 +74,7 @@ async def explore(
     settings = settings_of(prepared.matrix, options.jobs)
     async with opened(options.store, settings, log) as where:
         space = await space_of(where, plan.builds, plan.machines, plan.arguments, table, options.devices, log)
+        space = replace(space, described=differing(by_age(plan.builds), plan.machines, log))
         order = options.order(space, table, options.devices, options.seed)
         if not order.chosen():
             raise UserError(f"--devices {options.devices!r} means no device that is tried")

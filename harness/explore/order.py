@@ -2,23 +2,26 @@
 """What is tried when. Pure, and the same for the same seed.
 
 1. Each device plain, and each topology.
-2. Each option alone, each place, two and three of a device, each machine option, each property of a built-in device.
-   Options in which builds differ come first of all devices, those that only compat tables set (``x-``) last: breaks are
-   where something changed between versions.
-3. Pairs: of the values of one device's options by a covering array (`allpairspy`), and of two devices. Of the devices
-   of the table's `popular`.
+2. Each option alone, each place, two and three of a device, each machine option, each property of a built-in device, by
+   `_Rank`: what is likely to break first, so that a search may leave the rest for later.
+3. Pairs, of the devices of the table's `popular`: crowds of them on topologies (`crowds`), then the values of one device's
+   options and its place by a covering array (`allpairspy`). Two devices alone are for a search that has all the time.
 4. Walks: variations of candidates that showed something new or failed, for as long as the budget lasts.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from itertools import combinations
 from random import Random
 from typing import TYPE_CHECKING
 
 from allpairspy import AllPairs
 
+from migmatrix.harness.explore.crowds import crowds
+from migmatrix.harness.explore.described import is_of
 from migmatrix.harness.explore.records import Candidate, Kind, Part, Phase
 from migmatrix.harness.explore.values import changed, values_of
 from migmatrix.harness.select import glob_match
@@ -37,6 +40,23 @@ _STEPS = 3  # changes of one walk at most
 _PAIRED = 2  # devices of a pair, and factors that a covering array needs at least
 
 
+_PLACE = "@"  # the place among the factors of a covering array; no option is called so
+
+
+class _Rank(IntEnum):
+    """How likely an option is to break something: breaks are where something changed between versions.
+
+    Options come in by whole bases (every PCI device has `romsize`), and what handles one is the same code for all devices
+    of it: the first of each is likely, the others are not.
+    """
+
+    CHANGED = 0  # builds differ in its default, or some lack it
+    DESCRIBED = 1  # builds differ in the state of the device
+    FIRST = 2  # no device before it had this option
+    REPEATED = 3
+    PRIVATE = 4  # only compat tables set it (``x-``)
+
+
 @dataclass(frozen=True)
 class Order:
     """The candidates of a space; `devices` is a glob that narrows it to some of them, `depth` ends it after a phase."""
@@ -52,22 +72,66 @@ class Order:
         for parts in found():
             yield Candidate(parts, phase)
 
+    def likely(self) -> Iterator[Candidate]:
+        """The first of those of phase 2."""
+        yield from (Candidate((part,), Phase.SINGLE) for rank, part in self._ranked() if rank <= _Rank.FIRST)
+
+    def unlikely(self) -> Iterator[Candidate]:
+        """The others of phase 2."""
+        yield from (Candidate((part,), Phase.SINGLE) for rank, part in self._ranked() if rank > _Rank.FIRST)
+
+    def couples(self) -> Iterator[Candidate]:
+        """Two devices and nothing else, of phase 3."""
+        named = (Part(Kind.DEVICE, name) for name in self._popular())
+        yield from (Candidate(two, Phase.PAIR) for two in combinations(named, _PAIRED))
+
+    def together(self) -> Iterator[Candidate]:
+        """Those of phase 3 that say most: crowds, then covering arrays, of all devices in turns."""
+        random = Random(self.seed)  # noqa: S311 - no secret
+        for parts in crowds(self._popular(), self._topologies(), random):
+            yield Candidate(parts, Phase.PAIR)
+        rows = [row for name in self._popular() for row in self._covering(self.space.devices[name])]
+        random.shuffle(rows)
+        for row in rows:
+            yield Candidate((row,), Phase.PAIR)
+
     def _plain(self) -> Iterator[tuple[Part, ...]]:
         for device in self.chosen():
             yield (Part(Kind.DEVICE, device.name),)
-        for name in self.table.topologies if self.devices == "*" else ():
+        for name in self._topologies():
             yield (Part(Kind.TOPOLOGY, name),)
 
+    def _topologies(self) -> list[str]:
+        return list(self.table.topologies) if self.devices == "*" else []
+
+    def _popular(self) -> list[str]:
+        return [device.name for device in self.chosen() if device.name in self.table.popular]
+
     def _alone(self) -> Iterator[tuple[Part, ...]]:
-        found = [one for device in self._with_options() for one in self._singles(*device)]
-        for _, part in sorted(found, key=lambda one: one[0]):  # stable: by device within a rank
+        for _, part in self._ranked():
             yield (part,)
 
+    def _ranked(self) -> list[tuple[_Rank, Part]]:
+        """Every option, place and number alone, the likeliest to break first; popular devices are asked first."""
+        before: Counter[tuple[object, ...]] = Counter()
+        found: list[tuple[_Rank, int, Part]] = []
+        for kind, device in sorted(
+            self._with_options(), key=lambda one: one[1].name not in self.table.popular
+        ):
+            for number, (rank, part) in enumerate(self._singles(kind, device)):
+                trait = (kind is Kind.MACHINE, part.options, part.place, part.count)
+                repeated = rank is _Rank.FIRST and before[trait]
+                before[trait] += 1
+                found.append(
+                    (_Rank.REPEATED if repeated else rank, before[trait] if repeated else number, part)
+                )
+        return [(rank, part) for rank, _, part in sorted(found, key=lambda one: one[:2])]
+
     def _pairs(self) -> Iterator[tuple[Part, ...]]:
-        devices = [d for d in self.chosen() if d.name in self.table.popular]
-        rows: list[tuple[Part, ...]] = [(row,) for device in devices for row in self._covering(device)]
-        named = (Part(Kind.DEVICE, device.name) for device in devices)
-        found = [*rows, *combinations(named, _PAIRED)]
+        rows: list[tuple[Part, ...]] = [
+            (row,) for name in self._popular() for row in self._covering(self.space.devices[name])
+        ]
+        found = [*rows, *(candidate.parts for candidate in self.couples())]
         Random(self.seed).shuffle(found)  # noqa: S311 - no secret
         yield from found
 
@@ -106,26 +170,32 @@ class Order:
             if glob_match(name, self.devices):
                 yield Kind.BUILT_IN, device
 
-    def _singles(self, kind: Kind, device: Device) -> Iterator[tuple[int, Part]]:
-        for name, values in self.options(device):
-            rank = 2 if name.startswith("x-") else 1
-            rank = 0 if changed(device.options[name], device.builds) else rank
-            yield from ((rank, Part(kind, device.name, ((name, value),))) for value in values)
+    def _singles(self, kind: Kind, device: Device) -> Iterator[tuple[_Rank, Part]]:
+        usual = _Rank.DESCRIBED if is_of(device.name, self.space.described) else _Rank.FIRST
         if kind is Kind.DEVICE:
-            places = {p.name for base in device.bases[:-1] for p in self.table.places.get(base, ())}
-            first = next((ps[0].name for base in device.bases if (ps := self.table.places.get(base))), "")
-            yield from ((1, Part(kind, device.name, place=place)) for place in sorted(places - {first}))
-            yield from ((1, Part(kind, device.name, count=number)) for number in _OFTEN)
+            yield from ((usual, Part(kind, device.name, place=place)) for place in self._places(device))
+            yield from ((usual, Part(kind, device.name, count=number)) for number in _OFTEN)
+        for name, values in self.options(device):
+            rank = _Rank.PRIVATE if name.startswith("x-") else usual
+            rank = _Rank.CHANGED if changed(device.options[name], device.builds) else rank
+            yield from ((rank, Part(kind, device.name, ((name, value),))) for value in values)
+
+    def _places(self, device: Device) -> list[str]:
+        """Where else than at the usual place a device can be."""
+        places = {p.name for base in device.bases[:-1] for p in self.table.places.get(base, ())}
+        first = next((ps[0].name for base in device.bases if (ps := self.table.places.get(base))), "")
+        return sorted(places - {first})
 
     def _covering(self, device: Device) -> Iterator[Part]:
-        """Every pair of values of two options at least once; the empty text leaves an option as it is."""
-        names, factors = [], []
+        """Every pair of values of two options, and each with each place, at least once; "" leaves one as it is."""
+        factors = {_PLACE: ["", *self._places(device)]}
         for name, values in self.options(device):
             if not name.startswith("x-"):
-                names.append(name)
-                factors.append(["", *values[:_AT_MOST]])
-        for row in AllPairs(factors) if len(factors) >= _PAIRED else ():
-            yield Part(Kind.DEVICE, device.name, tuple((n, v) for n, v in zip(names, row, strict=True) if v))
+                factors[name] = ["", *values[:_AT_MOST]]
+        for row in AllPairs(list(factors.values())) if len(factors) > _PAIRED else ():
+            options = dict(zip(factors, row, strict=True))
+            place = options.pop(_PLACE)
+            yield Part(Kind.DEVICE, device.name, tuple(pair for pair in options.items() if pair[1]), place)
 
     def _step(self, parts: list[Part], names: Sequence[str], random: Random) -> None:
         """Change one thing: set or drop an option, move a device, one more of it, another device beside it."""

@@ -99,9 +99,11 @@ class Space:
     """All that builds tell.
 
     `devices` are those that a command line can add. `built_in` has, by machine type, the devices that it has by
-    itself. `machine` has the options of machine types by family.
+    itself. `machine` has the options of machine types by family. `described` are types whose state differs between builds,
+    by their own word (`described.differing`).
     """
 
     devices: Mapping[str, Device]
     built_in: Mapping[str, Mapping[str, Device]] = field(default_factory=dict)
     machine: Mapping[str, Device] = field(default_factory=dict)
+    described: frozenset[str] = frozenset()

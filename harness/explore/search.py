@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`migmatrix explore`: runs candidates in the order of `order`, and learns from each.
 
-1. A candidate is first migrated from each build that knows it to itself. A build that refuses to start is not asked to
-   migrate; its reason is kept, and counts for everything that holds what it refused (`refusals`).
-2. Then it goes between neighbours in age, both ways, and between the oldest and the newest. Where anything fails it goes
-   between all.
+1. A plain candidate is first migrated from each build that knows it to itself. A build that refuses to start is not
+   asked to migrate; its reason is kept, and counts for everything that holds what it refused (`refusals`).
+2. Then it goes between neighbours in age, both ways, and between the oldest and the newest. Any other candidate begins
+   here, and goes from builds to themselves where one did not start. Where anything fails it goes between all, and from
+   each to itself.
 3. Plain candidates are tried on every machine type; any other on one of each family, which take turns, or on all.
+   What is likely, and pairs, are tried on one family first, then all the rest, then all on the other families.
 4. Legs are those of any run: the store answers for those that it has, so that the same call goes on where it ended.
 5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
 6. Plain candidates that migrate, and what refuses to, are started with ``-only-migratable`` too (`migratable`).
@@ -15,8 +17,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from itertools import count, islice, pairwise, permutations
+from functools import partial
+from itertools import count, islice, pairwise, product
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.explore.coverage import Coverage, Reached
@@ -26,6 +30,7 @@ from migmatrix.harness.explore.novelty import Seen
 from migmatrix.harness.explore.records import Phase
 from migmatrix.harness.explore.refusals import Refusals
 from migmatrix.harness.explore.space import by_age
+from migmatrix.harness.explore.spoilers import Spoilers, halves
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.releases import machine_parts
 from migmatrix.harness.run.opening import silent
@@ -47,6 +52,7 @@ __all__ = ["Budget", "Plan", "Search"]
 
 _BATCH = 8  # candidates that run side by side
 _HOST = 5
+_TURN = 256  # whose lower bits say the family, the others the machine type
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,19 @@ class _Case:
     builds: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A part of a search. `family` numbers the families of machine types that have a place for a candidate.
+
+    Candidates that are `together` many things leave out what would spoil them.
+    """
+
+    phase: Phase
+    candidates: Callable[[], Iterator[Candidate]]
+    family: int = 0
+    together: bool = False
+
+
 @dataclass
 class Search:
     """A search under way; `tell` is told how far it is, after each batch, `on_leg` of each leg, and whether it was stored."""
@@ -104,11 +123,14 @@ class Search:
     refusals: Refusals = field(default_factory=Refusals)
     seen: Seen = field(default_factory=Seen)
     asked: Asked = field(default_factory=Asked)
+    spoilers: Spoilers = field(default_factory=Spoilers)
     phase: Phase = Phase.PLAIN
     legs: set[str] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
     _failed: int = 0
     _dearest: int = 0  # legs that a candidate took, on average in the dearest batch
+    _family: int = 0
+    _halves: list[Candidate] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.collector = Collector(self.plan.builds, self.where, self.log, self.on_leg)
@@ -117,11 +139,16 @@ class Search:
     async def run(self) -> str:
         """Search until the candidates end or the budget does: ``complete`` or ``budget``."""
         first, step = self.plan.shard
-        for phase in list(Phase)[: list(Phase).index(self.plan.depth) + 1]:
-            self.phase = phase
-            # a phase begins when the one before has been run: walks vary what was learned from it
-            share = islice(self._candidates(phase), first - 1, None, step)
-            while not self._over() and (batch := list(islice(share, self.size()))):
+        depth = list(Phase).index(self.plan.depth)
+        for stretch in self._course():
+            if list(Phase).index(stretch.phase) > depth:
+                continue
+            self.phase, self._family = stretch.phase, stretch.family
+            # a stretch begins when the one before has been run: walks vary what was learned from it
+            share: Iterator[Candidate] = islice(stretch.candidates(), first - 1, None, step)
+            if stretch.together:
+                share = filter(None, map(self.spoilers.without, share))
+            while not self._over() and (batch := self._next(share)):
                 before = self.spent
                 await self._batch(batch)
                 self._dearest = max(self._dearest, (self.spent - before) // len(batch))
@@ -148,10 +175,26 @@ class Search:
         """Legs so far, stored ones and those of reductions too."""
         return len(self.legs) + self.collector.legs
 
-    def _candidates(self, phase: Phase) -> Iterator[Candidate]:
-        if phase is not Phase.WALK:
-            yield from self.order.of(phase)
-            return
+    def _course(self) -> Iterator[_Stretch]:
+        """Rule 3."""
+        order = self.order
+        yield _Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN))
+        yield _Stretch(Phase.SINGLE, order.likely)
+        yield _Stretch(Phase.PAIR, order.together, together=True)
+        yield _Stretch(Phase.SINGLE, order.unlikely)
+        yield _Stretch(Phase.PAIR, order.couples)
+        others = () if self.plan.every_machine else range(1, len(self._families()))
+        for family, phase in product(others, (Phase.SINGLE, Phase.PAIR)):
+            yield _Stretch(phase, partial(order.of, phase), family)
+        yield _Stretch(Phase.WALK, self._walks)
+
+    def _next(self, share: Iterator[Candidate]) -> list[Candidate]:
+        """A batch: halves of crowds that were refused, then what the share has."""
+        size = self.size()
+        halves, self._halves = self._halves[:size], self._halves[size:]
+        return [*halves, *islice(share, size - len(halves))]
+
+    def _walks(self) -> Iterator[Candidate]:
         for number in count():
             if (candidate := self.order.walk(self.seen.corpus, number)) is None:
                 return
@@ -173,24 +216,36 @@ class Search:
     async def _batch(self, candidates: Sequence[Candidate]) -> None:
         runner = TrialRunner(self.plan.builds, self.where, silent, on_leg=self.on_leg)
         cases = [case for candidate in candidates for case in self._cases(candidate)]
-        alone = await self._run(runner, cases, lambda case: [(b, b) for b in case.builds])
+        alone = await self._own(runner, cases)
         starting = [self._starting(case, attempts) for case, attempts in zip(cases, alone, strict=True)]
-        for case, attempts in zip(starting, alone, strict=True):
-            self._look(runner, case, attempts)
         between = await self._run(runner, starting, _neighbours)
+        for case, mine, theirs in zip(starting, alone, between, strict=True):
+            self._look(runner, case, mine or theirs)
         failing = [
             case
             for case, mine, theirs in zip(starting, alone, between, strict=True)
             if any(a.result.verdict is Verdict.FAIL for a in (*mine, *theirs))
         ]
-        rest = await self._run(runner, failing, lambda case: list(permutations(case.builds, 2)))
+        rest = await self._run(
+            runner, failing, lambda case: [(a, b) for a in case.builds for b in case.builds]
+        )
         wrong = await self._untrue(runner, starting, alone)
         self.legs |= runner.used
-        for case, mine, theirs in zip(starting, alone, between, strict=True):
-            every = rest[failing.index(case)] if case in failing else theirs
-            await self.collector.take(case.candidate, [*mine, *every])
+        for whole, case, mine, theirs in zip(cases, starting, alone, between, strict=True):
+            every = rest[failing.index(case)] if case in failing else [*mine, *theirs]
+            sound = case.builds == whole.builds and all(a.result.verdict is Verdict.PASS for a in every)
+            self.spoilers.learn(case.candidate, starts=bool(case.builds) or not whole.builds, sound=sound)
+            await self.collector.take(case.candidate, every)
         for candidate, plain, asked in wrong:
             await self.collector.take_untrue(candidate, plain, asked)
+
+    async def _own(self, runner: TrialRunner, cases: Sequence[_Case]) -> list[list[Attempt]]:
+        """The attempts from builds to themselves; none of a case that all of its builds start and save (rule 2)."""
+        begun = await self._run(runner, cases, _at_once)
+        clear = {id(case) for case, attempts in zip(cases, begun, strict=True) if _is_clear(attempts)}
+        return await self._run(
+            runner, cases, lambda case: [] if id(case) in clear else [(b, b) for b in case.builds]
+        )
 
     async def _untrue(
         self, runner: TrialRunner, cases: Sequence[_Case], alone: Sequence[Sequence[Attempt]]
@@ -220,17 +275,26 @@ class Search:
             known = [b for b in self._ages if self.plan.builds[b].facts.knows_machine(machine)]
             builds = self.refusals.left(candidate, machine, self.writer.knowing(candidate, machine, known))
             yield _Case(candidate, machine, (*self.plan.arguments, *arguments), tuple(builds))
-        self.coverage.planned(candidate, placed=placed)
+        if not self._family:  # else it was counted before
+            self.coverage.planned(candidate, placed=placed)
 
     def _machines(self, candidate: Candidate) -> list[str]:
-        """Rule 3."""
+        """Rule 3; whose turn it is depends on the candidate alone, so that each part of the course finds it the same."""
         if self.plan.every_machine or candidate.phase is Phase.PLAIN:
             return list(self.plan.machines)
+        turn = crc32(candidate.text.encode())
+        having = [
+            machines[turn // _TURN % len(machines)]
+            for machines in self._families()
+            if self.writer.arguments(candidate, machines[0]) is not None
+        ]
+        return [having[(turn + self._family) % len(having)]] if self._family < len(having) else []
+
+    def _families(self) -> list[list[str]]:
         families: dict[str, list[str]] = {}
         for machine in self.plan.machines:
             families.setdefault(machine_parts(machine)[0], []).append(machine)
-        turn = self.coverage.candidates
-        return [machines[turn % len(machines)] for machines in families.values()]
+        return list(families.values())
 
     async def _run(
         self, runner: TrialRunner, cases: Sequence[_Case], pairs: Callable[[_Case], list[tuple[str, str]]]
@@ -263,8 +327,8 @@ class Search:
         return found
 
     def _starting(self, case: _Case, attempts: Sequence[Attempt]) -> _Case:
-        """The case with the builds that start it; what the others said is learned."""
-        starts: list[str] = []
+        """The case with the builds that start it, all where no attempt was needed; what the others said is learned."""
+        starts = [] if attempts else [*case.builds]
         refused: dict[str, str] = {}
         for attempt in attempts:
             build, result = attempt.trial.path[0].build, attempt.result
@@ -274,6 +338,8 @@ class Search:
             else:
                 starts.append(build)
         self.coverage.tried(case.candidate, starts=bool(starts), said=refused)
+        if len(starts) < len(case.builds):
+            self._halves += halves(case.candidate)
         return _Case(case.candidate, case.machine, case.arguments, tuple(starts))
 
     def _look(self, runner: TrialRunner, case: _Case, attempts: Sequence[Attempt]) -> None:
@@ -282,6 +348,16 @@ class Search:
             stream = runner.stream(attempt.result.legs[0]) if attempt.result.legs else None
             if stream is not None:
                 self.seen.look(case.candidate, stream)
+
+
+def _at_once(case: _Case) -> list[tuple[str, str]]:
+    """Rule 2: what is not plain begins between builds."""
+    return [] if case.candidate.phase is Phase.PLAIN else _neighbours(case)
+
+
+def _is_clear(attempts: Sequence[Attempt]) -> bool:
+    """Whether attempts between builds tell that all of them start and save."""
+    return bool(attempts) and all(a.result.verdict in (Verdict.PASS, Verdict.FAIL) for a in attempts)
 
 
 def _neighbours(case: _Case) -> list[tuple[str, str]]:

@@ -58,7 +58,8 @@ class Found:
 
     def of(self, fault: Fault) -> int | None:
         """Legs until a fault was found."""
-        return self.at.get(fault.key)
+        key = fault.is_seen(self.at)
+        return None if key is None else self.at[key]
 
 
 class Shuffled(Order):
@@ -66,11 +67,17 @@ class Shuffled(Order):
 
     def of(self, phase: Phase) -> Iterator[Candidate]:
         """All of them in the first phase, nothing in the others."""
-        every = [
-            c for each in (Phase.PLAIN, Phase.SINGLE, Phase.PAIR) for c in super(Shuffled, self).of(each)
-        ]
-        random.Random(self.seed).shuffle(every)
-        yield from every if phase is Phase.PLAIN else ()
+        of = super().of
+        every = dict.fromkeys([*of(Phase.PLAIN), *of(Phase.SINGLE), *super().together(), *super().couples()])
+        shuffled = [*every]
+        random.Random(self.seed).shuffle(shuffled)
+        yield from shuffled if phase is Phase.PLAIN else ()
+
+    def likely(self) -> Iterator[Candidate]:
+        """Nothing is told apart: it is all in the first phase."""
+        yield from ()
+
+    unlikely = couples = together = likely
 
     def walk(self, corpus: Sequence[Candidate], number: int) -> None:
         """No feedback."""
@@ -92,7 +99,7 @@ def searched(
 
     def tell(search: Search) -> None:
         found.tell(search)
-        if all(fault.key in found.at for fault in faults):
+        if all(fault.is_seen(found.at) for fault in faults):
             raise _AllFound
 
     with suppress(_AllFound):

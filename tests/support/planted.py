@@ -7,14 +7,15 @@ prints nothing, and shows by what is sent and what is taken only. `plant` makes 
 and a bundle of that copy, as the harness makes one of the emulator as it is.
 
 The searched pair is release `OLD` as it is and release `NEW` with the faults, on `MACHINES`. `key` is the finding that a
-fault shows as, `witness` the smallest command line that shows it, on `machine`. No two faults have a key in common, so that
-one build can have them all and none hides another.
+fault shows as, a glob, `witness` the smallest command line that shows it, on `machine`. No two faults have a key in
+common, and each is in devices of its own as far as that goes, so that one build has them all and none hides another.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ class Fault:
     key: str
     witness: tuple[str, ...]
     machine: str = Q35
+
+    def is_seen(self, keys: Iterable[str]) -> str | None:
+        """The first of the keys of findings that this fault shows as."""
+        return next((key for key in keys if fnmatchcase(key, self.key)), None)
 
     def apply(self, root: Path) -> None:
         """Change the file below `root`; AssertionError where the source no longer has what is replaced."""
@@ -187,8 +192,8 @@ FAULTS = (
     ),
     _fault(
         "rom-size", "the size of a ROM", f"{_DEVICES}/pci/device.py",
-        ("size = padded if size and padded != _DEFAULT_ROM", "size = max(size, padded) if size and padded != _DEFAULT_ROM"),
-        key="ram-size eNe.rom", witness=("-netdev", "hubport,id=n,hubid=0", *_dev("e1000e,netdev=n,romsize=65536")),
+        ("size = padded if size and padded != _DEFAULT_ROM", "size = max(padded, 1 << 17) if size and padded != _DEFAULT_ROM"),
+        key="ram-size *", witness=_dev("VGA,romsize=65536"),
     ),
     _fault(
         "disk-queues", "a default that changes with a count", f"{_DEVICES}/virtio/block.py",
@@ -209,7 +214,7 @@ FAULTS = (
     _fault(
         "ats-aligned", "an option that matters behind a port only", f"{_DEVICES}/virtio/transport.py",
         ('aligned=self.trait("x-ats-page-aligned"))', "aligned=False)"),
-        key="pci-config 0x104", witness=_dev("pcie-root-port,id=p,chassis=1", "virtio-rng-pci,ats=on,bus=p"),
+        key="pci-config 0x1??", witness=_dev("pcie-root-port,id=p,chassis=1", "virtio-rng-pci,ats=on,bus=p"),
     ),
 )  # fmt: skip
 

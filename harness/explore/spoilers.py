@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What would spoil a candidate of many parts, as was learned of the parts alone. Pure.
+
+1. A device or topology that fails alone hides what the others of a crowd do; one that does not start refuses for all.
+2. So does an option's value that no build starts with.
+3. A crowd that is refused all the same is tried in halves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from migmatrix.harness.explore.records import Kind, Phase
+
+if TYPE_CHECKING:
+    from migmatrix.harness.explore.records import Candidate, Part
+
+__all__ = ["Spoilers", "halves"]
+
+_PAIR = 2
+
+
+@dataclass
+class Spoilers:
+    """Names of devices and topologies, and values of options."""
+
+    names: set[str] = field(default_factory=set)
+    values: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def learn(self, candidate: Candidate, *, starts: bool, sound: bool) -> None:
+        """Whether any build starts a candidate; it is `sound` when all builds that know it do, and nothing fails."""
+        (part, *more) = candidate.parts
+        if more:
+            return
+        if candidate.phase is Phase.PLAIN and not sound:
+            self.names.add(part.name)
+        if len(part.options) == 1 and not starts:
+            self.values.add((part.name, *part.options[0]))
+
+    def without(self, candidate: Candidate) -> Candidate | None:
+        """What is left of a candidate; None when there are no two things left that could meet."""
+        if len(candidate.parts) == 1:
+            part = self._allowed(candidate.parts[0])
+            return replace(candidate, parts=(part,)) if part.options else None
+        parts = tuple(part for part in candidate.parts if part.name not in self.names)
+        return replace(candidate, parts=parts) if len(parts) >= _PAIR else None
+
+    def _allowed(self, part: Part) -> Part:
+        options = tuple(pair for pair in part.options if (part.name, *pair) not in self.values)
+        return replace(part, options=options)
+
+
+def halves(candidate: Candidate) -> list[Candidate]:
+    """A crowd as two smaller ones, on the same topology; nothing of two devices."""
+    head = tuple(part for part in candidate.parts if part.kind is Kind.TOPOLOGY)
+    rest = candidate.parts[len(head) :]
+    if candidate.phase is not Phase.PAIR or len(rest) <= _PAIR:
+        return []
+    middle = len(rest) // 2
+    return [replace(candidate, parts=(*head, *half)) for half in (rest[:middle], rest[middle:])]
