@@ -282,17 +282,18 @@ def common_devices(one: MachineView, two: MachineView) -> tuple[tuple[Setting, .
 
 
 def _alone(mine: MachineView, theirs: MachineView) -> tuple[Setting, ...]:
-    """Switches that are on here and off there."""
-    found = set()
+    """Switches that are on here and off there; one that a card passes on to what is behind it is named once, as the card's."""
+    off: dict[str, set[str]] = {}
     for here in mine.objects:
         there = theirs.find(here.type, here.ordinal)
         if here.from_command_line and there is not None:
             both = here.values.keys() & there.values.keys()
-            found |= {
-                Setting(here.type, n, "off")
-                for n in both
-                if here.values[n] is True and there.values[n] is False
-            }
+            off[here.path] = {n for n in both if here.values[n] is True and there.values[n] is False}
+    found = {
+        Setting(here.type, name, "off")
+        for here in mine.objects
+        for name in off.get(here.path, set()) - off.get(here.path.rpartition("/")[0], set())
+    }
     return tuple(sorted(found))
 
 

@@ -80,8 +80,9 @@ def test_each_option_is_declared_in_one_file() -> None:
     for file in COMMANDS.glob("*.py"):
         files.update(set(flags(file)))
     several = {flag for flag, count in files.items() if count > 1}
-    # `bisect` takes one path, with ranges in it; `plan` and `run` take any number of paths
-    assert several == {"--path"}
+    # `bisect` takes one path, with ranges in it; `plan` and `run` take any number of paths. A budget is one of runs, or,
+    # of a search, of legs or time; a search has a seed of its own, and is never without one.
+    assert several == {"--path", "--budget", "--seed", "--every-machine"}
 
 
 def test_how_many_emulators_run_at_once_is_the_same_for_every_command() -> None:

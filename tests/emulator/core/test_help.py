@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from real_devices import device_classes, release
 
-from migmatrix.emulator.device import declared
+from migmatrix.emulator.device import listed
 from migmatrix.emulator.errors import FatalError
 from migmatrix.emulator.help import answer
 from migmatrix.emulator.options.parse import parse
@@ -111,13 +111,13 @@ PROPERTY: Final = re.compile(r"  (\S+)=<(\S+)>(?: +- (.*))?")
 
 def _owner(name: str, type_name: str) -> dict[str, Any]:
     class Asked:
-        """What `declared` asks of a machine."""
+        """What `listed` asks of a machine."""
 
     asked: Any = Asked()
     asked.release = release(name)
     cls = release(name).device_class(type_name)
     assert cls is not None
-    return dict(declared(cls, asked))
+    return dict(listed(cls, asked))
 
 
 @pytest.mark.parametrize("name", ["5.2", "8.0.1", "11.1"])

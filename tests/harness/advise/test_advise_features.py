@@ -86,7 +86,7 @@ def test_hosts_a_and_b_of_the_document_get_the_documents_lines(tmp_path: Path) -
 def test_a_device_loses_the_feature_that_the_other_side_has_not(tmp_path: Path) -> None:
     found = features(tmp_path, DEVICES, NIC, "--cpu", "max")
     assert [verdict for _, verdict, _ in found["before"]] == ["fail", "pass"]
-    assert found["source"]["devices"] == ["-global virtio-net-device.mrg_rxbuf=off"]
+    assert found["source"]["devices"] == [f"-device {NIC[-1]},mrg_rxbuf=off"]
     assert found["destination"]["devices"] == []
     assert [verdict for _, verdict, _ in found["proof"]] == ["pass", "pass"]
 
