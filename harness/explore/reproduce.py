@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     from migmatrix.harness.explore.findings import Finding
     from migmatrix.harness.trials.records import Step
 
-__all__ = ["Recipe", "command_line", "emulator_command", "recipe_of", "script", "told_otherwise"]
+__all__ = [
+    "Recipe",
+    "command_line",
+    "emulator_command",
+    "promise_script",
+    "recipe_of",
+    "script",
+    "told_otherwise",
+]
 
-_SCRIPT = """\
+_HEAD = """\
 #!/bin/sh
 # {title}
 #
-#   source       {source}
-#   destination  {destination}
-#
-# Elsewhere: SOURCE=/old/qemu-system-x86_64 DESTINATION=/new/qemu-system-x86_64 sh {file}
-# Ends with 1: the failure is shown; 0: the destination takes the state; 2: there is no state to take.
+{about}
 set -u
 trap '' PIPE  # of a destination that is gone
 LIMIT=${{LIMIT:-60}}  # seconds for each emulator
@@ -42,12 +46,15 @@ if [ -z "${{SOURCE:-}}" ] && ! {source_there} >/dev/null 2>&1; then
     echo "set SOURCE: the default is not at hand"
     exit 2
 fi
+case $PWD in *[[:space:]]*) echo "run this in a directory without blanks in its path"; exit 2 ;; esac
+SOURCE=${{SOURCE:-{source_command}}}
+"""
+
+_SCRIPT = """\
 if [ -z "${{DESTINATION:-}}" ] && ! {destination_there} >/dev/null 2>&1; then
     echo "set DESTINATION: the default is not at hand"
     exit 2
 fi
-case $PWD in *[[:space:]]*) echo "run this in a directory without blanks in its path"; exit 2 ;; esac
-SOURCE=${{SOURCE:-{source_command}}}
 DESTINATION=${{DESTINATION:-{destination_command}}}
 
 saves() {{
@@ -92,6 +99,32 @@ echo "the destination ends with status $status"
 exit 1
 """
 
+_PROMISE = """\
+
+starts() {{
+    timeout --foreground -k 5 "$LIMIT" $SOURCE -display none -S -monitor stdio "$@" \\
+        -machine {source_arguments}
+}}
+
+rm -f state said
+echo quit | starts -only-migratable >said
+status=$?
+printf 'migrate "exec:cat >state"\\ninfo migrate\\nquit\\n' | starts >said
+grep -ai 'error:\\|status:' said
+migrates=1
+grep -aiq 'status:.*completed' said || migrates=0
+if [ "$status" -eq 0 ] && [ "$migrates" -eq 0 ]; then
+    echo "it starts with -only-migratable, and does not migrate"
+    exit 1
+fi
+if [ "$status" -ne 0 ] && [ "$migrates" -eq 1 ]; then
+    echo "it does not start with -only-migratable, and migrates"
+    exit 1
+fi
+echo "what -only-migratable says is what it does"
+exit 0
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -116,11 +149,33 @@ def recipe_of(finding: Finding, builds: Mapping[str, PreparedBuild]) -> Recipe:
 
 def script(recipe: Recipe) -> str:
     """The text of the script."""
-    return _SCRIPT.format(
+    return _filled(
+        _HEAD + _SCRIPT,
+        recipe,
+        f"  source       {_named(recipe.source)}",
+        f"  destination  {_named(recipe.destination)}",
+        "",
+        f"Elsewhere: SOURCE=/old/qemu-system-x86_64 DESTINATION=/new/qemu-system-x86_64 sh {recipe.name}.sh",
+        "Ends with 1: the failure is shown; 0: the destination takes the state; 2: there is no state to take.",
+    )
+
+
+def promise_script(recipe: Recipe) -> str:
+    """The same of a build whose ``-only-migratable`` is asked, which is both source and destination."""
+    return _filled(
+        _HEAD + _PROMISE,
+        recipe,
+        f"  {_named(recipe.source)}",
+        "",
+        f"Elsewhere: SOURCE=/other/qemu-system-x86_64 sh {recipe.name}.sh",
+        "Ends with 1: the option says another thing than the migration; 0: they agree.",
+    )
+
+
+def _filled(text: str, recipe: Recipe, *about: str) -> str:
+    return text.format(
+        about="\n".join(f"# {line}".rstrip() for line in about),
         title=_one_line(recipe.title),
-        file=f"{recipe.name}.sh",
-        source=_named(recipe.source),
-        destination=_named(recipe.destination),
         source_there=_is_there(recipe.source),
         destination_there=_is_there(recipe.destination),
         source_command=emulator_command(recipe.source),

@@ -8,13 +8,13 @@ there is one only.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.explain.explain_run import representatives
-from migmatrix.harness.explore.findings import Problem
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.run.definition import Origin
 from migmatrix.harness.stored.reports import open_run
@@ -64,19 +64,16 @@ def _split(named: str) -> tuple[Path, str]:
 def _of_search(path: Path, which: str, file: Path | None, cache: Path, log: Callable[[str], None]) -> Subject:
     data = _read(path)
     row = _chosen(_rows(data, path), which, path)
-    if row.get("kind") == Problem.ONLY_MIGRATABLE:
-        raise UserError(
-            f"{row.get('profile')!r} is of kind {row['kind']!r}: no migration fails that a script could show"
-        )
     meta = data.get("origin", {"builds": []})
     if file is None and "definition" not in meta:
         raise UserError(f"{str(path)!r} does not say how its builds are made: name its matrix with -f")
     origin = Origin.of_meta(meta, file, cache, log)
     try:
         trial = _trial(row, origin)
-        name, signature = str(row["profile"]), str(row["signature"])
+        name, signature = _name(row), str(row["signature"])
     except KeyError as err:
         raise UserError(f"{str(path)!r} holds no finding of a search: {err.args[0]!r} is missing") from err
+    _refuse_other_versions(data.get("builds", {}), trial, origin)
     cell = Cell(trial.machine, name, tuple(row["path"]), trial.mode.name, trial.guest.name)
     return Subject(name, signature, origin, cell, trial, tuple(data.get("machines", ())))
 
@@ -101,8 +98,14 @@ def _rows(data: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     return list(rows)
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    """That of its profile; of one that is no profile for a matrix, its kind and signature."""
+    words = row.get("profile") or f"{row.get('kind', 'found')} {row.get('signature', '')}"
+    return re.sub(r"[^\w.+@:/-]+", "-", str(words)).strip("-")
+
+
 def _chosen(rows: list[dict[str, Any]], which: str, path: Path) -> dict[str, Any]:
-    names = [row.get("profile", "") for row in rows]
+    names = list(map(_name, rows))
     if which.isascii() and which.isdecimal() and 0 < int(which) <= len(rows):
         return rows[int(which) - 1]
     found = [row for row, name in zip(rows, names, strict=True) if which in ("", name)]
@@ -123,6 +126,16 @@ def _trial(row: Mapping[str, Any], origin: Origin) -> Trial:
         mode=_mode(origin, row["mode"]),
         guest=_guest(origin, row["guest"]),
     )
+
+
+def _refuse_other_versions(versions: Mapping[str, str], trial: Trial, origin: Origin) -> None:
+    """Of a file that has no digests of its builds."""
+    for step in trial.path:
+        here = origin.builds[step.build].facts.version
+        if versions.get(step.build, here) != here:
+            raise UserError(
+                f"build {step.build!r} is {here} here, another than the finding's {versions[step.build]}"
+            )
 
 
 def _mode(origin: Origin, name: str) -> Mode:

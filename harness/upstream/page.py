@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from migmatrix.harness.upstream.sections import Bytes
     from migmatrix.harness.upstream.shown import Shown
 
-__all__ = ["page"]
+__all__ = ["PUBLIC_RECORD", "page", "versions"]
 
 _PASS = Verdict.PASS.value
-_PUBLIC = (
+PUBLIC_RECORD = (
     "Not looked for: migmatrix does not search. Look for the title and the words above before this is sent."
 )
 _VARIES = ", not each time"
@@ -55,7 +55,7 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -
     return Document(
         title(recipe, result),
         (
-            Part("Versions", (_versions(recipe),)),
+            Part("Versions", (versions(recipe),)),
             Part("Reproducer", tuple(_reproducer(recipe, result, shown, why_not))),
             Part("Expected", (Text(_expected(recipe, result)),)),
             Part("Seen", tuple(_seen(facts, result))),
@@ -64,14 +64,17 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -
             Part("What passes", tuple(_passes(facts, recipe))),
             Part("First bad of the builds at hand", tuple(_first_bad(facts))),
             Part("Cause, as far as proved", tuple(_cause(facts, explanation, result.cause))),
-            Part("Public record", (Text(_PUBLIC),)),
+            Part("Public record", (Text(PUBLIC_RECORD),)),
             Part("How this was made", (Text(_made(facts, explanation)),)),
         ),
     )
 
 
-def _versions(recipe: Recipe) -> Table:
+def versions(recipe: Recipe) -> Table:
+    """Both builds; one row where they are one."""
     sides = [("source", recipe.source), ("destination", recipe.destination)]
+    if recipe.source == recipe.destination:
+        sides = [("both", recipe.source)]
     rows = [(role, b.facts.version, b.facts.package or "-", b.origin) for role, b in sides]
     return Table(("side", "QEMU", "package", "from"), tuple(rows))
 

@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.builds.prober import container_images
-from migmatrix.harness.explore.reproduce import Recipe, script, told_otherwise
+from migmatrix.harness.explore.migratable import without_option
+from migmatrix.harness.explore.reproduce import Recipe, promise_script, script, told_otherwise
 from migmatrix.harness.files import PUBLIC, write_whole
 from migmatrix.harness.run.opening import opened
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.trials.runner import TrialRunner
 from migmatrix.harness.upstream.facts import Facts, gather
 from migmatrix.harness.upstream.page import page
+from migmatrix.harness.upstream.promise import ask, is_promise, promise_page, promise_title
 from migmatrix.harness.upstream.render import markdown, plain_text
-from migmatrix.harness.upstream.shown import Shown, show
+from migmatrix.harness.upstream.shown import Shown, show, show_promise
 from migmatrix.harness.upstream.title import title
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable
     """Run a failure, explain it, run its script, and write it down; InfrastructureError when the host fails."""
     settings = Settings(jobs, subject.origin.deadlines, subject.origin.retries)
     async with opened(None, settings, log) as where:
+        if is_promise(subject.trial):
+            return await _promise(TrialRunner(subject.origin.builds, where, log), subject)
         facts = await gather(TrialRunner(subject.origin.builds, where, log), subject, budget)
     if facts.attempt is None:
         return Report(subject.name, None, "", None, _not_again(subject, facts))
@@ -90,6 +94,20 @@ async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable
     text = "" if why_not else script(recipe)
     shown = await show(text, recipe, facts.attempt.result) if text else None
     return Report(subject.name, page(facts, recipe, shown, why_not), text, shown, why_not)
+
+
+async def _promise(runner: TrialRunner, subject: Subject) -> Report:
+    """The report of a build whose ``-only-migratable`` says another thing than its migration does."""
+    answers = await ask(runner, subject.trial)
+    if not answers.untrue:
+        return Report(subject.name, None, "", None, f"{subject.signature!r} did not come again: both agree")
+    build = _by_name(subject.origin.builds[answers.build])
+    bare = without_option(subject.trial)
+    recipe = Recipe("", subject.name, build, build, bare.machine, bare.arguments, "")
+    recipe = replace(recipe, title=promise_title(recipe, answers))
+    text = promise_script(recipe)
+    shown = await show_promise(text, recipe)
+    return Report(subject.name, promise_page(recipe, answers, shown), text, shown)
 
 
 def _not_again(subject: Subject, facts: Facts) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.explore.reproduce import Recipe
     from migmatrix.harness.model import Cause, CellResult
 
-__all__ = ["Shown", "show"]
+__all__ = ["Shown", "show", "show_promise"]
 
 _FAILED = 1
 _SECONDS = 300.0  # two emulators of 60 each, and what a container takes
@@ -50,15 +50,25 @@ class Shown:
 
 async def show(text: str, recipe: Recipe, wanted: CellResult) -> Shown:
     """Run the script `text`, made of `recipe`; `wanted` is the failure. InfrastructureError without a container."""
-    with TemporaryDirectory(prefix="migmatrix-script-") as directory:
-        path = Path(directory) / f"{recipe.name}.sh"
-        path.write_text(text)
-        status, output = await _run(path)
+    status, output = await _ran(text, recipe)
     if (recipe.source.image or recipe.destination.image) and _status(output) in _NOT_STARTED:
         raise InfrastructureError(f"the script could not start a container: {_docker_said(output)}")
     cause = _cause(output, recipe)
     same = status == _FAILED and _same(cause, _status(output), wanted)
     return Shown(status, output, signature(cause) if cause else "", same)
+
+
+async def show_promise(text: str, recipe: Recipe) -> Shown:
+    """The same of a script whose own words and exit status say it all."""
+    status, output = await _ran(text, recipe)
+    return Shown(status, output, "", status == _FAILED)
+
+
+async def _ran(text: str, recipe: Recipe) -> tuple[int | None, str]:
+    with TemporaryDirectory(prefix="migmatrix-script-") as directory:
+        path = Path(directory) / f"{recipe.name}.sh"
+        path.write_text(text)
+        return await _run(path)
 
 
 def _docker_said(output: str) -> str:

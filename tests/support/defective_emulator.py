@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def install(directory: Path, release: str, defect: str) -> Path:
-    """Write the emulator of a release of QEMU with a defect of `DEFECTS`; its path. It counts its ends beside itself."""
+    """Write the emulator of a release of QEMU with a defect of `DEFECTS`, or "forgets"; its path. It counts its ends beside itself."""
     path = directory / f"{defect}-{release}"
     words = f"{sys.executable} {__file__} {directory} {defect} -release {release}"
     path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
@@ -74,6 +74,8 @@ DEFECTS = {
 
 def main(defect: str, argv: list[str]) -> int:
     """The emulator with a defect."""
+    if defect == "forgets":  # what only migratable devices are asked for
+        return emulator_main.main([word for word in argv if word != "-only-migratable"])
     examples.ExampleLegacy.vmstate = LegacyHandlers("example-legacy", 2, *DEFECTS[defect])
     return emulator_main.main(argv)
 

@@ -106,14 +106,12 @@ def test_a_failure_that_does_not_come_again_is_said_and_nothing_else(tmp_path: P
     ("findings.json#three", "has no finding 'three': name one behind a '#': one, two"),
     ("findings.json#3", "has no finding '3': name one behind a '#': one, two"),
     ("findings.json#two", "does not say how its builds are made: name its matrix with -f"),
-    ("kind.json", "'one' is of kind 'only-migratable': no migration fails that a script could show"),
     ("nothing.json", "No such file or directory"),
     ("empty.json", "holds no findings"),
     ("broken.json", "is no JSON: "),
 ])  # fmt: skip
 def test_a_mistake_in_what_is_named_is_one_line(named: str, mistake: str, tmp_path: Path) -> None:
     findings_of(tmp_path, {**FINDING, "profile": "one"}, {**FINDING, "profile": "two"})
-    (tmp_path / "kind.json").write_text(json.dumps({**FINDING, "profile": "one", "kind": "only-migratable"}))
     (tmp_path / "empty.json").write_text("{}")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError) as caught:
@@ -173,3 +171,30 @@ def test_what_depends_on_chance_is_said_and_a_script_that_shows_nothing_too(tmp_
     assert "* [a] fail (crash SIGABRT load), not each time" in text
     assert "1 of 1 pairs did not give the same each time" in text
     assert "Section example-legacy#0, hexadecimal" in text, "what the plain command line does not send"
+
+
+def test_what_a_search_left_is_reported_without_its_matrix(tmp_path: Path) -> None:
+    builds = {"forgets": {"provider": "binary", "path": str(install(tmp_path, "7.2", "forgets"))}}
+    matrix = write_matrix(
+        tmp_path, [], builds=builds, machines=["pc-q35-7.2"], profiles={"define": {"bare": {"args": []}}},
+        paths={"explicit": ["forgets>forgets"]},
+    )  # fmt: skip
+    left = tmp_path / "explored"
+    words = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--out", str(left), "-j", "2"]
+    done = CliRunner().invoke(
+        app("explore"), ["explore", *words, "--devices", "example-unmigratable", "--depth", "1"]
+    )
+    found = json.loads((left / "findings.json").read_text())["findings"]
+    assert sorted(finding["kind"] for finding in found) == ["only-migratable", "unmigratable"], done.output
+    number = 1 + [finding["kind"] for finding in found].index("only-migratable")
+
+    code, text = report(tmp_path, "--report", f"{left}#{number}", "--name", "a-lie")
+    assert code == 0
+    assert text.startswith("example-unmigratable: 7.2.0 starts with -only-migratable, and does not migrate\n")
+    assert "it starts with -only-migratable, and does not migrate" in text
+    assert "State blocked by non-migratable device 'example-unmigratable'" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-lie.md", "a-lie.sh", "a-lie.txt"]
+
+    code, text = report(tmp_path, "--report", f"{left}#{3 - number}")
+    assert code == 0
+    assert text.startswith("example-unmigratable: 7.2.0 refuses to migrate\n")
