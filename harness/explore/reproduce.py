@@ -35,6 +35,7 @@ __all__ = [
 
 _HEAD = """\
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # {title}
 #
 {about}

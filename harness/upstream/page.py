@@ -290,7 +290,7 @@ def _made(facts: Facts, explanation: Explanation) -> str:
     assert facts.attempt is not None  # noqa: S101 - see `page`
     note = explanation.reproducer.note
     return (
-        f"By `migmatrix explain --report` of migmatrix {__version__}, from runs of the builds named above, nothing from"
+        f"By migmatrix {__version__}, explain --report, from runs of the builds named above, nothing from"
         f" versions alone: {explanation.hops} legs. Guest: {facts.attempt.trial.guest.name}, mode:"
         f" {facts.attempt.trial.mode.name}.{f' {_capital(note)}.' if note else ''}"
     )

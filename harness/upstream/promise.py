@@ -77,7 +77,7 @@ def promise_title(recipe: Recipe, answers: Answers) -> str:
 
 def promise_page(recipe: Recipe, answers: Answers, shown: Shown) -> Document:
     """The page; of builds that agree with themselves the table says so."""
-    how = f"By `migmatrix explain --report` of migmatrix {__version__}, from runs of the builds named above."
+    how = f"By migmatrix {__version__}, explain --report, from runs of the builds named above."
     return Document(
         promise_title(recipe, answers),
         (
