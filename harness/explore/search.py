@@ -123,7 +123,6 @@ class Search:
     refusals: Refusals = field(default_factory=Refusals)
     seen: Seen = field(default_factory=Seen)
     asked: Asked = field(default_factory=Asked)
-    spoilers: Spoilers = field(default_factory=Spoilers)
     phase: Phase = Phase.PLAIN
     legs: set[str] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
@@ -134,6 +133,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self.collector = Collector(self.plan.builds, self.where, self.log, self.on_leg)
+        self.spoilers = Spoilers(self.plan.machines)
         self._ages = [build.id for build in by_age(self.plan.builds)]
 
     async def run(self) -> str:
@@ -234,7 +234,9 @@ class Search:
         for whole, case, mine, theirs in zip(cases, starting, alone, between, strict=True):
             every = rest[failing.index(case)] if case in failing else [*mine, *theirs]
             sound = case.builds == whole.builds and all(a.result.verdict is Verdict.PASS for a in every)
-            self.spoilers.learn(case.candidate, starts=bool(case.builds) or not whole.builds, sound=sound)
+            self.spoilers.learn(
+                case.candidate, case.machine, starts=bool(case.builds) or not whole.builds, sound=sound
+            )
             await self.collector.take(case.candidate, every)
         for candidate, plain, asked in wrong:
             await self.collector.take_untrue(candidate, plain, asked)
@@ -283,10 +285,12 @@ class Search:
         if self.plan.every_machine or candidate.phase is Phase.PLAIN:
             return list(self.plan.machines)
         turn = crc32(candidate.text.encode())
+        several = candidate.parts if len(candidate.parts) > 1 else ()
         having = [
             machines[turn // _TURN % len(machines)]
-            for machines in self._families()
-            if self.writer.arguments(candidate, machines[0]) is not None
+            for family in self._families()
+            if (machines := self.spoilers.sound(several, family) or family)
+            and self.writer.arguments(candidate, machines[0]) is not None
         ]
         return [having[(turn + self._family) % len(having)]] if self._family < len(having) else []
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What would spoil a candidate of many parts, as was learned of the parts alone. Pure.
 
-1. A device or topology that fails alone hides what the others of a crowd do; one that does not start refuses for all.
+1. A device or topology that fails alone on a machine type hides there what the others of a crowd do; one that does not
+   start refuses for all. It is left out where it spoils all machine types, and others are preferred to those it spoils.
 2. So does an option's value that no build starts with.
 3. A crowd that is refused all the same is tried in halves.
 """
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.explore.records import Kind, Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from migmatrix.harness.explore.records import Candidate, Part
 
 __all__ = ["Spoilers", "halves"]
@@ -23,18 +26,19 @@ _PAIR = 2
 
 @dataclass
 class Spoilers:
-    """Names of devices and topologies, and values of options."""
+    """Devices and topologies by machine type, and values of options; `machines` are all that are tried."""
 
-    names: set[str] = field(default_factory=set)
+    machines: tuple[str, ...]
+    names: set[tuple[str, str]] = field(default_factory=set)
     values: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def learn(self, candidate: Candidate, *, starts: bool, sound: bool) -> None:
+    def learn(self, candidate: Candidate, machine: str, *, starts: bool, sound: bool) -> None:
         """Whether any build starts a candidate; it is `sound` when all builds that know it do, and nothing fails."""
         (part, *more) = candidate.parts
         if more:
             return
         if candidate.phase is Phase.PLAIN and not sound:
-            self.names.add(part.name)
+            self.names.add((part.name, machine))
         if len(part.options) == 1 and not starts:
             self.values.add((part.name, *part.options[0]))
 
@@ -43,8 +47,12 @@ class Spoilers:
         if len(candidate.parts) == 1:
             part = self._allowed(candidate.parts[0])
             return replace(candidate, parts=(part,)) if part.options else None
-        parts = tuple(part for part in candidate.parts if part.name not in self.names)
+        parts = tuple(part for part in candidate.parts if self.sound((part,), self.machines))
         return replace(candidate, parts=parts) if len(parts) >= _PAIR else None
+
+    def sound(self, parts: Sequence[Part], machines: Iterable[str]) -> list[str]:
+        """The machine types that none of these parts spoils."""
+        return [m for m in machines if not any((part.name, m) in self.names for part in parts)]
 
     def _allowed(self, part: Part) -> Part:
         options = tuple(pair for pair in part.options if (part.name, *pair) not in self.values)

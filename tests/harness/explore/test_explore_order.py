@@ -92,18 +92,22 @@ def crowd(*names: str) -> Candidate:
 
 
 def test_what_fails_or_does_not_start_alone_is_no_company() -> None:
-    spoilers = Spoilers()
-    spoilers.learn(alone("nvme"), starts=False, sound=False)
-    spoilers.learn(alone("VGA"), starts=True, sound=False)
-    spoilers.learn(alone("e1000"), starts=True, sound=True)
-    spoilers.learn(alone("e1000,mitigation=on", Phase.SINGLE), starts=True, sound=False)
-    assert spoilers.without(crowd("smp-2", "nvme", "e1000", "VGA", "edu")) == crowd("smp-2", "e1000", "edu")
+    spoilers = Spoilers(("pc-1", "pc-2"))
+    for machine in spoilers.machines:
+        spoilers.learn(alone("nvme"), machine, starts=False, sound=False)
+        spoilers.learn(alone("VGA"), machine, starts=True, sound=False)
+        spoilers.learn(alone("e1000"), machine, starts=True, sound=machine == "pc-2")
+        spoilers.learn(alone("edu,dma=on", Phase.SINGLE), machine, starts=True, sound=False)
+    found = spoilers.without(crowd("smp-2", "nvme", "e1000", "VGA", "edu"))
+    assert found == crowd("smp-2", "e1000", "edu")
+    assert spoilers.sound(found.parts, spoilers.machines) == ["pc-2"]
+    assert spoilers.sound(crowd("smp-2", "edu").parts, spoilers.machines) == ["pc-1", "pc-2"]
     assert spoilers.without(crowd("nvme", "e1000", "VGA")) is None
 
 
 def test_a_value_that_nothing_starts_with_is_left_out() -> None:
-    spoilers = Spoilers()
-    spoilers.learn(alone("e1000,mac=x", Phase.SINGLE), starts=False, sound=False)
+    spoilers = Spoilers(("pc-1",))
+    spoilers.learn(alone("e1000,mac=x", Phase.SINGLE), "pc-1", starts=False, sound=False)
     left = spoilers.without(alone("e1000,mac=x,mitigation=on", Phase.PAIR))
     assert left == alone("e1000,mitigation=on", Phase.PAIR)
     assert spoilers.without(alone("e1000,mac=x", Phase.PAIR)) is None

@@ -38,8 +38,8 @@ class Planted:
     bundle: Bundle
 
     def search(self, *words: str, **changes: Any) -> tuple[int, dict[str, Any], str]:
-        """Exit code, findings by key, and the log of a search on pc-i440fx-10.0."""
-        matrix = matrix_of(self.bundle, machines=["pc-i440fx-10.0"], **changes)
+        """Exit code, findings by key, and the log of a search, on pc-i440fx-10.0 where `changes` name no other."""
+        matrix = matrix_of(self.bundle, **{"machines": ["pc-i440fx-10.0"], **changes})
         (self.root / "matrix.yaml").write_text(json.dumps(matrix))
         where = ["-f", self.root / "matrix.yaml", "--store", self.root / "store", "--out", self.root / "out"]
         done = CliRunner().invoke(app(), ["explore", *map(str, where), "-j", "3", "--json", *words])
@@ -87,3 +87,22 @@ def test_a_planted_build_alone_shows_nothing(planted: Planted) -> None:
     alone = {"planted": {"provider": "binary", "path": str(planted.bundle.binary(NEW))}}
     code, found, _ = planted.search("--devices", "isa-serial", "--budget", "80", builds=alone)
     assert (code, found) == (0, {})
+
+
+@pytest.mark.slow
+def test_plain_devices_show_what_every_one_of_them_has(tmp_path: Path) -> None:
+    names = {"gpu-outputs", "parallel-mode", "ne2000-version", "port-renamed", "memory-entry", "cirrus-check"}
+    faults = [BY_NAME[name] for name in names]
+    planted = Planted(tmp_path, plant(faults, tmp_path / "planted", tmp_path / "store" / "builds"))
+    code, found, log = planted.search("--depth", "1", machines=["pc-q35-7.2", "pc-i440fx-10.0"])
+    assert code == 1, log
+    assert {fault.name for fault in FAULTS if fault.is_seen(found)} == names
+    assert all(finding["kind"] in ("break", "unmigratable") for finding in found.values())
+
+
+@pytest.mark.slow
+def test_a_build_without_faults_shows_none(tmp_path: Path) -> None:
+    """The two releases as they are differ in nothing that plain devices and topologies show."""
+    planted = Planted(tmp_path, plant((), tmp_path / "planted", tmp_path / "store" / "builds"))
+    code, found, log = planted.search("--depth", "1", machines=["pc-q35-7.2", "pc-i440fx-10.0"])
+    assert (code, {f["kind"] for f in found.values()}) == (0, {"unmigratable"}), log
