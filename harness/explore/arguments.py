@@ -71,20 +71,29 @@ class Writer:
             topology = self.table.topologies[part.name]
             return list(topology.args) if _fits(machine, topology.machines) else None
         if part.kind is Kind.MACHINE:
-            return ["-machine", ",".join(f"{name}={value}" for name, value in part.options)]
+            words = ["-machine", ",".join(f"{name}={value}" for name, value in part.options)]
+            return _numbered([*self._backing(part), *words], next(numbers))
         if part.kind is Kind.BUILT_IN:
             if part.name not in self.space.built_in.get(machine, {}):
                 return None
-            return [
+            words = [
                 word for name, value in part.options for word in ("-global", f"{part.name}.{name}={value}")
             ]
-        words: list[str] = []
+            return _numbered([*self._backing(part), *words], next(numbers))
+        words = []
         for _ in range(part.count):
             one = self._device(part, machine, next(numbers))
             if one is None:
                 return None
             words += one
         return words
+
+    def _backing(self, part: Part) -> Iterator[str]:
+        """The arguments of what the options of a part name."""
+        for name, value in part.options:
+            backend = self.table.backend(part.name, name)
+            if backend is not None and backend.value == value:
+                yield from backend.args
 
     def _device(self, part: Part, machine: str, number: int) -> list[str] | None:
         device = self.space.devices[part.name]
@@ -103,11 +112,15 @@ class Writer:
                 options |= {n: v for n, v in backend.with_options.items() if n in device.options}
         options |= chosen
         words += ["-device", ",".join((part.name, *(f"{name}={value}" for name, value in options.items())))]
-        return [word.replace("{n}", str(number)) for word in words]
+        return _numbered(words, number)
 
     def _place(self, device: Device, wanted: str, machine: str) -> Place | None:
         places = self.table.places_of(device.bases, machine)
         return next((place for place in places if wanted in ("", place.name)), None)
+
+
+def _numbered(words: Iterable[str], number: int) -> list[str]:
+    return [word.replace("{n}", str(number)) for word in words]
 
 
 def _fits(name: str, globs: Iterable[str]) -> bool:

@@ -80,6 +80,8 @@ class Coverage:
 
     def _refused(self, candidate: Candidate, said: Mapping[str, str]) -> None:
         """Keep the words about a device or an option alone, and count those about pairs."""
+        if not candidate.parts:
+            return
         first = candidate.parts[0]
         if candidate.phase is Phase.PAIR:
             self.refused_pairs.update(said.values())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness import interrupt
-from migmatrix.harness.errors import InfrastructureError, UserError
+from migmatrix.harness.errors import InfrastructureError, UserError, did_you_mean
 from migmatrix.harness.explore.arguments import Writer
 from migmatrix.harness.explore.described import differing
 from migmatrix.harness.explore.kept import Keeper, Outcome
@@ -20,11 +20,13 @@ from migmatrix.harness.explore.table import load_table
 from migmatrix.harness.run.definition import Origin, definition
 from migmatrix.harness.run.opening import opened, silent
 from migmatrix.harness.run.pipeline import engine_specs, known_of, settings_of
+from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from migmatrix.harness.explore.table import Table
     from migmatrix.harness.model import LegEvidence
     from migmatrix.harness.run.pipeline import Prepared
 
@@ -77,7 +79,7 @@ async def explore(
         space = replace(space, described=differing(by_age(plan.builds), plan.machines, log))
         order = options.order(space, table, options.devices, options.seed)
         if not order.chosen():
-            raise UserError(f"--devices {options.devices!r} means no device that is tried")
+            raise _no_devices(options.devices, plan, table)
         search = Search(plan, where, order, Writer(space, table), options.budget, log, told, on_leg)
         ended = "interrupted"
         try:
@@ -90,6 +92,16 @@ async def explore(
             outcome = keeper.keep(search, ended)
             where.store.evict(options.store_limit)
         return outcome
+
+
+def _no_devices(glob: str, plan: Plan, table: Table) -> UserError:
+    """Why a glob means nothing: all that it names stays away, or no build has such a device."""
+    names = sorted({name for build in plan.builds.values() for name in build.facts.devices})
+    away = {table.away_device(name): name for name in names if glob_match(name, glob)}
+    if why := "; ".join(f"{name}: {reason}" for reason, name in away.items() if reason):
+        return UserError(f"--devices {glob!r} means no device that is tried: {why}")
+    tried = [name for name in names if not table.away_device(name)]
+    return UserError(f"--devices {glob!r} means no device that is tried: {did_you_mean(glob, tried)}")
 
 
 def _plan(prepared: Prepared, options: ExploreOptions) -> Plan:

@@ -141,7 +141,7 @@ class Order:
         names = [device.name for device in self.chosen()]
         if not corpus or not names:
             return None
-        parts = list(random.choice(corpus).parts)
+        parts = list(random.choice(corpus).parts) or [Part(Kind.DEVICE, random.choice(names))]
         for _ in range(random.randint(1, _STEPS)):
             self._step(parts, names, random)
         return Candidate(tuple(parts), Phase.WALK)

@@ -63,7 +63,7 @@ class Candidate:
     @property
     def text(self) -> str:
         """Its parts, for people."""
-        return " + ".join(part.text for part in self.parts)
+        return " + ".join(part.text for part in self.parts) or "the machine alone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
 1. A refusal of one part is one of every candidate that has this part, whatever options are added to it: a device that a
    build does not start plain it does not start with an option. An option that makes it start is found by its plain
    device, which the table gives what it needs.
-2. A refusal of several parts, or of several options, is one of exactly these and of more of them.
+2. A refusal of the machine alone is one of everything.
+3. A refusal of several parts, or of several options, is one of exactly these and of more of them.
 """
 
 from __future__ import annotations
@@ -65,4 +66,5 @@ def _pieces(candidate: Candidate) -> frozenset[_Piece]:
 
 def _text(pieces: frozenset[_Piece]) -> str:
     named = sorted(p for p in pieces if p[2]) or sorted(pieces)
-    return " + ".join(f"{name}.{option}={value}" if option else name for _, name, option, value in named)
+    words = (f"{name}.{option}={value}" if option else name for _, name, option, value in named)
+    return " + ".join(words) or "the machine alone"

@@ -11,6 +11,7 @@
 4. Legs are those of any run: the store answers for those that it has, so that the same call goes on where it ended.
 5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
 6. Plain candidates that migrate, and what refuses to, are started with ``-only-migratable`` too (`migratable`).
+7. The machine alone comes first: a build that does not start it is asked nothing more of that machine.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from itertools import count, islice, pairwise, product
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from migmatrix.harness.errors import InfrastructureError
+from migmatrix.harness.errors import InfrastructureError, UserError
 from migmatrix.harness.explore.coverage import Coverage, Reached
 from migmatrix.harness.explore.findings import Collector
 from migmatrix.harness.explore.migratable import Asked, untrue, with_option
 from migmatrix.harness.explore.novelty import Seen
-from migmatrix.harness.explore.records import Phase
+from migmatrix.harness.explore.records import Candidate, Phase
 from migmatrix.harness.explore.refusals import Refusals
 from migmatrix.harness.explore.space import by_age
 from migmatrix.harness.explore.spoilers import Spoilers, halves
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.arguments import Writer
     from migmatrix.harness.explore.order import Order
-    from migmatrix.harness.explore.records import Candidate
     from migmatrix.harness.model import Guest, LegEvidence, Mode
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt
@@ -137,7 +137,11 @@ class Search:
         self._ages = [build.id for build in by_age(self.plan.builds)]
 
     async def run(self) -> str:
-        """Search until the candidates end or the budget does: ``complete`` or ``budget``."""
+        """Search until the candidates end or the budget does: ``complete`` or ``budget``.
+
+        UserError when no build starts any machine, with nothing added to what the matrix gives all of them.
+        """
+        await self._alone()
         first, step = self.plan.shard
         depth = list(Phase).index(self.plan.depth)
         for stretch in self._course():
@@ -154,6 +158,13 @@ class Search:
                 self._dearest = max(self._dearest, (self.spent - before) // len(batch))
                 self.tell(self)
         return "budget" if self._over() else "complete"
+
+    async def _alone(self) -> None:
+        """Rule 7."""
+        await self._batch([Candidate((), Phase.PLAIN)])
+        if not self.coverage.migrated and not self.coverage.host_failures:
+            words = "; ".join(said for its in self.refusals.words().values() for said in its)
+            raise UserError(f"no build starts any machine with the arguments of the matrix: {words}")
 
     @property
     def reached(self) -> Reached:

@@ -34,9 +34,9 @@ class Spoilers:
 
     def learn(self, candidate: Candidate, machine: str, *, starts: bool, sound: bool) -> None:
         """Whether any build starts a candidate; it is `sound` when all builds that know it do, and nothing fails."""
-        (part, *more) = candidate.parts
-        if more:
+        if len(candidate.parts) != 1:
             return
+        (part,) = candidate.parts
         if candidate.phase is Phase.PLAIN and not sound:
             self.names.add((part.name, machine))
         if len(part.options) == 1 and not starts:

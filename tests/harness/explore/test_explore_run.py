@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
 from migmatrix.harness.config import load_matrix
+from migmatrix.harness.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,18 +116,42 @@ def test_shards_share_the_candidates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "mistake"), [
-    (["--devices", "nothing*"], "--devices 'nothing*' means no device that is tried"),
+    (["--devices", "nothing*"], "--devices 'nothing*' means no device that is tried: known: VGA, "),
+    (["--devices", "vfio-*"], "--devices 'vfio-*' means no device that is tried: vfio-pci: needs hardware"),
     (["--budget", "3 days"], "--budget '3 days' is neither a number of legs nor a time as 90s, 30m, 8h"),
     (["--budget", "0"], "--budget '0' is neither a number of legs nor a time as 90s, 30m, 8h"),
+    (["--budget", "-5"], "--budget '-5' is neither a number of legs nor a time as 90s, 30m, 8h"),
+    (["--shard", "3/2"], "shard 3/2 does not exist: I goes from 1 to N"),
+    (["--shard", "x"], "'x' is not a shard: write I/N, such as 1/4"),
+    (["--out", "FILE"], "cannot write to --out 'FILE': File exists"),
+    (["--out", "FILE/below"], "cannot write to --out 'FILE/below': Not a directory"),
+    (["--store", "FILE"], "cannot write to the store 'FILE': Not a directory"),
+    (["--select", "machine=nothing"], "--select machine=nothing matches no cell: known: pc-q35-5.2"),
 ])  # fmt: skip
-def test_a_mistake_is_told(words: list[str], mistake: str, tmp_path: Path) -> None:
-    where = [
-        "-f",
-        str(matrix_of(tmp_path, "7.2")),
-        "--store",
-        str(tmp_path / "store"),
-        "--out",
-        str(tmp_path / "o"),
-    ]
+def test_a_mistake_is_told(
+    words: list[str], mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    where = ["-f", str(matrix_of(tmp_path, "7.2")), "--store", "store", "--out", "out"]
     done = CliRunner().invoke(app(), ["explore", *where, *words])
-    assert str(done.exception) == mistake
+    assert isinstance(done.exception, UserError), done.exception
+    assert str(done.exception).startswith(mistake)
+    assert "\n" not in str(done.exception)
+
+
+@pytest.mark.parametrize("words", [["--depth", "9"], ["--depth", "x"], ["--seed", "x"], ["-j", "0"]])
+def test_a_number_that_is_none_is_a_mistake(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app(), ["explore", "-f", str(matrix_of(tmp_path, "7.2")), *words])
+    assert done.exit_code == 2
+
+
+def test_builds_that_start_no_machine_are_a_mistake(tmp_path: Path) -> None:
+    matrix = matrix_of(tmp_path, "7.2", defaults={"args": ["-device", "nonsense"]})
+    where = ["-f", str(matrix), "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app(), ["explore", *where, "--devices", "example-*"])
+    assert str(done.exception) == (
+        "no build starts any machine with the arguments of the matrix:"
+        " 'nonsense' is not a valid device model name"
+    )
+    assert isinstance(done.exception, UserError)

@@ -139,6 +139,7 @@ def test_walks_vary_what_was_worth_it() -> None:
     assert len(texts) > 20
     assert any(text.count("virtio-blk-pci") and "e1000" in text for text in texts)
     assert order.walk([], 0) is None
+    assert all(order.walk([Candidate((), Phase.PLAIN)], number) for number in range(9))
 
 
 # -- command lines ---------------------------------------------------------------------------------
@@ -156,6 +157,17 @@ def test_walks_vary_what_was_worth_it() -> None:
 ])  # fmt: skip
 def test_a_candidate_is_a_command_line(candidate: Candidate, words: str) -> None:
     assert WRITER.arguments(candidate, "pc-q35-7.2") == tuple(words.split())
+
+
+def test_what_an_option_of_the_board_names_is_made() -> None:
+    fdc = device("isa-fdc", option("driveA", "str", None, None))
+    writer = Writer(Space({}, {"pc-q35-7.2": {"isa-fdc": fdc}}), TABLE)
+    drive = "-blockdev null-co,node-name=fa1,size=1474560 -global isa-fdc.driveA=fa1"
+    built_in = only(Part(Kind.BUILT_IN, "isa-fdc", (("driveA", "fa{n}"),)))
+    assert writer.arguments(built_in, "pc-q35-7.2") == tuple(drive.split())
+    speaker = only(Part(Kind.MACHINE, "pc-q35", (("pcspk-audiodev", "sp"),)))
+    sound = "-audiodev none,id=sp -machine pcspk-audiodev=sp"
+    assert writer.arguments(speaker, "pc-q35-7.2") == tuple(sound.split())
 
 
 def test_two_of_a_device_have_their_own_back_ends() -> None:
@@ -189,6 +201,14 @@ def test_a_refusal_counts_for_all_that_holds_it() -> None:
         assert set(refusals.left(other, "m", BUILDS)) == BUILDS
     assert set(refusals.left(only(disk(("packed", "on"))), "another", BUILDS)) == BUILDS
     assert refusals.words() == {"virtio-blk-pci.packed=on": {"no packed rings": 1}}
+
+
+def test_a_machine_that_is_refused_alone_is_refused_with_anything() -> None:
+    refusals = Refusals()
+    refusals.learn(Candidate((), Phase.PLAIN), "m", "old", "too little memory")
+    assert refusals.left(only(disk()), "m", BUILDS) == ["new"]
+    assert set(refusals.left(only(disk()), "another", BUILDS)) == BUILDS
+    assert refusals.words() == {"the machine alone": {"too little memory": 1}}
 
 
 def test_a_device_that_is_refused_plain_is_refused_with_options() -> None:
