@@ -87,3 +87,22 @@ def test_a_planted_build_alone_shows_nothing(planted: Planted) -> None:
     alone = {"planted": {"provider": "binary", "path": str(planted.bundle.binary(NEW))}}
     code, found, _ = planted.search("--devices", "isa-serial", "--budget", "80", builds=alone)
     assert (code, found) == (0, {})
+
+
+@pytest.mark.slow
+def test_plain_devices_show_what_every_one_of_them_has(tmp_path: Path) -> None:
+    names = {"gpu-outputs", "parallel-mode", "ne2000-version", "port-renamed", "memory-entry", "cirrus-check"}
+    faults = [BY_NAME[name] for name in names]
+    planted = Planted(tmp_path, plant(faults, tmp_path / "planted", tmp_path / "store" / "builds"))
+    code, found, log = planted.search("--depth", "1", machines=["pc-q35-7.2", "pc-i440fx-10.0"])
+    assert code == 1, log
+    assert {fault.name for fault in FAULTS if fault.is_seen(found)} == names
+    assert all(finding["kind"] in ("break", "unmigratable") for finding in found.values())
+
+
+@pytest.mark.slow
+def test_a_build_without_faults_shows_none(tmp_path: Path) -> None:
+    """The two releases as they are differ in nothing that plain devices and topologies show."""
+    planted = Planted(tmp_path, plant((), tmp_path / "planted", tmp_path / "store" / "builds"))
+    code, found, log = planted.search("--depth", "1", machines=["pc-q35-7.2", "pc-i440fx-10.0"])
+    assert (code, {f["kind"] for f in found.values()}) == (0, {"unmigratable"}), log
