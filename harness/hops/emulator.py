@@ -39,6 +39,8 @@ _PAUSED = "pre-switchover"
 _FINAL = ("completed", "failed", "cancelled")
 # How long an emulator may take to end after it has said, or shown, that it will.
 _LAST_WORDS = 10.0
+# How long a daemon may take from the end of the process that was started to its monitor.
+_FOLLOWS = 3.0
 # The ladder: signal, and seconds until the next one.
 _LADDER = (("INT", 3.0), ("TERM", 3.0), ("KILL", 10.0))
 
@@ -122,9 +124,16 @@ class Emulator:
     def _ended(self) -> asyncio.Future[int]:
         """One waiter for the emulator's end, shared by all races."""
         if self._end is None:
-            self._end = asyncio.ensure_future(self.job.wait())
+            self._end = asyncio.ensure_future(self._until_nobody_follows())
             self._end.add_done_callback(self._note_end)
         return self._end
+
+    async def _until_nobody_follows(self) -> int:
+        """Its exit status; after a success before there was a monitor, who goes on in its place may not be there yet."""
+        status = await self.job.wait()
+        if status == 0:
+            await self.qmp.awaited(_FOLLOWS)
+        return status
 
     def _note_end(self, end: asyncio.Future[int]) -> None:
         """Note who has its monitor now, before the work that its end interrupts lets go of what another may wait for."""

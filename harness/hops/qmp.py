@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import select
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qemu.qmp import (
@@ -25,6 +26,7 @@ from qemu.qmp import (
 )
 from qemu.qmp.error import ProtocolError
 
+from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.shapes import message, misfit
 from migmatrix.harness.model import QmpMessage
 
@@ -167,6 +169,13 @@ class QmpSession:
         """Take down the events that nobody has waited for."""
         for event in self._events.clear():
             self._record("<", dict(event))
+
+    async def awaited(self, seconds: float) -> None:
+        """Give whoever has not connected yet so long to do it; nothing to wait for once there is, or was, a session."""
+        with suppress(TimeoutError):
+            async with patience(seconds):
+                while self._client.runstate is Runstate.CONNECTING:
+                    await self._client.runstate_changed()
 
     def held(self) -> bool:
         """Whether the other end of the session is still open somewhere, whatever of it has not been read yet."""

@@ -41,16 +41,25 @@ class Sandbox:
         return Job()
 
 
+def begin(monitor: socket.socket, path: Path) -> None:
+    """Connect and negotiate, as an emulator."""
+    monitor.connect(str(path))
+    monitor.sendall(GREETING)
+    monitor.recv(65536)
+    monitor.sendall(b'{"return": {}}\n')
+
+
+def made() -> Emulator:
+    sandbox = cast("Any", Sandbox())
+    return Emulator(sandbox, sandbox, Role.DESTINATION, Guest("paused", "paused"), lambda: 0.0)
+
+
 async def ends(path: Path, monitor: socket.socket, *, status: int, gone_on: bool) -> None:
     """Race a load against a process that ends; who took over its monitor ends when the load lets go of its stream."""
-    sandbox = cast("Any", Sandbox())
-    emulator = Emulator(sandbox, sandbox, Role.DESTINATION, Guest("paused", "paused"), lambda: 0.0)
+    emulator = made()
     await emulator.qmp.listen(str(path))
     accepted = asyncio.create_task(emulator.qmp.accept())
-    await asyncio.to_thread(monitor.connect, str(path))
-    monitor.sendall(GREETING)
-    await asyncio.to_thread(monitor.recv, 65536)
-    monitor.sendall(b'{"return": {}}\n')
+    await asyncio.to_thread(begin, monitor, path)
     await accepted
 
     async def load() -> None:
@@ -80,3 +89,45 @@ def test_who_goes_on_is_known_when_the_process_has_ended(
         asyncio.run(ends(tmp_path / "qmp", monitor, status=status, gone_on=gone_on))
 
     assert ("another goes on in its place" in str(error.value)) == (told is EngineError)
+
+
+async def starts(path: Path, monitor: socket.socket, status: int) -> None:
+    """Race a start against its process, which ends before anybody is at the monitor."""
+    emulator = made()
+    await emulator.qmp.listen(str(path))
+    cast("Any", emulator.job).ended.set_result(status)
+    following = asyncio.create_task(asyncio.to_thread(begin, monitor, path)) if not status else None
+
+    async def rest() -> None:
+        await emulator.qmp.accept()
+        await asyncio.Event().wait()  # whatever comes then
+
+    try:
+        await emulator.race(rest(), 600.0)
+    finally:
+        await emulator.qmp.close()
+        if following is not None:
+            await following
+
+
+@pytest.mark.parametrize(("status", "told"), [(0, EngineError), (1, Problem)])
+def test_who_follows_may_come_to_the_monitor_afterwards(
+    tmp_path: Path, status: int, told: type[Exception]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as monitor, pytest.raises(told):
+        asyncio.run(starts(tmp_path / "qmp", monitor, status))
+
+
+def test_who_never_comes_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("migmatrix.harness.hops.emulator._FOLLOWS", 0.05)
+
+    async def alone() -> None:
+        emulator = made()
+        await emulator.qmp.listen(str(tmp_path / "qmp"))
+        cast("Any", emulator.job).ended.set_result(0)
+        await emulator.race(emulator.qmp.accept(), 600.0)
+
+    with pytest.raises(Problem):
+        asyncio.run(alone())
