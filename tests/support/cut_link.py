@@ -74,12 +74,6 @@ class CutLink:
         with self._lock:
             self._shut(self._pairs[number])
 
-    def ended(self) -> list[bytes]:
-        """Wait until the ends of all connections have closed them; what was kept of each, which is all of it then."""
-        for thread in self._threads[1:]:
-            thread.join()
-        return [bytes(kept) for kept in self.kept]
-
     def __enter__(self) -> Self:
         return self
 
