@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
+    from migmatrix.vmstate.view.compare import Change
     from migmatrix.vmstate.view.stream import Section, Stream
     from migmatrix.vmstate.wire.ramevents import PageRun
 
 __all__ = ["Counts", "check_flips", "check_stream", "check_twice"]
 
+_HARD = 2  # of a processor's interrupt_request: an interrupt controller asks for it
 _NO_VALUE = ("nullptr", "ptr-marker", "unused_buffer")  # how things are sent; what no loader looks at
 
 
@@ -113,8 +115,24 @@ def check_twice(one: bytes, two: bytes, counts: Counts) -> list[str]:
     counts.twice += 1
     if digest(a) == digest(b):
         return []
-    lasting = [f"{c.section} {c.path}: {c.a} {c.b}" for c in diff(a, b) if not c.volatile]
+    lasting = [
+        f"{c.section} {c.path}: {c.a} {c.b}" for c in diff(a, b) if not (c.volatile or _is_raised_late(c))
+    ]
+    if not lasting and any(map(_is_raised_late, diff(a, b))):
+        return []
     return [f"saved twice, the digests differ: {'; '.join(lasting[:5]) or 'but not by diff'}"]
+
+
+def _is_raised_late(change: Change) -> bool:
+    """Whether two saves differ in what a load leaves to a processor's thread, which may not have come to it yet.
+
+    What the controllers ask for is in their own state; 10.0 was seen to have one flag less in one of hundreds of loads.
+    """
+    return (
+        change.path.endswith("interrupt_request")
+        and change.kind == "value"
+        and int(change.a, 0) ^ int(change.b, 0) == _HARD
+    )
 
 
 def check_flips(data: bytes, chosen: random.Random, counts: Counts) -> list[str]:
