@@ -91,7 +91,7 @@ def test_a_stopped_engine_is_an_error_and_the_run_resumes(lab: Lab) -> None:
                 "profiles": {
                     "define": {
                         f"ram{size}": {"args": ["-nodefaults", "-m", str(size)]}
-                        for size in range(32, 80)  # runs on until the engine is gone
+                        for size in range(32, 128)  # runs on until the engine is gone
                     }
                 },
                 "paths": {"pairs": "all"},
