@@ -44,8 +44,15 @@ def main() -> None:
         else:
             code = _bug(err)
     except Exception as err:  # noqa: BLE001 - the last resort
-        code = _bug(err)
+        code = ExitCode.INTERRUPTED if _is_of_signal(err) else _bug(err)
     sys.exit(code)
+
+
+def _is_of_signal(err: BaseException | None) -> bool:
+    """Whether a signal is behind an error: a class that is being made has it as the cause of a RuntimeError of its own."""
+    while err is not None and not isinstance(err, KeyboardInterrupt):
+        err = err.__cause__ or err.__context__
+    return err is not None
 
 
 def _print_anything() -> None:

@@ -95,3 +95,11 @@ def test_output_to_a_full_disk_is_the_hosts() -> None:
         3,
         "migmatrix: the host failed: [Errno 28] No space left on device\n",
     )
+
+
+def test_a_signal_while_a_class_is_made_is_an_interrupt(tmp_path: Path) -> None:
+    """Python 3.11 makes a RuntimeError of whatever a field's __set_name__ raises."""
+    does = "type('Made', (), {'field': type('Field', (), {'__set_name__': lambda *_: os.kill(os.getpid(), 1)})()})"
+    done = ended(f"import os; {does}", tmp_path)
+
+    assert (done.returncode, done.stderr) == (130, "")
