@@ -165,10 +165,11 @@ def test_a_guest_is_lost_with_either_side_of_a_postcopy(
             pass  # each round waits for an answer
         (gone, left) = (source, there) if dies == "source" else (there, source)
         gone.process.kill() if kind == "e" else gone.command("quit")
-        ends = ("failed",) if (dies, kind, line) == ("destination", "q", "11.1") else ()
-        told = left.status("postcopy-paused", *ends)  # real 11.1.3 pauses or fails, by the moment
+        # real 10.0.13 and 11.1.3 pause or fail, by the moment
+        ends = ("failed",) if (dies, kind) == ("destination", "q") and line != "7.2" else ()
+        told = left.status("postcopy-paused", *ends)
         if told["status"] == "failed":
-            assert "Channel error" in told["error-desc"]
+            assert "Channel error" in told["error-desc"] or "Connection reset by peer" in told["error-desc"]
         elif dies == "destination":
             with pytest.raises(QmpFailed, match="Migration is not finalized yet"):
                 left.command("cont")
