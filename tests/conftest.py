@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +33,4 @@ def container_engine() -> docker.DockerClient:
     try:
         return new_client()
     except EngineError as err:
-        why = str(err)
-    with warnings.catch_warnings():  # the SDK forgets to close its socket when it cannot connect
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-    return missing(f"a container engine ({why})")
+        return missing(f"a container engine ({err})")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,11 +33,20 @@ def new_client(timeout: int = _SECONDS) -> docker.DockerClient:
     """A client of an engine that answered; EngineError with the address and what to do when none does."""
     address = os.environ.get("DOCKER_HOST") or _DEFAULT
     try:
+        _knock(address, timeout)
         client = docker.from_env(timeout=timeout)
         client.ping()
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as err:
+    except (OSError, docker.errors.DockerException) as err:  # those of requests are OSErrors
         raise EngineError(f"cannot reach the container engine at {address!r}: {_why(address, err)}") from err
     return client
+
+
+def _knock(address: str, timeout: int) -> None:
+    """OSError when nobody listens at a UNIX socket: the SDK leaves its own open when it cannot connect."""
+    if address.startswith(_UNIX):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(timeout)
+            sock.connect(str(Path("/", address.removeprefix(_UNIX))))
 
 
 def _why(address: str, err: Exception) -> str:

@@ -39,8 +39,6 @@ def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     gc.collect()
 
 
-# The SDK forgets to close its socket when it cannot connect.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("host", "said"),
     [
@@ -61,7 +59,6 @@ def test_an_engine_that_does_not_answer(
     assert str(caught.value) == f"cannot reach the container engine at {address!r}: {said}"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_another_socket_is_named(sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("migmatrix.harness.builds.client._sockets", lambda: iter((sockets / "dead",)))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{sockets}/none")

@@ -120,8 +120,6 @@ def test_binary_that_is_no_emulator(tmp_path: Path) -> None:
         prepare(binary("a", "/bin/true"), cache=tmp_path)
 
 
-# The SDK forgets to close its socket when it cannot connect.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_engine_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(EngineError, match="cannot reach the container engine"):
