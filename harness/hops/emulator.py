@@ -69,7 +69,7 @@ class Emulator:
         self._exit: int | None = None  # of an emulator that ended by itself
         self._end: asyncio.Future[int] | None = None
         self._killed = False  # by the harness
-        self._gone_on = False  # as another process, when the one that was started had ended
+        self._gone_on = False  # as another process, after the one that was started had ended with success
 
     async def start(self, machine: str, arguments: Iterable[str], *, incoming: bool) -> None:
         """Start it and negotiate QMP; the guest does not run yet."""
@@ -109,7 +109,7 @@ class Emulator:
                 return await work
         except Interrupted as err:
             await self._note_exit()
-            if not self._exit and self._gone_on:
+            if self._gone_on:
                 raise EngineError(
                     f"build {self.build.id!r}: the process that was started has ended,"
                     " and another goes on in its place, which no leg can follow"
@@ -125,20 +125,19 @@ class Emulator:
         """One waiter for the emulator's end, shared by all races."""
         if self._end is None:
             self._end = asyncio.ensure_future(self._until_nobody_follows())
-            self._end.add_done_callback(self._note_end)
+            self._end.add_done_callback(_retrieve)
         return self._end
 
     async def _until_nobody_follows(self) -> int:
-        """Its exit status; after a success before there was a monitor, who goes on in its place may not be there yet."""
+        """Its exit status; after a success with a note of who has its monitor then.
+
+        Whoever goes on in its place may not be there yet, and may wait for what the interrupted work is going to let go of.
+        """
         status = await self.job.wait()
         if status == 0:
             await self.qmp.awaited(_FOLLOWS)
+            self._gone_on = self.qmp.held()
         return status
-
-    def _note_end(self, end: asyncio.Future[int]) -> None:
-        """Note who has its monitor now, before the work that its end interrupts lets go of what another may wait for."""
-        _retrieve(end)
-        self._gone_on = self.qmp.held()
 
     async def _problem(self, err: Refused | Disconnected | MigrationFailed) -> Problem:
         if isinstance(err, Refused):
