@@ -133,15 +133,14 @@ class Images:
     def name_of(self, image: str) -> str:
         """The first name of an image; its id where it has none."""
         with _border(f"look for the image {image!r}"):
-            found = self._client.images.get(image)
-        return (found.tags or [str(found.id)])[0]
+            return _name(self._client.images.get(image))
 
     def save(self, image: str) -> tuple[str, Iterator[bytes]]:
         """The first name of an image, its id where it has none, and its tar file, which keeps that name."""
         with _border(f"save the image {image!r}"):
             found = self._client.images.get(image)
             named: Iterator[bytes] = found.save(_CHUNK, named=bool(found.tags))
-        return (found.tags or [str(found.id)])[0], _bordered(named, f"save the image {image!r}")
+        return _name(found), _bordered(named, f"save the image {image!r}")
 
     def load(self, tar: Iterator[bytes]) -> list[str]:
         """Load a tar file as `save` gives it; ``NAME ID`` of each image."""
@@ -235,6 +234,11 @@ def _context(files: Iterable[tuple[str, bytes]]) -> io.BytesIO:
             tar.addfile(member, io.BytesIO(content))
     stream.seek(0)
     return stream
+
+
+def _name(image: Image) -> str:
+    """The first name of an image; its id where it has none."""
+    return (image.tags or [str(image.id)])[0]
 
 
 def _stored(image: Image) -> StoredImage:
