@@ -90,10 +90,10 @@ class Order:
         random = Random(self.seed)  # noqa: S311 - no secret
         for parts in crowds(self._popular(), self._topologies(), random):
             yield Candidate(parts, Phase.PAIR)
-        rows = [row for name in self._popular() for row in self._covering(self.space.devices[name])]
+        rows = self._arrays()
         random.shuffle(rows)
         for row in rows:
-            yield Candidate((row,), Phase.PAIR)
+            yield Candidate(row, Phase.PAIR)
 
     def _plain(self) -> Iterator[tuple[Part, ...]]:
         for device in self.chosen():
@@ -128,10 +128,7 @@ class Order:
         return [(rank, part) for rank, _, part in sorted(found, key=lambda one: one[:2])]
 
     def _pairs(self) -> Iterator[tuple[Part, ...]]:
-        rows: list[tuple[Part, ...]] = [
-            (row,) for name in self._popular() for row in self._covering(self.space.devices[name])
-        ]
-        found = [*rows, *(candidate.parts for candidate in self.couples())]
+        found = [*self._arrays(), *(candidate.parts for candidate in self.couples())]
         Random(self.seed).shuffle(found)  # noqa: S311 - no secret
         yield from found
 
@@ -185,6 +182,10 @@ class Order:
         places = {p.name for base in device.bases[:-1] for p in self.table.places.get(base, ())}
         first = next((ps[0].name for base in device.bases if (ps := self.table.places.get(base))), "")
         return sorted(places - {first})
+
+    def _arrays(self) -> list[tuple[Part, ...]]:
+        """The covering arrays of all popular devices."""
+        return [(row,) for name in self._popular() for row in self._covering(self.space.devices[name])]
 
     def _covering(self, device: Device) -> Iterator[Part]:
         """Every pair of values of two options, and each with each place, at least once; "" leaves one as it is."""
