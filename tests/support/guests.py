@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 IMAGES = {"5.2": "bullseye", "7.2": "bookworm", "10.0": "trixie", "11.1": "trixie-backports"}
 COMMON = ("-display", "none", "-nodefaults", "-qmp", "stdio")
 DEADLINE = 60.0
+ENDS = ("completed", "failed", "cancelled")
 
 
 class QmpFailed(Exception):
@@ -45,6 +46,7 @@ class Guest:
             env={**os.environ, "PYTHONPATH": str(root)},
         )  # fmt: skip
         self.events: list[tuple[str, Any]] = []
+        self.tells = False  # whether MIGRATION events are on
         self._read()
         self.command("qmp_capabilities")
 
@@ -75,17 +77,29 @@ class Guest:
 
     def enable(self, *capabilities: str) -> None:
         """Switch migration capabilities on."""
+        self.tells = self.tells or "events" in capabilities
         wanted = [{"capability": name, "state": True} for name in capabilities]
         self.command("migrate-set-capabilities", capabilities=wanted)
 
     def status(self, *wanted: str) -> dict[str, Any]:
-        """`query-migrate` once its status is one of `wanted`."""
+        """`query-migrate` once its status is one of `wanted`; events that are on have told of an end then, too."""
         until = time.monotonic() + DEADLINE
         while True:
             answer: dict[str, Any] = self.command("query-migrate")
-            if answer.get("status") in wanted:
+            status = answer.get("status")
+            # QEMU's migration thread sets a status first and tells it then: the main thread may answer in between
+            untold = self.tells and status in ENDS and self.statuses[-1:] != [status]
+            if status in wanted and not untold:
                 return answer
-            assert time.monotonic() < until, f"still {answer} after {DEADLINE} s"
+            assert time.monotonic() < until, f"still {answer} after {DEADLINE} s, told: {self.statuses}"
+            time.sleep(0.005)
+
+    def heard(self, event: str) -> None:
+        """Wait until an event of this name has come."""
+        until = time.monotonic() + DEADLINE
+        while all(name != event for name, _ in self.events):
+            assert time.monotonic() < until, f"no {event} in {DEADLINE} s, only {self.events}"
+            self.command("query-status")
             time.sleep(0.005)
 
     @property

@@ -36,9 +36,11 @@ def test_a_snapshot_is_loaded_by_the_other(release: str, here: str, there: str, 
         source.enable("events", "background-snapshot")
         source.command("migrate", uri=f"exec:cat > {file}")
         assert source.status("completed", "failed")["status"] == "completed"
+        # the main thread of real QEMU starts the guest when it comes to it, after the end of a small memory by chance
+        source.heard("RESUME")
         assert source.command("query-status")["status"] == "running"
-        names = [data["status"] if name == "MIGRATION" else name for name, data in source.events]
-        assert names == ["setup", "active", "STOP", "RESUME", "completed"]
+        assert source.statuses == ["setup", "active", "completed"]
+        assert [name for name, _ in source.events if name != "MIGRATION"] == ["STOP", "RESUME"]
     with started(there, release, tmp_path, "-incoming", "defer") as target:
         target.command("migrate-incoming", uri=f"exec:cat {file}")
         assert target.status("completed", "failed")["status"] == "completed"
