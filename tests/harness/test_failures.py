@@ -59,8 +59,8 @@ def test_sandboxes_that_died_are_not_the_host_however_many() -> None:
 def test_one_bad_build_leaves_the_others_cells_alone(lab: Lab) -> None:
     matrix = lab.matrix(
         builds=lab.builds({"old": [], "new": [], "bad": ["-fake", "fatal=load"]}),
-        # more than can begin while the first three are tried again
-        profiles={"define": {f"p{n}": {"args": ["-name", f"p{n}"]} for n in range(10)}},
+        # far more than begin while the first three are tried again
+        profiles={"define": {f"p{n}": {"args": ["-name", f"p{n}"]} for n in range(40)}},
         paths={"pairs": ["old>bad", "new>bad", "old>new"]},
         policy={"retries": 2},  # builds share a supervisor
     )

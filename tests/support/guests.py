@@ -46,7 +46,9 @@ class Guest:
             env={**os.environ, "PYTHONPATH": str(root)},
         )  # fmt: skip
         self.events: list[tuple[str, Any]] = []
-        self.tells = False  # whether MIGRATION events are on
+        self.tells = (
+            False  # whether MIGRATION events are on; before 8.0 a destination tells of its setup all the same
+        )
         self._read()
         self.command("qmp_capabilities")
 
@@ -82,13 +84,13 @@ class Guest:
         self.command("migrate-set-capabilities", capabilities=wanted)
 
     def status(self, *wanted: str) -> dict[str, Any]:
-        """`query-migrate` once its status is one of `wanted`; events that are on have told of an end then, too."""
+        """`query-migrate` once its status is one of `wanted`; where events told how it went, of an end they have, too."""
         until = time.monotonic() + DEADLINE
         while True:
             answer: dict[str, Any] = self.command("query-migrate")
             status = answer.get("status")
             # QEMU's migration thread sets a status first and tells it then: the main thread may answer in between
-            untold = self.tells and status in ENDS and self.statuses[-1:] != [status]
+            untold = self.tells and self.statuses and status in ENDS and self.statuses[-1] != status
             if status in wanted and not untold:
                 return answer
             assert time.monotonic() < until, f"still {answer} after {DEADLINE} s, told: {self.statuses}"
