@@ -18,11 +18,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import needs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
-IMAGES = {"5.2": "bullseye", "7.2": "bookworm", "10.0": "trixie", "11.1": "trixie-backports"}
+IMAGES = needs.IMAGES
 COMMON = ("-display", "none", "-nodefaults", "-qmp", "stdio")
 DEADLINE = 60.0
 ENDS = ("completed", "failed", "cancelled")
@@ -159,6 +161,7 @@ USERFAULT = (
 @contextmanager
 def contained(release: str, shared: Path, *arguments: str, userfault: bool = False) -> Iterator[Guest]:
     """Real QEMU of `release`, without network; `shared` has the same path inside. `userfault`: for a postcopy."""
+    needs.image(release)
     image = f"migmatrix/debian:{IMAGES[release]}"
     more = USERFAULT if userfault else ()
     name = f"migmatrix-test-{uuid.uuid4().hex}"

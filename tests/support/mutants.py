@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import needs
 from guests import COMMON, IMAGES, ROOT, Guest
 
 from migmatrix.vmstate.view.outline import fields
@@ -273,6 +274,7 @@ def _watch(process: subprocess.Popen[bytes]) -> str:
 @contextmanager
 def container(line: str, shared: Path) -> Iterator[list[str]]:
     """A container that stays up; the start of a command line inside it."""
+    needs.image(line)
     image = f"migmatrix/debian:{IMAGES[line]}"
     command = [
         "docker",

@@ -9,6 +9,7 @@ import uuid
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import needs
 import rdma_standin
 from guests import COMMON, IMAGES, USERFAULT, Guest
 from needs import missing
@@ -38,6 +39,7 @@ class RdmaGuest(Guest):
     def __init__(
         self, shared: Path, release: str, *arguments: str, network: str, content: bool = False
     ) -> None:
+        needs.image(release)
         self.name = f"migmatrix-test-{uuid.uuid4().hex[:8]}"
         self._memory = shared / f"{self.name}.memory"
         docker = ["docker", "run", "--rm", "-i", "--name", self.name, "--network", network]
