@@ -141,8 +141,10 @@ def test_run_states_of_a_start(implementation: Implementation) -> None:
 
 
 async def save(lab: Lab, side: Side, name: str) -> None:
+    """Save to a file, which is whole when QEMU has waited for the child process that writes it."""
     await side.ok("migrate", uri=f"exec:cat >{lab.file(side, name)}")
     assert await side.ended() == "completed"
+    await released(side)
 
 
 async def settled(side: Side) -> dict[str, Any]:

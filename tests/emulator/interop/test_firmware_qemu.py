@@ -66,8 +66,7 @@ def test_the_old_firmware_stays_until_a_restart(here: str, there: str, line: str
         target.command("migrate-incoming", uri=f"exec:cat {place / 'one'}")
         target.status("completed")
         target.command("system_reset")
-        while "RESET" not in [name for name, _ in target.events]:
-            target.command("query-status")  # each round waits for an answer
+        target.heard("RESET")
         assert firmware(save(target, place / "two")) == b"old!"
     with start(there, line, place, new) as restarted:
         assert firmware(save(restarted, place / "three")) == b"new!"
