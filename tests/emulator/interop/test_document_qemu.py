@@ -139,7 +139,8 @@ def test_the_description_is_for_analysis_only(line: str, tmp_path: Path) -> None
 
 def side(kind: str, line: str, place: Path, *more: str) -> AbstractContextManager[Guest]:
     """Real QEMU (``q``) or the emulator (``e``) of a line."""
-    words = ("-M", "none", "-m", "16", *more)
+    # no page has content, and each takes nine bytes: at the limit below, minutes
+    words = ("-M", "none", "-m", "256", *more)
     return emulated(line, *words) if kind == "e" else contained(line, place, *words, userfault=True)
 
 
@@ -206,8 +207,7 @@ def test_a_guest_that_reboots_on_the_way_arrives(line: str, tmp_path: Path) -> N
         source.command("migrate", uri=f"unix:{tmp_path / 's'}")
         source.status("active")
         source.command("system_reset")
-        while "RESET" not in [name for name, _ in source.events]:
-            source.command("query-status")  # each round waits for an answer
+        source.heard("RESET")
         source.command("migrate-set-parameters", max_bandwidth=0)
         source.status("completed")
         there.status("completed")

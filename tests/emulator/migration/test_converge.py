@@ -160,7 +160,8 @@ def busy(kind: str, release: str, shared: Path) -> Iterator[Guest]:
 def steps(guest: Guest) -> list[int]:
     """Percents, as query-migrate tells them, until the greatest."""
     guest.enable("auto-converge")
-    guest.command("migrate-set-parameters", max_bandwidth=1_000_000, downtime_limit=1, **_named(PARAMETERS))
+    # two seconds for what the guest writes to, and two passes for a step, so that none is over before it is asked for
+    guest.command("migrate-set-parameters", max_bandwidth=250_000, downtime_limit=1, **_named(PARAMETERS))
     guest.command("migrate", uri="exec:cat > /dev/null")
     found: list[int] = []
     while 60 not in found:

@@ -68,10 +68,12 @@ def paused(side: Guest, times: int) -> bool:
 def cut_and_recover(
     link: CutLink, source: Guest, destination: Guest, place: Path, ahead: int, back: int = 0
 ) -> None:
-    """Break the link so many bytes on, and go on over another one; with `back`, over the one behind that."""
+    """Break the link so many bytes on, and go on slowly over another one; with `back`, over the one behind that."""
     link.cut_at(there=link.there + ahead)
     for side in (source, destination):
         side.status("postcopy-paused")
+    # while nothing flows: what is left may have gone before anybody can ask for it afterwards
+    source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _SLOW})
     if back:
         break_recovery(link, source, destination, place, back)
     recover(source, destination, place)
@@ -100,7 +102,6 @@ def migrate(source: Guest, destination: Guest, place: Path, random: Random, *, a
         source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _QUICK})
         answers = random.randrange(1, _BITMAP) if again else 0
         cut_and_recover(link, source, destination, place, first, answers)
-        source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _SLOW})
         places = [first, link.there - began + second]
         cut_and_recover(link, source, destination, place, second)
         source.command("migrate-set-parameters", **{"max-postcopy-bandwidth": _FAST})
