@@ -86,7 +86,7 @@ def test_an_emulator_stopped_from_outside_is_an_error_and_is_not_kept(lab: Lab, 
     go = lab.root / "go"
     waiting = lab.root / "go.waiting"
     builds = lab.builds({"old": [], "slow": ["-fake", f"wait={go}"]})
-    deadlines = {"load": 2.0, "migrate": 2.0}
+    deadlines = {"load": 10.0, "migrate": 10.0}  # before which it is stopped
     matrix = lab.matrix(builds=builds, modes=[mode], policy={"retries": 0, "deadline": deadlines})
     select = ("--select", "profile=plain", "--path", "old>slow")
 
@@ -112,7 +112,7 @@ def test_two_answers_of_one_leg_are_named_and_not_kept(lab: Lab, fake: str, mode
     matrix = lab.matrix(
         builds=lab.builds({"old": [], "bad": ["-fake", fake, "-fake", f"first={first}"]}),
         modes=[mode],
-        policy={"deadline": {"load": 10.0, "migrate": 10.0}},  # which the second try has to meet
+        policy={"deadline": {"load": 20.0, "migrate": 20.0}},  # which the second try has to meet
     )
     select = ("--select", "profile=plain", "--path", "old>bad")
 
@@ -201,7 +201,7 @@ def test_an_emulator_that_gets_away_on_the_way_is_no_failure(lab: Lab) -> None:
 @pytest.mark.parametrize("mode", ["snapshot", "unix"])
 def test_firmware_that_is_never_heard_is_judged_by_its_state(lab: Lab, mode: str) -> None:
     guest = {"name": "firmware", "seconds": 0.1}
-    matrix = lab.matrix(modes=[mode], guests=[guest], policy={"deadline": {"run": 3.0, "check": 3.0}})
+    matrix = lab.matrix(modes=[mode], guests=[guest], policy={"deadline": {"run": 10.0, "check": 10.0}})
 
     done = lab.run(matrix, "--select", "profile=plain", "--path", "old>new>old")
 

@@ -124,9 +124,9 @@ def build() -> PreparedBuild:
     ]
 
 
-def task(build: PreparedBuild, mode: Mode | None = None, **changes: Any) -> LegTask:
-    """A leg of a bare machine whose stages have five seconds."""
-    deadlines = dict.fromkeys(Stage, 5.0)
+def task(build: PreparedBuild, mode: Mode | None = None, load: float = 60.0, **changes: Any) -> LegTask:
+    """A leg of a bare machine whose stages have as long as a busy host needs; `load` is in seconds."""
+    deadlines = {**dict.fromkeys(Stage, 60.0), Stage.LOAD: load}
     plain = mode or Mode("snapshot")
     return LegTask("k", build, "pc-q35-10.0", PLAIN, plain, Guest("paused", "paused"), deadlines, **changes)
 
@@ -167,18 +167,22 @@ class HalfFed(StreamIn):
 
 
 async def loaded_by_halves(
-    workspace: Workspace, engine: Engines, build: PreparedBuild, then: Callable[[Workspace], None]
+    workspace: Workspace,
+    engine: Engines,
+    build: PreparedBuild,
+    then: Callable[[Workspace], None],
+    load: float = 60.0,
 ) -> LegEvidence:
-    """Save a stream, then load it half; `then` happens while the rest is waited for."""
+    """Save a stream, then load it half; `then` happens while the rest is waited for, `load` seconds at most."""
     saved = workspace.streams / "saved"
     await run_snapshot_leg(engine, task(build, save_to=saved))
     HalfFed.fed = asyncio.Event()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(snapshot, "StreamIn", HalfFed)
-        load = asyncio.create_task(run_snapshot_leg(engine, task(build, incoming=saved)))
+        loads = asyncio.create_task(run_snapshot_leg(engine, task(build, load=load, incoming=saved)))
         await HalfFed.fed.wait()
         await asyncio.to_thread(then, workspace)
-        return await load
+        return await loads
 
 
 def test_an_emulator_killed_while_it_loads_is_the_hosts(build: PreparedBuild) -> None:
@@ -200,11 +204,11 @@ def test_an_emulator_stopped_while_it_loads_is_the_hosts(build: PreparedBuild) -
         victim.send_signal(signal.SIGSTOP)
 
     with pytest.raises(EngineError, match="somebody stopped the emulator"):
-        in_workspace(lambda w, e: loaded_by_halves(w, e, build, stop))
+        in_workspace(lambda w, e: loaded_by_halves(w, e, build, stop, load=20.0))
 
 
 def test_a_load_that_hangs_meets_its_deadline(build: PreparedBuild) -> None:
-    evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, lambda _: None))
+    evidence = in_workspace(lambda w, e: loaded_by_halves(w, e, build, lambda _: None, load=5.0))
 
     judgement = judge_leg(evidence)
     assert (judgement.verdict, judgement.stage) == (Verdict.FAIL, Stage.LOAD)

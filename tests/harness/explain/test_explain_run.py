@@ -90,7 +90,7 @@ def test_a_failure_that_does_not_come_again_is_not_explained(lab: Lab) -> None:
     """The run's own leg is not believed: the builds are the same, what made them fail is gone."""
     wait = lab.root / "gone"
     builds = lab.builds({"old": [], "new": ["-fake", f"wait={wait}"]})
-    matrix = small(lab, builds=builds, policy={"deadline": {"load": 5.0}, "retries": 0})
+    matrix = small(lab, builds=builds, policy={"deadline": {"load": 15.0}, "retries": 0})
     lab.run(matrix)
     wait.touch()
     (found,) = explain(lab, FAILING)

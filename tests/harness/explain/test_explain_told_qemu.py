@@ -92,7 +92,7 @@ def test_a_setting_of_one_side_is_named(lab: Lab) -> None:
         builds=builds,
         paths={"pairs": ["q>q"]},
         modes=[mode, ignore, postcopy, channels],
-        policy={"deadline": {"migrate": 8}},  # too few channels: the destination waits for ever
+        policy={"deadline": {"migrate": 20}},  # too few channels: the destination waits for ever
     )
     assert len(found) == 4
     assert {one["fix"]["reason"] for one in found} == {"told differently"}
