@@ -2,7 +2,7 @@
 """Emulators as processes with a QMP connection, for tests and benchmarks that look at two of them from outside.
 
 `emulated` is the reference emulator of a release, `contained` a real QEMU in a container of its image. Both are the
-same `Guest`; every wait has a deadline.
+same `Guest`; every wait has a deadline. `MIGMATRIX_DELAYS` names the library of random delays (`delays.py`) for real QEMU.
 """
 
 from __future__ import annotations
@@ -172,6 +172,14 @@ def emulated(release: str, *arguments: str, root: Path = ROOT) -> Iterator[Guest
         guest.close()
 
 
+def preloaded(*libraries: str) -> list[str]:
+    """What docker needs for processes with these libraries and, where they are wanted, random delays (`delays.py`)."""
+    delays = os.environ.get("MIGMATRIX_DELAYS")
+    words = ["-v", f"{delays}:/delays.so:ro"] if delays else []
+    every = [*libraries, *(["/delays.so"] if delays else [])]
+    return [*words, "-e", f"LD_PRELOAD={':'.join(every)}"] if every else []
+
+
 # what docker needs for a destination of postcopy
 USERFAULT = (
     "--user", "0:0", "--cap-add", "SYS_PTRACE", "--device", "/dev/userfaultfd",
@@ -187,7 +195,7 @@ def contained(release: str, shared: Path, *arguments: str, userfault: bool = Fal
     more = USERFAULT if userfault else ()
     name = f"migmatrix-test-{uuid.uuid4().hex}"
     named = ["docker", "run", "--rm", "-i", "--name", name, "--network", "none"]
-    docker = [*named, "-v", f"{shared}:{shared}", *more, image]
+    docker = [*named, "-v", f"{shared}:{shared}", *more, *preloaded(), image]
     guest = Guest([*docker, "qemu-system-x86_64", *COMMON, *arguments], name)
     try:
         yield guest

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import needs
-from guests import COMMON, IMAGES, ROOT, Guest
+from guests import COMMON, IMAGES, ROOT, Guest, preloaded
 
 from migmatrix.vmstate.view.outline import fields
 from migmatrix.vmstate.view.stream import Stream, read_stream
@@ -285,6 +285,7 @@ def container(line: str, shared: Path) -> Iterator[list[str]]:
         "none",
         "-v",
         f"{shared}:{shared}",
+        *preloaded(),
         "--init",
         image,
     ]

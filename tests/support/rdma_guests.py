@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import needs
 import rdma_standin
-from guests import COMMON, IMAGES, USERFAULT, Guest
+from guests import COMMON, IMAGES, USERFAULT, Guest, preloaded
 from needs import missing
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class RdmaGuest(Guest):
         self.name = f"migmatrix-test-{uuid.uuid4().hex[:8]}"
         self._memory = shared / f"{self.name}.memory"
         docker = ["docker", "run", "--rm", "-i", "--name", self.name, "--network", network]
-        docker += ["-v", f"{shared}:{shared}", "-e", f"LD_PRELOAD={shared}/standin.so", *USERFAULT]
+        docker += ["-v", f"{shared}:{shared}", *preloaded(f"{shared}/standin.so"), *USERFAULT]
         loader = f"loader,file={shared / 'content'},addr={LOADED.start:#x},force-raw=on"
         words = [*COMMON, *BOARD, *arguments, *(("-device", loader) if content else ())]
         super().__init__([*docker, f"migmatrix/debian:{IMAGES[release]}", "qemu-system-x86_64", *words])

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from guests import DEADLINE, Guest, QmpFailed
+from guests import DEADLINE, Guest, QmpFailed, preloaded
 
 from migmatrix.vmstate.check.accept import acceptance
 from migmatrix.vmstate.check.schema import Schema, load_schema
@@ -188,7 +188,7 @@ def builds(shared: Path) -> Iterator[Builds]:
     containers: dict[str, str] = {}
     try:
         for build, suite in SUITES.items():
-            mount = ["--network", "none", "-v", f"{shared}:{shared}"]
+            mount = ["--network", "none", "-v", f"{shared}:{shared}", *preloaded()]
             argv = [
                 "docker",
                 "run",
