@@ -27,10 +27,10 @@ from migmatrix.harness.commands.options import (
 from migmatrix.harness.errors import ExitCode, UserError
 from migmatrix.harness.explore.explore import ExploreOptions
 from migmatrix.harness.explore.explore import explore as search_for_breaks
+from migmatrix.harness.explore.plan import Budget
 from migmatrix.harness.explore.progress import SearchProgress
 from migmatrix.harness.explore.records import Phase
 from migmatrix.harness.explore.render import render
-from migmatrix.harness.explore.search import Budget
 from migmatrix.harness.plan import parse_shard
 from migmatrix.harness.report import progress_console
 from migmatrix.harness.run.opening import store_directory

@@ -13,8 +13,9 @@ from migmatrix.harness.explore.arguments import Writer
 from migmatrix.harness.explore.described import differing
 from migmatrix.harness.explore.kept import Keeper, Outcome
 from migmatrix.harness.explore.order import Order
+from migmatrix.harness.explore.plan import Budget, Plan
 from migmatrix.harness.explore.records import Phase
-from migmatrix.harness.explore.search import Budget, Plan, Search
+from migmatrix.harness.explore.search import Search
 from migmatrix.harness.explore.space import by_age, space_of
 from migmatrix.harness.explore.table import load_table
 from migmatrix.harness.run.definition import Origin, definition

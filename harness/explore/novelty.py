@@ -32,6 +32,10 @@ class Seen:
     features: set[str] = field(default_factory=set)
     corpus: list[Candidate] = field(default_factory=list)
 
+    def is_new(self, stream: bytes) -> bool:
+        """Whether a state has something that was not seen; nothing is remembered."""
+        return not self.features.issuperset(_features(stream))
+
     def look(self, candidate: Candidate, stream: bytes) -> bool:
         """Whether this candidate's state shows something new; it is remembered then."""
         new = set(_features(stream)) - self.features

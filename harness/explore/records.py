@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Candidate", "Device", "Kind", "Option", "Part", "Phase", "Space"]
+__all__ = ["Candidate", "Case", "Device", "Kind", "Option", "Part", "Phase", "Space"]
 
 
 class Kind(StrEnum):
@@ -64,6 +64,16 @@ class Candidate:
     def text(self) -> str:
         """Its parts, for people."""
         return " + ".join(part.text for part in self.parts) or "the machine alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A candidate on a machine with its whole arguments, and the builds that start it, oldest first."""
+
+    candidate: Candidate
+    machine: str
+    arguments: tuple[str, ...]
+    builds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@
 2. Then it goes between neighbours in age, both ways, and between the oldest and the newest. Any other candidate begins
    here, and goes from builds to themselves where one did not start. Where anything fails it goes between all, and from
    each to itself.
-3. Plain candidates are tried on every machine type; any other on one of each family, which take turns, or on all.
-   What is likely, and pairs, are tried on one family first, then all the rest, then all on the other families.
+3. Plain candidates are tried on every machine type, on the first of each family before the others; any other on one of
+   each family, which take turns, or on all. What is likely, and pairs, are tried on one family first, then all the rest,
+   then all on the other families.
 4. Legs are those of any run: the store answers for those that it has, so that the same call goes on where it ended.
 5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
 6. Plain candidates that migrate, and what refuses to, are started with ``-only-migratable`` too (`migratable`).
 7. The machine alone comes first: a build that does not start it is asked nothing more of that machine.
+8. Options alone, and plain devices on the other machine types, go by many in one guest (`gather`): devices that pass
+   plain, and what is no device. Where such a guest saves something new, each of its members is asked for it.
 """
 
 from __future__ import annotations
@@ -19,16 +22,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, islice, pairwise, product
-from typing import TYPE_CHECKING, Any
+from itertools import count, islice, product
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from migmatrix.harness.errors import InfrastructureError, UserError
 from migmatrix.harness.explore.coverage import Coverage, Reached
 from migmatrix.harness.explore.findings import Collector
+from migmatrix.harness.explore.gather import gather, parted
 from migmatrix.harness.explore.migratable import Asked, untrue, with_option
 from migmatrix.harness.explore.novelty import Seen
-from migmatrix.harness.explore.records import Candidate, Phase
+from migmatrix.harness.explore.pairs import at_once, first_pairs, is_clear, neighbours
+from migmatrix.harness.explore.plan import Stretch
+from migmatrix.harness.explore.records import Candidate, Case, Kind, Phase
 from migmatrix.harness.explore.refusals import Refusals
 from migmatrix.harness.explore.space import by_age
 from migmatrix.harness.explore.spoilers import Spoilers, halves
@@ -41,70 +47,19 @@ from migmatrix.harness.trials.runner import TrialRunner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.arguments import Writer
     from migmatrix.harness.explore.order import Order
-    from migmatrix.harness.model import Guest, LegEvidence, Mode
+    from migmatrix.harness.explore.plan import Budget, Plan
+    from migmatrix.harness.model import LegEvidence
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt
 
-__all__ = ["Budget", "Plan", "Search"]
+__all__ = ["Search"]
 
 _BATCH = 8  # candidates that run side by side
+_WINDOW = 96  # candidates that are gathered
 _HOST = 5
 _TURN = 256  # whose lower bits say the family, the others the machine type
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When a search ends by itself: after so many legs, stored ones too, or seconds; None is no bound.
-
-    What is under way then is done first: of a bound of legs one candidate, of one of time a batch.
-    """
-
-    legs: int | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is searched: builds, machine types, what every command line has, and how guests move.
-
-    `origin` is what a stored run keeps of itself (`Origin.of_meta`), so that a finding can be run again.
-    """
-
-    builds: dict[str, PreparedBuild]
-    machines: tuple[str, ...]
-    arguments: tuple[str, ...]
-    mode: Mode
-    guest: Guest
-    depth: Phase = Phase.WALK
-    every_machine: bool = False
-    shard: tuple[int, int] = (1, 1)
-    origin: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A candidate on a machine, and the builds that start it, oldest first."""
-
-    candidate: Candidate
-    machine: str
-    arguments: tuple[str, ...]
-    builds: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A part of a search. `family` numbers the families of machine types that have a place for a candidate.
-
-    Candidates that are `together` many things leave out what would spoil them.
-    """
-
-    phase: Phase
-    candidates: Callable[[], Iterator[Candidate]]
-    family: int = 0
-    together: bool = False
 
 
 @dataclass
@@ -123,12 +78,11 @@ class Search:
     refusals: Refusals = field(default_factory=Refusals)
     seen: Seen = field(default_factory=Seen)
     asked: Asked = field(default_factory=Asked)
-    phase: Phase = Phase.PLAIN
     legs: set[str] = field(default_factory=set)
     _began: float = field(default_factory=time.monotonic)
     _failed: int = 0
     _dearest: int = 0  # legs that a candidate took, on average in the dearest batch
-    _family: int = 0
+    _stretch: Stretch = field(default_factory=partial(Stretch, Phase.PLAIN))
     _halves: list[Candidate] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -147,21 +101,25 @@ class Search:
         for stretch in self._course():
             if list(Phase).index(stretch.phase) > depth:
                 continue
-            self.phase, self._family = stretch.phase, stretch.family
+            self._stretch = stretch
             # a stretch begins when the one before has been run: walks vary what was learned from it
             share: Iterator[Candidate] = islice(stretch.candidates(), first - 1, None, step)
             if stretch.together:
                 share = filter(None, map(self.spoilers.without, share))
             while not self._over() and (batch := self._next(share)):
                 before = self.spent
-                await self._batch(batch)
+                cases = [case for candidate in batch for case in self._cases(candidate)]
+                await self._batch(await self._gathered(cases) if stretch.gathered else cases)
                 self._dearest = max(self._dearest, (self.spent - before) // len(batch))
                 self.tell(self)
         return "budget" if self._over() else "complete"
 
     async def _alone(self) -> None:
         """Rule 7."""
-        await self._batch([Candidate((), Phase.PLAIN)])
+        alone = Candidate((), Phase.PLAIN)
+        for later in (False, True):
+            self._stretch = Stretch(Phase.PLAIN, later=later)
+            await self._batch([*self._cases(alone)])
         if not self.coverage.migrated and not self.coverage.host_failures:
             words = "; ".join(said for its in self.refusals.words().values() for said in its)
             raise UserError(f"no build starts any machine with the arguments of the matrix: {words}")
@@ -171,7 +129,7 @@ class Search:
         """How far it is."""
         coverage = self.coverage
         return Reached(
-            self.phase,
+            self._stretch.phase,
             coverage.candidates,
             devices=sum(coverage.devices.values()),
             options=sum(coverage.options.values()),
@@ -186,22 +144,23 @@ class Search:
         """Legs so far, stored ones and those of reductions too."""
         return len(self.legs) + self.collector.legs
 
-    def _course(self) -> Iterator[_Stretch]:
+    def _course(self) -> Iterator[Stretch]:
         """Rule 3."""
         order = self.order
-        yield _Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN))
-        yield _Stretch(Phase.SINGLE, order.likely)
-        yield _Stretch(Phase.PAIR, order.together, together=True)
-        yield _Stretch(Phase.SINGLE, order.unlikely)
-        yield _Stretch(Phase.PAIR, order.couples)
+        yield Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN))
+        yield Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN), gathered=True, later=True)
+        yield Stretch(Phase.SINGLE, order.likely, gathered=True)
+        yield Stretch(Phase.PAIR, order.together, together=True)
+        yield Stretch(Phase.SINGLE, order.unlikely, gathered=True)
+        yield Stretch(Phase.PAIR, order.couples)
         others = () if self.plan.every_machine else range(1, len(self._families()))
         for family, phase in product(others, (Phase.SINGLE, Phase.PAIR)):
-            yield _Stretch(phase, partial(order.of, phase), family)
-        yield _Stretch(Phase.WALK, self._walks)
+            yield Stretch(phase, partial(order.of, phase), family, gathered=phase is Phase.SINGLE)
+        yield Stretch(Phase.WALK, self._walks)
 
     def _next(self, share: Iterator[Candidate]) -> list[Candidate]:
         """A batch: halves of crowds that were refused, then what the share has."""
-        size = self.size()
+        size = self.size(_WINDOW if self._stretch.gathered else _BATCH)
         halves, self._halves = self._halves[:size], self._halves[size:]
         return [*halves, *islice(share, size - len(halves))]
 
@@ -211,12 +170,12 @@ class Search:
                 return
             yield candidate
 
-    def size(self) -> int:
+    def size(self, most: int = _BATCH) -> int:
         """How many candidates run side by side: near the end of a budget of legs fewer, at its beginning one."""
         if self.budget.legs is None:
-            return _BATCH
+            return most
         left = self.budget.legs - self.spent
-        return min(_BATCH, max(1, left // self._dearest)) if self._dearest else 1
+        return min(most, max(1, left // self._dearest)) if self._dearest else 1
 
     def _over(self) -> bool:
         legs, seconds = self.budget.legs, self.budget.seconds
@@ -224,14 +183,63 @@ class Search:
             seconds is not None and time.monotonic() - self._began >= seconds
         )
 
-    async def _batch(self, candidates: Sequence[Candidate]) -> None:
+    async def _gathered(self, cases: Sequence[Case]) -> list[Case]:
+        """Rule 8; the cases that are left to be tried alone."""
         runner = TrialRunner(self.plan.builds, self.where, silent, on_leg=self.on_leg)
-        cases = [case for candidate in candidates for case in self._cases(candidate)]
+        alone = [case for case in cases if not self._may_join(case)]
+        groups = gather(case for case in cases if self._may_join(case))
+        while many := [group for group in groups if len(group) > 1]:
+            alone += [case for group in groups if len(group) == 1 for case in group]
+            joined = [self._joined(group) for group in many]
+            done = await self._run(runner, joined, first_pairs)
+            groups = []
+            for group, case, attempts in zip(many, joined, done, strict=True):
+                whole = len(attempts) == len(first_pairs(case))  # else the host failed some
+                if whole and all(a.result.verdict is Verdict.PASS for a in attempts):
+                    await self._passed(runner, group, case, attempts)
+                else:
+                    groups += parted(group, _printed(runner, attempts))
+        self.legs |= runner.used
+        return [*alone, *(case for group in groups for case in group)]
+
+    def _may_join(self, case: Case) -> bool:
+        """Whether nothing is known of a case that would spoil what others do."""
+        plain = case.candidate.phase is Phase.PLAIN
+        (part,) = case.candidate.parts
+        where = next(its[0] for its in self._families() if case.machine in its) if plain else case.machine
+        return (
+            bool(case.builds)
+            and part.kind is not Kind.TOPOLOGY
+            and bool(self.spoilers.sound((part,), [where]))
+        )
+
+    def _joined(self, group: Sequence[Case]) -> Case:
+        """A group as one case."""
+        first = group[0]
+        parts = tuple(part for case in group for part in case.candidate.parts)
+        candidate = Candidate(parts, first.candidate.phase)
+        added = self.writer.arguments(candidate, first.machine) or ()  # each part has a place there
+        return Case(candidate, first.machine, (*self.plan.arguments, *added), first.builds)
+
+    async def _passed(
+        self, runner: TrialRunner, group: Sequence[Case], joined: Case, attempts: Sequence[Attempt]
+    ) -> None:
+        """Count each member of a group that passed as what it is, and ask each for what is new."""
+        if self.seen.is_new(_stream(runner, attempts)):
+            each = await self._run(runner, group, lambda case: first_pairs(case)[-1:])
+            for case, mine in zip(group, each, strict=True):
+                self.seen.look(case.candidate, _stream(runner, mine))
+            self.seen.look(joined.candidate, _stream(runner, attempts))
+        for case in group:
+            self.coverage.tried(case.candidate, starts=True, said={})
+
+    async def _batch(self, cases: Sequence[Case]) -> None:
+        runner = TrialRunner(self.plan.builds, self.where, silent, on_leg=self.on_leg)
         alone = await self._own(runner, cases)
         starting = [self._starting(case, attempts) for case, attempts in zip(cases, alone, strict=True)]
-        between = await self._run(runner, starting, _neighbours)
+        between = await self._run(runner, starting, neighbours)
         for case, mine, theirs in zip(starting, alone, between, strict=True):
-            self._look(runner, case, mine or theirs)
+            self.seen.look(case.candidate, _stream(runner, mine or theirs))
         failing = [
             case
             for case, mine, theirs in zip(starting, alone, between, strict=True)
@@ -252,16 +260,16 @@ class Search:
         for candidate, plain, asked in wrong:
             await self.collector.take_untrue(candidate, plain, asked)
 
-    async def _own(self, runner: TrialRunner, cases: Sequence[_Case]) -> list[list[Attempt]]:
+    async def _own(self, runner: TrialRunner, cases: Sequence[Case]) -> list[list[Attempt]]:
         """The attempts from builds to themselves; none of a case that all of its builds start and save (rule 2)."""
-        begun = await self._run(runner, cases, _at_once)
-        clear = {id(case) for case, attempts in zip(cases, begun, strict=True) if _is_clear(attempts)}
+        begun = await self._run(runner, cases, at_once)
+        clear = {id(case) for case, attempts in zip(cases, begun, strict=True) if is_clear(attempts)}
         return await self._run(
             runner, cases, lambda case: [] if id(case) in clear else [(b, b) for b in case.builds]
         )
 
     async def _untrue(
-        self, runner: TrialRunner, cases: Sequence[_Case], alone: Sequence[Sequence[Attempt]]
+        self, runner: TrialRunner, cases: Sequence[Case], alone: Sequence[Sequence[Attempt]]
     ) -> list[tuple[Candidate, Attempt, Attempt]]:
         """Rule 6: candidates of which ``-only-migratable`` says another thing than the migration."""
         pairs = [
@@ -277,7 +285,7 @@ class Search:
             if trial in done and untrue(plain, done[trial])
         ]
 
-    def _cases(self, candidate: Candidate) -> Iterator[_Case]:
+    def _cases(self, candidate: Candidate) -> Iterator[Case]:
         """The candidate on the machines that it is tried on, each with the builds that may start it."""
         placed = False
         for machine in self._machines(candidate):
@@ -287,13 +295,19 @@ class Search:
             placed = True
             known = [b for b in self._ages if self.plan.builds[b].facts.knows_machine(machine)]
             builds = self.refusals.left(candidate, machine, self.writer.knowing(candidate, machine, known))
-            yield _Case(candidate, machine, (*self.plan.arguments, *arguments), tuple(builds))
-        if not self._family:  # else it was counted before
+            yield Case(candidate, machine, (*self.plan.arguments, *arguments), tuple(builds))
+        if not self._stretch.family and not self._stretch.later:  # else it was counted before
             self.coverage.planned(candidate, placed=placed)
 
     def _machines(self, candidate: Candidate) -> list[str]:
         """Rule 3; whose turn it is depends on the candidate alone, so that each part of the course finds it the same."""
-        if self.plan.every_machine or candidate.phase is Phase.PLAIN:
+        firsts = [family[0] for family in self._families()]
+        if candidate.phase is Phase.PLAIN:
+            later = self._stretch.later
+            return [machine for machine in self.plan.machines if (machine in firsts) is not later]
+        if self._stretch.later:
+            return []
+        if self.plan.every_machine:
             return list(self.plan.machines)
         turn = crc32(candidate.text.encode())
         several = candidate.parts if len(candidate.parts) > 1 else ()
@@ -303,7 +317,11 @@ class Search:
             if (machines := self.spoilers.sound(several, family) or family)
             and self.writer.arguments(candidate, machines[0]) is not None
         ]
-        return [having[(turn + self._family) % len(having)]] if self._family < len(having) else []
+        return (
+            [having[(turn + self._stretch.family) % len(having)]]
+            if self._stretch.family < len(having)
+            else []
+        )
 
     def _families(self) -> list[list[str]]:
         families: dict[str, list[str]] = {}
@@ -312,14 +330,14 @@ class Search:
         return list(families.values())
 
     async def _run(
-        self, runner: TrialRunner, cases: Sequence[_Case], pairs: Callable[[_Case], list[tuple[str, str]]]
+        self, runner: TrialRunner, cases: Sequence[Case], pairs: Callable[[Case], list[tuple[str, str]]]
     ) -> list[list[Attempt]]:
         """The attempts of each case."""
         trials = [[self._trial(case, pair) for pair in pairs(case)] for case in cases]
         done = await self._attempts(runner, [trial for row in trials for trial in row])
         return [[done[trial] for trial in row if trial in done] for row in trials]
 
-    def _trial(self, case: _Case, path: Iterable[str]) -> Trial:
+    def _trial(self, case: Case, path: Iterable[str]) -> Trial:
         steps = tuple(Step(build) for build in path)
         return Trial(case.machine, case.arguments, steps, self.plan.mode, self.plan.guest)
 
@@ -341,7 +359,7 @@ class Search:
                     raise
         return found
 
-    def _starting(self, case: _Case, attempts: Sequence[Attempt]) -> _Case:
+    def _starting(self, case: Case, attempts: Sequence[Attempt]) -> Case:
         """The case with the builds that start it, all where no attempt was needed; what the others said is learned."""
         starts = [] if attempts else [*case.builds]
         refused: dict[str, str] = {}
@@ -355,29 +373,19 @@ class Search:
         self.coverage.tried(case.candidate, starts=bool(starts), said=refused)
         if len(starts) < len(case.builds):
             self._halves += halves(case.candidate)
-        return _Case(case.candidate, case.machine, case.arguments, tuple(starts))
-
-    def _look(self, runner: TrialRunner, case: _Case, attempts: Sequence[Attempt]) -> None:
-        """Whether a state was saved that no candidate had saved before."""
-        for attempt in attempts[-1:]:
-            stream = runner.stream(attempt.result.legs[0]) if attempt.result.legs else None
-            if stream is not None:
-                self.seen.look(case.candidate, stream)
+        return Case(case.candidate, case.machine, case.arguments, tuple(starts))
 
 
-def _at_once(case: _Case) -> list[tuple[str, str]]:
-    """Rule 2: what is not plain begins between builds."""
-    return [] if case.candidate.phase is Phase.PLAIN else _neighbours(case)
+def _stream(runner: TrialRunner, attempts: Sequence[Attempt]) -> bytes:
+    """What the last of some attempts saved; empty where it saved nothing."""
+    legs = attempts[-1].result.legs if attempts else ()
+    return (runner.stream(legs[0]) if legs else None) or b""
 
 
-def _is_clear(attempts: Sequence[Attempt]) -> bool:
-    """Whether attempts between builds tell that all of them start and save."""
-    return bool(attempts) and all(a.result.verdict in (Verdict.PASS, Verdict.FAIL) for a in attempts)
-
-
-def _neighbours(case: _Case) -> list[tuple[str, str]]:
-    """Rule 2: pairs of builds next to each other in age, and the two ends, both ways."""
-    steps = [*pairwise(case.builds)]
-    if len(case.builds) > 2:  # noqa: PLR2004 - of two the ends are the neighbours
-        steps.append((case.builds[0], case.builds[-1]))
-    return [pair for step in steps for pair in (step, step[::-1])]
+def _printed(runner: TrialRunner, attempts: Iterable[Attempt]) -> str:
+    """What emulators said that did not start."""
+    refused = (
+        a.result.legs[-1] for a in attempts if a.result.verdict is Verdict.UNSUPPORTED and a.result.legs
+    )
+    found = (evidence for key in refused if (evidence := runner.evidence(key)))
+    return "\n".join(emulator.stderr for evidence in found for emulator in evidence.emulators)

@@ -24,8 +24,8 @@ from planted import FAULTS, matrix_of, plant, supervised
 from migmatrix.harness.explore.explore import ExploreOptions, explore
 from migmatrix.harness.explore.findings import Problem
 from migmatrix.harness.explore.order import Order
+from migmatrix.harness.explore.plan import Budget
 from migmatrix.harness.explore.records import Phase
-from migmatrix.harness.explore.search import Budget
 from migmatrix.harness.run.opening import silent
 from migmatrix.harness.run.pipeline import RunOptions, prepare_plan
 

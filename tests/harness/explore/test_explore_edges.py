@@ -13,7 +13,8 @@ import pytest
 from emulated import write_matrix
 from explored import SCHEMA
 
-from migmatrix.harness.explore.search import Budget, Search
+from migmatrix.harness.explore.plan import Budget
+from migmatrix.harness.explore.search import Search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,15 +88,17 @@ def test_a_budget_of_legs_is_overrun_by_one_candidate_at_most(tmp_path: Path) ->
     assert found["coverage"]["of_devices"]["example-versioned"]["state"] == "not-reached"
 
 
-@pytest.mark.parametrize(("legs", "spent", "dearest", "size"), [
-    (None, 0, 0, 8),
-    (1000, 0, 0, 1),
-    (1000, 100, 10, 8),
-    (1000, 970, 10, 3),
-    (1000, 999, 10, 1),
+@pytest.mark.parametrize(("legs", "spent", "dearest", "most", "size"), [
+    (None, 0, 0, 8, 8),
+    (None, 0, 0, 96, 96),
+    (1000, 0, 0, 8, 1),
+    (1000, 100, 10, 8, 8),
+    (1000, 100, 10, 96, 90),
+    (1000, 970, 10, 8, 3),
+    (1000, 999, 10, 8, 1),
 ])  # fmt: skip
 def test_fewer_candidates_run_side_by_side_near_the_end_of_a_budget(
-    legs: int | None, spent: int, dearest: int, size: int
+    legs: int | None, spent: int, dearest: int, most: int, size: int
 ) -> None:
     class Under(Search):
         def __init__(self) -> None:
@@ -105,4 +108,4 @@ def test_fewer_candidates_run_side_by_side_near_the_end_of_a_budget(
         def spent(self) -> int:
             return spent
 
-    assert Under().size() == size
+    assert Under().size(most) == size

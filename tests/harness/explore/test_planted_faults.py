@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from planted import FAULTS, NEW, ROOT, Fault, matrix_of, plant
+from planted import FAULTS, NEW, Q35, ROOT, Fault, matrix_of, plant
 from typer.testing import CliRunner
 
 from migmatrix.harness.commands.main import app
@@ -24,9 +24,9 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    """A build with two faults."""
+    """A build with three faults."""
     root = tmp_path_factory.mktemp("planted")
-    faults = [BY_NAME["parallel-mode"], BY_NAME["serial-shared"]]
+    faults = [BY_NAME["parallel-mode"], BY_NAME["serial-shared"], BY_NAME["memory-entry"]]
     return Planted(root, plant(faults, root / "planted", root / "store" / "builds"))
 
 
@@ -106,3 +106,13 @@ def test_a_build_without_faults_shows_none(tmp_path: Path) -> None:
     planted = Planted(tmp_path, plant((), tmp_path / "planted", tmp_path / "store" / "builds"))
     code, found, log = planted.search("--depth", "1", machines=["pc-q35-7.2", "pc-i440fx-10.0"])
     assert (code, {f["kind"] for f in found.values()}) == (0, {"unmigratable"}), log
+
+
+def test_what_breaks_among_others_is_found_alone(planted: Planted) -> None:
+    """On a machine type that is not the first of its family plain devices share a guest; the fault is of one of them."""
+    machines = [Q35, "pc-q35-7.2"]
+    code, found, log = planted.search("--devices", "virtio-???-pci", "--depth", "1", machines=machines)
+    assert (code, set(found)) == (1, {BY_NAME["memory-entry"].key, "missing-footer virtio-mem"}), log
+    assert {f["machine"] for f in found.values()} == {"pc-q35-7.2"}
+    assert {f["candidate"] for f in found.values()} == {"virtio-mem-pci"}, "and no guest of many"
+    assert not any("virtio-rng-pci" in word for f in found.values() for word in f["arguments"])
