@@ -33,7 +33,8 @@ WAYS = [("qemu", "emulator"), ("emulator", "qemu"), ("qemu", "qemu")]
 PAGES = (1500, 903, 1800)  # with content, and far from where the background is
 EARLY = ("-global", "migration.x-preempt-pre-7-2=true")
 OLD = (*EARLY, "-global", "migration.send-switchover-start=false")
-SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 60_000}
+SLOW = {"max-bandwidth": 4096, "max-postcopy-bandwidth": 4096}  # some 2,800,000 bytes: minutes
+FLOW = {"max-postcopy-bandwidth": 60_000}
 
 
 @pytest.fixture
@@ -172,6 +173,7 @@ def test_nothing_is_lost_when_links_break(here: str, there: str, release: str, p
         destination = destination_of(stack, there, release, place)
         destination.command("migrate-incoming", uri=f"unix:{place / 'back'}")
         begin(source, place)
+        source.command("migrate-set-parameters", **FLOW)
         for ahead in (random.randrange(1, 20_000), 0):
             destination.status("postcopy-active")
             link.cut_at(there=link.there + ahead)
