@@ -69,6 +69,12 @@ def explain(
     name: Annotated[
         str, typer.Option("--name", help="name of the report's files; default the finding's")
     ] = "",
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sources", metavar="BUILD=DIR", help="source tree of a build, for --report; once for each"
+        ),
+    ] = None,
     select: SelectOption = None,
     file: OtherFileOption = None,
     store: StoreOption = None,
@@ -97,9 +103,12 @@ def explain(
         wanted_log = logger(verbose=verbose)
         subject = subject_of(report, file, store_directory(store) / "builds", wanted_log)
         subject = replace(subject, name=_file_name(name or subject.name))
-        _report(interrupt.run(make_report(subject, jobs, budget, wanted_log)), form, out, as_json=as_json)
+        made = interrupt.run(make_report(subject, jobs, budget, wanted_log, sources or ()))
+        _report(made, form, out, as_json=as_json)
     if run is None:
         raise UserError("name a run directory, or with --report a finding")
+    if sources:
+        raise UserError("--sources is for --report")
     options = ExplainOptions(store_directory(store), file, jobs, budget)
     with open_run(run) as opened:
         wanted = [find_cell(opened, cell)] if cell is not None else _selected(opened, select or (), file)

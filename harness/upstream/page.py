@@ -19,7 +19,8 @@ from migmatrix.harness.upstream.age import first_bad
 from migmatrix.harness.upstream.document import Attached, Document, Items, Part, Table, Text, Verbatim
 from migmatrix.harness.upstream.layouts import layout_differences
 from migmatrix.harness.upstream.sections import read
-from migmatrix.harness.upstream.title import title
+from migmatrix.harness.upstream.sources import compare
+from migmatrix.harness.upstream.title import subject, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.upstream.facts import Facts
     from migmatrix.harness.upstream.sections import Bytes
     from migmatrix.harness.upstream.shown import Shown
+    from migmatrix.harness.upstream.sources import Trees
 
 __all__ = ["PUBLIC_RECORD", "page", "versions"]
 
@@ -46,7 +48,7 @@ _OURS = re.compile(
 _OUTPUT = 4000  # characters of what a script or an emulator printed
 
 
-def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -> Document:
+def page(facts: Facts, recipe: Recipe, shown: Shown | None, trees: Trees, why_not: str = "") -> Document:
     """The page of a failure that came again; `why_not` says why there is no script where `shown` is None."""
     assert facts.attempt is not None  # noqa: S101 - the caller's promise
     assert facts.explanation is not None  # noqa: S101 - comes with it
@@ -61,6 +63,7 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, why_not: str = "") -
             Part("Seen", tuple(_seen(facts, result))),
             Part("Bytes", tuple(_bytes(bytes_, result, problem))),
             Part("Descriptions", tuple(_descriptions(facts, bytes_))),
+            Part("Sources", tuple(_sources(trees, recipe, result.cause))),
             Part("What passes", tuple(_passes(facts, recipe))),
             Part("First bad of the builds at hand", tuple(_first_bad(facts))),
             Part("Cause, as far as proved", tuple(_cause(facts, explanation, result.cause))),
@@ -77,6 +80,31 @@ def versions(recipe: Recipe) -> Table:
         sides = [("both", recipe.source)]
     rows = [(role, b.facts.version, b.facts.package or "-", b.origin) for role, b in sides]
     return Table(("side", "QEMU", "package", "from"), tuple(rows))
+
+
+# -- sources -----------------------------------------------------------------------------------
+
+
+def _sources(trees: Trees, recipe: Recipe, cause: Cause | None) -> Iterator[Block]:
+    here, there = (trees.get(build.id) for build in (recipe.source, recipe.destination))
+    if here is None or there is None:
+        yield Text("Not looked at: name a tree of each build with --sources BUILD=DIR.")
+        return
+    names = dict.fromkeys(
+        name
+        for name in (cause.device.rpartition("/")[2] if cause else "", subject(recipe.arguments, cause))
+        if name
+    )
+    found = compare(names, here, there)
+    if not found:
+        yield Text(f"No description called {' or '.join(names) or 'as the failure says'} is in them.")
+    for one in found:
+        sides = (("source", one.source), ("destination", one.destination))
+        rows = [
+            (side, part.identifier, f"{part.file}:{part.line}") for side, parts in sides for part in parts
+        ]
+        yield Table(("side", one.name, "where"), tuple(rows))
+        yield Items(one.lines)
 
 
 # -- reproducer --------------------------------------------------------------------------------

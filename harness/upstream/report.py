@@ -21,10 +21,11 @@ from migmatrix.harness.upstream.page import page
 from migmatrix.harness.upstream.promise import ask, is_promise, promise_page, promise_title
 from migmatrix.harness.upstream.render import markdown, plain_text
 from migmatrix.harness.upstream.shown import Shown, show, show_promise
+from migmatrix.harness.upstream.sources import parse
 from migmatrix.harness.upstream.title import title
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from migmatrix.harness.builds import PreparedBuild
@@ -81,8 +82,14 @@ class Report:
         }
 
 
-async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable[[str], None]) -> Report:
-    """Run a failure, explain it, run its script, and write it down; InfrastructureError when the host fails."""
+async def make_report(
+    subject: Subject, jobs: int, budget: Budget, log: Callable[[str], None], sources: Sequence[str] = ()
+) -> Report:
+    """Run a failure, explain it, run its script, and write it down; InfrastructureError when the host fails.
+
+    `sources` are ``BUILD=DIR``, where the sources of builds are; UserError for another build or no directory.
+    """
+    trees = parse(sources, subject.origin.builds)
     settings = Settings(jobs, subject.origin.deadlines, subject.origin.retries)
     async with opened(None, settings, log) as where:
         if is_promise(subject.trial):
@@ -93,7 +100,7 @@ async def make_report(subject: Subject, jobs: int, budget: Budget, log: Callable
     recipe, why_not = _recipe(subject, facts.attempt), no_script(facts.attempt)
     text = "" if why_not else script(recipe)
     shown = await show(text, recipe, facts.attempt.result) if text else None
-    return Report(subject.name, page(facts, recipe, shown, why_not), text, shown, why_not)
+    return Report(subject.name, page(facts, recipe, shown, trees, why_not), text, shown, why_not)
 
 
 async def _promise(runner: TrialRunner, subject: Subject) -> Report:

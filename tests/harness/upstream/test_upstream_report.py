@@ -81,6 +81,34 @@ def test_a_finding_of_a_search_is_shown_by_a_script_and_written_down(tmp_path: P
     assert (tmp_path / "out" / f"{name}.md").read_text() == text.removesuffix("\n")
 
 
+def test_the_sources_of_both_builds_are_compared(tmp_path: Path) -> None:
+    entries = {"qemu-5.2": "VMSTATE_UINT8(a, E)", "qemu-7.2": "VMSTATE_UINT8(a, E), VMSTATE_UINT16(ip_id, E)"}
+    words: list[str] = []
+    for build, fields in entries.items():
+        (tmp_path / build).mkdir()
+        (tmp_path / build / "e.c").write_text(
+            f'static VMStateDescription vmstate_e = {{ .name = "example-versioned", .fields = {{ {fields} }} }};'
+        )
+        words += ["--sources", f"{build}={tmp_path / build}"]
+    where = (
+        "--report",
+        str(findings_of(tmp_path, FINDING)),
+        "-f",
+        str(matrix_of(tmp_path)),
+        "--format",
+        "markdown",
+    )
+    code, text = report(tmp_path, *where, *words)
+    assert code == 0
+    assert "| source | vmstate\\_e | e.c:1 |" in parts(text)["Sources"]
+    assert "* only the source has ip\\_id (VMSTATE\\_UINT16)" in parts(text)["Sources"]
+    assert "e.c" not in "".join(body for head, body in parts(text).items() if head != "Sources")
+    with pytest.raises(UserError, match=r"want BUILD=DIR with one of qemu-5\.2, qemu-7\.2"):
+        report(tmp_path, *where, "--sources", "qemu-9=/")
+    with pytest.raises(UserError, match="--sources is for --report"):
+        report(tmp_path, "run", *words)
+
+
 def test_a_cell_of_a_run_is_reported_too(tmp_path: Path) -> None:
     profiles = {"define": {"old": {"args": ["-device", "example-versioned"]}}}
     matrix = write_matrix(tmp_path, ["5.2", "7.2"], machines=["pc-q35-5.2"], profiles=profiles)
