@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FAST, SLOW = (100, 100), (50, 100)  # dirtied, sent: over the threshold, and not over it
 PARAMETERS = {"cpu-throttle-initial": 20, "cpu-throttle-increment": 15, "max-cpu-throttle": 60}
+_GUESTS = 4  # of real QEMU: how much time its guest gets is the host's doing
 
 
 def throttled(*periods: tuple[int, int], on: bool = True, **parameters: Any) -> list[int]:
@@ -158,14 +159,17 @@ def busy(kind: str, release: str, shared: Path) -> Iterator[Guest]:
 
 
 def steps(guest: Guest) -> list[int]:
-    """Percents, as query-migrate tells them, until the greatest."""
+    """Percents, as query-migrate tells them, until the greatest, or until a guest that got no time to write was through."""
     guest.enable("auto-converge")
     # two seconds for what the guest writes to, and two passes for a step, so that none is over before it is asked for
     guest.command("migrate-set-parameters", max_bandwidth=250_000, downtime_limit=1, **_named(PARAMETERS))
     guest.command("migrate", uri="exec:cat > /dev/null")
     found: list[int] = []
     while 60 not in found:
-        told = guest.status("active").get("cpu-throttle-percentage")
+        answer = guest.status("active", "completed")
+        if answer["status"] == "completed":
+            return found
+        told = answer.get("cpu-throttle-percentage")
         if told is not None and told not in found:
             found.append(told)
     guest.command("migrate_cancel")
@@ -189,5 +193,11 @@ def _named(parameters: dict[str, int]) -> dict[str, int]:
 def test_the_emulator_takes_the_steps_of_real_qemu(kind: str, release: str, tmp_path: Path) -> None:
     if kind == "qemu" and shutil.which("docker") is None:
         needs.missing("docker")
-    with busy(kind, release, tmp_path) as guest:
-        assert steps(guest) == [20, 35, 50, 60]
+    wanted, found = [20, 35, 50, 60], list[int]()
+    for _ in range(_GUESTS if kind == "qemu" else 1):
+        with busy(kind, release, tmp_path) as guest:
+            found = steps(guest)
+        assert found == wanted[: len(found)]
+        if found == wanted:
+            break
+    assert found == wanted
