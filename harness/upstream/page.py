@@ -19,8 +19,7 @@ from migmatrix.harness.upstream.age import first_bad
 from migmatrix.harness.upstream.document import Attached, Document, Items, Part, Table, Text, Verbatim
 from migmatrix.harness.upstream.layouts import layout_differences
 from migmatrix.harness.upstream.sections import read
-from migmatrix.harness.upstream.sources import compare
-from migmatrix.harness.upstream.title import subject, title
+from migmatrix.harness.upstream.title import title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.upstream.facts import Facts
     from migmatrix.harness.upstream.sections import Bytes
     from migmatrix.harness.upstream.shown import Shown
-    from migmatrix.harness.upstream.sources import Trees
+    from migmatrix.harness.upstream.sources import Sources
 
 __all__ = ["PUBLIC_RECORD", "page", "versions"]
 
@@ -48,7 +47,9 @@ _OURS = re.compile(
 _OUTPUT = 4000  # characters of what a script or an emulator printed
 
 
-def page(facts: Facts, recipe: Recipe, shown: Shown | None, trees: Trees, why_not: str = "") -> Document:
+def page(
+    facts: Facts, recipe: Recipe, shown: Shown | None, sources: Sources | None, why_not: str = ""
+) -> Document:
     """The page of a failure that came again; `why_not` says why there is no script where `shown` is None."""
     assert facts.attempt is not None  # noqa: S101 - the caller's promise
     assert facts.explanation is not None  # noqa: S101 - comes with it
@@ -63,7 +64,7 @@ def page(facts: Facts, recipe: Recipe, shown: Shown | None, trees: Trees, why_no
             Part("Seen", tuple(_seen(facts, result))),
             Part("Bytes", tuple(_bytes(bytes_, result, problem))),
             Part("Descriptions", tuple(_descriptions(facts, bytes_))),
-            Part("Sources", tuple(_sources(trees, recipe, result.cause))),
+            Part("Sources", tuple(_sources(sources))),
             Part("What passes", tuple(_passes(facts, recipe))),
             Part("First bad of the builds at hand", tuple(_first_bad(facts))),
             Part("Cause, as far as proved", tuple(_cause(facts, explanation, result.cause))),
@@ -85,20 +86,13 @@ def versions(recipe: Recipe) -> Table:
 # -- sources -----------------------------------------------------------------------------------
 
 
-def _sources(trees: Trees, recipe: Recipe, cause: Cause | None) -> Iterator[Block]:
-    here, there = (trees.get(build.id) for build in (recipe.source, recipe.destination))
-    if here is None or there is None:
+def _sources(sources: Sources | None) -> Iterator[Block]:
+    if sources is None:
         yield Text("Not looked at: name a tree of each build with --sources BUILD=DIR.")
         return
-    names = dict.fromkeys(
-        name
-        for name in (cause.device.rpartition("/")[2] if cause else "", subject(recipe.arguments, cause))
-        if name
-    )
-    found = compare(names, here, there)
-    if not found:
-        yield Text(f"No description called {' or '.join(names) or 'as the failure says'} is in them.")
-    for one in found:
+    if not sources.found:
+        yield Text(f"No description called {' or '.join(sources.names) or 'as the failure says'} is in them.")
+    for one in sources.found:
         sides = (("source", one.source), ("destination", one.destination))
         rows = [
             (side, part.identifier, f"{part.file}:{part.line}") for side, parts in sides for part in parts

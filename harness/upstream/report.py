@@ -6,6 +6,7 @@ A failure that does not come again has no page: `Report.document` is None, and `
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from migmatrix.harness.upstream.page import page
 from migmatrix.harness.upstream.promise import ask, is_promise, promise_page, promise_title
 from migmatrix.harness.upstream.render import markdown, plain_text
 from migmatrix.harness.upstream.shown import Shown, show, show_promise
-from migmatrix.harness.upstream.sources import parse
+from migmatrix.harness.upstream.sources import Sources, compare, parse
+from migmatrix.harness.upstream.title import subject as device_of
 from migmatrix.harness.upstream.title import title
 
 if TYPE_CHECKING:
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explain.row import Budget
+    from migmatrix.harness.model import Cause
     from migmatrix.harness.trials.records import Attempt
     from migmatrix.harness.upstream.document import Document
     from migmatrix.harness.upstream.finding import Subject
+    from migmatrix.harness.upstream.sources import Trees
 
 __all__ = ["Report", "make_report", "no_script"]
 
@@ -100,7 +104,18 @@ async def make_report(
     recipe, why_not = _recipe(subject, facts.attempt), no_script(facts.attempt)
     text = "" if why_not else script(recipe)
     shown = await show(text, recipe, facts.attempt.result) if text else None
-    return Report(subject.name, page(facts, recipe, shown, trees, why_not), text, shown, why_not)
+    compared = await asyncio.to_thread(_sources, trees, recipe, facts.attempt.result.cause)
+    return Report(subject.name, page(facts, recipe, shown, compared, why_not), text, shown, why_not)
+
+
+def _sources(trees: Trees, recipe: Recipe, cause: Cause | None) -> Sources | None:
+    """What the trees of both builds say of the failing state and of the device; None without a tree of each."""
+    here, there = (trees.get(build.id) for build in (recipe.source, recipe.destination))
+    if here is None or there is None:
+        return None
+    state = cause.device.rpartition("/")[2] if cause else ""
+    names = tuple(dict.fromkeys(filter(None, (state, device_of(recipe.arguments, cause)))))
+    return Sources(names, tuple(compare(names, here, there)))
 
 
 async def _promise(runner: TrialRunner, subject: Subject) -> Report:

@@ -18,14 +18,15 @@ import subprocess
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from migmatrix.harness.errors import UserError
+from migmatrix.harness.files import is_plain, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Described", "Trees", "compare", "parse"]
+__all__ = ["Compared", "Described", "Sources", "Trees", "compare", "parse"]
 
 _SUFFIXES = (".c", ".h", ".inc")
 _LARGEST = 4 << 20  # bytes of a file that is looked at
@@ -60,6 +61,14 @@ class Compared:
     lines: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What two trees say of `names`; `found` are those that a tree describes."""
+
+    names: tuple[str, ...]
+    found: tuple[Compared, ...]
+
+
 def parse(words: Iterable[str], builds: Iterable[str]) -> Trees:
     """Trees of ``BUILD=DIR``; UserError for a build that is not there, or no directory."""
     known, found = list(builds), Trees()
@@ -74,9 +83,12 @@ def parse(words: Iterable[str], builds: Iterable[str]) -> Trees:
 
 
 def compare(names: Iterable[str], source: Path, destination: Path) -> list[Compared]:
-    """Each of the names that a tree describes, in the order of `names`."""
+    """Each of the names that a tree describes, in the order of `names`; UserError when a tree cannot be read."""
     wanted = list(dict.fromkeys(names))
-    here, there = _described(source, wanted), _described(destination, wanted)
+    try:
+        here, there = _described(source, wanted), _described(destination, wanted)
+    except OSError as err:
+        raise UserError(f"--sources: cannot read {str(err.filename)!r}: {err.strerror}") from err
     found = []
     for name in wanted:
         ours, theirs = tuple(here[name]), tuple(there[name])
@@ -113,7 +125,8 @@ def _with_parts(found: list[Described], by_identifier: Mapping[str, list[Describ
 def _all(tree: Path) -> Iterator[tuple[str, Described]]:
     """Every description of a tree with its name, empty where that is no plain text."""
     for path in sorted(_files(tree)):
-        content = path.read_bytes()[:_LARGEST]
+        with plain(path) as opened:
+            content = opened.read(_LARGEST)
         if b"VMStateDescription" not in content:
             continue
         text = content.decode("utf-8", "replace")
@@ -124,12 +137,15 @@ def _all(tree: Path) -> Iterator[tuple[str, Described]]:
 
 
 def _files(tree: Path) -> Iterator[Path]:
-    for directory, below, files in os.walk(tree):
+    for directory, below, files in os.walk(tree, onerror=_raise):
         below[:] = [name for name in below if not name.startswith(".")]
-        for name in files:
-            path = Path(directory, name)
-            if name.endswith(_SUFFIXES) and path.is_file() and not path.is_symlink():
-                yield path
+        yield from (
+            path for name in files if name.endswith(_SUFFIXES) and is_plain(path := Path(directory, name))
+        )
+
+
+def _raise(err: OSError) -> NoReturn:
+    raise err
 
 
 def _bodies(text: str) -> Iterator[tuple[str, int, str]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -107,6 +107,18 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (hostile / "outside").symlink_to(tmp_path)
     (found,) = compare(["card"], tree(tmp_path / "old", OLD), hostile)
     assert found.destination == ()
+
+
+def test_what_cannot_be_read_is_the_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tree(tmp_path / "closed", OLD) / "hw" / "card.c"
+
+    def refuse(path: Path) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("migmatrix.harness.upstream.sources.plain", refuse)
+    with pytest.raises(UserError) as error:
+        compare(["card"], closed.parent.parent, closed.parent.parent)
+    assert str(error.value) == f"--sources: cannot read {str(closed)!r}: Permission denied"
 
 
 @pytest.mark.parametrize(("word", "mistake"), [
