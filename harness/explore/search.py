@@ -88,6 +88,9 @@ class Search:
     def __post_init__(self) -> None:
         self.collector = Collector(self.plan.builds, self.where, self.log, self.on_leg)
         self.spoilers = Spoilers(self.plan.machines)
+        self._families: dict[str, list[str]] = {}
+        for machine in self.plan.machines:
+            self._families.setdefault(machine_parts(machine)[0], []).append(machine)
         self._ages = [build.id for build in by_age(self.plan.builds)]
 
     async def run(self) -> str:
@@ -153,7 +156,7 @@ class Search:
         yield Stretch(Phase.PAIR, order.together, together=True)
         yield Stretch(Phase.SINGLE, order.unlikely, gathered=True)
         yield Stretch(Phase.PAIR, order.couples)
-        others = () if self.plan.every_machine else range(1, len(self._families()))
+        others = () if self.plan.every_machine else range(1, len(self._families))
         for family, phase in product(others, (Phase.SINGLE, Phase.PAIR)):
             yield Stretch(phase, partial(order.of, phase), family, gathered=phase is Phase.SINGLE)
         yield Stretch(Phase.WALK, self._walks)
@@ -206,7 +209,7 @@ class Search:
         """Whether nothing is known of a case that would spoil what others do."""
         plain = case.candidate.phase is Phase.PLAIN
         (part,) = case.candidate.parts
-        where = next(its[0] for its in self._families() if case.machine in its) if plain else case.machine
+        where = self._families[machine_parts(case.machine)[0]][0] if plain else case.machine
         return (
             bool(case.builds)
             and part.kind is not Kind.TOPOLOGY
@@ -301,7 +304,7 @@ class Search:
 
     def _machines(self, candidate: Candidate) -> list[str]:
         """Rule 3; whose turn it is depends on the candidate alone, so that each part of the course finds it the same."""
-        firsts = [family[0] for family in self._families()]
+        firsts = [family[0] for family in self._families.values()]
         if candidate.phase is Phase.PLAIN:
             later = self._stretch.later
             return [machine for machine in self.plan.machines if (machine in firsts) is not later]
@@ -313,7 +316,7 @@ class Search:
         several = candidate.parts if len(candidate.parts) > 1 else ()
         having = [
             machines[turn // _TURN % len(machines)]
-            for family in self._families()
+            for family in self._families.values()
             if (machines := self.spoilers.sound(several, family) or family)
             and self.writer.arguments(candidate, machines[0]) is not None
         ]
@@ -322,12 +325,6 @@ class Search:
             if self._stretch.family < len(having)
             else []
         )
-
-    def _families(self) -> list[list[str]]:
-        families: dict[str, list[str]] = {}
-        for machine in self.plan.machines:
-            families.setdefault(machine_parts(machine)[0], []).append(machine)
-        return list(families.values())
 
     async def _run(
         self, runner: TrialRunner, cases: Sequence[Case], pairs: Callable[[Case], list[tuple[str, str]]]
