@@ -86,26 +86,29 @@ class Guest:
 
     def status(self, *wanted: str) -> dict[str, Any]:
         """`query-migrate` once its status is one of `wanted`; an end has been told where events are on, and is over."""
-        until = time.monotonic() + DEADLINE
-        while True:
-            answer: dict[str, Any] = self.command("query-migrate")
+        answer: dict[str, Any] = {}
+
+        def reached() -> bool:
+            answer.clear()
+            answer.update(self.command("query-migrate"))
             status = answer.get("status")
             # QEMU's migration thread sets a status first and tells it then: the main thread may answer in between
             untold = self.tells and self.statuses and status in ENDS and self.statuses[-1] != status
-            if status in wanted and not untold:
-                if status in ENDS:
-                    self._wait(self._over, f"migration has not let go after {status!r}")
-                return answer
-            assert time.monotonic() < until, f"still {answer} after {DEADLINE} s, told: {self.statuses}"
-            time.sleep(0.005)
+            return status in wanted and not untold
+
+        self._wait(reached, lambda: f"still {answer}, told: {self.statuses}")
+        if answer["status"] in ENDS:
+            self._wait(self._over, lambda: f"migration has not let go after {answer['status']!r}")
+        return answer
 
     def heard(self, event: str) -> None:
         """Wait until an event of this name has come."""
-        self._wait(lambda: self._asked_for(event), f"no {event}, only {self.events}")
 
-    def _asked_for(self, event: str) -> bool:
-        self.command("query-status")
-        return any(name == event for name, _ in self.events)
+        def came() -> bool:
+            self.command("query-status")
+            return any(name == event for name, _ in self.events)
+
+        self._wait(came, lambda: f"no {event}, only {self.events}")
 
     def _over(self) -> bool:
         """Whether an ended migration has let go of its connection, for which a child process has ended, too.
@@ -121,10 +124,11 @@ class Guest:
             self.command("query-status")  # its turn comes when what was planned before is done
             return True
 
-    def _wait(self, done: Callable[[], bool], words: str) -> None:
+    def _wait(self, done: Callable[[], bool], words: Callable[[], str]) -> None:
+        """Ask again and again, each time for an answer of the emulator; `words` are asked for when it took too long."""
         until = time.monotonic() + DEADLINE
         while not done():
-            assert time.monotonic() < until, f"{words} in {DEADLINE} s"
+            assert time.monotonic() < until, f"{words()} after {DEADLINE} s"
             time.sleep(0.005)
 
     @property
