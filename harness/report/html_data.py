@@ -5,7 +5,7 @@
 2. A column value of 0 means "none" where a field is optional; tables of such fields start at 1.
 3. What could grow without bound has a budget (`_MESSAGES`); what is over it is left out and said so.
 
-`static/report.js` reads this form; a change here is a change there.
+`static/explore.js` reads this form; a change here is a change there.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def ordered(report: RunReport) -> list[CellResult]:
 
 
 def encode(report: RunReport) -> dict[str, Any]:
-    """The object that `report.js` reads."""
+    """The object that `explore.js` reads."""
     results = ordered(report)
     tables = _Tables(report)
     return {

@@ -70,12 +70,12 @@ def _end(server: subprocess.Popen[str], *, kill: bool = False) -> None:
 def _serve() -> None:
     from migmatrix.harness import cli
     from migmatrix.harness.commands.main import COMMANDS
-    from migmatrix.harness.report import html
+    from migmatrix.harness.report.page import pages
 
     sys.path[0] = ""  # as of a command, not this directory
     for module, _ in COMMANDS.values():
         import_module(f"migmatrix.harness.commands.{module}")
-    html._environment().get_template("report.html")  # noqa: SLF001 - each run would compile it at its end
+    pages().get_template("report.html")  # each run would compile it at its end
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -15,8 +15,9 @@ from test_report_files import HOSTILE, hostile_report
 
 from migmatrix.harness.model import Cell, LegEvidence, Outcome, Verdict
 from migmatrix.harness.report import KnownIssueNote, RunReport, Section
-from migmatrix.harness.report.html import render_html, web_link
+from migmatrix.harness.report.html import render_html
 from migmatrix.harness.report.html_data import encode, ordered
+from migmatrix.harness.report.page import web_link
 
 
 def data_of(page: str) -> dict[str, Any]:

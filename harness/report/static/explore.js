@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-"use strict";
-// The state of the page is its URL fragment (#machine=...&path=A>B&cell=...): every view can be linked to,
-// and the back button works. Data form: html_data.py. Text reaches the page through textContent only.
+// Filters and the list of cells. The state of the page is its URL fragment (#machine=...&path=A>B&cell=...): every view
+// can be linked to, and the back button works. `D` is what the page before this script made of its data, in the form of
+// html_data.py; the heads of the list name its columns, to whose `CELLS` a page may add.
 
-const D = JSON.parse(document.getElementById("data").textContent);
 const column = (n) => D.cells[n] || [];
 const [MACHINE, PROFILE, PATH, MODE, GUEST, VERDICT, OUTCOME, HOP, STAGE, CAUSE, SIGNATURE, REASON, ISSUE, FLAGS, MILLIS, NOTE] =
   Array.from({ length: 16 }, (_, n) => column(n));
@@ -14,7 +13,6 @@ const KEYS = ["machine", "profile", "build", "kind", "mode", "guest", "verdict",
 const SEVERITY = Object.keys(D.glyphs);
 const ITSELF = 1 << D.flags.indexOf("itself");
 const labelOf = (status) => D.labels[status] || status;
-const number = new Intl.NumberFormat("en");
 
 const pathNames = D.paths.map((path) => path.map((b) => D.builds[b]));
 const pathText = pathNames.map((names) => names.join(">"));
@@ -29,8 +27,11 @@ const cellId = (n) =>
   [D.machines[MACHINE[n]], D.profiles[PROFILE[n]], pathText[PATH[n]], D.modes[MODE[n]], D.guests[GUEST[n]]].join("/");
 const causeOf = (n) => (CAUSE[n] ? D.causes[CAUSE[n] - 1] : null);
 const optional = (table, index) => (index ? table[index - 1] : "");
-const plural = (count, word) => `${number.format(count)} ${word}${count === 1 ? "" : "s"}`;
 const byId = { index: null };
+
+function mark(outcome) {
+  return el("span", { class: `mark o-${outcome}`, "aria-hidden": "true" }, D.glyphs[outcome]);
+}
 
 function cellNumber(id) {
   if (!byId.index) {
@@ -38,23 +39,6 @@ function cellNumber(id) {
     for (let n = 0; n < TOTAL; n++) byId.index.set(cellId(n), n);
   }
   return byId.index.get(id);
-}
-
-function el(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) if (value !== null) node.setAttribute(name, value);
-  node.append(...children.filter((child) => child !== null && child !== ""));
-  return node;
-}
-
-function mark(outcome) {
-  return el("span", { class: `mark o-${outcome}`, "aria-hidden": "true" }, D.glyphs[outcome]);
-}
-
-function pathNode(names) {
-  const node = el("span", { class: "path" });
-  names.forEach((name, n) => node.append(n ? el("span", { class: "arrow", "aria-label": "to" }, "→") : "", name));
-  return node;
 }
 
 // --- state
@@ -177,7 +161,6 @@ const SORTS = {
   outcome: (n) => SEVERITY.indexOf(statusOf(n)), machine: (n) => MACHINE[n], profile: (n) => D.profiles[PROFILE[n]],
   path: (n) => pathText[PATH[n]], mode: modeText, why: whyText, time: (n) => MILLIS[n],
 };
-const natural = new Intl.Collator("en", { numeric: true }).compare;
 
 function sorted(cells, by, down) {
   const keys = new Map(cells.map((n) => [n, SORTS[by](n)]));
@@ -191,7 +174,7 @@ function showList(cells, sort) {
   list.shown = 0;
   body.replaceChildren();
   for (const head of document.querySelectorAll(".cells th")) {
-    head.setAttribute("aria-sort", head.dataset.sort === by ? (down ? "descending" : "ascending") : "none");
+    head.setAttribute("aria-sort", head.dataset.column === by ? (down ? "descending" : "ascending") : "none");
   }
   document.querySelector(".found").textContent = `${number.format(cells.length)} of ${plural(TOTAL, "cell")}`;
   showMore();
@@ -199,7 +182,7 @@ function showList(cells, sort) {
 
 document.querySelector(".cells thead").addEventListener("click", (event) => {
   const head = event.target.closest("th");
-  if (head) go({ sort: head.getAttribute("aria-sort") === "ascending" ? `-${head.dataset.sort}` : head.dataset.sort });
+  if (head && head.dataset.column in SORTS) go({ sort: head.getAttribute("aria-sort") === "ascending" ? `-${head.dataset.column}` : head.dataset.column });
 });
 
 // The cells that are listed as objects under the names of results.jsonl, as far as the page knows them.
@@ -229,13 +212,18 @@ function showMore() {
   more.textContent = more.hidden ? "show more" : `show more (${number.format(list.cells.length - list.shown)} left)`;
 }
 
-function row(n) {
-  const outcome = statusOf(n);
-  const detail = el("a", { href: link({ cell: cellId(n) }) }, D.profiles[PROFILE[n]]);
-  return el("tr", null, el("td", null, mark(outcome), labelOf(outcome)), el("td", null, D.machines[MACHINE[n]]), el("td", null, detail),
-    el("td", null, pathNode(pathNames[PATH[n]])), el("td", null, modeText(n)), whyNode(n),
-    el("td", { class: "number" }, MILLIS[n] ? `${(MILLIS[n] / 1000).toFixed(2)} s` : ""));
-}
+const CELLS = {
+  outcome: (n) => el("td", null, mark(statusOf(n)), labelOf(statusOf(n))),
+  machine: (n) => el("td", null, D.machines[MACHINE[n]]),
+  profile: (n) => el("td", null, el("a", { href: link({ cell: cellId(n) }) }, D.profiles[PROFILE[n]])),
+  path: (n) => el("td", null, pathNode(pathNames[PATH[n]])),
+  mode: (n) => el("td", null, modeText(n)),
+  why: whyNode,
+  time: (n) => el("td", { class: "number" }, timeText(n)),
+};
+const heads = [...document.querySelectorAll(".cells th")].map((head) => head.dataset.column);
+const row = (n) => el("tr", null, ...heads.map((name) => CELLS[name](n)));
+const timeText = (n) => (MILLIS[n] ? `${(MILLIS[n] / 1000).toFixed(2)} s` : "");
 
 function modeText(n) {
   const guest = D.guests[GUEST[n]];
@@ -258,11 +246,4 @@ function update() {
   showList(chosenIndexes(state), state.sort);
   showMaps(state);
   showDetail(state);
-}
-
-function copyText(button) {
-  const code = button.parentElement.querySelector("code");
-  const select = () => getSelection().selectAllChildren(code);
-  if (!navigator.clipboard) return select();
-  navigator.clipboard.writeText(code.textContent).then(() => { button.textContent = "copied"; }, select);
 }
