@@ -251,7 +251,8 @@ class LegEvidence:
 
     `infrastructure` is the text of a host or engine failure and empty otherwise; such evidence is
     never stored for reuse. `free_bytes` is the least free space seen where the stream was written. `again` is what
-    came of the leg when it was done a second time, as a crash or a deadline does not count alone.
+    came of the leg when it was done a second time, as a crash or a deadline does not count alone. `began` is when the
+    leg began (ISO 8601, UTC); evidence of before has none. No verdict depends on it.
     """
 
     key: str
@@ -262,6 +263,7 @@ class LegEvidence:
     free_bytes: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # what else was observed, by name
     again: LegEvidence | None = None
+    began: str = ""
 
     @property
     def failed(self) -> StageEvidence | None:

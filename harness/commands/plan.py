@@ -23,8 +23,8 @@ from migmatrix.harness.commands.options import (
 )
 from migmatrix.harness.plan import parse_shard, render_plan
 from migmatrix.harness.run.opening import store_directory
-from migmatrix.harness.run.pipeline import RunOptions, prepare_plan
-from migmatrix.harness.run.planfile import plan_document
+from migmatrix.harness.run.pipeline import RunOptions, engine_specs, prepare_plan
+from migmatrix.harness.run.plandocument import plan_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,8 @@ def plan(
     options = plan_options(file, select, path, shard, seed, store, engine)
     prepared = prepare_plan(options, log)
     if as_json:
-        say(json.dumps(plan_document(prepared, options)))
+        specs = engine_specs(prepared.matrix, options.engine)
+        say(json.dumps(plan_document(prepared, options, specs)))
         return
     for line in render_plan(prepared.plan, verbose=verbose):
         say(line)

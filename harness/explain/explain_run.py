@@ -87,9 +87,10 @@ async def explain_run(
 
     No stored leg is reused: every leg is done anew, in a store that lives as long as the explanation, so that a failure
     of one bad moment of the host gets no reason. An explanation of another problem with the same reproducer is
-    reused: its builds are the same. One that the host ended is told of and the others go on; InfrastructureError at the
+    reused: its builds are the same. UserError for a signed run. One that the host ended is told of and the others go on; InfrastructureError at the
     end, then.
     """
+    run.refuse_signed()
     ended: list[str] = []
     for result in wanted:
         if result.verdict not in EXPLAINED:

@@ -82,7 +82,10 @@ class _LiveLeg:
         if survivor is not None:
             ended.append(survivor.evidence())
         key = self._task.keys[self._index]
-        return survivor, LegEvidence(key, tuple(self._recorder.stages), tuple(ended), facts=self._facts)
+        began = self._recorder.at.isoformat(timespec="seconds")
+        return survivor, LegEvidence(
+            key, tuple(self._recorder.stages), tuple(ended), facts=self._facts, began=began
+        )
 
     async def _stages(self, sides: list[Emulator]) -> None:
         task, recorder = self._task, self._recorder

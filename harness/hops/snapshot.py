@@ -44,7 +44,15 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
         free = emulator.job.files.free()
         evidence = await emulator.end()
     facts = {} if emulator.beats or task.guest.kind == "paused" else {SILENT: True}
-    return LegEvidence(task.key, tuple(recorder.stages), (evidence,), stream, free_bytes=free, facts=facts)
+    return LegEvidence(
+        task.key,
+        tuple(recorder.stages),
+        (evidence,),
+        stream,
+        free_bytes=free,
+        facts=facts,
+        began=recorder.at.isoformat(timespec="seconds"),
+    )
 
 
 async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> StreamInfo | None:

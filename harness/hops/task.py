@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.model import StageEvidence
@@ -66,10 +67,11 @@ class LiveTask:
 
 @dataclass
 class Recorder:
-    """Collects the stages of one leg; `clock` gives seconds since it began."""
+    """Collects the stages of one leg; `clock` gives seconds since it began, `at` is when that was."""
 
     stages: list[StageEvidence] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def clock(self) -> float:
         """Seconds since the leg began."""

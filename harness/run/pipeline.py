@@ -30,8 +30,9 @@ from migmatrix.harness.run.definition import definition
 from migmatrix.harness.run.expected import Expected
 from migmatrix.harness.run.host import host_lacks
 from migmatrix.harness.run.opening import JOBS, opened, silent, store_directory
+from migmatrix.harness.run.plandocument import plan_document
 from migmatrix.harness.run.runner import Settings
-from migmatrix.harness.store import LegStore, RunStore
+from migmatrix.harness.store import LegStore, RunStore, keep_plan
 from migmatrix.harness.stored.reports import closing_code, known_notes, rewrite_reports
 
 if TYPE_CHECKING:
@@ -294,6 +295,8 @@ class _Session:
         out = self.options.out or default_directory(self.prepared, self.options)
         self.store = stack.enter_context(RunStore.create(out, plan.digest, self.log))
         self.store.set_meta(self.facts())
+        specs = engine_specs(self.prepared.matrix, self.options.engine)
+        keep_plan(self.store.directory, plan_document(self.prepared, self.options, specs))
         self.begun = True
         self.progress.start(len(plan.cells), len(plan.legs))
 

@@ -10,20 +10,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from migmatrix.harness.config import load_matrix
-from migmatrix.harness.config.matrix import EngineName  # noqa: TC001 - pydantic reads the annotations
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.plan import from_json, to_json
+from migmatrix.harness.plan import from_json
 from migmatrix.harness.plan.keys import BuildDigests, GroupKeys
 from migmatrix.harness.run.definition import definition
 from migmatrix.harness.run.opening import silent
 from migmatrix.harness.run.pipeline import Prepared, engine_specs, prepare_specs
+from migmatrix.harness.run.plandocument import ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,54 +31,9 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.plan import Leg, Plan
     from migmatrix.harness.run.pipeline import RunOptions
+    from migmatrix.harness.run.plandocument import Origin, PlannedBuild
 
-__all__ = ["plan_document", "prepare_plan_file"]
-
-
-@dataclass(frozen=True)
-class _Build:
-    """A build of the plan: what it was where the plan was made."""
-
-    id: str
-    version: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """What the plan was made from. Kept under the key ``origin``; `definition` as `run.definition` writes it."""
-
-    file: str
-    select: tuple[str, ...]
-    paths: tuple[str, ...]
-    shard: tuple[int, int] | None
-    seed: int | None
-    engine: EngineName | None
-    builds: tuple[_Build, ...]
-    definition: dict[str, Any]
-
-
-_ORIGIN = TypeAdapter(_Origin)
-
-
-def plan_document(prepared: Prepared, options: RunOptions) -> dict[str, Any]:
-    """Return a plan as JSON data, with all that `prepare_plan_file` needs to run it."""
-    matrix, builds = prepared.matrix, prepared.builds.values()
-    origin = _Origin(
-        file=str(options.file),
-        select=options.select,
-        paths=options.paths,
-        shard=options.shard,
-        seed=options.seed,
-        engine=options.engine,
-        builds=tuple(_Build(b.id, b.facts.version, b.facts.digest) for b in builds),
-        definition=definition(matrix, engine_specs(matrix, options.engine)),
-    )
-    return {
-        **to_json(prepared.plan),
-        "digest": prepared.plan.digest,
-        "origin": _ORIGIN.dump_python(origin, mode="json"),
-    }
+__all__ = ["prepare_plan_file"]
 
 
 def prepare_plan_file(
@@ -117,7 +72,7 @@ def prepare_plan_file(
     return Prepared(matrix, builds, plan), chosen
 
 
-def _read(path: Path) -> tuple[Plan, _Origin]:
+def _read(path: Path) -> tuple[Plan, Origin]:
     """A plan and its origin; UserError for every file that is something else, or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +83,7 @@ def _read(path: Path) -> tuple[Plan, _Origin]:
     if not isinstance(data, dict) or not {"format", "hops", "cells", "digest", "origin"} <= data.keys():
         raise UserError(f"{str(path)!r} is no plan that `migmatrix plan --json` printed")
     try:
-        plan, origin = from_json(data), _ORIGIN.validate_python(data["origin"])
+        plan, origin = from_json(data), ORIGIN.validate_python(data["origin"])
         intact = plan.digest == data["digest"]
     except (AttributeError, LookupError, TypeError, ValueError) as err:
         raise UserError(f"the plan {str(path)!r} is damaged: {_one_line(err)}") from err
@@ -162,7 +117,7 @@ def _named(rows: Any) -> dict[str, Any]:
     return {row["name"]: row for row in rows}
 
 
-def _refuse_another(planned: _Build, build: PreparedBuild) -> None:
+def _refuse_another(planned: PlannedBuild, build: PreparedBuild) -> None:
     if build.facts.digest != planned.digest:
         raise UserError(
             f"build {planned.id!r} is {build.facts.version} with digest {build.facts.digest[:12]} here, another than the"

@@ -2,7 +2,18 @@
 """What is kept: `LegStore` between runs, `RunStore` of one run, `StreamCache` during one."""
 
 from migmatrix.harness.store.legs import LegStore, default_store
-from migmatrix.harness.store.runs import Basis, RunStore
+from migmatrix.harness.store.plans import PLAN, keep_plan, kept_plan
+from migmatrix.harness.store.runs import SIGNATURE, Basis, RunStore
 from migmatrix.harness.store.streams import StreamCache
 
-__all__ = ["Basis", "LegStore", "RunStore", "StreamCache", "default_store"]
+__all__ = [
+    "PLAN",
+    "SIGNATURE",
+    "Basis",
+    "LegStore",
+    "RunStore",
+    "StreamCache",
+    "default_store",
+    "keep_plan",
+    "kept_plan",
+]

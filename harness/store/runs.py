@@ -8,14 +8,13 @@ writes its directory anew, from legs that are found done.
 1. One process writes to a run directory at a time: it holds a lock on the directory itself.
 2. What is read was written so: facts, results and evidence have check sums, and so has the set of cells, in which none
    is missing; runs of before have none, and are read.
+3. Nothing is written to a signed directory, which holds a run too: no reader leaves a file beside its database.
 """
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
-import itertools
 import json
 import operator
 import os
@@ -23,12 +22,13 @@ import sqlite3
 import zlib
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
 
 from migmatrix.harness.errors import StoreError, UserError
 from migmatrix.harness.files import PUBLIC, is_plain, is_text, replacing
 from migmatrix.harness.model import CellResult
 from migmatrix.harness.store.legs import EVIDENCE
+from migmatrix.harness.store.place import anew, discard, unused, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.model import Cell, LegEvidence
 
-__all__ = ["Basis", "RunStore"]
+__all__ = ["SIGNATURE", "Basis", "RunStore"]
 
 _DATABASE = "run.db"
 _RESULTS = "results.jsonl"
+SIGNATURE = "test-result.dsse.json"  # only a signed directory has one
 _FORMAT = 1
 _SUM = "sha256"
 # What sqlite says of files that may be whole; the low byte is the kind.
@@ -85,6 +86,7 @@ class RunStore:
 
     def __init__(self, directory: Path, database: sqlite3.Connection, stack: ExitStack) -> None:
         self.directory = directory
+        self.signed = False  # whether nothing may be written here any more
         self._database = database
         self._stack = stack
         self._results: Any = None
@@ -103,10 +105,10 @@ class RunStore:
         with ExitStack() as stack:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(_writing(directory))
+                stack.enter_context(writing(directory))
                 cls._make_way(directory, plan_digest, log)
                 database = stack.enter_context(closing(cls._connect(directory)))
-                results = stack.enter_context(_anew(directory / _RESULTS))
+                results = stack.enter_context(anew(directory / _RESULTS))
             except (OSError, sqlite3.Error) as err:
                 raise UserError(f"cannot write to {str(directory)!r}: {err}") from err
             store = cls(directory, database, stack.pop_all())
@@ -121,8 +123,11 @@ class RunStore:
             raise UserError(f"{str(directory)!r} holds no run")
         with ExitStack() as stack:
             with _reading(directory):
-                database = stack.enter_context(closing(cls._connect(directory)))
+                signed = os.path.lexists(directory / SIGNATURE)
+                connect = cls._connect_signed if signed else cls._connect
+                database = stack.enter_context(closing(connect(directory)))
             store = cls(directory, database, stack)
+            store.signed = signed
             version = store.meta().get("format")
             if version != _FORMAT:
                 raise UserError(f"the run in {str(directory)!r} has format {version!r}, not {_FORMAT}")
@@ -139,6 +144,23 @@ class RunStore:
             database.executescript(_SCHEMA)
             unless_good.pop_all()
         return database
+
+    @staticmethod
+    def _connect_signed(directory: Path) -> sqlite3.Connection:
+        """Read only, and without the files that sqlite keeps beside a database: rule 3."""
+        place = (directory / _DATABASE).absolute().as_uri()
+        return sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+    def copy_database(self, directory: Path) -> None:
+        """Write the database as it is now to another directory, in one file; StoreError when that cannot be done."""
+        with self._errors(), closing(sqlite3.connect(directory / _DATABASE)) as copy:
+            self._database.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+
+    def refuse_signed(self) -> None:
+        """UserError when this is a signed directory (rule 3)."""
+        if self.signed:
+            raise UserError(f"{str(self.directory)!r} is signed, nothing may be written to it any more")
 
     @classmethod
     def check(cls, directory: Path, plan_digest: str = "") -> None:
@@ -159,6 +181,8 @@ class RunStore:
 
     @classmethod
     def _refuse_others(cls, directory: Path, plan_digest: str) -> None:
+        if os.path.lexists(directory / SIGNATURE):
+            raise UserError(f"{str(directory)!r} is signed, nothing may be written to it any more")
         if not os.path.lexists(directory / _DATABASE):
             if any(directory.iterdir()):
                 raise UserError(f"{str(directory)!r} is not empty and holds no run")
@@ -174,9 +198,9 @@ class RunStore:
         try:
             cls._refuse_others(directory, plan_digest)
         except _DamagedRunError as err:
-            path.rename(_unused(path.with_name(f"{path.name}.damaged")))
+            path.rename(unused(path.with_name(f"{path.name}.damaged")))
             log(f"{err}; set it aside and began anew")
-        _discard(path)
+        discard(path)
 
     @classmethod
     def _plan_of(cls, directory: Path) -> str | None:
@@ -187,7 +211,8 @@ class RunStore:
             return cls(directory, database, ExitStack()).meta().get("plan")
 
     def set_meta(self, facts: Mapping[str, Any]) -> None:
-        """Keep facts about the run; values are JSON."""
+        """Keep facts about the run; values are JSON. UserError for a signed one."""
+        self.refuse_signed()
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
         with self._errors():
             self._database.execute("BEGIN")
@@ -234,11 +259,12 @@ class RunStore:
                 self._kept.add(leg.key)
 
     def replace_results(self, results: Iterable[CellResult]) -> None:
-        """Write all results anew, after judging again."""
+        """Write all results anew, after judging again; UserError for a signed run."""
+        self.refuse_signed()
         lines = {r.cell.id: json.dumps(r.to_json()) for r in results}
         rows = [(lines[cell], _summed(lines[cell], basis), cell) for cell, _, basis in self._cells()]
         mine = self._results is not None  # of `create`, which has the lock
-        with self._errors(), nullcontext() if mine else _writing(self.directory):
+        with self._errors(), nullcontext() if mine else writing(self.directory):
             with replacing(self.directory / _RESULTS, PUBLIC) as new:
                 new.write_text("".join(line + "\n" for line in lines.values()))
             self._database.execute("BEGIN")
@@ -352,38 +378,6 @@ def _reading(directory: Path) -> Iterator[None]:
         AttributeError,
     ) as err:  # a bit makes NULL of a text
         raise _DamagedRunError(f"{told}: {err}") from err
-
-
-@contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Be the one process that writes to a run directory; UserError when another is. Its end, by any means, ends this."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as err:
-        raise UserError(f"another run is writing to {str(directory)!r}; choose another --out") from err
-    finally:
-        os.close(handle)
-
-
-def _discard(path: Path) -> None:
-    """Remove a database with the two files that sqlite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _unused(path: Path) -> Path:
-    """The first name that is not taken: `path`, `path.2`, ..."""
-    names = (path if n == 1 else path.with_name(f"{path.name}.{n}") for n in itertools.count(1))
-    return next(name for name in names if not os.path.lexists(name))
-
-
-def _anew(path: Path) -> TextIO:
-    """Open an empty file to write to; a link or a FIFO in its place is removed, as it would lead elsewhere or nowhere."""
-    if not is_plain(path):
-        path.unlink(missing_ok=True)
-    return path.open("w")
 
 
 def _summed(line: str, basis: Mapping[str, Any]) -> str:

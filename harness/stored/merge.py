@@ -4,7 +4,8 @@
 1. Only shards of one run go together: same matrix, same builds, same selection and seed, same I/N cut, no cell twice.
 2. Nothing is judged and nothing is lost: results, the evidence that they rest on, kept streams and explanations
    are taken over as they are.
-3. A shard that is missing, was interrupted or did not end leaves the whole incomplete. The report says so; merging goes on.
+3. The whole keeps one plan of those of its shards; where one has none (an older run), neither has the whole.
+4. A shard that is missing, was interrupted or did not end leaves the whole incomplete. The report says so; merging goes on.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.errors import ExitCode, UserError
-from migmatrix.harness.store import RunStore
+from migmatrix.harness.plan import Plan, from_json, to_json
+from migmatrix.harness.store import RunStore, keep_plan, kept_plan
 from migmatrix.harness.stored.reports import closing_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from migmatrix.harness.model import Cell
+    from migmatrix.harness.plan import Leg
 
 __all__ = ["merge"]
 
@@ -46,6 +51,7 @@ def merge(directories: Sequence[Path], out: Path) -> None:
             for name in _FILES:
                 if (shard.directory / name).is_dir():
                     shutil.copytree(shard.directory / name, out / name, dirs_exist_ok=True)
+        _merge_plans(directories, out)
         facts = _facts(metas)
         whole.set_meta(facts | _closing(metas, facts, whole))
 
@@ -75,6 +81,28 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     ]:
         return "builds"
     return next((key for key in _SAME if one.get(key) != other.get(key)), None)
+
+
+def _merge_plans(directories: Sequence[Path], out: Path) -> None:
+    """Keep the cells and legs of all shards' plans as one plan (rule 3); UserError for a damaged one."""
+    documents = [document for one in directories if (document := kept_plan(one)) is not None]
+    if len(documents) < len(directories):
+        return
+    try:
+        plans = [from_json(document) for document in documents]
+        origin = {**documents[0]["origin"], "shard": None}
+    except (AttributeError, LookupError, TypeError, ValueError) as err:
+        raise UserError(f"the plan of a shard is damaged: {err}") from err
+    legs: dict[str, Leg] = {}
+    cells: dict[Cell, tuple[str, ...]] = {}
+    probes: dict[tuple[str, str, str], str] = {}
+    for plan in plans:
+        legs.update(plan.legs)
+        cells.update(plan.cell_legs)
+        probes.update(plan.probes)
+    dropped = tuple(row for row in plans[0].dropped if row.what != _ELSEWHERE)
+    whole = Plan(tuple(cells), legs, cells, probes, dropped, plans[0].seed)
+    keep_plan(out, {**to_json(whole), "digest": whole.digest, "origin": origin})
 
 
 def _count(shard: str) -> int:

@@ -105,7 +105,8 @@ def _title(matrix: str) -> str:
 
 
 def rewrite_reports(run: RunStore) -> RunReport:
-    """Write the reports of a run anew from what it holds, and return what they were made of."""
+    """Write the reports of a run anew from what it holds, and return what they were made of; UserError for a signed one."""
+    run.refuse_signed()
     report = load_report(run)
     write_reports(report, run.directory)
     return report

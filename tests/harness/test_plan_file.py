@@ -54,6 +54,7 @@ def test_a_plan_is_run_as_the_matrix_that_it_was_made_of(lab: Lab) -> None:
     assert done.returncode == whole.returncode == 1, done.stderr
     assert timeless(lab.results()) == timeless(lab.results("whole"))
     assert "0 run, " in done.stdout, "the same legs by the same keys"
+    assert json.loads((lab.root / "out" / "plan.json").read_text()) == json.loads(plan.read_text())
 
 
 def test_a_shard_selection_and_sample_stay_those_of_the_plan(lab: Lab) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lab import MIGMATRIX, timeless, wait_until
 
+from migmatrix.harness.plan import from_json
 from migmatrix.harness.stored.reports import open_run
 
 if TYPE_CHECKING:
@@ -210,6 +211,10 @@ def test_merged_shards_are_the_run_that_was_not_cut(lab: Lab) -> None:
 
     assert merged.returncode == whole.returncode == 1, merged.stderr
     assert timeless(lab.results("merged")) == timeless(lab.results("whole"))
+    plans = [from_json(json.loads((lab.root / out / "plan.json").read_text())) for out in ("merged", "whole")]
+    assert sorted(plans[0].cells) == sorted(plans[1].cells)
+    assert [plans[0].legs_of(cell) for cell in plans[1].cells] == list(plans[1].cell_legs.values())
+    assert (plans[0].legs.keys(), plans[0].dropped) == (plans[1].legs.keys(), plans[1].dropped)
     assert _summary(merged.stdout) == _summary(whole.stdout)
     one, other = (json.loads((lab.root / out / "report.json").read_text()) for out in ("merged", "whole"))
     assert one["dropped"] == other["dropped"]

@@ -14,7 +14,7 @@ import pytest
 
 from migmatrix.harness.errors import StoreError, UserError
 from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Stage, StageEvidence, Verdict
-from migmatrix.harness.store import Basis, RunStore
+from migmatrix.harness.store import SIGNATURE, Basis, RunStore, keep_plan, kept_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,3 +207,43 @@ def test_a_database_in_use_is_not_called_damaged(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="database is locked"):
             RunStore.create(tmp_path, "digest")
     assert not (tmp_path / "run.db.damaged").exists()
+
+
+def test_the_plan_of_a_run_is_read_back_and_an_older_run_has_none(tmp_path: Path) -> None:
+    assert kept_plan(tmp_path) is None
+    keep_plan(tmp_path, {"cells": []})
+    assert kept_plan(tmp_path) == {"cells": []}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, "\0"])
+def test_a_damaged_plan_of_a_run_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(UserError, match="cannot read the plan of the run in"):
+        kept_plan(tmp_path)
+
+
+def signed(directory: Path) -> Path:
+    """A directory with a run and a signature, as far as the store looks at it."""
+    made = directory / "made"
+    with RunStore.create(made, "digest") as run:
+        run.add(RESULT, BASIS)
+        (target := directory / "signed").mkdir()
+        run.copy_database(target)
+    (target / SIGNATURE).write_text("{}")
+    return target
+
+
+def test_a_signed_run_is_read_and_not_a_byte_of_it_changes(tmp_path: Path) -> None:
+    directory = signed(tmp_path)
+    before = (directory / "run.db").read_bytes()
+    with RunStore.open(directory) as run:
+        assert next(run.judged()) == (RESULT.cell, BASIS)
+        with pytest.raises(UserError, match="is signed, nothing may be written to it any more"):
+            run.set_meta({"a": 1})
+        with pytest.raises(UserError, match="is signed"):
+            run.replace_results([RESULT])
+    for digest in ("digest", "another"):
+        with pytest.raises(UserError, match="is signed"):
+            RunStore.create(directory, digest)
+    assert sorted(path.name for path in directory.iterdir()) == ["run.db", SIGNATURE]
+    assert (directory / "run.db").read_bytes() == before
