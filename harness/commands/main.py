@@ -38,6 +38,7 @@ COMMANDS = {
     "bisect": ("bisect", "app"),
     "advise": ("advise", "app"),
     "compat": ("compat", "app"),
+    "ci": ("ci", "app"),
 }
 
 

@@ -52,6 +52,7 @@ __all__ = [
     "RunOptions",
     "engine_specs",
     "execute",
+    "in_containers",
     "known_of",
     "list_builds",
     "prepare_builds",
@@ -123,14 +124,19 @@ def list_builds(
 
 
 def engine_specs(matrix: Matrix, engine: EngineName | None) -> dict[str, BuildSpec]:
-    """The builds of a matrix, with the reference emulator in the engine that it is wanted in.
+    """The builds of a matrix, with the reference emulator in the engine that it is wanted in."""
+    contained = in_containers(matrix, engine)
+    return {id_: spec.placed(contained=contained) for id_, spec in matrix.builds.items()}
 
-    That is the one of the command line, else of the matrix, else the one that the other builds run in: live
+
+def in_containers(matrix: Matrix, engine: EngineName | None = None) -> bool:
+    """Whether builds that leave the choice run in containers.
+
+    The engine of the command line says so, else the matrix's, else the one that the other builds run in: live
     transports over a network do not lead from a container to a process.
     """
     others = "docker" if any(provider_of(spec).contained for spec in matrix.builds.values()) else "process"
-    contained = (engine or matrix.engine or others) == "docker"
-    return {id_: spec.placed(contained=contained) for id_, spec in matrix.builds.items()}
+    return (engine or matrix.engine or others) == "docker"
 
 
 def prepare_specs(

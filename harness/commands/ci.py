@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`migmatrix ci gitlab|github`: files for CI servers that run a matrix every night, in shards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from migmatrix.harness import __version__
+from migmatrix.harness.ci.emitters import for_github, for_gitlab, named_from_the_top
+from migmatrix.harness.ci.scripts import Night
+from migmatrix.harness.commands.options import MATRIX, FileOption, command_line
+from migmatrix.harness.config import load_matrix
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.files import PUBLIC, write_whole
+from migmatrix.harness.run.pipeline import in_containers
+
+__all__ = ["app"]
+
+_INSTALL: Final = f"python3 -m pip install migmatrix=={__version__}"
+_IMAGE: Final = "python:3.13"
+
+ShardsOption = Annotated[int, typer.Option("--shards", min=1, help="jobs at once, each with a share")]
+InstallOption = Annotated[str, typer.Option("--install", help="command that installs migmatrix")]
+ScheduleOption = Annotated[str, typer.Option("--schedule", help="when to run: five fields of cron, UTC")]
+WriteOption = Annotated[Path | None, typer.Option("--out", help="file to write; default standard output")]
+
+app = typer.Typer(help="Write files for CI servers.", no_args_is_help=True)
+
+
+@app.command()
+def gitlab(
+    shards: ShardsOption,
+    file: FileOption = MATRIX,
+    image: Annotated[str, typer.Option("--image", help="image of the jobs, with Python and pip")] = _IMAGE,
+    install: InstallOption = _INSTALL,
+    out: WriteOption = None,
+) -> None:
+    """Write a pipeline for GitLab CI.
+
+    It prepares the builds, runs the shards, merges them, and is as red as the merged run. Nothing is run here.
+    """
+    _write(for_gitlab(_night(file, shards, install, ""), image, command_line()), out)
+
+
+@app.command()
+def github(
+    shards: ShardsOption,
+    file: FileOption = MATRIX,
+    install: InstallOption = _INSTALL,
+    schedule: ScheduleOption = "17 2 * * *",
+    out: WriteOption = None,
+) -> None:
+    """Write a workflow for GitHub Actions.
+
+    It prepares the builds, runs the shards, merges them, and is as red as the merged run. Nothing is run here.
+    """
+    _write(for_github(_night(file, shards, install, schedule), command_line()), out)
+
+
+def _night(file: Path, shards: int, install: str, schedule: str) -> Night:
+    """What is to be run each night, of a matrix that can be read."""
+    name = named_from_the_top(file)
+    return Night(name, shards, in_containers(load_matrix(file)), install, schedule)
+
+
+def _write(text: str, out: Path | None) -> None:
+    """Write what was emitted; it is ASCII."""
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        write_whole(out, text.encode(), PUBLIC)
+    except OSError as err:
+        raise UserError(f"cannot write {str(out)!r}: {err.strerror}") from err
