@@ -23,6 +23,7 @@ __all__ = [
     "device_type",
     "global_property",
     "groups",
+    "mentioned",
     "parts",
     "without_part",
 ]
@@ -63,8 +64,12 @@ class Group:
     @property
     def mentions(self) -> frozenset[str]:
         """Words in its values that may be names of others; ``s0.0`` also mentions ``s0``."""
-        values = [value for key, value in parts(self.value) if key not in _NAMES]
-        return frozenset(word for value in values for word in _REFERENCE.findall(value))
+        return frozenset().union(*(mentioned(value) for key, value in parts(self.value) if key not in _NAMES))
+
+
+def mentioned(value: str) -> frozenset[str]:
+    """Words in one value that may be names of others."""
+    return frozenset(_REFERENCE.findall(value))
 
 
 def groups(arguments: Sequence[str]) -> tuple[Group, ...]:

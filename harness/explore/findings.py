@@ -61,7 +61,7 @@ class Finding:
 
     `candidate` is what showed it first; `seen` counts the candidates that did. `arguments` are whole, those of the
     search included. `steady` says whether it came again; only then it is reduced. It is not `repeated` when that could
-    not be tried.
+    not be tried. `root` is what `roots.root_of` says.
     """
 
     key: str
@@ -83,6 +83,7 @@ class Finding:
     seen: int = 1
     known: str = ""
     profile: str = ""
+    root: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The published form."""

@@ -7,22 +7,20 @@ Written again and again while the search goes on: at once when a finding is new,
 from __future__ import annotations
 
 import json
-import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.explain.options import groups
 from migmatrix.harness.explore import accounts
 from migmatrix.harness.explore.findings import Problem
+from migmatrix.harness.explore.profiles import give_names, profiles_text
 from migmatrix.harness.explore.reproduce import recipe_of, script
+from migmatrix.harness.explore.roots import root_of
 from migmatrix.harness.files import PUBLIC, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from migmatrix.harness.explore.accounts import Account
@@ -30,9 +28,10 @@ if TYPE_CHECKING:
     from migmatrix.harness.explore.search import Search
     from migmatrix.harness.known import KnownIssue
 
-__all__ = ["FINDINGS", "Keeper", "Outcome", "outcome_of"]
+__all__ = ["FINDINGS", "PROFILES", "Keeper", "Outcome", "outcome_of"]
 
 FINDINGS = "findings.json"
+PROFILES = "profiles-found.yaml"
 
 _SECONDS = 20.0
 
@@ -81,7 +80,8 @@ def outcome_of(search: Search, known: Sequence[KnownIssue], ended: str) -> Outco
     findings = list(search.collector.findings.values())
     for finding in findings:
         finding.known = next((issue.id for issue in known if issue.has_signature(finding.signature)), "")
-        finding.profile = _profile_name(finding) if finding.steady and finding.kind.fails else ""
+        finding.root = root_of(finding.arguments, search.plan.arguments, finding.machine)
+    give_names(findings)
     named = (name for build in search.plan.builds.values() for name in build.facts.devices)
     space, table, plan = search.order.space, search.order.table, search.plan
     facts = {
@@ -104,11 +104,6 @@ def outcome_of(search: Search, known: Sequence[KnownIssue], ended: str) -> Outco
         accounts.option_accounts(space, table, search.coverage),
         ended,
     )
-
-
-def _profile_name(finding: Finding) -> str:
-    words = re.sub(r"[^A-Za-z0-9]+", "-", finding.signature).strip("-").lower()
-    return f"found-{words[:60].rstrip('-')}"
 
 
 @dataclass
@@ -140,7 +135,7 @@ class Keeper:
         outcome = outcome_of(search, self.known, ended)
         self._findings, self._written = len(outcome.findings), self.clock()
         self._write(FINDINGS, f"{json.dumps(outcome.to_json(), indent=1)}\n")
-        self._write("profiles-found.yaml", self._profiles(outcome))
+        self._write(PROFILES, profiles_text(outcome.findings, self.common))
         for finding in outcome.findings:
             if (
                 finding.profile and finding.mode == "snapshot"
@@ -150,25 +145,3 @@ class Keeper:
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.directory / name, text.encode(), PUBLIC)
-
-    def _profiles(self, outcome: Outcome) -> str:
-        """The profiles as a matrix with the same common arguments takes them up."""
-        profiles = {
-            finding.profile: {
-                "description": f"found by explore: {finding.signature}",
-                "args": list(_without(finding.arguments, self.common)),
-            }
-            for finding in outcome.findings
-            if finding.profile
-        }
-        if not profiles:
-            return ""
-        return yaml.safe_dump(profiles, sort_keys=False, default_flow_style=None, width=100)
-
-
-def _without(arguments: tuple[str, ...], common: tuple[str, ...]) -> Iterator[str]:
-    """The arguments without those that a matrix gives every cell anyway."""
-    given = {group.words for group in groups(common)}
-    for group in groups(arguments):
-        if group.words not in given:
-            yield from group.words

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.explore.accounts import State, by_reason
 from migmatrix.harness.explore.findings import Problem
+from migmatrix.harness.explore.roots import by_root
 from migmatrix.harness.report.text import plural
 
 if TYPE_CHECKING:
@@ -41,38 +42,70 @@ _NAMES = 6  # that are printed beside a reason
 
 
 def render(outcome: Outcome) -> Iterator[str]:
-    """All of it."""
+    """All of it; findings of one root stand together, under the worst of them."""
+    roots = [sorted(alike, key=_rank) for alike in by_root(outcome.findings)]
     for problem, title in _TITLES.items():
         alike = [finding for finding in outcome.findings if finding.kind is problem]
+        here = sorted((root for root in roots if root[0].kind is problem), key=lambda root: _rank(root[0]))
+        elsewhere = len(alike) - sum(finding.kind is problem for root in here for finding in root)
         if alike:
-            yield f"{title}: {len(alike)}"
+            more = f", {elsewhere} of them under another sort with others of their root" if elsewhere else ""
+            yield f"{title}: {len(alike)}{more}"
             yield ""
-        for finding in sorted(alike, key=lambda f: (not f.steady, -f.seen)):
-            yield from _finding(finding)
+        for root in here:
+            yield from _root(root)
             yield ""
     yield from _coverage(outcome)
+    yield _summary(outcome)
+
+
+def _rank(finding: Finding) -> tuple[bool, int, int]:
+    """What came again first, then by sort, then what most candidates showed."""
+    return not finding.steady, list(_TITLES).index(finding.kind), -finding.seen
+
+
+def _summary(outcome: Outcome) -> str:
     known = sum(bool(finding.known) for finding in outcome.findings)
     unsteady = sum(finding.repeated and not finding.steady for finding in outcome.findings)
     unrepeated = sum(not finding.repeated for finding in outcome.findings)
     more = f", {unrepeated} that could not be repeated" if unrepeated else ""
-    yield (
-        f"{plural(len(outcome.new), 'new finding')}, {known} known, {unsteady} that did not come again{more};"
+    roots = len(by_root(outcome.new))
+    of = f" of {plural(roots, 'root')}" if roots < len(outcome.new) else ""
+    return (
+        f"{plural(len(outcome.new), 'new finding')}{of}, {known} known, {unsteady} that did not come again{more};"
         f" {plural(outcome.facts['legs'], 'leg')}, {outcome.facts['legs_to_reduce']:,} of them to repeat and reduce"
     )
 
 
-def _finding(finding: Finding) -> Iterator[str]:
+def _root(alike: Sequence[Finding]) -> Iterator[str]:
+    """Findings of one root; of all but the first what the first does not say."""
+    first = alike[0]
+    yield from _finding(first)
+    if len(alike) > 1:
+        yield f"  of the same root, {first.root}:"
+    for finding in alike[1:]:
+        yield from (f"    {line}" for line in _finding(finding, under=first))
+
+
+def _finding(finding: Finding, under: Finding | None = None) -> Iterator[str]:
     known = f" (known as {finding.known})" if finding.known else ""
     unsteady = (
         "" if finding.steady else " (did not come again)" if finding.repeated else " (was not repeated)"
     )
-    yield f"{finding.signature}{known}{unsteady}"
-    yield f"  {finding.message}"
+    sort = f" ({finding.kind.value})" if under and finding.kind is not under.kind else ""
+    yield f"{finding.signature}{sort}{known}{unsteady}"
+    yield from (f"  {line}" for line in finding.message.splitlines())
     yield (
         f"  {finding.machine} {'>'.join(finding.path)}, {finding.stage};"
         f" shown by {plural(finding.seen, 'candidate')}, first {finding.candidate}"
     )
-    yield f"  {shlex.join(finding.arguments)}"
+    if under is None or finding.arguments != under.arguments:
+        yield f"  {shlex.join(finding.arguments)}"
+    if under is None or finding.pairs != under.pairs:
+        yield from _pairs(finding)
+
+
+def _pairs(finding: Finding) -> Iterator[str]:
     for verdict in dict.fromkeys(map(_word, finding.pairs.values())):
         pairs = [pair for pair, words in finding.pairs.items() if _word(words) == verdict]
         yield f"  {verdict}: {', '.join(_folded(pairs, finding.pairs))}"

@@ -50,6 +50,7 @@ def test_a_break_is_found_reduced_and_made_a_profile(tmp_path: Path) -> None:
         "section-version example-versioned", "break", False, True,
     )  # fmt: skip
     assert finding["arguments"][-2:] == ["-device", "example-versioned"]
+    assert finding["root"] == "example-versioned"
     assert finding["pairs"] == {
         "qemu-5.2>qemu-5.2": "pass",
         "qemu-5.2>qemu-7.2": "pass",
