@@ -8,12 +8,14 @@ An entry names cells (`selector`) and the `signature` of the failure, which is e
 2. `fail`: `known` when an entry that has not expired selects the cell and has the signature; `regression` when
    only an expired one does; `wrong-failure` when entries select the cell but none has the signature; else
    `regression`.
-3. `unsupported`: `skipped`. `error`: `incomplete`.
+3. `unsupported`: `skipped`. `error`: `incomplete`, but `flaky` where the leg gave two answers: the host did nothing wrong.
+   An entry with the signature ``flaky`` gives such a cell its owner; it says nothing of the cell's other answers.
 4. `blocked`: `ok`, because refusing to migrate is a documented answer; where the policy says `regression` it
    is judged like `fail`.
 5. Exit code: 3 when anything is incomplete, even if regressions were seen, because the list of regressions may
    be short; else 1 for `regression` and `wrong-failure` and a demand of the policy that is not met; else 3 when the
-   results answer nothing (`tested.py`), unless they are a shard's, which need not; else 0, also when cells are `fixed`.
+   results answer nothing (`tested.py`), unless they are a shard's, which need not; else 0, also when cells are `fixed` or
+   `flaky`.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KnownIssue", "apply", "exit_code", "load_known", "plain_result", "unmatched"]
 
+FLAKY = "flaky"  # the kind, and the signature, of a leg that gave two answers
 _ENTRIES = TypeAdapter(tuple[KnownIssueSpec, ...])
 _BAD = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
 
@@ -69,6 +72,11 @@ class KnownIssue:
     def has_signature(self, signature: str | None) -> bool:
         """Whether a failure of this signature is the one that is known."""
         return signature is not None and glob_match(signature, self.signature)
+
+    @property
+    def of_flaky(self) -> bool:
+        """Whether the entry is about cells that give two answers: that one passes is no news."""
+        return self.signature.rstrip("*") == FLAKY
 
     def expired(self, today: dt.date) -> bool:
         """Whether the entry no longer counts."""
@@ -136,7 +144,9 @@ _UNLISTED = {
 def _decide(judgement: CellJudgement, known: Sequence[KnownIssue], today: dt.date, blocked: str) -> _Decision:
     listed = [entry for entry in known if entry.selects(judgement.cell)]
     if judgement.verdict is Verdict.PASS:
-        return _passed([entry for entry in listed if not entry.expired(today)])
+        return _passed([entry for entry in listed if not (entry.expired(today) or entry.of_flaky)])
+    if judgement.verdict is Verdict.ERROR and judgement.cause and judgement.cause.kind == FLAKY:
+        return _flaky(listed, today)
     if judgement.verdict is Verdict.FAIL or (
         judgement.verdict is Verdict.BLOCKED and blocked == "regression"
     ):
@@ -168,10 +178,18 @@ def _passed(listed: Sequence[KnownIssue]) -> _Decision:
     return _Decision(Outcome.FIXED, listed[0], f"passes although {listed[0].id!r} says that it fails")
 
 
+def _flaky(listed: Sequence[KnownIssue], today: dt.date) -> _Decision:
+    """The cell is nobody's fault yet; an entry says who looks after it."""
+    carried = [entry for entry in listed if entry.has_signature(FLAKY) and not entry.expired(today)]
+    if not carried:
+        return _Decision(Outcome.FLAKY)
+    return _Decision(Outcome.FLAKY, carried[0], carried[0].reason)
+
+
 def _failed(judgement: CellJudgement, listed: Sequence[KnownIssue], today: dt.date) -> _Decision:
     same = [entry for entry in listed if entry.has_signature(judgement.signature)]
     current = [entry for entry in same if not entry.expired(today)]
-    others = [entry for entry in listed if not entry.expired(today)]
+    others = [entry for entry in listed if not (entry.expired(today) or entry.of_flaky)]
     if current:
         entry, outcome, reason = current[0], Outcome.KNOWN, current[0].reason
     elif same:
@@ -189,7 +207,7 @@ def unmatched(known: Sequence[KnownIssue], results: Iterable[CellResult]) -> tup
     """The entries that select no cell that came to an end: stale, misspelt, or not part of this run."""
     left = list(known)
     for result in results:
-        if result.verdict not in (Verdict.UNSUPPORTED, Verdict.ERROR):
+        if result.outcome is Outcome.FLAKY or result.verdict not in (Verdict.UNSUPPORTED, Verdict.ERROR):
             left = [entry for entry in left if not entry.selects(result.cell)]
         if not left:
             break

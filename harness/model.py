@@ -58,6 +58,7 @@ class Outcome(StrEnum):
     FIXED = "fixed"
     SKIPPED = "skipped"
     INCOMPLETE = "incomplete"
+    FLAKY = "flaky"
 
 
 class Stage(StrEnum):

@@ -290,6 +290,8 @@ class MatrixItem(pytest.Item):
                 raise InfrastructureError(result.reason)
             case CiStatus.KNOWN:
                 pytest.xfail(f"{result.known_issue}: {result.reason}")
+            case CiStatus.FLAKY:
+                pytest.xfail(result.reason)
             case CiStatus.SKIPPED:
                 pytest.skip(result.reason or f"blocked: {result.cause.message if result.cause else ''}")
 

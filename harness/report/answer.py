@@ -103,6 +103,8 @@ def _limits(report: RunReport) -> Iterator[str]:
         yield "interrupted"
     if incomplete := report.outcomes()[Outcome.INCOMPLETE]:
         yield f"{plural(incomplete, 'cell')} without a verdict: the host or the engine failed"
+    for carrier, cells in report.carriers().items():
+        yield f"{plural(len(cells), 'cell')} flaky, carried by {carrier}"
     if report.missing_shards:
         noun = "shard" if len(report.missing_shards) == 1 else "shards"
         yield f"without {noun} {', '.join(report.missing_shards)}"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "SECTIONS",
     "Answer",
     "BuildRow",
     "CiStatus",
@@ -143,14 +144,16 @@ class Section(StrEnum):
     """Where a group belongs in a report."""
 
     PROBLEM = "problem"
+    FLAKY = "flaky"
     INFRASTRUCTURE = "infrastructure"
     KNOWN = "known"
     FIXED = "fixed"
 
 
-_SECTIONS = {
+SECTIONS = {
     Outcome.REGRESSION: Section.PROBLEM,
     Outcome.WRONG_FAILURE: Section.PROBLEM,
+    Outcome.FLAKY: Section.FLAKY,
     Outcome.INCOMPLETE: Section.INFRASTRUCTURE,
     Outcome.KNOWN: Section.KNOWN,
     Outcome.FIXED: Section.FIXED,
@@ -159,7 +162,7 @@ _SECTIONS = {
 
 def section_of(result: CellResult) -> Section | None:
     """The section whose groups contain `result`, None for a cell that needs no attention."""
-    return _SECTIONS.get(result.outcome)
+    return SECTIONS.get(result.outcome)
 
 
 class CiStatus(StrEnum):
@@ -169,6 +172,7 @@ class CiStatus(StrEnum):
     FAILED = "failed"  # makes the exit code 1
     ERROR = "error"  # makes the exit code 3
     KNOWN = "known"  # an expected failure: neither reddens the job nor hides among the passes
+    FLAKY = "flaky"  # two answers: neither reddens the job nor hides among the passes
     SKIPPED = "skipped"  # not run, or refused with a reason
 
 
@@ -176,6 +180,7 @@ _CI_BY_OUTCOME = {
     Outcome.REGRESSION: CiStatus.FAILED,
     Outcome.WRONG_FAILURE: CiStatus.FAILED,
     Outcome.INCOMPLETE: CiStatus.ERROR,
+    Outcome.FLAKY: CiStatus.FLAKY,
     Outcome.KNOWN: CiStatus.KNOWN,
     Outcome.SKIPPED: CiStatus.SKIPPED,
 }
@@ -291,6 +296,15 @@ class RunReport:
     def own_problems(self) -> int:
         """How many of them a build has with itself too."""
         return sum(found.own for found in self.groups(Section.PROBLEM))
+
+    def carriers(self) -> dict[str, list[CellResult]]:
+        """Flaky cells by who carries them, with the date until which: ``ann, until 2027-01-31``; else ``nobody``."""
+        notes = {note.id: f"{note.owner}, until {note.expires}" for note in self.known_issues}
+        found: dict[str, list[CellResult]] = {}
+        for result in self.results:
+            if result.outcome is Outcome.FLAKY:
+                found.setdefault(notes.get(result.known_issue or "", "nobody"), []).append(result)
+        return dict(sorted(found.items()))
 
     def untested(self) -> list[Untested]:
         """What was not tested, by reason, most cells first."""

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from migmatrix.harness.model import CellResult, Outcome, Verdict
 from migmatrix.harness.report.chains import ChainFinding, ChainKind, chain_findings
 from migmatrix.harness.report.courses import describe_unlike
-from migmatrix.harness.report.data import Group, RunReport, Section, section_of
+from migmatrix.harness.report.data import SECTIONS, Group, RunReport, Section, section_of
 from migmatrix.harness.report.html_data import FAILS, encode
 from migmatrix.harness.report.page import (
     BLOCKED,
@@ -52,6 +52,7 @@ _SLIVER = 4.0  # so that one regression in 30,000 cells is still seen
 
 _TITLES = {
     Section.PROBLEM: "Problems",
+    Section.FLAKY: "Flaky: the same legs gave two answers",
     Section.INFRASTRUCTURE: "Host and engine failures",
     Section.KNOWN: "Known issues",
     Section.FIXED: "Known issues that no longer fail",
@@ -108,8 +109,8 @@ def cells_of(found: Group, section: str) -> str:
         return f"#problem={fragment(found.signature)}&fails={FAILS[found.own]}"
     if found.signature:
         return f"#signature={fragment(found.signature)}"
-    outcome = {"infrastructure": Outcome.INCOMPLETE, "fixed": Outcome.FIXED, "known": Outcome.KNOWN}
-    return f"#outcome={outcome.get(Section(section), Outcome.REGRESSION)}"
+    outcomes = {of: outcome for outcome, of in SECTIONS.items() if outcome is not Outcome.WRONG_FAILURE}
+    return f"#outcome={outcomes[Section(section)]}"
 
 
 def _sections(report: RunReport) -> Iterator[tuple[str, str, str, int, list[Group]]]:

@@ -91,6 +91,8 @@ def _element(result: CellResult) -> Failure | Error | Skipped | None:
             return Error(message, result.outcome.value)
         case CiStatus.KNOWN:
             return Skipped(f"known issue {visible(str(result.known_issue))}: {message}", "known")
+        case CiStatus.FLAKY:
+            return Skipped(f"flaky: {message}", "flaky")
         case CiStatus.SKIPPED:
             return Skipped(message, result.verdict.value)
         case CiStatus.PASSED:

@@ -31,6 +31,7 @@ _COMMAND = 1000  # a command that was clipped would not run; longer ones are not
 _MARKS = {Ship.YES: "✅", Ship.NO: "❌", Ship.UNKNOWN: "⚠️", Ship.CLEAN: "✅"}
 _TITLES = {
     Section.PROBLEM: "Problems",
+    Section.FLAKY: "Flaky: the same legs gave two answers",
     Section.INFRASTRUCTURE: "Host and engine failures",
     Section.KNOWN: "Known issues",
     Section.FIXED: "Known issues that no longer fail",

@@ -42,6 +42,7 @@ GLYPHS = {
     Outcome.WRONG_FAILURE.value: "≠",
     Outcome.INCOMPLETE.value: "?",
     OWN: "↻",
+    Outcome.FLAKY.value: "↯",
     Outcome.KNOWN.value: "~",
     Outcome.FIXED.value: "↑",
     Outcome.OK.value: "✓",

@@ -54,6 +54,7 @@ _STYLES = {
 }
 _SECTIONS = (
     (Section.PROBLEM, "problems, largest first", "red"),
+    (Section.FLAKY, "flaky: the same legs gave two answers", "yellow"),
     (Section.INFRASTRUCTURE, "host and engine failures (not the product's)", "yellow"),
     (Section.KNOWN, "known issues", "default"),
     (Section.FIXED, "known issues that no longer fail", "green"),

@@ -106,6 +106,34 @@ def test_outcome(tmp_path: Path, row: tuple[str, str, str | None, Cell, date, st
     assert (found.outcome, found.known_issue, found.reason) == (Outcome(outcome), issue, reason)
 
 
+FLAKY_ENTRY = ENTRY.replace("id: aer", "id: shaky").replace("pci-config/pcie-root-port/*", "flaky")
+
+
+def two_answers() -> CellJudgement:
+    cause = Cause("flaky", message="flaky: crash at load (SIGSEGV), and done again: pass")
+    return CellJudgement(CELL, Verdict.ERROR, 1, Stage.LOAD, cause, "flaky", reason=cause.message)
+
+
+@pytest.mark.parametrize(
+    ("entries", "today", "issue"),
+    [("", TODAY, None), (ENTRY, TODAY, None), (FLAKY_ENTRY, TODAY, "shaky"), (FLAKY_ENTRY, DAY_AFTER, None)],
+)
+def test_two_answers_are_flaky_and_an_entry_carries_them(
+    tmp_path: Path, entries: str, today: date, issue: str | None
+) -> None:
+    found = apply(two_answers(), load(tmp_path, entries) if entries else (), today)
+    assert (found.outcome, found.known_issue) == (Outcome.FLAKY, issue)
+    passed = apply(judged("pass", None, OTHER), (), TODAY)
+    assert exit_code([found, passed]) == ExitCode.OK
+
+
+def test_an_entry_of_a_flaky_cell_says_nothing_of_its_other_answers(tmp_path: Path) -> None:
+    known = load(tmp_path, FLAKY_ENTRY)
+    assert apply(judged("pass", None), known, TODAY).outcome is Outcome.OK
+    assert apply(judged("fail", SAME), known, TODAY).outcome is Outcome.REGRESSION
+    assert unmatched(known, [apply(two_answers(), known, TODAY)]) == ()
+
+
 def test_blocked_is_judged_like_a_failure_where_the_policy_says_so(tmp_path: Path) -> None:
     known = load(tmp_path)
     assert apply(judged("blocked", SAME), known, TODAY, "regression").outcome is Outcome.KNOWN
