@@ -30,6 +30,7 @@ COMMANDS = {
     "report": ("stored", "report"),
     "merge": ("stored", "merge"),
     "show": ("stored", "show"),
+    "history": ("history", "app"),
     "explain": ("explain", "explain"),
     "explore": ("explore", "explore"),
     "mutate": ("mutate", "mutate"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from migmatrix.harness.commands.history import EveryOption, cadence, keep, told
 from migmatrix.harness.commands.options import (
     JOBS,
     MATRIX,
@@ -61,6 +62,10 @@ def run(
     store_limit: Annotated[
         float, typer.Option("--store-limit", min=0, help="GiB of streams to leave in the store")
     ] = _STORE_LIMIT,
+    history: Annotated[
+        Path | None, typer.Option("--history", help="remember the run in this history", metavar="DB")
+    ] = None,
+    every: EveryOption = None,
     explained: Annotated[bool, typer.Option("--explain", help="explain each failing signature too")] = False,
     quiet: Annotated[
         bool,
@@ -83,6 +88,8 @@ def run(
     )
     if out is not None:
         RunStore.check(out)
+    if history is not None:
+        _refuse_history(history, shard, every)
     if plan is None:
         prepared = prepare_plan(options, log)
     else:
@@ -99,7 +106,21 @@ def run(
         explain_after(Path(report.run_dir), options.store, jobs, quiet=as_json or quiet)
         with open_run(Path(report.run_dir)) as stored:
             report = load_report(stored)
+    if history is not None:
+        log(told(keep(Path(report.run_dir), history, every)))
     conclude(report, as_json=as_json)
+
+
+def _refuse_history(history: Path, shard: str | None, every: str | None) -> None:
+    """Raise before the run what `keep` would after it, as far as it can be seen."""
+    from migmatrix.harness.history.book import book_path, read_book  # noqa: PLC0415 - few runs are remembered
+
+    if shard:
+        raise UserError("--history is for whole runs: merge the shards, then `migmatrix history add`")
+    cadence(every)
+    path = book_path(history)
+    if path.exists():
+        read_book(path)
 
 
 def _given(context: typer.Context, name: str) -> bool:

@@ -11,6 +11,7 @@ from migmatrix.harness.judge.classify import classify
 from migmatrix.harness.judge.leg import LegJudgement, doubtful, flaky, judge_leg, started
 from migmatrix.harness.judge.names import named_by
 from migmatrix.harness.judge.signature import family, signature
+from migmatrix.harness.judge.table import table_digest
 
 __all__ = [  # noqa: RUF022 - the most important first
     "judge_cell",
@@ -24,4 +25,5 @@ __all__ = [  # noqa: RUF022 - the most important first
     "signature",
     "family",
     "named_by",
+    "table_digest",
 ]

@@ -8,6 +8,7 @@ new kind is one line of the file.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ __all__ = [
     "Tells",
     "load_table",
     "parse_table",
+    "table_digest",
 ]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where PyYAML has it
@@ -159,8 +161,16 @@ class Table:
 @cache
 def load_table() -> Table:
     """The table that comes with the package, read and compiled on first use."""
-    text = files("migmatrix.harness.judge").joinpath("patterns.yaml").read_text(encoding="utf-8")
-    return parse_table(text)
+    return parse_table(_text().decode("utf-8"))
+
+
+def table_digest() -> str:
+    """Hex SHA-256 of the table's file: another table may judge the same evidence otherwise."""
+    return hashlib.sha256(_text()).hexdigest()
+
+
+def _text() -> bytes:
+    return files("migmatrix.harness.judge").joinpath("patterns.yaml").read_bytes()
 
 
 def parse_table(text: str) -> Table:

@@ -22,6 +22,7 @@ from migmatrix.harness import __version__, interrupt
 from migmatrix.harness.builds import lookup, prepare, provider_of
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import ExitCode, UnusableBuild, UserError, did_you_mean, together
+from migmatrix.harness.judge import table_digest
 from migmatrix.harness.known import KnownIssue, apply, load_known
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
@@ -338,6 +339,7 @@ class _Session:
         matrix, plan, options = self.prepared.matrix, self.prepared.plan, self.options
         return {
             "version": __version__,
+            "patterns": table_digest(),
             "matrix": options.file.stem,
             "matrix_file": str(options.file),
             "command": options.command,

@@ -102,12 +102,15 @@ class Runner:
         self._streams = StreamCache(workspace.streams, _STREAMS_LIMIT)
         self._failures = Failures()
         self._told: set[str] = set()
+        self._done: set[str] = set()  # of them those that were not reused
         self._warming: asyncio.Future[list[Sandbox | BaseException]] | None = None
 
     def _tell(self, evidence: LegEvidence, *, reused: bool) -> None:
         """Tell of a leg, once; a live leg is met again as the beginning of a longer path."""
         if evidence.key not in self._told:
             self._told.add(evidence.key)
+            if not reused:
+                self._done.add(evidence.key)
             self._on_leg(evidence, reused)
 
     async def unusable_profiles(self) -> dict[str, dict[str, str]]:
@@ -171,8 +174,11 @@ class Runner:
         legs: list[LegEvidence | None] = []
         if not any(p.failed_at(Stage.START) or p.infrastructure for p in probes.values()):
             legs.extend(await self._path(cell))
-        legs.extend([None] * (len(self._plan.legs_of(cell)) - len(legs)))
-        return Judged(judge_cell(cell, legs, probes), Basis(tuple(legs), probes))
+        keys = self._plan.legs_of(cell)
+        legs.extend([None] * (len(keys) - len(legs)))
+        rests_on = {leg.key for leg in (*legs, *probes.values()) if leg is not None}
+        basis = Basis(tuple(legs), probes, keys[-1], reused=rests_on.isdisjoint(self._done))
+        return Judged(judge_cell(cell, legs, probes), basis)
 
     async def _path(self, cell: Cell) -> Sequence[LegEvidence]:
         keys = self._plan.legs_of(cell)

@@ -63,16 +63,24 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a verdict rests on, and what `judge_cell` takes: the legs of the path, the probes by build."""
+    """What a verdict rests on, and what `judge_cell` takes: the legs of the path, the probes by build.
+
+    `key` is that of the path's last leg, run or not: equal keys mean that all legs are equal. `reused` says whether
+    every leg was found in the store, done by another run. Runs of before have neither ("" and None).
+    """
 
     legs: tuple[LegEvidence | None, ...]
     probes: Mapping[str, LegEvidence]
+    key: str = ""
+    reused: bool | None = None
 
     def keys(self) -> dict[str, Any]:
         """The leg keys, as JSON."""
         return {
             "hops": [None if leg is None else leg.key for leg in self.legs],
             "probes": {build: leg.key for build, leg in self.probes.items()},
+            **({"key": self.key} if self.key else {}),
+            **({} if self.reused is None else {"reused": self.reused}),
         }
 
     def evidence(self) -> Iterator[LegEvidence]:
@@ -319,7 +327,14 @@ class RunStore:
         for _, line, keys in self._cells():
             legs = tuple(None if key is None else self._known(key) for key in keys["hops"])
             probes = {build: self._known(key) for build, key in keys["probes"].items()}
-            yield CellResult.from_json(json.loads(line)).cell, Basis(legs, probes)
+            basis = Basis(legs, probes, keys.get("key", ""), keys.get("reused"))
+            yield CellResult.from_json(json.loads(line)).cell, basis
+
+    def keyed(self) -> Iterator[tuple[CellResult, str, bool | None]]:
+        """Every result with the key of its path's last leg, "" where it is not known, and whether all legs were reused."""
+        for _, line, keys in self._cells():
+            key = keys.get("key") or (keys["hops"] or [None])[-1] or ""
+            yield CellResult.from_json(json.loads(line)), key, keys.get("reused")
 
     def _known(self, key: str) -> LegEvidence:
         evidence = self.evidence(key)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import ExitCode
-from migmatrix.harness.judge import judge_cell, named_by
+from migmatrix.harness.judge import judge_cell, named_by, table_digest
 from migmatrix.harness.known import apply, exit_code, load_known, unmatched
 from migmatrix.harness.model import Outcome, Profile, Verdict
 from migmatrix.harness.report import (
@@ -187,7 +187,8 @@ def judge_again(run: RunStore, known_issues: Path | None) -> list[tuple[CellResu
     ]
     run.replace_results(after)
     notes = [asdict(note) for note in known_notes(known, after)]
-    run.set_meta({"known_issues": notes, "exit_code": int(_exit_code(meta, after))})
+    code = int(_exit_code(meta, after))
+    run.set_meta({"known_issues": notes, "exit_code": code, "patterns": table_digest()})
     changed = [(before[result.cell], result) for result in after]
     return [(old, new) for old, new in changed if _said(old) != _said(new)]
 
@@ -231,7 +232,7 @@ def known_notes(known: Sequence[KnownIssue], results: Sequence[CellResult]) -> l
     return [
         KnownIssueNote(
             entry.id,
-            "expired" if entry.expired(today) else _state(entry.id, stale, used),
+            "expired" if entry.expired(today) else _state(entry, stale, used),
             entry.reason,
             entry.link,
             entry.owner,
@@ -241,5 +242,6 @@ def known_notes(known: Sequence[KnownIssue], results: Sequence[CellResult]) -> l
     ]
 
 
-def _state(entry: str, stale: set[str], used: set[str | None]) -> str:
-    return "unmatched" if entry in stale or entry not in used else "active"
+def _state(entry: KnownIssue, stale: set[str], used: set[str | None]) -> str:
+    idle = entry.id not in used and not entry.of_flaky  # a flaky cell passes on most nights
+    return "unmatched" if entry.id in stale or idle else "active"
