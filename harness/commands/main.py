@@ -31,6 +31,8 @@ COMMANDS = {
     "merge": ("stored", "merge"),
     "show": ("stored", "show"),
     "history": ("history", "app"),
+    "sign-off": ("signoff", "signoff"),
+    "verify": ("signoff", "verify_signed"),
     "explain": ("explain", "explain"),
     "explore": ("explore", "explore"),
     "mutate": ("mutate", "mutate"),

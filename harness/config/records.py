@@ -64,9 +64,10 @@ class ConfigModel(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         """Refuse unknown keys here, where the known ones are at hand for a suggestion."""
+        known = [field.alias or name for name, field in cls.model_fields.items()]
         for key in data if isinstance(data, dict) else ():
-            if key not in cls.model_fields:
-                hint = did_you_mean(key, list(cls.model_fields))
+            if key not in known:
+                hint = did_you_mean(key, known)
                 raise PydanticCustomError(
                     "unknown_key", "{message}", {"message": f"unknown key {key!r}: {hint}", "loc": (key,)}
                 )

@@ -125,13 +125,13 @@ class RunStore:
         return store
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
-        """Read a run; UserError when there is none."""
+    def open(cls, directory: Path, *, untouched: bool = False) -> Self:
+        """Read a run; UserError when there is none. Of one that is signed, or `untouched`, nothing is written."""
         if not is_plain(directory / _DATABASE):
             raise UserError(f"{str(directory)!r} holds no run")
         with ExitStack() as stack:
             with _reading(directory):
-                signed = os.path.lexists(directory / SIGNATURE)
+                signed = untouched or os.path.lexists(directory / SIGNATURE)
                 connect = cls._connect_signed if signed else cls._connect
                 database = stack.enter_context(closing(connect(directory)))
             store = cls(directory, database, stack)

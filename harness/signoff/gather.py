@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run tested, as plain records: each planned cell with its verdict, judged again from the evidence.
+
+1. Every planned cell is there, whether it ran or not; one that other shards have is counted.
+2. The verdict is the one that `judge_cell` gives now. Where the run has another, that is told (`otherwise`).
+3. A cell's age is that of the oldest evidence that it rests on: of a reused leg, when that leg was done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.judge import judge_cell
+from migmatrix.harness.plan import LEG_FORMAT, from_json
+from migmatrix.harness.store import kept_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from migmatrix.harness.judge import CellJudgement
+    from migmatrix.harness.model import Cell, CellResult, Verdict
+    from migmatrix.harness.plan import Plan
+    from migmatrix.harness.store import Basis, RunStore
+
+__all__ = ["CellFacts", "Tested", "gather"]
+
+_ELSEWHERE = "--shard"  # what the planner names the cells of other shards by
+_FLAKY = "flaky"
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """A planned cell: its judgement and the result that the run has, None when it did not come to an end.
+
+    `began` is when its oldest evidence was made, None when that is not known; `checks` what was asked beside "did it
+    arrive" (`policy.Check`); `strange` a leg that it rests on and that the plan does not have for it.
+    """
+
+    cell: Cell
+    judgement: CellJudgement | None = None
+    result: CellResult | None = None
+    began: datetime | None = None
+    checks: frozenset[str] = frozenset()
+    strange: str = ""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict from the evidence."""
+        return self.judgement.verdict if self.judgement else None
+
+    @property
+    def flaky(self) -> bool:
+        """Whether the same leg gave two answers."""
+        cause = self.judgement.cause if self.judgement else None
+        return cause is not None and cause.kind == _FLAKY
+
+    @property
+    def otherwise(self) -> bool:
+        """Whether the run says something else of the cell than its evidence."""
+        if self.judgement is None or self.result is None:
+            return False
+        return _said(self.judgement) != _said(self.result)
+
+
+def _said(one: CellJudgement | CellResult) -> tuple[Any, ...]:
+    return one.verdict, one.hop, one.stage, one.cause, one.signature, one.legs, one.notes, one.courses
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A run as a sign-off sees it: `cells` in the order of the plan, and the `meta` of the run.
+
+    `elsewhere` counts cells of the matrix that this run leaves to other shards; `legs` are the keys of all evidence.
+    """
+
+    cells: tuple[CellFacts, ...]
+    elsewhere: int
+    meta: Mapping[str, Any]
+    legs: tuple[str, ...]
+
+    @property
+    def builds(self) -> Sequence[Mapping[str, Any]]:
+        """Rows with `id`, `version` and `digest`, as the run has them."""
+        found: Sequence[Mapping[str, Any]] = self.meta["builds"]
+        return found
+
+
+def gather(run: RunStore) -> Tested:
+    """Read a run with its plan and judge all of it again.
+
+    UserError when the run has no plan, or one that is damaged, or results that are not of it.
+    """
+    plan, document = _plan(run)
+    meta = run.meta()
+    modes, guests = _named(document, "modes"), _named(document, "guests")
+    results = {result.cell: result for result in run.results()}
+    bases = dict(run.judged())
+    if strange := next((cell for cell in results if cell not in plan.cell_legs), None):
+        raise UserError(f"{strange.id!r} is in the run and not in its plan")
+    cells = []
+    legs: set[str] = set()
+    for cell in plan.cells:
+        checks = _checks(modes[cell.mode], guests[cell.guest])
+        basis = bases.get(cell)
+        legs.update(one.key for one in basis.evidence()) if basis else None
+        cells.append(_facts(plan, cell, basis, results.get(cell), checks))
+    elsewhere = meta["cells_planned"] - len(plan.cells)
+    elsewhere += sum(row["cells"] for row in meta["dropped"] if row["what"] == _ELSEWHERE)
+    return Tested(tuple(cells), elsewhere, meta, tuple(sorted(legs)))
+
+
+def _plan(run: RunStore) -> tuple[Plan, dict[str, Any]]:
+    document = kept_plan(run.directory)
+    where = repr(str(run.directory))
+    if document is None:
+        raise UserError(
+            f"the run in {where} does not hold its plan, as an older migmatrix made it; run it again"
+        )
+    try:
+        # A format tells what a leg's key stands for. Here keys are only compared with those of the evidence.
+        return from_json({**document, "format": LEG_FORMAT}), document
+    except (AttributeError, LookupError, TypeError, ValueError) as err:
+        raise UserError(f"cannot read the plan of the run in {where}: {err}") from err
+
+
+def _named(document: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any]]:
+    return {row["name"]: row for row in document["origin"]["definition"][kind]}
+
+
+def _checks(mode: Mapping[str, Any], guest: Mapping[str, Any]) -> frozenset[str]:
+    found = {"runs-on"} if guest["kind"] != "paused" else set()
+    return frozenset(found | ({"memory"} if mode.get("memory") == "compared" else set()))
+
+
+def _facts(
+    plan: Plan, cell: Cell, basis: Basis | None, result: CellResult | None, checks: frozenset[str]
+) -> CellFacts:
+    if basis is None or result is None:
+        return CellFacts(cell, checks=checks)
+    planned = {*plan.legs_of(cell), *plan.probes_of(cell).values()}
+    strange = next((one.key for one in basis.evidence() if one.key not in planned), "")
+    judgement = judge_cell(cell, basis.legs, basis.probes)
+    return CellFacts(cell, judgement, result, _oldest(basis), checks, strange)
+
+
+def _oldest(basis: Basis) -> datetime | None:
+    """When the oldest evidence was made; None when one does not say, or there is none."""
+    times = list(_times(basis))
+    known = [time for time in times if time is not None]
+    return min(known) if known and len(known) == len(times) else None
+
+
+def _times(basis: Basis) -> Iterator[datetime | None]:
+    for evidence in basis.evidence():
+        if not evidence.infrastructure:
+            yield datetime.fromisoformat(evidence.began).astimezone(UTC) if evidence.began else None
