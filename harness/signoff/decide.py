@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """May this run be signed? Pure: equal policy, waivers, tested cells, moment and signer give an equal decision.
 
-1. Every planned cell has exactly one fate: `passed`, `waived`, `broken`, `unsupported`, `error`, `not-run`.
+1. Every planned cell has exactly one fate: `passed`, `waived`, `broken`, `unsupported`, `flaky`, `error`, `not-run`. A cell
+   that failed in two ways is `broken`, and counts as flaky too.
 2. A waiver takes a cell that ran and did not pass, by its cell and its signature, to the end of its day (UTC). It never
-   takes one that did not run: `unsupported`, `error`, `not-run`.
+   takes one that did not run, or gave no answer: `unsupported`, `flaky`, `error`, `not-run`.
 3. A requirement counts what passed and what is waived against all planned cells that it selects. So what it promises
    and a build does not support counts against it. Cells that nothing requires are told and refuse nothing.
 4. Known issues of the matrix are no waivers: the outcome of a cell is not looked at.
@@ -44,6 +45,11 @@ _FATES: Final = {
 _RAN: Final = (Fate.PASSED, Fate.WAIVED, Fate.BROKEN)
 
 
+def _unwaived(facts: CellFacts) -> Fate:
+    fate = _FATES[facts.verdict]
+    return Fate.FLAKY if fate is Fate.ERROR and facts.flaky else fate
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
     """What is decided on: each cell's fate, and the waivers that hold on the day."""
@@ -55,7 +61,7 @@ class _Case:
 
     def waiver(self, facts: CellFacts) -> Waiver | None:
         """The waiver that takes a cell (rule 2)."""
-        if facts.judgement is None or _FATES[facts.verdict] is not Fate.BROKEN:
+        if facts.judgement is None or _unwaived(facts) is not Fate.BROKEN:
             return None
         signature = facts.judgement.signature
         mine = (w for w in self.current if w.selects(facts.cell) and w.has_signature(signature))
@@ -63,8 +69,7 @@ class _Case:
 
     def fate(self, facts: CellFacts) -> Fate:
         """Rule 1."""
-        fate = _FATES[facts.verdict]
-        return Fate.WAIVED if self.waiver(facts) is not None else fate
+        return Fate.WAIVED if self.waiver(facts) is not None else _unwaived(facts)
 
     def selected(self, requirement: Requirement) -> list[CellFacts]:
         """The planned cells that a requirement asks for."""
@@ -226,7 +231,7 @@ def _kept(case: _Case, requirement: Requirement) -> Kept:
 def _note(case: _Case, waiver: Waiver, today: dt.date) -> WaiverNote:
     mine = [facts for facts in case.tested.cells if waiver.selects(facts.cell)]
     taken = tuple(facts.cell.id for facts in mine if case.waiver(facts) is waiver)
-    fates = [(_FATES[facts.verdict], facts) for facts in mine]
+    fates = [(_unwaived(facts), facts) for facts in mine]
     return WaiverNote(
         id=waiver.id,
         state="expired" if waiver.expired(today) else "applied" if taken else "unused",
@@ -248,7 +253,7 @@ def _note(case: _Case, waiver: Waiver, today: dt.date) -> WaiverNote:
 def _broken(case: _Case) -> Iterator[Broken]:
     groups: dict[str, list[CellFacts]] = {}
     for facts in case.tested.cells:
-        if facts.judgement is not None and _FATES[facts.verdict] is Fate.BROKEN:
+        if facts.judgement is not None and _unwaived(facts) is Fate.BROKEN:
             groups.setdefault(facts.judgement.signature or "", []).append(facts)
     for signature, cells in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         carriers = [case.waiver(facts) for facts in cells]

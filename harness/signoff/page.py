@@ -34,6 +34,7 @@ _MEANING: Final = {
     Fate.WAIVED: "did not pass; somebody carries it by name until a date",
     Fate.BROKEN: "did not pass; nobody carries it, and the policy allows it",
     Fate.UNSUPPORTED: "a build cannot start this guest; nothing migrated",
+    Fate.FLAKY: "the same leg gave two answers, done twice",
     Fate.ERROR: "the host or the engine failed; nothing is known",
     Fate.NOT_RUN: "planned and not run; nothing is known",
 }

@@ -22,6 +22,7 @@ class Fate(StrEnum):
     WAIVED = "waived"
     BROKEN = "broken"
     UNSUPPORTED = "unsupported"
+    FLAKY = "flaky"
     ERROR = "error"
     NOT_RUN = "not-run"
 

@@ -245,6 +245,9 @@ def decision_field(rng: random.Random, directory: Path, thief: SigningKey) -> st
     return f"decision.json {path} changed and signed"
 
 
+_WORDS = {"verdict": ("pass", "fail", "blocked", "error"), "stage": ("load", "save")}
+
+
 def result_field(rng: random.Random, directory: Path, thief: SigningKey) -> str:
     """A field of a result, in the published file and in the database with its sums, so that both agree."""
     lines = (directory / "results.jsonl").read_text().splitlines()
@@ -253,8 +256,8 @@ def result_field(rng: random.Random, directory: Path, thief: SigningKey) -> str:
     free = ("seconds", "outcome", "reason", "known_issue", "cell")  # no verdict depends on them
     found = [pair for pair in leaves(data) if pair[0][0] not in free]
     path, value = rng.choice(found)
-    words = {"verdict": ["pass", "fail", "blocked", "error"], "stage": ["load", "save", None]}.get(path[0])
-    put(data, path, rng.choice([w for w in words if w != value]) if words else other(value))
+    others = [w for w in _WORDS.get(path[0], ()) if w != value]
+    put(data, path, rng.choice(others) if others else other(value))
     before, lines[at] = json.loads(lines[at])["cell"], json.dumps(data)
     (directory / "results.jsonl").write_text("".join(line + "\n" for line in lines))
     with closing(sqlite3.connect(directory / "run.db")) as database, database:
