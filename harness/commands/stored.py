@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,16 +19,29 @@ from migmatrix.harness.commands.options import (
     say,
 )
 from migmatrix.harness.commands.run import conclude
+from migmatrix.harness.errors import UserError
+from migmatrix.harness.exports.formats import Export, parse_export, render, write
 from migmatrix.harness.select import Selection
 from migmatrix.harness.stored.merge import merge as merge_runs
 from migmatrix.harness.stored.reports import judge as judge_run
 from migmatrix.harness.stored.reports import open_run, rewrite_reports, selected
 from migmatrix.harness.stored.show import list_cells, render_cell
 
+if TYPE_CHECKING:
+    from migmatrix.harness.report import RunReport
+
 __all__ = ["judge", "merge", "report", "show"]
 
 KnownIssuesOption = Annotated[
     Path | None, typer.Option("--known-issues", help="known-issues file; default the run's own")
+]
+ExportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--export",
+        help="write this format too, to a file of the run or FILE; repeat",
+        metavar="FORMAT[=FILE]",
+    ),
 ]
 RunsArgument = Annotated[list[Path], typer.Argument(help="run directories of all shards", metavar="RUN...")]
 
@@ -48,14 +62,37 @@ def judge(
         conclude(judged, as_json=as_json)
 
 
-def report(run: RunArgument, select: SelectOption = None, as_json: JsonOption = False) -> None:
+def report(
+    run: RunArgument,
+    select: SelectOption = None,
+    export: ExportOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Write the reports of a run anew.
 
-    Print the summary of the run and exit as it did; with --select, of the selected cells, and by them.
+    Print the summary of the run and exit as it did; with --select, of the selected cells, and by them. An export to
+    standard output (FORMAT=-) takes the place of the summary.
     """
+    wanted = [parse_export(text, run) for text in export or ()]
+    if sum(one.printed for one in wanted) + as_json > 1:
+        raise UserError("only one thing at a time goes to standard output")
     with open_run(run) as store:
         loaded = rewrite_reports(store)
-        conclude(selected(store, select) if select else loaded, as_json=as_json)
+        loaded = selected(store, select) if select else loaded
+        for one in wanted:
+            _exported(one, loaded)
+        if any(one.printed for one in wanted):
+            raise typer.Exit(loaded.exit_code)
+        conclude(loaded, as_json=as_json)
+
+
+def _exported(export: Export, loaded: RunReport) -> None:
+    """Write or print one; what is printed is escaped as its format has it, and as it is."""
+    if export.printed:
+        sys.stdout.write(render(export.format, loaded))
+        return
+    write(export, loaded)
+    log(f"{export.format}: {export.file}")
 
 
 def merge(

@@ -12,7 +12,8 @@ import io
 
 from junitparser import Element, Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from migmatrix.harness.model import CellResult, Outcome, Verdict
+from migmatrix.harness.model import CellResult, Outcome
+from migmatrix.harness.report.cases import details_of, message_of, title_of
 from migmatrix.harness.report.data import CiStatus, RunReport, ci_status, natural
 from migmatrix.harness.report.text import clip
 from migmatrix.harness.visible import visible
@@ -70,12 +71,11 @@ def _properties(report: RunReport) -> list[tuple[str, str]]:
 
 
 def _case(report: RunReport, result: CellResult) -> TestCase:
-    cell = result.cell
-    name = f"{'>'.join(cell.path)}/{cell.mode}/{cell.guest}"
-    case = TestCase(visible(name), visible(f"{cell.machine}.{cell.profile}"), round(result.seconds, 3))
+    name, place = title_of(result), f"{result.cell.machine}.{result.cell.profile}"
+    case = TestCase(visible(name), visible(place), round(result.seconds, 3))
     element = _element(result)
     if element is not None:
-        element.text = visible(_details(report, result))
+        element.text = visible(details_of(report, result))
         _append(case, element)
     elif result.outcome is Outcome.FIXED:
         case.system_out = visible(f"fixed: known issue {result.known_issue!r} no longer fails here")
@@ -83,7 +83,7 @@ def _case(report: RunReport, result: CellResult) -> TestCase:
 
 
 def _element(result: CellResult) -> Failure | Error | Skipped | None:
-    message = clip(visible(_message(result)), _MESSAGE)
+    message = clip(visible(message_of(result)), _MESSAGE)
     match ci_status(result):
         case CiStatus.FAILED:
             return Failure(message, _name(result.signature, result.outcome.value))
@@ -97,25 +97,3 @@ def _element(result: CellResult) -> Failure | Error | Skipped | None:
             return Skipped(message, result.verdict.value)
         case CiStatus.PASSED:
             return None
-
-
-def _message(result: CellResult) -> str:
-    cause = result.cause
-    if cause is None or result.verdict is Verdict.UNSUPPORTED:  # its reason names the build
-        return result.reason or result.verdict.value
-    where = " ".join(part for part in (cause.kind, cause.device, cause.field) if part)
-    return f"{where}: {cause.message}" if cause.message else where or result.verdict.value
-
-
-def _details(report: RunReport, result: CellResult) -> str:
-    """The text of the element: what, where, why, and how to repeat it."""
-    lines = [
-        f"cell: {result.cell.id}",
-        f"verdict: {result.verdict}, outcome: {result.outcome}",
-        f"hop: {result.hop}, stage: {result.stage}" if result.hop is not None else "",
-        f"cause: {_message(result)}",
-        f"signature: {result.signature}" if result.signature else "",
-        f"reason: {result.reason}" if result.reason else "",
-        f"repeat: {report.repeat(result.cell)}",
-    ]
-    return "\n".join(line for line in lines if line)

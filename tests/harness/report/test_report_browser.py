@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import needs
 import pytest
+from hostile_reports import hostile_report
 from report_browser import CHROMIUM, Page, browser
-from test_report_files import hostile_report
 from test_report_problems import two_sorts
 
 from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict

@@ -9,13 +9,14 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hostile_reports import hostile_report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from referencing import Registry, Resource
 from report_fakes import make_report
 
-from migmatrix.harness.model import Cause, Cell, CellResult, Outcome, Stage, Verdict
+from migmatrix.harness.model import Cell, Outcome, Verdict
 from migmatrix.harness.report import RunReport, Section, write_reports
 from migmatrix.harness.report.html import render_html
 from migmatrix.harness.report.jsonfile import render_json
@@ -25,7 +26,6 @@ from migmatrix.harness.report.text import clip, duration, tail
 from migmatrix.harness.visible import visible
 
 ROOT = Path(__file__).parents[3]
-HOSTILE = "\x00\x1b[2J\ud800\u202e\r\n]]> </script><script>alert(1)</script> | `a` ``b`` @all [x](javascript:1) &amp;"
 
 
 def schema(name: str) -> jsonschema.Draft202012Validator:
@@ -42,17 +42,6 @@ def schema(name: str) -> jsonschema.Draft202012Validator:
 @cache
 def xsd() -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(ROOT / "tests" / "data" / "junit.xsd"))
-
-
-def hostile_report(report: RunReport, text: str = HOSTILE) -> RunReport:
-    cause = Cause(text, text, text, text)
-    cell = Cell("m", "e1000", ("bullseye", "bookworm"))
-    made = CellResult(
-        cell, Verdict.FAIL, Outcome.REGRESSION, 1, Stage.LOAD, cause, text, 0.1, text, legs=("k1", "k2")
-    )
-    known = replace(made, cell=replace(cell, profile="igb"), outcome=Outcome.KNOWN, known_issue=text or None)
-    lost = replace(made, cell=replace(cell, profile="VGA"), verdict=Verdict.ERROR, outcome=Outcome.INCOMPLETE)
-    return replace(report, results=[made, known, lost], title=text or "t", cells_planned=3)
 
 
 # --- all files

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hostile_reports import HOSTILE, hostile_report
 from report_fakes import make_evidence
-from test_report_files import HOSTILE, hostile_report
 
 from migmatrix.harness.model import Cell, LegEvidence, Outcome, Verdict
 from migmatrix.harness.report import KnownIssueNote, RunReport, Section
