@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from migmatrix.harness.commands.options import JsonOption, RunArgument, log, say, say_json
-from migmatrix.harness.errors import UserError
+from migmatrix.harness.commands.options import JsonOption, RunArgument, VerboseOption, log, say, say_json
+from migmatrix.harness.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from migmatrix.harness.history import Added
@@ -23,10 +23,14 @@ app = typer.Typer(help="Remember runs: history of each cell.", no_args_is_help=T
 DatabaseOption = Annotated[
     Path, typer.Option("--db", help="directory of the history, or its .jsonl file", metavar="DB")
 ]
+DatabaseArgument = Annotated[
+    Path, typer.Argument(help="directory of the history, or its .jsonl file", metavar="DB")
+]
 EveryOption = Annotated[
     str | None, typer.Option("--every", help="how often a run is to come: 24h, 90m, 7d", metavar="TIME")
 ]
 
+WINDOW: Final = 30
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -53,6 +57,52 @@ def add(
         say_json({"night": added.night.number, "new": added.new, "root": added.night.root})
     else:
         say(told(added))
+
+
+@app.command("show")
+def show(
+    database: DatabaseArgument,
+    every: EveryOption = None,
+    length: Annotated[int, typer.Option("--nights", min=1, help="nights of a strip")] = WINDOW,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the last night and the strips of its cells.
+
+    Exit 1 when it has red cells, 3 when it is missing, ran short or reused everything, else 0.
+    """
+    from migmatrix.harness.history import History  # noqa: PLC0415 - see `keep`
+    from migmatrix.harness.history.overview import (  # noqa: PLC0415
+        overview_code,
+        overview_json,
+        overview_lines,
+    )
+
+    history, now, time = History.open(database), datetime.now(UTC), cadence(every)
+    if as_json:
+        say_json(overview_json(history, now, time, length=length))
+    else:
+        say("\n".join(overview_lines(history, now, time, whole=verbose, length=length)))
+    raise typer.Exit(overview_code(history, now, time))
+
+
+@app.command("verify")
+def verify(database: DatabaseArgument) -> None:
+    """Check every line and every Merkle root.
+
+    Exit 2 for a line that is damaged, 1 for a root that is not of its cells.
+    """
+    from migmatrix.harness.history import History  # noqa: PLC0415 - see `keep`
+    from migmatrix.harness.history.merkle import root_of  # noqa: PLC0415
+
+    history = History.open(database)
+    wrong = [night.number for night in history.nights if root_of(night.cells) != night.root]
+    for number in wrong:
+        say(f"night {number}: the root is not that of its cells")
+    if history.cut:
+        say(f"the last line is cut, {len(history.cut):,} bytes of it are left")
+    say(f"{len(history.nights):,} nights, last {history.nights[-1].sha256 if history.nights else 'none'}")
+    raise typer.Exit(ExitCode.REGRESSIONS if wrong or history.cut else ExitCode.OK)
 
 
 def keep(run: Path, database: Path, every: str | None) -> Added:

@@ -31,6 +31,7 @@ COMMANDS = {
     "merge": ("stored", "merge"),
     "show": ("stored", "show"),
     "history": ("history", "app"),
+    "diff": ("diff", "diff"),
     "sign-off": ("signoff", "signoff"),
     "verify": ("signoff", "verify_signed"),
     "explain": ("explain", "explain"),

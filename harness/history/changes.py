@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from migmatrix.harness.history.records import BuildRow, Night, NightCell
     from migmatrix.harness.model import Cell
 
-__all__ = ["Change", "changes_between", "shared_changes"]
+__all__ = ["INSIDE", "Change", "changes_between", "shared_changes"]
 
+INSIDE = ("build", "arguments of build", "profile", "rest")  # what is in a leg's key
 _ENVIRONMENT = {"harness": "harness", "patterns": "patterns", "kernel": "host kernel", "engine": "engine"}
 _DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Change:
-    """`what` (build, profile, harness, patterns, host kernel, engine, rest), which one of them, and both values.
+    """`what` (build, arguments of build, profile, harness, patterns, host kernel, engine, rest), which one of them, and both values.
 
     An empty `before` or `after` means that it was not there.
     """
@@ -49,7 +50,7 @@ def changes_between(
     `ends` are the cell on both nights: where its key changed and nothing else is known to have, that is told.
     """
     found = [*_builds(before, after, cell), *_profiles(before, after, cell), *_environment(before, after)]
-    inside = any(change.what in ("build", "profile") for change in found)
+    inside = any(change.what in INSIDE for change in found)
     if ends is not None and not inside and all(end.key for end in ends) and ends[0].key != ends[1].key:
         found.append(Change("rest", "mode, guest, or a file that arguments name", ends[0].key, ends[1].key))
     return found
@@ -61,6 +62,9 @@ def _builds(before: Night, after: Night, cell: Cell | None) -> Iterator[Change]:
         old, new = before.built.get(name), after.built.get(name)
         if _content(old) != _content(new):
             yield Change("build", name, _told(old), _told(new))
+        told, tells = before.arguments.get(name, ""), after.arguments.get(name, "")
+        if old and new and told != tells:
+            yield Change("arguments of build", name, told[:_DIGITS], tells[:_DIGITS])
 
 
 def _content(build: BuildRow | None) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.history.book import book_path, read_book
+from migmatrix.harness.history.standing import Standing, standings
 from migmatrix.harness.history.states import (
     WINDOW,
     Break,
@@ -97,7 +98,11 @@ class History:
         """The state of every cell that has one on a night, by id."""
         index = self._at(at)
         if index not in self._states and self.nights:
-            found = ((id_, state_of(self.nights, cell, index)) for id_, cell in self.cells.items())
+            shaky = unsteady(self.nights, index)
+            found = (
+                (id_, state_of(self.nights, cell, index, steady=id_ not in shaky))
+                for id_, cell in self.cells.items()
+            )
             self._states[index] = {id_: state for id_, state in found if state is not None}
         return self._states.get(index, {})
 
@@ -114,6 +119,10 @@ class History:
         cells = (self.cells[id_] for id_ in sorted(unsteady(self.nights, index)))
         found = (flake_of(self.nights, cell, index) for cell in cells if in_matrix(cell, here))
         return [flake for flake in found if flake is not None]
+
+    def problems(self, at: int = -1) -> list[Standing]:
+        """The problems of a night, red ones first, with what changed when they began."""
+        return standings(self.nights, self._at(at), self.first_seen) if self.nights else []
 
     @cached_property
     def first_seen(self) -> Mapping[str, Night]:

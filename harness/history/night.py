@@ -36,10 +36,11 @@ def refuse_shard(shard: str) -> None:
         raise UserError(f"this is shard {shard} of a run: merge the shards, and add the run that they make")
 
 
-def night_of_run(run: RunStore, every: timedelta | None = None) -> Night:
-    """The night of a stored run, with number 0 and no SHA-256; UserError for a shard."""
+def night_of_run(run: RunStore, every: timedelta | None = None, *, shards: bool = False) -> Night:
+    """The night of a stored run, with number 0 and no SHA-256; UserError for a shard, unless `shards` will do."""
     meta = run.meta()
-    refuse_shard(meta["shard"])
+    if not shards:
+        refuse_shard(meta["shard"])
     report = load_report(run)
     cells = [
         NightCell(r.cell, r.verdict, r.outcome, r.signature, key, reused, r.hop, r.known_issue)
@@ -58,6 +59,7 @@ def night_of_run(run: RunStore, every: timedelta | None = None) -> Night:
             report.harness_version, meta.get("patterns", ""), report.host.kernel, report.host.engine
         ),
         builds=tuple(report.builds),
+        arguments={row["id"]: _digest(row["args"]) for row in meta.get("definition", {}).get("builds", ())},
         profiles=_profiles(meta),
         counts=_counts(report, cells),
         legs=(report.legs.executed, report.legs.reused),

@@ -168,7 +168,8 @@ class NightCells:
 class Night:
     """One run, as the history keeps it: a line of the file, whose schema is docs/history.schema.json.
 
-    `number` counts lines from 1. `time` and `finished` are aware. `profiles` holds a digest of each profile's arguments.
+    `number` counts lines from 1. `time` and `finished` are aware. `profiles` holds a digest of each profile's arguments, `arguments` one of
+    each build's own.
     `every` is the cadence that was stored with it. `run` names the run: two records of one run have the same.
     """
 
@@ -182,6 +183,7 @@ class Night:
     matrix_file: str
     environment: Environment
     builds: tuple[BuildRow, ...]
+    arguments: Mapping[str, str]
     profiles: Mapping[str, str]
     counts: Counts
     legs: tuple[int, int]  # executed, reused

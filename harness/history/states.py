@@ -85,14 +85,17 @@ def in_matrix(cell: Cell, night: Night) -> bool:
     return all(build in night.built for build in cell.path) and (not profiles or cell.profile in profiles)
 
 
-def state_of(nights: Sequence[Night], cell: Cell, at: int) -> State | None:
-    """The state of a cell on the night `at`; None when it left the matrix or was not there yet (rule 4)."""
+def state_of(nights: Sequence[Night], cell: Cell, at: int, *, steady: bool = False) -> State | None:
+    """The state of a cell on the night `at`; None when it left the matrix or was not there yet (rule 4).
+
+    A `steady` one is not `unsteady`: it need not be looked at as flaky.
+    """
     found = nights[at].cells.get(cell.id)
     if found is None or found.outcome is Outcome.INCOMPLETE:
         return _unanswered(nights, cell, at, there=found is not None)
     if found.outcome is Outcome.SKIPPED:
         return State.SKIPPED
-    if _flaky(nights, found, at):
+    if not steady and _flaky(nights, found, at):
         return State.FLAKY
     if found.outcome is Outcome.KNOWN:
         return State.KNOWN

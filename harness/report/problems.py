@@ -14,7 +14,7 @@ import glob
 import re
 import shlex
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge import family
@@ -51,7 +51,7 @@ class Group:
 
     `smallest` is the smallest reproducing cell and `command` repeats it; `signature` and `cause` are of the largest
     variant. `routes` are (source, destination) builds of the migrations that went wrong, most frequent first. `own`
-    says that a build shows it with itself too.
+    says that a build shows it with itself too. `results` are those of its cells.
     """
 
     key: str
@@ -66,6 +66,7 @@ class Group:
     command: str
     variants: tuple[Variant, ...]
     own: bool = False
+    results: tuple[CellResult, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -208,6 +209,7 @@ def _group(parts: list[list[CellResult]], own: bool, order: _Smallest, file: str
             for first, cells in zip(firsts, parts, strict=True)
         ),
         own=own,
+        results=tuple(every),
     )
 
 

@@ -64,7 +64,7 @@ def night(day: int, cells: Mapping[str, str | NightCell], **changes: Any) -> Nig
     base = Night(
         number=day + 1, sha256="", run=f"{day:064x}", time=EPOCH + timedelta(days=day),
         finished=EPOCH + timedelta(days=day, hours=1), matrix="m", title="Migration matrix m", matrix_file="m.yaml",
-        environment=HERE, builds=(OLD, NEW), profiles=dict.fromkeys(cells, "p"),
+        environment=HERE, builds=(OLD, NEW), arguments={}, profiles=dict.fromkeys(cells, "p"),
         counts=Counts(len(made), len(made), 0, 0, 0), legs=(len(made), 0), exit_code=0, interrupted=False,
         selection=(), every=None, root=root_of(made),
         sightings=tuple(Sighting(s, Cause(*s.split(" ")[:3]), 1) for s in signatures), known_issues=(),
