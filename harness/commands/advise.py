@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.advise.fleet import FleetAdvice
     from migmatrix.harness.advise.path import PathAdvice
 
-__all__ = ["app"]
+__all__ = ["app", "fleet_advice"]
 
 FleetArgument = Annotated[
     Path, typer.Argument(help="file with the fleet's builds, machines and profiles", metavar="FLEET")
@@ -131,6 +131,21 @@ def fleet(
     Print the upgrade order, ways back, stranded guests and their rescue, and machine types that end. Exit 1 when any
     guest is stranded.
     """
+    advice = fleet_advice(builds, run, file, store, jobs, longest, verbose=verbose)
+    _answer([advice], advice.to_json(), passes=advice.safe, as_json=as_json)
+
+
+def fleet_advice(
+    builds: Path,
+    run: Path,
+    file: Path | None,
+    store: Path | None,
+    jobs: int,
+    longest: int = 3,
+    *,
+    verbose: bool = False,
+) -> FleetAdvice:
+    """Work out advice for a fleet from a run; UserError for a mistake in the fleet file, or builds that are not the run's."""
 
     async def advised() -> FleetAdvice:
         with open_run(run) as opened:
@@ -139,8 +154,7 @@ def fleet(
             ) as advisor:
                 return await advise_fleet(advisor, load_fleet(builds, advisor.verdicts), longest)
 
-    advice = interrupt.run(advised())
-    _answer([advice], advice.to_json(), passes=advice.safe, as_json=as_json)
+    return interrupt.run(advised())
 
 
 @app.command()

@@ -4,21 +4,32 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from migmatrix.harness.commands.options import IntoOption, JsonOption, RunArgument, say, say_json
+from migmatrix.harness.commands.options import (
+    JOBS,
+    IntoOption,
+    JobsOption,
+    JsonOption,
+    OtherFileOption,
+    RunArgument,
+    StoreOption,
+    say,
+    say_json,
+)
 from migmatrix.harness.errors import ExitCode
 from migmatrix.harness.signoff.keys import PublicKey, SigningKey
 from migmatrix.harness.signoff.page import told
 from migmatrix.harness.signoff.records import Fate, to_json
-from migmatrix.harness.signoff.sign import Order, sign_off
+from migmatrix.harness.signoff.sign import Extras, Order, sign_off
 from migmatrix.harness.signoff.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from migmatrix.harness.signoff.records import Decision
     from migmatrix.harness.signoff.verify import Verified
@@ -31,21 +42,39 @@ def signoff(
     policy: Annotated[Path, typer.Option("--policy", help="file with what must have been tested")],
     key: Annotated[Path, typer.Option("--key", help="private key in PEM, PKCS#8")],
     out: IntoOption,
+    fleet: Annotated[
+        list[Path] | None, typer.Option("--fleet", help="add the advice for this fleet file; repeat")
+    ] = None,
+    file: OtherFileOption = None,
+    store: StoreOption = None,
+    jobs: JobsOption = JOBS,
     as_json: JsonOption = False,
 ) -> None:
     """Sign a run that meets a policy.
 
     Write one directory with the statements, the evidence and the page for people. Exit 1 when the run is refused, with
-    every reason, and then write nothing. The passphrase of an encrypted key comes from $MIGMATRIX_KEY_PASSPHRASE.
+    every reason, and then write nothing. Only --fleet runs emulators, with -f, --store and -j as `advise` has them. The passphrase of an encrypted key comes from $MIGMATRIX_KEY_PASSPHRASE.
     """
     signing = SigningKey.of_file(key)
     at = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    done = sign_off(Order(run, policy, out, at), signing)
+    extras = partial(_extras, run, fleet or (), file, store, jobs)
+    done = sign_off(Order(run, policy, out, at, extras), signing)
     if as_json:
         say_json(to_json(done.decision))
     for line in () if as_json else _answer(done.decision, out, done.signer):
         say(line)
     raise typer.Exit(ExitCode.OK if done.decision.signed else ExitCode.REGRESSIONS)
+
+
+def _extras(run: Path, fleets: Sequence[Path], file: Path | None, store: Path | None, jobs: int) -> Extras:
+    """The advice for each fleet, which is asked for when the run is known to be good."""
+    if not fleets:
+        return Extras()
+    from migmatrix.harness.commands.advise import fleet_advice  # noqa: PLC0415 - takes half a second
+
+    advice = {str(path): fleet_advice(path, run, file, store, jobs) for path in fleets}
+    lines = {name: list(one.render()) for name, one in advice.items()}
+    return Extras(lines, files={"advice.json": {name: one.to_json() for name, one in advice.items()}})
 
 
 def _answer(decision: Decision, out: Path, signer: str) -> Iterator[str]:

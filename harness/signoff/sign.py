@@ -31,14 +31,14 @@ from migmatrix.harness.stored.reports import load_report
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from migmatrix.harness.signoff.gather import Tested
     from migmatrix.harness.signoff.keys import SigningKey
     from migmatrix.harness.signoff.policy import Policy
     from migmatrix.harness.signoff.records import Decision
 
-__all__ = ["DECISION", "SUMMARY", "Order", "SignedOff", "check_out", "hashes", "sign_off"]
+__all__ = ["DECISION", "SUMMARY", "Extras", "Order", "SignedOff", "check_out", "hashes", "sign_off"]
 
 SUMMARY: Final = "decision.dsse.json"
 DECISION: Final = "decision.json"
@@ -52,20 +52,23 @@ _CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to sign: a run, by a policy, at a moment (UTC).
+class Extras:
+    """What stands beside the decision: lines of advice by fleet, lines of differences, further files (JSON by name)."""
 
-    `advice` are a fleet's lines by its name, `since` the differences from the last signed release, `more` further files
-    to keep, as JSON by their name.
-    """
+    advice: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    since: Sequence[str] = ()
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to sign: a run, by a policy, at a moment (UTC); `extras` are asked for when the policy is met."""
 
     run: Path
     policy: Path
     out: Path
     at: dt.datetime
-    advice: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    since: Sequence[str] = ()
-    more: Mapping[str, Any] = field(default_factory=dict)
+    extras: Callable[[], Extras] = Extras
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,9 @@ def sign_off(order: Order, key: SigningKey) -> SignedOff:
             decision = decide(policy, waivers, tested, order.at, key.id)
             if not decision.signed:
                 return SignedOff(decision, key.id)
-            _keep(staged, order, policy, tested, decision, key)
-            _report(staged, run, order, decision, key)
+            extras = order.extras()
+            _keep(staged, order.policy, policy, tested, decision, key)
+            _report(staged, run, order, decision, key.id, extras)
         _seal(staged, tested, decision, key)
         _place(staged, order.out)
     return SignedOff(decision, key.id)
@@ -147,25 +151,27 @@ def _copy_run(run: Path, staged: Path) -> None:
 
 
 def _keep(
-    staged: Path, order: Order, policy: Policy, tested: Tested, decision: Decision, key: SigningKey
+    staged: Path, file: Path, policy: Policy, tested: Tested, decision: Decision, key: SigningKey
 ) -> None:
     """Write what was decided, and on what."""
-    shutil.copyfile(order.policy, staged / POLICY)
+    shutil.copyfile(file, staged / POLICY)
     if policy.waivers:
         shutil.copyfile(policy.waivers, staged / WAIVERS)
     _write(staged / DECISION, _json(to_json(decision)))
     _write(staged / LEGS, "".join(f"{key}\n" for key in tested.legs))
     _write(staged / SIGNER, key.public.pem.decode())
-    for name, data in order.more.items():
-        _write(staged / name, _json(data))
 
 
-def _report(staged: Path, run: RunStore, order: Order, decision: Decision, key: SigningKey) -> None:
+def _report(
+    staged: Path, run: RunStore, order: Order, decision: Decision, signer: str, extras: Extras
+) -> None:
     """Write the run's results and the page that is signed; the run's own report, which knows no waivers, would differ."""
     report = replace(load_report(run), run_dir=str(order.out))
     lines = (json.dumps(result.to_json()) + "\n" for result in report.results)
     _write(staged / "results.jsonl", "".join(lines))
-    page = make_page(report, decision, key.id, order.advice, order.since)
+    for name, data in extras.files.items():
+        _write(staged / name, _json(data))
+    page = make_page(report, decision, signer, extras.advice, extras.since)
     _write(staged / "release.html", render_html(page))
     _write(staged / "release.md", render_markdown(page))
 
