@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime as dt
 from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,12 +25,14 @@ from migmatrix.harness.errors import ExitCode
 from migmatrix.harness.signoff.keys import PublicKey, SigningKey
 from migmatrix.harness.signoff.page import told
 from migmatrix.harness.signoff.records import Fate, to_json
-from migmatrix.harness.signoff.sign import Extras, Order, sign_off
+from migmatrix.harness.signoff.sign import Extras, Order, check_out, sign_off
+from migmatrix.harness.signoff.since import since
 from migmatrix.harness.signoff.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from migmatrix.harness.advise.fleet import FleetAdvice
     from migmatrix.harness.signoff.records import Decision
     from migmatrix.harness.signoff.verify import Verified
 
@@ -42,6 +44,9 @@ def signoff(
     policy: Annotated[Path, typer.Option("--policy", help="file with what must have been tested")],
     key: Annotated[Path, typer.Option("--key", help="private key in PEM, PKCS#8")],
     out: IntoOption,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="last signed release, to tell the differences from")
+    ] = None,
     fleet: Annotated[
         list[Path] | None, typer.Option("--fleet", help="add the advice for this fleet file; repeat")
     ] = None,
@@ -57,7 +62,8 @@ def signoff(
     """
     signing = SigningKey.of_file(key)
     at = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    extras = partial(_extras, run, fleet or (), file, store, jobs)
+    check_out(out, run, *([baseline] if baseline else []))
+    extras = partial(_extras, run, baseline, partial(_advice, run, fleet or (), file, store, jobs))
     done = sign_off(Order(run, policy, out, at, extras), signing)
     if as_json:
         say_json(to_json(done.decision))
@@ -66,15 +72,27 @@ def signoff(
     raise typer.Exit(ExitCode.OK if done.decision.signed else ExitCode.REGRESSIONS)
 
 
-def _extras(run: Path, fleets: Sequence[Path], file: Path | None, store: Path | None, jobs: int) -> Extras:
-    """The advice for each fleet, which is asked for when the run is known to be good."""
+def _extras(run: Path, baseline: Path | None, advice: Callable[[], Mapping[str, FleetAdvice]]) -> Extras:
+    """What is asked for when the run is known to be good."""
+    lines: Sequence[str] = ()
+    files: dict[str, Any] = {}
+    if baseline is not None:
+        lines, files["baseline.json"] = since(baseline, run)
+    advised = advice()
+    if advised:
+        files["advice.json"] = {name: one.to_json() for name, one in advised.items()}
+    return Extras({name: list(one.render()) for name, one in advised.items()}, lines, files)
+
+
+def _advice(
+    run: Path, fleets: Sequence[Path], file: Path | None, store: Path | None, jobs: int
+) -> Mapping[str, FleetAdvice]:
+    """The advice for each fleet."""
     if not fleets:
-        return Extras()
+        return {}
     from migmatrix.harness.commands.advise import fleet_advice  # noqa: PLC0415 - takes half a second
 
-    advice = {str(path): fleet_advice(path, run, file, store, jobs) for path in fleets}
-    lines = {name: list(one.render()) for name, one in advice.items()}
-    return Extras(lines, files={"advice.json": {name: one.to_json() for name, one in advice.items()}})
+    return {str(path): fleet_advice(path, run, file, store, jobs) for path in fleets}
 
 
 def _answer(decision: Decision, out: Path, signer: str) -> Iterator[str]:

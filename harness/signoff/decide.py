@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """May this run be signed? Pure: equal policy, waivers, tested cells, moment and signer give an equal decision.
 
-1. Every planned cell has exactly one fate: `passed`, `waived`, `broken`, `unsupported`, `flaky`, `error`, `not-run`. A cell
-   that failed in two ways is `broken`, and counts as flaky too.
+1. Every planned cell has exactly one fate: `passed`, `waived`, `broken`, `blocked` (the source refuses), `unsupported`,
+   `flaky`, `error`, `not-run`. A cell that failed in two ways is `broken`, and counts as flaky too.
 2. A waiver takes a cell that ran and did not pass, by its cell and its signature, to the end of its day (UTC). It never
    takes one that did not run, or gave no answer: `unsupported`, `flaky`, `error`, `not-run`.
 3. A requirement counts what passed and what is waived against all planned cells that it selects. So what it promises
@@ -38,11 +38,12 @@ _FATES: Final = {
     None: Fate.NOT_RUN,
     Verdict.PASS: Fate.PASSED,
     Verdict.FAIL: Fate.BROKEN,
-    Verdict.BLOCKED: Fate.BROKEN,
+    Verdict.BLOCKED: Fate.BLOCKED,
     Verdict.UNSUPPORTED: Fate.UNSUPPORTED,
     Verdict.ERROR: Fate.ERROR,
 }
-_RAN: Final = (Fate.PASSED, Fate.WAIVED, Fate.BROKEN)
+_AGAINST: Final = (Fate.BROKEN, Fate.BLOCKED)  # what a waiver may take
+_RAN: Final = (Fate.PASSED, Fate.WAIVED, *_AGAINST)
 
 
 def _unwaived(facts: CellFacts) -> Fate:
@@ -61,7 +62,7 @@ class _Case:
 
     def waiver(self, facts: CellFacts) -> Waiver | None:
         """The waiver that takes a cell (rule 2)."""
-        if facts.judgement is None or _unwaived(facts) is not Fate.BROKEN:
+        if facts.judgement is None or _unwaived(facts) not in _AGAINST:
             return None
         signature = facts.judgement.signature
         mine = (w for w in self.current if w.selects(facts.cell) and w.has_signature(signature))
@@ -162,7 +163,11 @@ def _why(facts: CellFacts, fate: Fate) -> str:
     if judgement is None:
         return "not run"
     what = judgement.signature or judgement.reason
-    words = {Fate.BROKEN: f"{judgement.verdict}, not waived", Fate.ERROR: "without a verdict (host)"}
+    words = {
+        Fate.BROKEN: "fail, not waived",
+        Fate.BLOCKED: "blocked, not waived",
+        Fate.ERROR: "without a verdict (host)",
+    }
     return f"{words.get(fate, fate.value)}: {what}"
 
 
@@ -244,7 +249,7 @@ def _note(case: _Case, waiver: Waiver, today: dt.date) -> WaiverNote:
         cells=taken,
         refused=sum(fate not in _RAN for fate, _ in fates),
         others=sum(
-            fate is Fate.BROKEN and not waiver.has_signature(f.judgement.signature if f.judgement else None)
+            fate in _AGAINST and not waiver.has_signature(f.judgement.signature if f.judgement else None)
             for fate, f in fates
         ),
     )
@@ -253,7 +258,7 @@ def _note(case: _Case, waiver: Waiver, today: dt.date) -> WaiverNote:
 def _broken(case: _Case) -> Iterator[Broken]:
     groups: dict[str, list[CellFacts]] = {}
     for facts in case.tested.cells:
-        if facts.judgement is not None and _unwaived(facts) is Fate.BROKEN:
+        if facts.judgement is not None and _unwaived(facts) in _AGAINST:
             groups.setdefault(facts.judgement.signature or "", []).append(facts)
     for signature, cells in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         carriers = [case.waiver(facts) for facts in cells]

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Page", "Section", "make_page", "render_html", "render_markdown"]
 
 _ROWS: Final = 200  # of a table; decision.json and results.jsonl have all
+_NAMES: Final = 5  # profiles that a row names
 _LONGEST: Final = 400  # characters of a table's cell
 _MEANING: Final = {
     Fate.PASSED: "every migration completed and every check held",
     Fate.WAIVED: "did not pass; somebody carries it by name until a date",
-    Fate.BROKEN: "did not pass; nobody carries it, and the policy allows it",
+    Fate.BROKEN: "failed; nobody carries it, and the policy allows it",
+    Fate.BLOCKED: "the source refuses to migrate, and says so; nothing migrated",
     Fate.UNSUPPORTED: "a build cannot start this guest; nothing migrated",
     Fate.FLAKY: "the same leg gave two answers, done twice",
     Fate.ERROR: "the host or the engine failed; nothing is known",
@@ -76,7 +78,7 @@ def make_page(
     return Page(
         title=report.title,
         headline="Ship",
-        sentence=f"All {plural(len(decision.requirements), 'requirement')} of the policy are met."
+        sentence=f"The policy is met: {plural(len(decision.requirements), 'requirement')}."
         f" {plural(planned, 'planned cell')}: {counts}.",
         limits=tuple(_limits(report, decision)),
         facts=(
@@ -134,7 +136,7 @@ def _sections(
     )
     yield _left_out(report)
     yield Section(
-        "Broken, and who carries it",
+        "What does not pass, and who carries it",
         heads=("cells", "carried", "by", "signature", "message", "one of them"),
         rows=tuple(
             (
@@ -233,7 +235,8 @@ def _said(results: Sequence[CellResult]) -> str:
         return "not tested"
     bad = sorted({result.cell.profile for result in ran if result.verdict is not Verdict.PASS})
     passed = sum(result.verdict is Verdict.PASS for result in ran)
-    return f"{passed:,} of {len(ran):,} pass" + (f"; not {', '.join(bad)}" if bad else "")
+    more = f" and {len(bad) - _NAMES:,} more" if len(bad) > _NAMES else ""
+    return f"{passed:,} of {len(ran):,} pass" + (f"; not {', '.join(bad[:_NAMES])}{more}" if bad else "")
 
 
 def render_html(page: Page) -> str:

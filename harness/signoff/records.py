@@ -21,6 +21,7 @@ class Fate(StrEnum):
     PASSED = "passed"
     WAIVED = "waived"
     BROKEN = "broken"
+    BLOCKED = "blocked"
     UNSUPPORTED = "unsupported"
     FLAKY = "flaky"
     ERROR = "error"

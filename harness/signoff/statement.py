@@ -46,7 +46,9 @@ def test_result(tested: Tested, decision: Decision, files: Mapping[str, str], ve
         "failedTests": broken,
         "migmatrixVersion": version,
         "migmatrixUntested": {
-            fate.value: decision.cells(fate) for fate in (Fate.UNSUPPORTED, Fate.ERROR, Fate.NOT_RUN)
+            fate.value: decision.cells(fate)
+            for fate in Fate
+            if fate not in (Fate.PASSED, Fate.WAIVED, Fate.BROKEN)
         },
         FILES: dict(sorted(files.items())),
     }

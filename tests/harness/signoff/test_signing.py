@@ -58,7 +58,16 @@ def test_a_signed_directory_has_everything_and_says_what_was_decided(signed: Rel
     decision = json.loads((out / "decision.json").read_text())
     assert (decision["signed"], decision["accounting"]) == (
         True,
-        {"passed": 5, "waived": 4, "broken": 0, "unsupported": 0, "flaky": 0, "error": 0, "not-run": 0},
+        {
+            "passed": 5,
+            "waived": 4,
+            "broken": 0,
+            "blocked": 0,
+            "unsupported": 0,
+            "flaky": 0,
+            "error": 0,
+            "not-run": 0,
+        },
     )
     assert [(w["id"], w["state"], len(w["cells"])) for w in decision["waivers"]] == [("aer", "applied", 4)]
     assert (out / "results.jsonl").read_bytes() == (signed.run / "results.jsonl").read_bytes()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,9 @@ from typer.testing import CliRunner
 
 from migmatrix.harness.cli import main
 from migmatrix.harness.commands.main import app
+from migmatrix.harness.store import RunStore
+from migmatrix.harness.store.legs import EVIDENCE
+from migmatrix.harness.stored.reports import judge_again
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -111,3 +116,46 @@ def test_the_page_has_the_advice_for_each_fleet(made: Release, release: Release)
     advice = json.loads((release.root / "signed" / "advice.json").read_text())
     assert advice[str(fleet)]["order"] == ["qemu-7.2", "qemu-8.0.1"]
     assert ask("verify", release.root / "signed", "--key", release.root / "key.pub.pem").exit_code == 0
+
+
+def test_the_differences_from_the_last_signed_release_are_told(release: Release) -> None:
+    release.policy([waiver()])
+    assert sign(release).exit_code == 0
+    (release.root / "signed").rename(release.root / "last")
+    with RunStore.open(release.run) as run:
+        _break_a_cell(run)
+    release.policy([waiver(), waiver(id="new", signature="missing-device *")])
+    done = sign(release, "--baseline", str(release.root / "last"))
+    assert done.exit_code == 0, done.stdout
+    told = json.loads((release.root / "signed" / "baseline.json").read_text())
+    assert told["baseline"]["signer"] == release.key.id
+    assert [row["cells"] for row in told["problems"]["new"]] == [[BROKEN]]
+    page = (release.root / "signed" / "release.md").read_text()
+    assert "### Since the last signed release" in page
+    assert f"- `smallest: {BROKEN}`" in page
+    assert ask("verify", release.root / "signed", "--key", release.root / "key.pub.pem").exit_code == 0
+
+
+BROKEN = "pc-q35-7.2/pcie-root-port/qemu-7.2>qemu-8.0.1/snapshot/paused"
+
+
+def _break_a_cell(run: RunStore) -> None:
+    """Have the destination of a cell that passes say that it lacks a device, and judge the run again."""
+    result = next(result for result in run.results() if result.cell.id == BROKEN)
+    leg = run.evidence(result.legs[-1])
+    assert leg is not None
+    (side,) = leg.emulators
+    loaded = replace(leg.stages[1], problem="exited", role="destination")
+    said = "qemu-system-x86_64: Unknown savevm section or instance 'x' 0. Make sure that your setup matches"
+    broken = replace(leg, stages=(leg.stages[0], loaded), emulators=(replace(side, exit=1, stderr=said),))
+    blob = zlib.compress(EVIDENCE.dump_json(broken))
+    run._database.execute("UPDATE hops SET evidence = ? WHERE key = ?", (blob, leg.key))  # noqa: SLF001
+    judge_again(run, None)
+
+
+def test_a_baseline_that_was_changed_is_refused(signed: Release) -> None:
+    (signed.root / "signed").rename(signed.root / "last")
+    (signed.root / "last" / "legs.txt").write_text("")
+    done = sign(signed, "--baseline", str(signed.root / "last"))
+    assert "is not as it was signed: legs.txt: it was changed" in str(done.exception)
+    assert not (signed.root / "signed").exists()
