@@ -13,11 +13,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from migmatrix.harness.model import CellResult, Outcome, Verdict
+from migmatrix.harness.report.bar import Segment, bar
 from migmatrix.harness.report.chains import ChainFinding, ChainKind, chain_findings
 from migmatrix.harness.report.courses import describe_unlike
 from migmatrix.harness.report.data import SECTIONS, Group, RunReport, Section, section_of
@@ -47,8 +48,7 @@ _GROUPS = 100  # per section; report.json has all
 _CHAINS = 25  # per kind
 _VARIANTS = 40  # per problem
 _SCRIPTS = ("parts.js", "data.js", "explore.js", "matrix.js", "detail.js", "evidence.js", "start.js")
-_BAR = 1000.0  # width of the outcome bar in its own units
-_SLIVER = 4.0  # so that one regression in 30,000 cells is still seen
+
 
 _TITLES = {
     Section.PROBLEM: "Problems",
@@ -63,18 +63,6 @@ _CHAIN_TITLES = {
     ChainKind.DETOUR: "The chain passes, although the direct migration fails",
     ChainKind.HEALED: "The chain passes, although one of its steps fails alone",
 }
-
-
-class Segment(NamedTuple):
-    """One outcome in the bar: where it begins, how wide it is, which fragment lists its cells."""
-
-    outcome: str
-    label: str
-    link: str
-    glyph: str
-    cells: int
-    x: float
-    width: float
 
 
 def render_html(report: RunReport) -> str:
@@ -140,15 +128,9 @@ def _bar(report: RunReport) -> Iterator[Segment]:
     own = own_failures(report.results)
     counts = Counter(_status(r, own) for r in report.results)
     links = _LINKS | ({_REGRESSION: f"#outcome={_REGRESSION}&fails={FAILS[False]}"} if counts[OWN] else {})
-    present = [(status, counts[status]) for status in GLYPHS if counts[status]]
-    total = sum(count for _, count in present)
-    widths = [max(_SLIVER, _BAR * count / total) for _, count in present]
-    scale, x = _BAR / sum(widths) if widths else 0.0, 0.0
-    for (status, count), width in zip(present, widths, strict=True):
-        wide = width * scale
-        link = links.get(status, f"#outcome={status}")
-        yield Segment(status, LABELS.get(status, status), link, GLYPHS[status], count, x, wide)
-        x += wide
+    return bar(
+        {status: counts[status] for status in GLYPHS}, lambda status: links.get(status, f"#outcome={status}")
+    )
 
 
 _REGRESSION = Outcome.REGRESSION.value

@@ -20,7 +20,7 @@ from migmatrix.harness.report.html_evidence import choose_evidence
 from migmatrix.harness.report.problems import own_failures
 from migmatrix.harness.report.text import clip
 
-__all__ = ["FAILS", "encode", "ordered"]
+__all__ = ["FAILS", "FLAGS", "OWN_BIT", "Table", "encode", "ordered"]
 
 FAILS = (
     "between",
@@ -30,7 +30,8 @@ FAILS = (
 _MESSAGES = 1_500_000  # characters of messages and reasons in one report, equal ones counted once
 _MESSAGE = 600
 _CHAIN_BITS = {kind: 1 << bit for bit, kind in enumerate(ChainKind)}
-_OWN_BIT = 1 << len(ChainKind)
+OWN_BIT = 1 << len(ChainKind)
+FLAGS = [*(kind.value for kind in ChainKind), FAILS[True]]  # bit by bit
 
 T = TypeVar("T", bound=Hashable)
 
@@ -52,6 +53,7 @@ class Table(Generic[T]):
         return self[value] if value else 0
 
     def values(self) -> list[T]:
+        """All values, in the order of their numbers."""
         return list(self._index)
 
 
@@ -127,7 +129,7 @@ class _Tables:
             "verdicts": [v.value for v in Verdict],
             "outcomes": [o.value for o in Outcome],
             "stages": [s.value for s in Stage],
-            "flags": [*(k.value for k in ChainKind), FAILS[True]],
+            "flags": FLAGS,
             "problems": [self._problem(found) for found in self._problems if found.signature],
         }
 
@@ -154,7 +156,7 @@ class _Tables:
 
     def _flags(self, result: CellResult) -> int:
         chain = sum(_CHAIN_BITS[kind] for kind in self._surprises.get(result.cell, ()))
-        return chain | _OWN_BIT if result.cell in self._own else chain
+        return chain | OWN_BIT if result.cell in self._own else chain
 
     def _problem(self, found: Group) -> list[int]:
         """The signatures of a problem, the one that names it first."""
