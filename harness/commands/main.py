@@ -32,6 +32,7 @@ COMMANDS = {
     "show": ("stored", "show"),
     "history": ("history", "app"),
     "diff": ("diff", "diff"),
+    "site": ("site", "site"),
     "sign-off": ("signoff", "signoff"),
     "verify": ("signoff", "verify_signed"),
     "explain": ("explain", "explain"),

@@ -79,9 +79,9 @@ def static(name: str, room: str = _HERE) -> str:
     return (resources.files(room) / "static" / name).read_text(encoding="utf-8")
 
 
-def script(*texts: str) -> str:
-    """Scripts as one, of which nothing is global."""
-    return "(() => {\n" + "\n".join(texts) + "\n})();"
+def script(*texts: str, waits: bool = False) -> str:
+    """Scripts as one, of which nothing is global; one that `waits` may await what it loads."""
+    return f"({'async ' if waits else ''}() => {{\n" + "\n".join(texts) + "\n})();"
 
 
 def fragment(value: str) -> str:
