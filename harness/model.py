@@ -253,7 +253,7 @@ class LegEvidence:
     `infrastructure` is the text of a host or engine failure and empty otherwise; such evidence is
     never stored for reuse. `free_bytes` is the least free space seen where the stream was written. `again` is what
     came of the leg when it was done a second time, as a crash or a deadline does not count alone. `began` is when the
-    leg began (ISO 8601, UTC); evidence of before has none. No verdict depends on it.
+    leg began (ISO 8601, UTC), `host` the kernel that it ran on; evidence of before has neither. No verdict depends on them.
     """
 
     key: str
@@ -265,6 +265,7 @@ class LegEvidence:
     facts: dict[str, Any] = field(default_factory=dict)  # what else was observed, by name
     again: LegEvidence | None = None
     began: str = ""
+    host: str = ""
 
     @property
     def failed(self) -> StageEvidence | None:

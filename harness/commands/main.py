@@ -40,6 +40,7 @@ COMMANDS = {
     "mutate": ("mutate", "mutate"),
     "stream": ("main", "stream"),
     "builds": ("builds", "app"),
+    "store": ("store", "app"),
     "bisect": ("bisect", "app"),
     "advise": ("advise", "app"),
     "compat": ("compat", "app"),

@@ -62,6 +62,12 @@ def run(
     store_limit: Annotated[
         float, typer.Option("--store-limit", min=0, help="GiB of streams to leave in the store")
     ] = _STORE_LIMIT,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="do all legs again, beside the stored ones, and compare")
+    ] = False,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=0, help="do all legs N times more, to find flaky ones", metavar="N")
+    ] = 0,
     history: Annotated[
         Path | None, typer.Option("--history", help="remember the run in this history", metavar="DB")
     ] = None,
@@ -85,6 +91,8 @@ def run(
         jobs=jobs,
         out=out,
         store_limit=int(store_limit * (1 << 30)),
+        fresh=fresh,
+        repeat=repeat,
     )
     if out is not None:
         RunStore.check(out)

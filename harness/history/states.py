@@ -3,7 +3,8 @@
 
 1. An *answer* is a verdict that says something of the cell: not `incomplete`, not `skipped`, not `flaky`.
 2. *Flaky*: the same key in the same `Environment` had another verdict on a night not more than `WINDOW` nights before,
-   or the leg gave two answers that night (`Outcome.FLAKY`). By definition; nothing is counted but nights.
+   or the leg gave two answers that night (`Outcome.FLAKY`). By definition; nothing is counted but nights. A reused verdict
+   has the environment of the night that made it.
 3. *New*: red, and the last answer before was not. *Still*: red, as before. *Fixed*: green, and the last answer before was
    red or known. *Known*: a known issue covers it.
 4. *Not run*: the night's matrix has its builds and its profile, an earlier night has the cell, this one has no verdict of it;
@@ -143,19 +144,30 @@ def _two_answers(found: NightCell) -> bool:
 def _contradicts(nights: Sequence[Night], found: NightCell, at: int, earlier: int) -> bool:
     """Whether the cell had another verdict on the earlier night, by the same legs and in the same environment."""
     old = nights[earlier].cells.get(found.id)
-    return (
-        old is not None
-        and bool(found.key)
-        and old.key == found.key
-        and nights[earlier].environment == nights[at].environment
-        and (_two_answers(old) or old.verdict is not found.verdict)
-        and Verdict.ERROR not in (_plain(old), _plain(found))
-    )
+    if old is None or not found.key or old.key != found.key:
+        return False
+    if not _two_answers(old) and (
+        old.verdict is found.verdict or Verdict.ERROR in (old.verdict, found.verdict)
+    ):
+        return False
+    return _made(nights, old, earlier).environment == _made(nights, found, at).environment
 
 
-def _plain(found: NightCell) -> Verdict | None:
-    """The verdict, but for two answers, of which none counts."""
-    return None if _two_answers(found) else found.verdict
+def _made(nights: Sequence[Night], found: NightCell, at: int) -> Night:
+    """The night whose legs made this verdict: a reused one says nothing new, whatever the environment is now."""
+    made = at
+    while found.reused:
+        before = (
+            i
+            for i in range(made - 1, -1, -1)
+            if (old := nights[i].cells.get(found.id)) and old.key == found.key
+        )
+        made_before = next(before, None)
+        old = None if made_before is None else nights[made_before].cells.get(found.id)
+        if made_before is None or old is None or old.verdict is not found.verdict:
+            break
+        made, found = made_before, old
+    return nights[made]
 
 
 def flake_of(nights: Sequence[Night], cell: Cell, at: int) -> Flake | None:

@@ -16,7 +16,7 @@ from migmatrix.harness.hops.furnish import Furnishing
 from migmatrix.harness.hops.postcopy import go_postcopy, hold_back
 from migmatrix.harness.hops.recovery import CUT, cut_and_recover, moment
 from migmatrix.harness.hops.sides import both, done
-from migmatrix.harness.hops.task import Problem, Recorder
+from migmatrix.harness.hops.task import HOST, Problem, Recorder
 from migmatrix.harness.hops.transports import Link, needs_of
 from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage
 
@@ -84,7 +84,7 @@ class _LiveLeg:
         key = self._task.keys[self._index]
         began = self._recorder.at.isoformat(timespec="seconds")
         return survivor, LegEvidence(
-            key, tuple(self._recorder.stages), tuple(ended), facts=self._facts, began=began
+            key, tuple(self._recorder.stages), tuple(ended), facts=self._facts, began=began, host=HOST
         )
 
     async def _stages(self, sides: list[Emulator]) -> None:

@@ -13,7 +13,7 @@ from migmatrix.harness.engines.base import Needs, Role
 from migmatrix.harness.hops.carry import StreamIn, StreamOut
 from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator, refuse_stopped
-from migmatrix.harness.hops.task import Problem, Recorder
+from migmatrix.harness.hops.task import HOST, Problem, Recorder
 from migmatrix.harness.model import LegEvidence, Stage
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
         free_bytes=free,
         facts=facts,
         began=recorder.at.isoformat(timespec="seconds"),
+        host=HOST,
     )
 
 

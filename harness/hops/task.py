@@ -7,11 +7,12 @@ end. Infrastructure errors pass through: they are not evidence about the product
 
 from __future__ import annotations
 
+import platform
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from migmatrix.harness.model import StageEvidence
 
@@ -63,6 +64,9 @@ class LiveTask:
     mode: Mode
     guest: Guest
     deadlines: Mapping[Stage, float]
+
+
+HOST: Final = platform.release()  # the kernel, which is chosen in no matrix
 
 
 @dataclass

@@ -27,6 +27,7 @@ from migmatrix.harness.known import KnownIssue, apply, load_known
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.plan import make_plan
 from migmatrix.harness.report import BuildRow, Progress
+from migmatrix.harness.run.again import Rounds, beside
 from migmatrix.harness.run.definition import definition
 from migmatrix.harness.run.expected import Expected
 from migmatrix.harness.run.host import host_lacks
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.model import Cell, CellResult, LegEvidence
     from migmatrix.harness.plan import Plan
     from migmatrix.harness.report import RunReport
+    from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.run.runner import Judged
 
 __all__ = [
@@ -71,7 +73,8 @@ class RunOptions:
     `file` is the matrix, `store` the directory of the leg store, by default this user's own. `select` are ``--select``
     terms, `paths` ("A>B>C") replace those of the matrix, `shard` is (i, n) with i from 1. `jobs` emulators run at
     once. `out` is the run directory, by default ``runs/MATRIX-PLAN``. `store_limit` is in bytes, of streams that stay.
-    `command` is kept in the run: the command line that made it.
+    `command` is kept in the run: the command line that made it. With `fresh` no stored leg is reused, and `repeat` is how
+    often all legs are done besides (`harness.run.again`).
     """
 
     file: Path
@@ -85,6 +88,8 @@ class RunOptions:
     store_limit: int = 20 << 30
     engine: EngineName | None = None
     command: str = ""
+    fresh: bool = False
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,15 +280,21 @@ class _Session:
     async def _cells(self, stack: ExitStack) -> None:
         settings = settings_of(self.prepared.matrix, self.options.jobs)
         async with opened(self.options.store, settings, self.log) as where:
-            runner = where.runner(self.prepared.plan, self.prepared.builds, self._leg)
-            try:
-                self._refuse(await runner.unusable_profiles())
-                self._begin(stack)
-                async for judged in runner.run():
-                    self._take(judged, where.store)
-            finally:
-                await runner.close()
-                self.engine = where.engine.describe()
+            with beside(where, fresh=self.options.fresh, repeat=self.options.repeat) as (own, rounds):
+                await self._in(own, rounds, stack)
+
+    async def _in(self, own: Opened, rounds: Rounds, stack: ExitStack) -> None:
+        plan, builds = self.prepared.plan, self.prepared.builds
+        runner = own.runner(plan, builds, self._leg)
+        try:
+            self._refuse(await runner.unusable_profiles())
+            self._begin(stack)
+            await rounds.run(plan, builds, self._repeated, self.log)
+            async for judged in runner.run():
+                self._take(rounds.compared(judged), own.store)
+        finally:
+            await runner.close()
+            self.engine = own.engine.describe()
 
     def _refuse(self, unusable: Mapping[str, Mapping[str, str]]) -> None:
         """Tell all profiles that start nowhere, each build with its reason, unless the policy skips them."""
@@ -333,6 +344,9 @@ class _Session:
         self.executed += not reused
         self.reused += reused
         self.progress.leg_done(reused=reused)
+
+    def _repeated(self, _: LegEvidence) -> None:
+        self.executed += 1
 
     def facts(self) -> dict[str, Any]:
         """What is known before the first cell."""

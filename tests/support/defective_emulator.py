@@ -7,6 +7,7 @@ A real process: `install` writes an executable for the provider `binary` that is
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,18 @@ def dies_loading_twice(reading: Reading, state: Any, version: int) -> None:
     load(reading, state, version)
 
 
+def dies_sometimes(reading: Reading, state: Any, version: int) -> None:
+    """Each load draws whether it ends it, by the seed and the per cent in the file ``draws``; one at a time, please."""
+    directory = Path(sys.argv[1])
+    seed, percent = map(int, (directory / "draws").read_text().split())
+    number = len(list(directory.glob("drawn-*")))
+    (directory / f"drawn-{number}").touch()
+    if random.Random(f"{seed}/{number}").random() * 100 < percent:
+        (directory / f"ended-{number}").touch()
+        os.abort()
+    load(reading, state, version)
+
+
 def save(writing: Writing, state: Any) -> None:
     """As the sound one does."""
     writing.number(state.level, 4)
@@ -67,6 +80,7 @@ def load(reading: Reading, state: Any, _: int) -> None:
 DEFECTS = {
     "dies-saving": (dies_saving, load),
     "dies-loading": (save, dies_loading),
+    "dies-sometimes": (save, dies_sometimes),
     "dies-loading-twice": (save, dies_loading_twice),
     "loads-less": (save, load_less),
 }

@@ -10,6 +10,7 @@ What it should do wrong comes as `-fake KEY=VALUE`:
     first=FILE      crash or hang the first time only, and make FILE
     full=save       the disk is full when the stream is written
     state=TEXT      "device state" written to the stream; a load wants the same TEXT
+    turns=FILE      take the first load and each second one after it; FILE counts
     block=TEXT      refuse to migrate
     wait=FILE       wait until FILE exists before a load, after writing the process id to FILE.waiting
     lock=FILE       start only if no other has it, as with a port of the host
@@ -130,6 +131,14 @@ class Fake:
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.fakes.get("hang") == stage:
             threading.Event().wait()
+
+    def its_turn(self) -> bool:
+        """Whether this load is one of those that are refused."""
+        if not (counter := self.fakes.get("turns")):
+            return False
+        with open(counter, "a") as file:
+            file.write("x")
+            return file.tell() % 2 == 0
 
     def check_arguments(self) -> None:
         """End as QEMU does for a machine or device that it does not have."""
@@ -389,7 +398,7 @@ class Fake:
                 file=sys.stderr,
             )
             die("load of migration failed: Invalid argument")
-        if stream["state"] != self.fakes.get("state", ""):
+        if stream["state"] != self.fakes.get("state", "") or self.its_turn():
             die(
                 "get_pci_config_device: Bad config data: i=0x10a read: 40 device: 0 cmask: ff wmask: 0 "
                 "w1cmask:0\nqemu-system-x86_64: Failed to load PCIDevice:config\n"
