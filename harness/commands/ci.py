@@ -14,8 +14,7 @@ from migmatrix.harness.ci.emitters import for_github, for_gitlab, named_from_the
 from migmatrix.harness.ci.scripts import Night
 from migmatrix.harness.commands.options import MATRIX, FileOption, command_line
 from migmatrix.harness.config import load_matrix
-from migmatrix.harness.errors import UserError
-from migmatrix.harness.files import PUBLIC, write_whole
+from migmatrix.harness.exports.formats import write_text
 from migmatrix.harness.run.pipeline import in_containers
 
 __all__ = ["app"]
@@ -72,7 +71,4 @@ def _write(text: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    try:
-        write_whole(out, text.encode(), PUBLIC)
-    except OSError as err:
-        raise UserError(f"cannot write {str(out)!r}: {err.strerror}") from err
+    write_text(out, text)

@@ -35,6 +35,8 @@ from migmatrix.harness.compat.static import StaticTools
 from migmatrix.harness.compat.tables import read, tables_directory
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import ExitCode, UserError
+from migmatrix.harness.exports.formats import write_text
+from migmatrix.harness.exports.sarif import diff_sarif, lint_sarif
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.releases import NO_TABLES, table_line, version_key
 from migmatrix.harness.run.definition import Origin
@@ -46,7 +48,7 @@ from migmatrix.harness.stored.reports import open_run
 from migmatrix.vmstate.device.lifetime import lives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.compat.effective import TypeFacts
@@ -59,6 +61,8 @@ __all__ = ["app"]
 CheckOption = Annotated[
     Path | None, typer.Option("--check", help="compare with these tables; default those of this program")
 ]
+
+SarifOption = Annotated[Path | None, typer.Option("--sarif", help="write what is found as SARIF 2.1.0 too")]
 
 app = typer.Typer(help="Read QEMU's compat tables from builds.", no_args_is_help=True)
 
@@ -99,6 +103,7 @@ def diff(
     file: FileOption = MATRIX,
     tables: TablesOption = None,
     store: StoreOption = None,
+    sarif: SarifOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare what two builds set.
@@ -115,6 +120,7 @@ def diff(
     if not table_line(machine):
         log(f"{machine}: {NO_TABLES}")
     found = differing(one, tables_of(one, chosen), two, tables_of(two, chosen), machine)
+    _write(sarif, lambda: diff_sarif(found, chosen, (first, second), machine))
     if as_json:
         say_json([d.to_json() for d in found])
     else:
@@ -136,6 +142,7 @@ def lint(
     file: FileOption = MATRIX,
     tables: TablesOption = None,
     store: StoreOption = None,
+    sarif: SarifOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find mistakes in compat tables.
@@ -144,11 +151,18 @@ def lint(
     """
     chosen = tables_directory(tables)
     found = list(lint_tables(read(chosen)) if build is None else _lint_build(build, file, chosen, store))
+    _write(sarif, lambda: lint_sarif(found, chosen))
     if as_json:
         say_json([f.to_json() for f in found])
     else:
         say("\n".join(f.text for f in found) or "nothing found")
     raise typer.Exit(ExitCode.REGRESSIONS if any(f.counts for f in found) else ExitCode.OK)
+
+
+def _write(file: Path | None, render: Callable[[], str]) -> None:
+    """Write a document to a file that was asked for."""
+    if file is not None:
+        write_text(file, render())
 
 
 def _lint_build(name: str, file: Path, directory: Path, store: Path | None) -> Iterable[Finding]:

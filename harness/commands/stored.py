@@ -20,7 +20,7 @@ from migmatrix.harness.commands.options import (
 )
 from migmatrix.harness.commands.run import conclude
 from migmatrix.harness.errors import UserError
-from migmatrix.harness.exports.formats import Export, parse_export, render, write
+from migmatrix.harness.exports.formats import Export, parse_export, parse_notice, render, write
 from migmatrix.harness.select import Selection
 from migmatrix.harness.stored.merge import merge as merge_runs
 from migmatrix.harness.stored.reports import judge as judge_run
@@ -42,6 +42,10 @@ ExportOption = Annotated[
         help="write this format too, to a file of the run or FILE; repeat",
         metavar="FORMAT[=FILE]",
     ),
+]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option("--notify", help="print the message that would be sent: email or webhook; nothing is sent"),
 ]
 RunsArgument = Annotated[list[Path], typer.Argument(help="run directories of all shards", metavar="RUN...")]
 
@@ -66,14 +70,16 @@ def report(
     run: RunArgument,
     select: SelectOption = None,
     export: ExportOption = None,
+    notify: NotifyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the reports of a run anew.
 
     Print the summary of the run and exit as it did; with --select, of the selected cells, and by them. An export to
-    standard output (FORMAT=-) takes the place of the summary.
+    standard output (FORMAT=-), or a message (--notify), takes the place of the summary.
     """
     wanted = [parse_export(text, run) for text in export or ()]
+    wanted += [parse_notice(notify)] if notify is not None else []
     if sum(one.printed for one in wanted) + as_json > 1:
         raise UserError("only one thing at a time goes to standard output")
     with open_run(run) as store:

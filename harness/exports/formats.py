@@ -12,32 +12,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from migmatrix.harness.errors import UserError, did_you_mean
+from migmatrix.harness.exports.places import places_of
 from migmatrix.harness.files import PUBLIC, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from migmatrix.harness.report import RunReport
 
-__all__ = ["FORMATS", "NOTICES", "Export", "Format", "parse_export", "render", "write"]
+__all__ = [
+    "FORMATS",
+    "NOTICES",
+    "Export",
+    "Format",
+    "parse_export",
+    "parse_notice",
+    "render",
+    "write",
+    "write_text",
+]
 
 STDOUT: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: its module and the function there, the file that it is written to by default, what takes it."""
+    """One format: its module and the function there, and the file that it is written to by default.
+
+    The function of a `placed` one also takes a function from a cell to its position in the repository.
+    """
 
     module: str
     function: str
     file: str
-    consumer: str
+    placed: bool = False
 
 
 FORMATS: Final = {
-    "ctrf": Format("ctrf", "render_ctrf", "ctrf.json", "CTRF readers"),
+    "ctrf": Format("ctrf", "render_ctrf", "ctrf.json"),
+    "kcidb": Format("kcidb", "render_kcidb", "kcidb.json"),
+    "sarif": Format("sarif", "render_sarif", "findings.sarif", placed=True),
+    "openmetrics": Format("openmetrics", "render_openmetrics", "metrics.prom"),
+    "badge": Format("badge", "render_badge", "badge.svg"),
+    "github": Format("github", "render_github", "github.txt", placed=True),
+    "gitlab": Format("gitlab", "render_gitlab", "gl-code-quality-report.json", placed=True),
+    "email": Format("mail", "render_mail", "email.txt"),
+    "webhook": Format("webhook", "render_webhook", "webhook.json"),
 }
-NOTICES: Final[tuple[str, ...]] = ()  # formats that are a message to somebody
+NOTICES: Final = ("email", "webhook")  # messages to somebody
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +78,7 @@ class Export:
 def parse_export(text: str, directory: Path) -> Export:
     """``FORMAT``, ``FORMAT=FILE`` or ``FORMAT=-``; without a file in `directory`. UserError for an unknown format."""
     name, given, file = text.partition("=")
-    if name not in FORMATS:
-        raise UserError(f"unknown format {name!r}: {did_you_mean(name, FORMATS)}")
+    _known(name, FORMATS)
     if given and not file:
         raise UserError(f"--export {text!r}: no file behind '='; '-' is standard output")
     if file == STDOUT:
@@ -65,18 +86,34 @@ def parse_export(text: str, directory: Path) -> Export:
     return Export(name, Path(file) if file else directory / FORMATS[name].file)
 
 
+def parse_notice(name: str) -> Export:
+    """A message that is to be printed; UserError for a name that is none."""
+    _known(name, NOTICES)
+    return Export(name, None)
+
+
+def _known(name: str, names: Iterable[str]) -> None:
+    if name not in names:
+        raise UserError(f"unknown format {name!r}: {did_you_mean(name, names)}")
+
+
 def render(name: str, report: RunReport) -> str:
     """The text of a run in a format of the table."""
     format_ = FORMATS[name]
     module = import_module(f"migmatrix.harness.exports.{format_.module}")
-    function: Callable[[RunReport], str] = getattr(module, format_.function)
-    return function(report)
+    function: Callable[..., str] = getattr(module, format_.function)
+    return function(report, places_of(report)) if format_.placed else function(report)
 
 
 def write(export: Export, report: RunReport) -> None:
-    """Write an export that has a file, whole or not at all; UserError when it cannot be written."""
+    """Write an export that has a file; errors as of `write_text`."""
     assert export.file is not None, "it is printed"  # noqa: S101 - the caller's mistake
+    write_text(export.file, render(export.format, report))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all; UserError when it cannot be written."""
     try:
-        write_whole(export.file, render(export.format, report).encode(), PUBLIC)
+        write_whole(file, text.encode(), PUBLIC)
     except OSError as err:
-        raise UserError(f"cannot write {str(export.file)!r}: {err.strerror}") from err
+        raise UserError(f"cannot write {str(file)!r}: {err.strerror}") from err
