@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -24,7 +24,7 @@ from migmatrix.harness.commands.options import (
     say,
     say_json,
 )
-from migmatrix.harness.errors import ExitCode, UserError
+from migmatrix.harness.errors import UserError
 from migmatrix.harness.explore.explore import ExploreOptions
 from migmatrix.harness.explore.explore import explore as search_for_breaks
 from migmatrix.harness.explore.plan import Budget
@@ -39,7 +39,7 @@ from migmatrix.harness.run.pipeline import RunOptions, prepare_plan
 if TYPE_CHECKING:
     from migmatrix.harness.explore.kept import Outcome
 
-__all__ = ["explore"]
+__all__ = ["conclude", "explore"]
 
 _TIME = re.compile(r"(\d+)(s|m|h)", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -97,21 +97,18 @@ def explore(
             progress.leg_done,
         )
         outcome = interrupt.run(main)
+    if outcome.ended == "interrupted":
+        log("the same command goes on from here")
+    conclude(outcome, as_json=as_json)
+
+
+def conclude(outcome: Outcome, *, as_json: bool) -> NoReturn:
+    """Tell what a search found, and exit by it."""
     if as_json:
         say_json(outcome.to_json())
     else:
         say("\n".join(render(outcome)))
-    if outcome.ended == "interrupted":
-        log("the same command goes on from here")
-    raise typer.Exit(_code(outcome))
-
-
-def _code(outcome: Outcome) -> ExitCode:
-    if outcome.ended == "interrupted":
-        return ExitCode.INTERRUPTED
-    if outcome.new:
-        return ExitCode.REGRESSIONS
-    return ExitCode.INCOMPLETE if outcome.incomplete else ExitCode.OK
+    raise typer.Exit(outcome.code)
 
 
 def _budget(text: str) -> Budget:

@@ -28,7 +28,7 @@ COMMANDS = {
     "run": ("run", "run"),
     "judge": ("stored", "judge"),
     "report": ("stored", "report"),
-    "merge": ("stored", "merge"),
+    "merge": ("merge", "merge"),
     "show": ("stored", "show"),
     "history": ("history", "app"),
     "diff": ("diff", "diff"),

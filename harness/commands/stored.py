@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`migmatrix judge|report|merge|show`: what is made of stored runs without running anything."""
+"""`migmatrix judge|report|show`: what is made of stored runs without running anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 
 from migmatrix.harness.commands.options import (
     CellArgument,
-    IntoOption,
     JsonOption,
     RunArgument,
     SelectOption,
@@ -22,7 +21,6 @@ from migmatrix.harness.commands.run import conclude
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.exports.formats import Export, parse_export, parse_notice, render, write
 from migmatrix.harness.select import Selection
-from migmatrix.harness.stored.merge import merge as merge_runs
 from migmatrix.harness.stored.reports import judge as judge_run
 from migmatrix.harness.stored.reports import open_run, rewrite_reports, selected
 from migmatrix.harness.stored.show import list_cells, render_cell
@@ -30,7 +28,7 @@ from migmatrix.harness.stored.show import list_cells, render_cell
 if TYPE_CHECKING:
     from migmatrix.harness.report import RunReport
 
-__all__ = ["judge", "merge", "report", "show"]
+__all__ = ["judge", "report", "show"]
 
 KnownIssuesOption = Annotated[
     Path | None, typer.Option("--known-issues", help="known-issues file; default the run's own")
@@ -47,7 +45,6 @@ NotifyOption = Annotated[
     str | None,
     typer.Option("--notify", help="print the message that would be sent: email or webhook; nothing is sent"),
 ]
-RunsArgument = Annotated[list[Path], typer.Argument(help="run directories of all shards", metavar="RUN...")]
 
 
 def judge(
@@ -99,20 +96,6 @@ def _exported(export: Export, loaded: RunReport) -> None:
         return
     write(export, loaded)
     log(f"{export.format}: {export.file}")
-
-
-def merge(
-    runs: RunsArgument,
-    out: IntoOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Combine the runs of all shards into one.
-
-    Exit 3 when a shard is missing or did not end.
-    """
-    merge_runs(runs, out)
-    with open_run(out) as store:
-        conclude(rewrite_reports(store), as_json=as_json)
 
 
 def show(

@@ -56,6 +56,8 @@ def render(outcome: Outcome) -> Iterator[str]:
             yield from _root(root)
             yield ""
     yield from _coverage(outcome)
+    if outcome.missing:
+        yield f"without what is missing: shard {', '.join(outcome.missing)}"
     yield _summary(outcome)
 
 
