@@ -103,7 +103,7 @@ def explain(
         wanted_log = logger(verbose=verbose)
         subject = subject_of(report, file, store_directory(store) / "builds", wanted_log)
         subject = replace(subject, name=_file_name(name or subject.name))
-        made = interrupt.run(make_report(subject, jobs, budget, wanted_log, sources or ()))
+        made = interrupt.run(make_report(subject, jobs, budget, wanted_log, sources or (), log))
         _report(made, form, out, as_json=as_json)
     if run is None:
         raise UserError("name a run directory, or with --report a finding")

@@ -20,12 +20,17 @@ from migmatrix.harness.upstream.page import PUBLIC_RECORD, versions
 from migmatrix.harness.upstream.title import subject
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from migmatrix.harness.explore.reproduce import Recipe
     from migmatrix.harness.trials.records import Attempt, Trial
     from migmatrix.harness.trials.runner import TrialRunner
     from migmatrix.harness.upstream.shown import Shown
+    from migmatrix.harness.upstream.sources import Described
 
-__all__ = ["Answers", "ask", "is_promise", "promise_page", "promise_title"]
+    Marked = Mapping[str, Sequence[tuple[str, Described]]]
+
+__all__ = ["Answers", "ask", "is_promise", "promise_page", "promise_title", "states_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,19 @@ def promise_title(recipe: Recipe, answers: Answers) -> str:
     return f"{subject(recipe.arguments, asked.result.cause)}: {recipe.source.facts.version} {what}"
 
 
-def promise_page(recipe: Recipe, answers: Answers, shown: Shown) -> Document:
-    """The page; of builds that agree with themselves the table says so."""
+def states_of(recipe: Recipe, answers: Answers) -> tuple[str, ...]:
+    """What the state that is to blame may be called: as the emulator says, and as its device."""
+    causes = [attempt.result.cause for attempt in answers.mine]
+    named = (cause.device.rpartition("/")[2] for cause in causes if cause)
+    devices = (subject(recipe.arguments, cause) for cause in causes)
+    return tuple(dict.fromkeys(filter(None, (*named, *devices))))
+
+
+def promise_page(recipe: Recipe, answers: Answers, shown: Shown, marked: Marked | None = None) -> Document:
+    """The page; of builds that agree with themselves the table says so.
+
+    `marked` has, by build whose tree was looked at, the descriptions of the device's states with their names.
+    """
     how = f"By migmatrix {__version__}, explain --report, from runs of the builds named above."
     return Document(
         promise_title(recipe, answers),
@@ -86,6 +102,7 @@ def promise_page(recipe: Recipe, answers: Answers, shown: Shown) -> Document:
             Part("Expected", (Text(f"A machine starts with {OPTION} if, and only if, it migrates."),)),
             Part("Seen", (Text(f"It {told(*answers.mine)}"),)),
             Part("All builds at hand", (_table(answers),)),
+            Part("Sources", (_sources(states_of(recipe, answers), marked),)),
             Part("Cause, as far as proved", (Text("Not known beyond what is above."),)),
             Part("Public record", (Text(PUBLIC_RECORD),)),
             Part("How this was made", (Text(how),)),
@@ -110,6 +127,20 @@ def _table(answers: Answers) -> Table:
         for id_, (plain, asked) in answers.of.items()
     ]
     return Table(("build", f"with {OPTION}", "without", "agrees"), tuple(rows))
+
+
+def _sources(names: Sequence[str], marked: Marked | None) -> Text | Table:
+    """Where a tree describes the state, and whether it is marked there; what else keeps it from migrating is code."""
+    if not marked:
+        return Text("Not looked at: name a tree of a build with --sources BUILD=DIR.")
+    rows = [
+        (build, name, f"{part.file}:{part.line}", "yes" if part.unmigratable else "no")
+        for build, parts in marked.items()
+        for name, part in parts
+    ]
+    if not rows:
+        return Text(f"No description called {' or '.join(names)} is in the trees of {', '.join(marked)}.")
+    return Table(("build", "state", "where", "marked unmigratable"), tuple(rows))
 
 
 def _said(attempt: Attempt, word: str) -> str:

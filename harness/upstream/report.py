@@ -14,15 +14,15 @@ from migmatrix.harness.builds.prober import container_images
 from migmatrix.harness.explore.migratable import without_option
 from migmatrix.harness.explore.reproduce import Recipe, promise_script, script, told_otherwise
 from migmatrix.harness.files import PUBLIC, write_whole
-from migmatrix.harness.run.opening import opened
+from migmatrix.harness.run.opening import opened, silent
 from migmatrix.harness.run.runner import Settings
 from migmatrix.harness.trials.runner import TrialRunner
 from migmatrix.harness.upstream.facts import Facts, gather
 from migmatrix.harness.upstream.page import page
-from migmatrix.harness.upstream.promise import ask, is_promise, promise_page, promise_title
+from migmatrix.harness.upstream.promise import ask, is_promise, promise_page, promise_title, states_of
 from migmatrix.harness.upstream.render import markdown, plain_text
 from migmatrix.harness.upstream.shown import Shown, show, show_promise
-from migmatrix.harness.upstream.sources import Sources, compare, parse
+from migmatrix.harness.upstream.sources import Sources, compare, described, parse
 from migmatrix.harness.upstream.title import subject as device_of
 from migmatrix.harness.upstream.title import title
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.trials.records import Attempt
     from migmatrix.harness.upstream.document import Document
     from migmatrix.harness.upstream.finding import Subject
-    from migmatrix.harness.upstream.sources import Trees
+    from migmatrix.harness.upstream.sources import Described, Trees
 
 __all__ = ["Report", "make_report", "no_script"]
 
@@ -87,17 +87,23 @@ class Report:
 
 
 async def make_report(
-    subject: Subject, jobs: int, budget: Budget, log: Callable[[str], None], sources: Sequence[str] = ()
+    subject: Subject,
+    jobs: int,
+    budget: Budget,
+    log: Callable[[str], None],
+    sources: Sequence[str] = (),
+    tell: Callable[[str], None] = silent,
 ) -> Report:
     """Run a failure, explain it, run its script, and write it down; InfrastructureError when the host fails.
 
-    `sources` are ``BUILD=DIR``, where the sources of builds are; UserError for another build or no directory.
+    `sources` are ``BUILD=DIR``, where the sources of builds are; UserError for another build or no directory. `tell` is told
+    when they say nothing.
     """
     trees = parse(sources, subject.origin.builds)
     settings = Settings(jobs, subject.origin.deadlines, subject.origin.retries)
     async with opened(None, settings, log) as where:
         if is_promise(subject.trial):
-            return await _promise(TrialRunner(subject.origin.builds, where, log), subject)
+            return await _promise(TrialRunner(subject.origin.builds, where, log), subject, trees, tell)
         facts = await gather(TrialRunner(subject.origin.builds, where, log), subject, budget)
     if facts.attempt is None:
         return Report(subject.name, None, "", None, _not_again(subject, facts))
@@ -105,6 +111,9 @@ async def make_report(
     text = "" if why_not else script(recipe)
     shown = await show(text, recipe, facts.attempt.result) if text else None
     compared = await asyncio.to_thread(_sources, trees, recipe, facts.attempt.result.cause)
+    if trees and compared is None:
+        both = " and ".join(dict.fromkeys((recipe.source.id, recipe.destination.id)))
+        tell(f"--sources is not used: want a tree of {both}")
     return Report(subject.name, page(facts, recipe, shown, compared, why_not), text, shown, why_not)
 
 
@@ -118,7 +127,9 @@ def _sources(trees: Trees, recipe: Recipe, cause: Cause | None) -> Sources | Non
     return Sources(names, tuple(compare(names, here, there)))
 
 
-async def _promise(runner: TrialRunner, subject: Subject) -> Report:
+async def _promise(
+    runner: TrialRunner, subject: Subject, trees: Trees, tell: Callable[[str], None]
+) -> Report:
     """The report of a build whose ``-only-migratable`` says another thing than its migration does."""
     answers = await ask(runner, subject.trial)
     if not answers.untrue:
@@ -129,7 +140,18 @@ async def _promise(runner: TrialRunner, subject: Subject) -> Report:
     recipe = replace(recipe, title=promise_title(recipe, answers))
     text = promise_script(recipe)
     shown = await show_promise(text, recipe)
-    return Report(subject.name, promise_page(recipe, answers, shown), text, shown)
+    marked = await asyncio.to_thread(_marked, trees, states_of(recipe, answers))
+    if trees and not any(marked.values()):
+        tell("--sources is not used: no tree describes a state of this device under its name")
+    return Report(subject.name, promise_page(recipe, answers, shown, marked), text, shown)
+
+
+def _marked(trees: Trees, names: Sequence[str]) -> dict[str, list[tuple[str, Described]]]:
+    """Of each tree the descriptions with these names, and of their parts."""
+    return {
+        build: [(name, part) for name, parts in described(tree, names).items() for part in parts]
+        for build, tree in trees.items()
+    }
 
 
 def _not_again(subject: Subject, facts: Facts) -> str:

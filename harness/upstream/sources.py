@@ -4,7 +4,7 @@
 1. A source tree is a directory that somebody unpacked or cloned; which of its files are looked at is `_SUFFIXES`. Nothing in
    it is run, and links are not followed.
 2. A description is a ``VMStateDescription`` of C whose ``.name`` is the wanted one, with the parts that its entries name.
-   Its entries are versions, conditions, fields with their macro, and parts: facts; the code stays where it is.
+   Its entries are versions, marks, conditions, fields with their macro, and parts: facts; the code stays where it is.
 3. Commits are told where the destination's tree is a git repository that has the source's revision: those between the two
    that touched an entry which differs (``git log -G``).
 """
@@ -26,7 +26,7 @@ from migmatrix.harness.files import is_plain, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Compared", "Described", "Sources", "Trees", "compare", "parse"]
+__all__ = ["Compared", "Described", "Sources", "Trees", "compare", "described", "parse"]
 
 _SUFFIXES = (".c", ".h", ".inc")
 _LARGEST = 4 << 20  # bytes of a file that is looked at
@@ -35,7 +35,7 @@ _DESCRIPTION = re.compile(r"\bVMStateDescription\s+(\w+)\s*=\s*\{")
 _NAME = re.compile(r"\.name\s*=\s*\"([^\"]+)\"")
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _ENTRY = re.compile(
-    r"\.(?:minimum_)?version_id\s*=\s*\w+|\.needed\s*=\s*\w+|\bVMSTATE_\w+\s*\([^()]*(?:\([^()]*\)[^()]*)*\)|&\w+"
+    r"\.(?:minimum_)?version_id\s*=\s*\w+|\.unmigratable\s*=\s*\w+|\.needed\s*=\s*\w+|\bVMSTATE_\w+\s*\([^()]*(?:\([^()]*\)[^()]*)*\)|&\w+"
 )
 
 Trees = dict[str, Path]
@@ -49,6 +49,12 @@ class Described:
     line: int
     identifier: str
     entries: tuple[str, ...]
+
+    @property
+    def unmigratable(self) -> bool:
+        """Whether it is marked so: a machine that has such a state does not migrate."""
+        marks = [entry for entry in self.entries if entry.startswith(".unmigratable")]
+        return any(entry.split()[-1] not in ("0", "false") for entry in marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +91,7 @@ def parse(words: Iterable[str], builds: Iterable[str]) -> Trees:
 def compare(names: Iterable[str], source: Path, destination: Path) -> list[Compared]:
     """Each of the names that a tree describes, in the order of `names`; UserError when a tree cannot be read."""
     wanted = list(dict.fromkeys(names))
-    try:
-        here, there = _described(source, wanted), _described(destination, wanted)
-    except OSError as err:
-        raise UserError(f"--sources: cannot read {str(err.filename)!r}: {err.strerror}") from err
+    here, there = described(source, wanted), described(destination, wanted)
     found = []
     for name in wanted:
         ours, theirs = tuple(here[name]), tuple(there[name])
@@ -98,9 +101,12 @@ def compare(names: Iterable[str], source: Path, destination: Path) -> list[Compa
     return found
 
 
-def _described(tree: Path, names: Iterable[str]) -> dict[str, list[Described]]:
-    """The descriptions of each name, and behind each those of its parts, each once."""
-    every = list(_all(tree))
+def described(tree: Path, names: Iterable[str]) -> dict[str, list[Described]]:
+    """The descriptions of each name, and behind each those of its parts, each once; UserError when a tree cannot be read."""
+    try:
+        every = list(_all(tree))
+    except OSError as err:
+        raise UserError(f"--sources: cannot read {str(err.filename)!r}: {err.strerror}") from err
     named: dict[str, list[Described]] = {name: [] for name in names}
     for name, described in every:
         if name in named:
@@ -213,7 +219,11 @@ def _said(entry: str) -> str:
 def _word(entry: str) -> str:
     """What an entry is about: a field, a function, a part, or that it is a version."""
     words: list[str] = re.findall(r"\w+", entry)
-    return words[1] if len(words) > 1 and not entry.startswith((".version", ".minimum")) else words[0]
+    return (
+        words[1]
+        if len(words) > 1 and not entry.startswith((".version", ".minimum", ".unmigratable"))
+        else words[0]
+    )
 
 
 def _git(tree: Path, *words: str) -> str | None:

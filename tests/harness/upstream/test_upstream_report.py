@@ -28,6 +28,15 @@ FINDING: dict[str, Any] = {
 }
 
 
+MARKED = """\
+/* what the device's own state is */
+static const VMStateDescription vmstate_example = {
+    .name = "example-unmigratable",
+    .unmigratable = 1,
+};
+"""
+
+
 def matrix_of(tmp_path: Path) -> Path:
     return write_matrix(tmp_path, ["5.2", "7.2"], machines=["pc-q35-5.2"])
 
@@ -39,11 +48,16 @@ def findings_of(tmp_path: Path, *findings: dict[str, Any]) -> Path:
 
 
 def report(tmp_path: Path, *words: str) -> tuple[int, str]:
+    code, text, _ = reported(tmp_path, *words)
+    return code, text
+
+
+def reported(tmp_path: Path, *words: str) -> tuple[int, str, str]:
     where = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out"), "-j", "2"]
     done = CliRunner().invoke(app("explain"), ["explain", *words, *where])
     if isinstance(done.exception, Exception):
         raise done.exception
-    return done.exit_code, done.stdout
+    return done.exit_code, done.stdout, done.stderr
 
 
 def parts(text: str) -> dict[str, str]:
@@ -103,6 +117,9 @@ def test_the_sources_of_both_builds_are_compared(tmp_path: Path) -> None:
     assert "| source | vmstate\\_e | e.c:1 |" in parts(text)["Sources"]
     assert "* only the source has ip\\_id (VMSTATE\\_UINT16)" in parts(text)["Sources"]
     assert "e.c" not in "".join(body for head, body in parts(text).items() if head != "Sources")
+    _, text, said = reported(tmp_path, *where, *words[:2])
+    assert "Not looked at" in parts(text)["Sources"]
+    assert "--sources is not used: want a tree of qemu-7.2 and qemu-5.2\n" in said
     with pytest.raises(UserError, match=r"want BUILD=DIR with one of qemu-5\.2, qemu-7\.2"):
         report(tmp_path, *where, "--sources", "qemu-9=/")
     with pytest.raises(UserError, match="--sources is for --report"):
@@ -222,6 +239,25 @@ def test_what_a_search_left_is_reported_without_its_matrix(tmp_path: Path) -> No
     assert "it starts with -only-migratable, and does not migrate" in text
     assert "State blocked by non-migratable device 'example-unmigratable'" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-lie.md", "a-lie.sh", "a-lie.txt"]
+
+    lie = (
+        "--report",
+        f"{left}#{number}",
+        "--format",
+        "markdown",
+        "--sources",
+        f"forgets={tmp_path / 'tree'}",
+    )
+    (tmp_path / "tree").mkdir()
+    code, text, said = reported(tmp_path, *lie)
+    assert code == 0
+    assert "No description called example-unmigratable is in the trees of forgets." in parts(text)["Sources"]
+    assert "--sources is not used: no tree describes a state of this device under its name\n" in said
+    (tmp_path / "tree" / "example.c").write_text(MARKED)
+    code, text, said = reported(tmp_path, *lie)
+    assert code == 0
+    assert "| forgets | example-unmigratable | example.c:2 | yes |" in parts(text)["Sources"]
+    assert "is not used" not in said
 
     code, text = report(tmp_path, "--report", f"{left}#{3 - number}")
     assert code == 0

@@ -83,6 +83,16 @@ def test_a_part_that_differs_is_a_difference_of_the_whole(tmp_path: Path) -> Non
     assert compare(["card"], one, other)[0].lines == ("only the source describes it under this name",)
 
 
+def test_a_mark_that_only_one_side_has_is_a_difference(tmp_path: Path) -> None:
+    marked = OLD.replace(".version_id = 2", ".unmigratable = 1,\n    .version_id = 2")
+    (found,) = compare(["card"], tree(tmp_path / "old", OLD), tree(tmp_path / "new", marked))
+    assert found.lines[0] == "only the destination has unmigratable 1"
+    assert [part.unmigratable for part in found.destination] == [True, False, False]
+    assert not any(part.unmigratable for part in found.source)
+    (found,) = compare(["card"], tmp_path / "old", tree(tmp_path / "no", marked.replace("= 1", "= 0")))
+    assert not any(part.unmigratable for part in found.destination)
+
+
 def test_the_commit_is_told_where_the_repository_knows_both(tmp_path: Path) -> None:
     repository, old = tree(tmp_path / "new", OLD), tmp_path / "old"
     git(repository, "init", "-q")
