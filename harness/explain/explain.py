@@ -53,7 +53,7 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
     same = _reproduces(first, result)
     if not same and not _fails_told_otherwise(runner, first):
         return _not_reproduced(runner, case, first)
-    reduced = await reduce(runner, first)
+    reduced = await reduce(runner, first, _never_started(first))
     reduced = reduced.with_note(await carried(runner, first))
     if known := case.same_reproducer(reduced.trial):
         return await _like(runner, stored, case, reduced, known)
@@ -107,6 +107,12 @@ async def explain_cell(runner: TrialRunner, stored: Stored, case: Case) -> Expla
 def _fails_told_otherwise(runner: TrialRunner, first: Attempt) -> bool:
     """Whether it fails in another way than it did, of sides that are told otherwise: a race may decide which."""
     return first.result.verdict is Verdict.FAIL and bool(told(spelt_out(first.trial, runner.builds)))
+
+
+def _never_started(first: Attempt) -> tuple[str, ...]:
+    """Builds of a path whose start the failure does not show: a source that does not save has no destination."""
+    saving = first.result.stage is Stage.SAVE or first.result.verdict is Verdict.BLOCKED
+    return tuple(dict.fromkeys(_route(first.trial)[1:])) if saving else ()
 
 
 def _route(trial: Trial) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 """The smallest trial with the same signature: mode and guest, path, argument groups, options of devices.
 
 Every step is a run, and a step counts only if the signature stays the same. The machine version is never changed: that
-would be a contrast (`contrast`), not a reduction.
+would be a contrast (`contrast`), not a reduction. What one build needs to start, and another does not, stays where the
+smallest trial has to start on both: a device may want a back end in some versions only.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from migmatrix.harness.explain.options import (
 )
 from migmatrix.harness.explain.records import Reproducer
 from migmatrix.harness.explain.told import droppable, shorter_pairs, spelt_out, without
-from migmatrix.harness.model import Guest, Mode
+from migmatrix.harness.model import Guest, Mode, Verdict
+from migmatrix.harness.trials.records import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from migmatrix.harness.explain.options import Group
     from migmatrix.harness.explain.told import Unit
-    from migmatrix.harness.trials.records import Attempt, Step, Trial
+    from migmatrix.harness.trials.records import Attempt, Trial
     from migmatrix.harness.trials.runner import TrialRunner
 
 __all__ = ["Reduced", "reduce"]
@@ -58,9 +60,23 @@ class Reduced:
         return replace(self, record=replace(self.record, note="; ".join(notes)))
 
 
-async def reduce(runner: TrialRunner, first: Attempt) -> Reduced:
-    """Reduce an attempt that showed the failure."""
-    reducer = _Reducer(runner, first)
+async def reduce(runner: TrialRunner, first: Attempt, builds: Collection[str] = ()) -> Reduced:
+    """Reduce an attempt that showed the failure; what is left starts on each of `builds`, which start the attempt."""
+    smallest = await _reduced(runner, first, ())
+    if await _start(runner, builds, smallest.trial):
+        return smallest
+    return await _reduced(runner, first, builds)
+
+
+async def _start(runner: TrialRunner, builds: Collection[str], trial: Trial) -> bool:
+    """Whether each of the builds starts a trial's machine, by itself."""
+    alone = [replace(trial, path=(Step(build), Step(build))) for build in builds]
+    done = await runner.run("starts", alone)
+    return all(attempt.result.verdict is not Verdict.UNSUPPORTED for attempt in done)
+
+
+async def _reduced(runner: TrialRunner, first: Attempt, builds: Collection[str]) -> Reduced:
+    reducer = _Reducer(runner, first, builds)
     await reducer.mode_and_guest()
     await reducer.path()
     await reducer.own_arguments()
@@ -73,16 +89,17 @@ async def reduce(runner: TrialRunner, first: Attempt) -> Reduced:
 class _Reducer:
     """Holds the best attempt so far; each method makes it smaller or leaves it."""
 
-    def __init__(self, runner: TrialRunner, first: Attempt) -> None:
+    def __init__(self, runner: TrialRunner, first: Attempt, builds: Collection[str]) -> None:
         self._runner = runner
+        self._builds = builds
         self._first = first
         self._signature = first.result.signature
         self.best = first
 
     async def _try(self, what: str, trial: Trial) -> bool:
-        """Run a smaller trial, and keep it if the failure is the same."""
+        """Run a smaller trial, and keep it if the failure is the same, and the builds that have to start it do."""
         attempt = await self._runner.one(f"smaller {what}", trial)
-        if not same_failure(attempt, self._first):
+        if not same_failure(attempt, self._first) or not await _start(self._runner, self._builds, trial):
             return False
         self.best = attempt
         return True

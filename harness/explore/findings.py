@@ -6,7 +6,7 @@
 2. A problem that is met for the first time is repeated, and no leg of the first time counts for that. One that does not
    come again is not `steady`. What the end of the search, or the host, kept from being repeated is not `repeated`.
 3. It is reduced by `explain.reduce` to the smallest command line, and that goes between all builds, so that a finding
-   says which pairs fail and which pass.
+   says which pairs fail and which pass. It starts on every build that started what showed it.
 4. A refusal to migrate is a finding that nobody has to mend: an emulator that says that it cannot migrate keeps its word.
    It breaks its word when ``-only-migratable`` says another thing (`migratable`).
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from migmatrix.harness.builds import PreparedBuild
-    from migmatrix.harness.explore.records import Candidate
+    from migmatrix.harness.explore.records import Candidate, Case
     from migmatrix.harness.model import CellResult, LegEvidence
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt, Trial
@@ -109,19 +109,24 @@ class Collector:
             if problem := _problem(attempt, attempts):
                 met[_family(attempt.result), problem].append(attempt)
         for (key, problem), alike in met.items():
-            await self._count(candidate, key, problem, alike)
+            await self._count(candidate, key, problem, alike, _started(attempts))
         for attempt in attempts:
             if attempt.result.verdict is Verdict.BLOCKED and attempt.result.cause:
                 self.blocked[attempt.result.cause.message].add(candidate.text)
 
-    async def take_untrue(self, candidate: Candidate, plain: Attempt, asked: Attempt) -> None:
-        """Keep that ``-only-migratable`` says another thing than the migration."""
-        await self._count(
-            candidate, _family(asked.result), Problem.ONLY_MIGRATABLE, [asked], told(plain, asked)
-        )
+    async def take_untrue(self, case: Case, plain: Attempt, asked: Attempt) -> None:
+        """Keep that ``-only-migratable`` says another thing than the migration; `case` has the builds that start it."""
+        key, message = _family(asked.result), told(plain, asked)
+        await self._count(case.candidate, key, Problem.ONLY_MIGRATABLE, [asked], case.builds, message)
 
     async def _count(
-        self, candidate: Candidate, key: str, problem: Problem, alike: Sequence[Attempt], message: str = ""
+        self,
+        candidate: Candidate,
+        key: str,
+        problem: Problem,
+        alike: Sequence[Attempt],
+        started: Sequence[str],
+        message: str = "",
     ) -> None:
         finding = self.findings.get((key, problem))
         if finding is None:
@@ -129,7 +134,9 @@ class Collector:
             self.findings[key, problem] = _finding(
                 candidate, key, problem, alike[0], steady=False, repeated=False
             )
-            finding = self.findings[key, problem] = await self._new(candidate, key, problem, alike[0])
+            finding = self.findings[key, problem] = await self._new(
+                candidate, key, problem, alike[0], started
+            )
             finding.message = message or finding.message
         else:
             finding.seen += 1
@@ -137,11 +144,13 @@ class Collector:
             signature = attempt.result.signature or ""
             finding.signatures[signature] = finding.signatures.get(signature, 0) + 1
 
-    async def _new(self, candidate: Candidate, key: str, problem: Problem, attempt: Attempt) -> Finding:
+    async def _new(
+        self, candidate: Candidate, key: str, problem: Problem, attempt: Attempt, started: Sequence[str]
+    ) -> Finding:
         self.log(f"found: {key}: {candidate.text} on {attempt.trial.machine} {attempt.trial.route}")
         runner = TrialRunner(self.builds, self.where.repeating(), silent, on_leg=self.on_leg)
         try:
-            smallest = await _smallest(runner, problem, attempt)
+            smallest = await _smallest(runner, problem, attempt, started)
             if smallest is None:
                 return _finding(candidate, key, problem, attempt, steady=False)
             finding = _finding(candidate, key, problem, smallest, steady=True)
@@ -162,17 +171,19 @@ class Collector:
         return {attempt.trial.route: _verdict(attempt.result) for attempt in done}
 
 
-async def _smallest(runner: TrialRunner, problem: Problem, attempt: Attempt) -> Attempt | None:
-    """The problem as small as it gets; None when it does not come again."""
+async def _smallest(
+    runner: TrialRunner, problem: Problem, attempt: Attempt, started: Sequence[str]
+) -> Attempt | None:
+    """The problem as small as it gets on builds that `started` it; None when it does not come again."""
     again = await runner.one("again", attempt.trial)
     if not same_failure(again, attempt):
         return None
     if problem is not Problem.ONLY_MIGRATABLE:
-        return (await reduce(runner, again)).attempt
+        return (await reduce(runner, again, started)).attempt
     # what is refused is small with the option, and what is blocked without it: nothing needs the option to be blocked
     blocked = again.result.verdict is Verdict.BLOCKED
     first = await runner.one("again", without_option(again.trial)) if blocked else again
-    bare = without_option((await reduce(runner, first)).trial)
+    bare = without_option((await reduce(runner, first, started if blocked else ())).trial)
     plain, asked = await runner.run("again", [bare, with_option(bare)])
     return asked if untrue(plain, asked) else None
 
@@ -203,6 +214,16 @@ def _finding(
         steady=steady,
         repeated=repeated,
     )
+
+
+def _started(attempts: Sequence[Attempt]) -> list[str]:
+    """The builds that start and load a candidate, or save it, by themselves."""
+    return [
+        attempt.trial.path[0].build
+        for attempt in attempts
+        if len({step.build for step in attempt.trial.path}) == 1
+        and attempt.result.verdict not in (Verdict.UNSUPPORTED, Verdict.ERROR)
+    ]
 
 
 def _verdict(result: CellResult) -> str:

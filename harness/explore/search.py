@@ -260,8 +260,8 @@ class Search:
                 case.candidate, case.machine, starts=bool(case.builds) or not whole.builds, sound=sound
             )
             await self.collector.take(case.candidate, every)
-        for candidate, plain, asked in wrong:
-            await self.collector.take_untrue(candidate, plain, asked)
+        for case, plain, asked in wrong:
+            await self.collector.take_untrue(case, plain, asked)
 
     async def _own(self, runner: TrialRunner, cases: Sequence[Case]) -> list[list[Attempt]]:
         """The attempts from builds to themselves; none of a case that all of its builds start and save (rule 2)."""
@@ -273,18 +273,18 @@ class Search:
 
     async def _untrue(
         self, runner: TrialRunner, cases: Sequence[Case], alone: Sequence[Sequence[Attempt]]
-    ) -> list[tuple[Candidate, Attempt, Attempt]]:
-        """Rule 6: candidates of which ``-only-migratable`` says another thing than the migration."""
+    ) -> list[tuple[Case, Attempt, Attempt]]:
+        """Rule 6: cases of which ``-only-migratable`` says another thing than the migration."""
         pairs = [
-            (case.candidate, attempt)
+            (case, attempt)
             for case, attempts in zip(cases, alone, strict=True)
             for attempt in self.asked.of(case.candidate, attempts)
         ]
         trials = [with_option(attempt.trial) for _, attempt in pairs]
         done = await self._attempts(runner, trials)
         return [
-            (candidate, plain, done[trial])
-            for (candidate, plain), trial in zip(pairs, trials, strict=True)
+            (case, plain, done[trial])
+            for (case, plain), trial in zip(pairs, trials, strict=True)
             if trial in done and untrue(plain, done[trial])
         ]
 

@@ -33,6 +33,7 @@ sys.exit(main(["-release", "7.2", *words]))
 """
 FORGETS = 'words = [w for w in words if w != "-only-migratable"]'
 WORDS = "Device {device} is not migratable, but --only-migratable was specified"
+NEEDS_NO_SERIAL = 'words = ["nvme,serial=own" if w == "nvme" else w for w in words]'
 OVERDOES = f"""\
 if device == "example-legacy" and "-only-migratable" in words:
     sys.exit(f"qemu: -device {{device}}: {WORDS}")
@@ -91,6 +92,30 @@ def test_an_option_that_does_not_tell_the_truth_is_new(
     assert finding["arguments"][-3:] == ["-device", device, "-only-migratable"]
     assert "-only-migratable says another thing than the migration: 1" in text
     assert "1 new finding," in text
+
+
+def test_a_command_line_is_left_what_one_build_needs_and_another_does_not(tmp_path: Path) -> None:
+    builds = {
+        "a-needs-none": build(tmp_path, NEEDS_NO_SERIAL),
+        "b-needs-it": {"provider": "emulator", "release": "7.2"},
+    }
+    _, found, _ = found_by(tmp_path, builds, "nvme")
+    (finding,) = found["findings"]
+    assert finding["path"] == ["a-needs-none", "a-needs-none"]
+    assert finding["arguments"][-2:] == ["-device", "nvme,serial=s1"]
+    assert finding["pairs"] == {
+        "a-needs-none>a-needs-none": "blocked blocked nvme", "b-needs-it>b-needs-it": "blocked blocked nvme",
+    }  # fmt: skip
+
+
+def test_what_is_untrue_is_left_what_other_builds_need_too(tmp_path: Path) -> None:
+    builds = {
+        "a-liar": build(tmp_path, f"{NEEDS_NO_SERIAL}\n{FORGETS}"),
+        "b-needs-it": {"provider": "emulator", "release": "7.2"},
+    }
+    _, found, _ = found_by(tmp_path, builds, "nvme")
+    (finding,) = [f for f in found["findings"] if f["kind"] == "only-migratable"]
+    assert finding["arguments"][-3:] == ["-device", "nvme,serial=s1", "-only-migratable"]
 
 
 # -- what is asked, and what counts ----------------------------------------------------------------
