@@ -38,7 +38,7 @@ from migmatrix.harness.run.confirm import confirmed
 from migmatrix.harness.run.failures import Failures
 from migmatrix.harness.run.sandboxes import sandboxes
 from migmatrix.harness.run.tasks import cancel, shared
-from migmatrix.harness.store.runs import Basis
+from migmatrix.harness.store.basis import Basis
 from migmatrix.harness.store.streams import StreamCache
 
 if TYPE_CHECKING:

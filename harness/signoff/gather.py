@@ -2,13 +2,14 @@
 """What a run tested, as plain records: each planned cell with its verdict, judged again from the evidence.
 
 1. Every planned cell is there, whether it ran or not; one that other shards have is counted.
-2. The verdict is the one that `judge_cell` gives now. Where the run has another, that is told (`otherwise`).
+2. The verdict is the one that `judge_cell` gives now. Where the run has another, that is told (`otherwise`); where only
+   the words differ, too (`retold`).
 3. A cell's age is that of the oldest evidence that it rests on: of a reused leg, when that leg was done.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,29 @@ class CellFacts:
 
     @property
     def otherwise(self) -> bool:
-        """Whether the run says something else of the cell than its evidence."""
-        if self.judgement is None or self.result is None:
-            return False
-        return _said(self.judgement) != _said(self.result)
+        """Whether the run has another verdict for the cell than its evidence, or another reason for it."""
+        one, other = self.judgement, self.result
+        return one is not None and other is not None and _said(one) != _said(other)
+
+    @property
+    def retold(self) -> CellResult | None:
+        """The result in the words of the evidence that is there, None when those are its words.
+
+        Shards that did one leg twice have two evidences, of which a merge keeps one; messages and times may differ.
+        """
+        one, other = self.judgement, self.result
+        if one is None or other is None or _words(one) == _words(other):
+            return None
+        return replace(other, cause=one.cause, notes=one.notes, courses=one.courses, seconds=one.seconds)
 
 
 def _said(one: CellJudgement | CellResult) -> tuple[Any, ...]:
-    return one.verdict, one.hop, one.stage, one.cause, one.signature, one.legs, one.notes, one.courses
+    return one.verdict, one.hop, one.stage, one.signature, one.legs
+
+
+def _words(one: CellJudgement | CellResult) -> tuple[Any, ...]:
+    """What is told of a cell; results have rounded seconds."""
+    return one.cause, one.notes, one.courses, round(one.seconds, 4)
 
 
 @dataclass(frozen=True, slots=True)

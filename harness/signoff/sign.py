@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signs a run that meets its policy: one directory with all that `verify` needs, written whole or not at all.
 
-1. What is decided on is what is written: the run is copied first, and the copy is judged.
+1. What is decided on is what is written: the run is copied first, and the copy is judged. Its results have the words of
+   the evidence that it holds, so that each of their fields but the outcome follows from it.
 2. The directory is a run directory too, with `run.db` and `results.jsonl`, so that `show` and `diff` read it.
 3. Nothing is written for a run that is refused.
 """
@@ -26,7 +27,7 @@ from migmatrix.harness.signoff.page import make_page, render_html, render_markdo
 from migmatrix.harness.signoff.policy import load_policy, load_waivers
 from migmatrix.harness.signoff.records import to_json
 from migmatrix.harness.signoff.statement import summary, test_result
-from migmatrix.harness.store import PLAN, SIGNATURE, RunStore
+from migmatrix.harness.store import DATABASE, PLAN, SIGNATURE, RunStore
 from migmatrix.harness.stored.reports import load_report
 
 if TYPE_CHECKING:
@@ -89,12 +90,12 @@ def sign_off(order: Order, key: SigningKey) -> SignedOff:
     check_out(order.out, order.run)
     with _staged(order.out) as staged:
         _copy_run(order.run, staged)
+        tested = _settled(staged)
+        decision = decide(policy, waivers, tested, order.at, key.id)
+        if not decision.signed:
+            return SignedOff(decision, key.id)
+        extras = order.extras()
         with RunStore.open(staged, untouched=True) as run:
-            tested = gather(run)
-            decision = decide(policy, waivers, tested, order.at, key.id)
-            if not decision.signed:
-                return SignedOff(decision, key.id)
-            extras = order.extras()
             _keep(staged, order.policy, policy, tested, decision, key)
             _report(staged, run, order, decision, key.id, extras)
         _seal(staged, tested, decision, key)
@@ -148,6 +149,26 @@ def _copy_run(run: Path, staged: Path) -> None:
             if is_plain(path):
                 (staged / name).mkdir(exist_ok=True)
                 shutil.copyfile(path, staged / name / path.name)
+
+
+def _settled(staged: Path) -> Tested:
+    """What the copy of the run tested, when its results tell what its evidence tells (`CellFacts.retold`).
+
+    A result with another verdict than its evidence is left as it is: it is a reason to refuse.
+    """
+    with RunStore.open(staged, untouched=True) as run:
+        tested = gather(run)
+        told = {facts.cell: facts.retold or facts.result for facts in tested.cells}
+        results = [told[result.cell] or result for result in run.results()]
+    if not any(facts.retold for facts in tested.cells):
+        return tested
+    with tempfile.TemporaryDirectory(dir=staged.parent, prefix=".new-") as scratch:
+        (staged / DATABASE).rename(Path(scratch) / DATABASE)
+        with RunStore.open(Path(scratch)) as run:
+            run.replace_results(results)
+            run.copy_database(staged)
+    with RunStore.open(staged, untouched=True) as run:
+        return gather(run)
 
 
 def _keep(

@@ -25,7 +25,7 @@ from migmatrix.harness.errors import MigmatrixError, UserError
 from migmatrix.harness.files import is_plain
 from migmatrix.harness.signoff.decide import decide
 from migmatrix.harness.signoff.gather import gather
-from migmatrix.harness.signoff.keys import EnvelopeError, PublicKey, signer_of
+from migmatrix.harness.signoff.keys import PublicKey, signer_of
 from migmatrix.harness.signoff.policy import load_policy, load_waivers
 from migmatrix.harness.signoff.records import to_json
 from migmatrix.harness.signoff.sign import (
@@ -148,7 +148,7 @@ def _signed(directory: Path, key: PublicKey | None, found: Verified) -> None:
         try:
             found.signer = signer_of(envelope)
             payloads[name] = json.loads((key or own).open(envelope))
-        except (EnvelopeError, ValueError) as err:
+        except (ValueError, RecursionError) as err:
             found.problems.append(f"{name}: {err}")
     if key is not None and found.signer != key.id:
         found.problems.append(f"{SIGNATURE}: it names the key {found.signer[:16]}, not the one given")
@@ -220,6 +220,8 @@ def _decided(directory: Path, tested: Tested, decision: Decision, found: Verifie
     for facts in tested.cells:
         if facts.otherwise and facts.judgement and facts.result:
             yield f"{facts.cell.id}: signed as {_named(facts.result)}, judged again it is {_named(facts.judgement)}"
+        elif facts.retold:
+            yield f"{facts.cell.id}: what is told of it is not what its evidence tells"
     yield from (f"the policy is not met: {reason}" for reason in decision.reasons)
     if json.loads(read_bytes(directory / DECISION)) != json.loads(json.dumps(to_json(decision))):
         yield f"{DECISION}: the decision made again is another"

@@ -21,12 +21,12 @@ import os
 import sqlite3
 import zlib
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from migmatrix.harness.errors import StoreError, UserError
 from migmatrix.harness.files import PUBLIC, is_plain, is_text, replacing
 from migmatrix.harness.model import CellResult
+from migmatrix.harness.store.basis import Basis
 from migmatrix.harness.store.legs import EVIDENCE
 from migmatrix.harness.store.place import anew, discard, unused, writing
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.model import Cell, LegEvidence
 
-__all__ = ["SIGNATURE", "Basis", "RunStore"]
+__all__ = ["DATABASE", "SIGNATURE", "RunStore"]
 
-_DATABASE = "run.db"
+DATABASE = "run.db"
 _RESULTS = "results.jsonl"
 SIGNATURE = "test-result.dsse.json"  # only a signed directory has one
 _FORMAT = 1
@@ -61,34 +61,6 @@ def _ignore(*_: object) -> None:
     """Tell nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What a verdict rests on, and what `judge_cell` takes: the legs of the path, the probes by build.
-
-    `key` is that of the path's last leg, run or not: equal keys mean that all legs are equal. `reused` says whether
-    every leg was found in the store, done by another run. Runs of before have neither ("" and None).
-    """
-
-    legs: tuple[LegEvidence | None, ...]
-    probes: Mapping[str, LegEvidence]
-    key: str = ""
-    reused: bool | None = None
-
-    def keys(self) -> dict[str, Any]:
-        """The leg keys, as JSON."""
-        return {
-            "hops": [None if leg is None else leg.key for leg in self.legs],
-            "probes": {build: leg.key for build, leg in self.probes.items()},
-            **({"key": self.key} if self.key else {}),
-            **({} if self.reused is None else {"reused": self.reused}),
-        }
-
-    def evidence(self) -> Iterator[LegEvidence]:
-        """All evidence, each once or more."""
-        yield from self.probes.values()
-        yield from (leg for leg in self.legs if leg is not None)
-
-
 class RunStore:
     """One run directory, open for writing (`create`) or reading (`open`)."""
 
@@ -98,7 +70,7 @@ class RunStore:
         self._database = database
         self._stack = stack
         self._results: Any = None
-        self._kept: set[str] = set()
+        self._kept: dict[str, bool] = {}  # by leg: whether what is kept left a stream
         self._ids: set[str] = set()
         self._sum = 0  # of the ids, in any order
 
@@ -127,7 +99,7 @@ class RunStore:
     @classmethod
     def open(cls, directory: Path, *, untouched: bool = False) -> Self:
         """Read a run; UserError when there is none. Of one that is signed, or `untouched`, nothing is written."""
-        if not is_plain(directory / _DATABASE):
+        if not is_plain(directory / DATABASE):
             raise UserError(f"{str(directory)!r} holds no run")
         with ExitStack() as stack:
             with _reading(directory):
@@ -145,7 +117,7 @@ class RunStore:
     @staticmethod
     def _connect(directory: Path) -> sqlite3.Connection:
         with ExitStack() as unless_good:
-            database = sqlite3.connect(directory / _DATABASE, isolation_level=None)
+            database = sqlite3.connect(directory / DATABASE, isolation_level=None)
             unless_good.callback(database.close)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
@@ -156,12 +128,12 @@ class RunStore:
     @staticmethod
     def _connect_signed(directory: Path) -> sqlite3.Connection:
         """Read only, and without the files that sqlite keeps beside a database: rule 3."""
-        place = (directory / _DATABASE).absolute().as_uri()
+        place = (directory / DATABASE).absolute().as_uri()
         return sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
     def copy_database(self, directory: Path) -> None:
         """Write the database as it is now to another directory, in one file; StoreError when that cannot be done."""
-        with self._errors(), closing(sqlite3.connect(directory / _DATABASE)) as copy:
+        with self._errors(), closing(sqlite3.connect(directory / DATABASE)) as copy:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
 
@@ -191,7 +163,7 @@ class RunStore:
     def _refuse_others(cls, directory: Path, plan_digest: str) -> None:
         if os.path.lexists(directory / SIGNATURE):
             raise UserError(f"{str(directory)!r} is signed, nothing may be written to it any more")
-        if not os.path.lexists(directory / _DATABASE):
+        if not os.path.lexists(directory / DATABASE):
             if any(directory.iterdir()):
                 raise UserError(f"{str(directory)!r} is not empty and holds no run")
             return
@@ -202,7 +174,7 @@ class RunStore:
     @classmethod
     def _make_way(cls, directory: Path, plan_digest: str, log: Callable[[str], None]) -> None:
         """Discard the database of the same plan's run, set a damaged one aside; UserError for another plan's."""
-        path = directory / _DATABASE
+        path = directory / DATABASE
         try:
             cls._refuse_others(directory, plan_digest)
         except _DamagedRunError as err:
@@ -213,7 +185,7 @@ class RunStore:
     @classmethod
     def _plan_of(cls, directory: Path) -> str | None:
         """The digest of the plan whose run is here, if it had begun."""
-        if not is_plain(path := directory / _DATABASE):
+        if not is_plain(path := directory / DATABASE):
             raise _DamagedRunError(f"{str(path)!r} is not a plain file")
         with _reading(directory), closing(cls._connect(directory)) as database:
             return cls(directory, database, ExitStack()).meta().get("plan")
@@ -261,10 +233,12 @@ class RunStore:
 
     def _keep(self, basis: Basis) -> None:
         for leg in basis.evidence():
-            if leg.key not in self._kept or leg.infrastructure:
+            # Of two shards one may have needed the leg's state and the other not: the whole keeps the one that saved it.
+            more = leg.stream is not None and not self._kept.get(leg.key)
+            if leg.key not in self._kept or leg.infrastructure or more:
                 blob = zlib.compress(EVIDENCE.dump_json(leg))
                 self._database.execute("INSERT OR REPLACE INTO hops VALUES (?, ?)", (leg.key, blob))
-                self._kept.add(leg.key)
+                self._kept[leg.key] = leg.stream is not None
 
     def replace_results(self, results: Iterable[CellResult]) -> None:
         """Write all results anew, after judging again; UserError for a signed run."""

@@ -6,20 +6,24 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from emulated import write_matrix
 from signed import PROFILE, Release, unquoted, waiver, write_key
 from tampering import payload
 
 from migmatrix.harness.errors import UserError
+from migmatrix.harness.run.pipeline import RunOptions, execute, prepare_plan
 from migmatrix.harness.signoff.keys import PASSPHRASE, PublicKey, SigningKey
 from migmatrix.harness.signoff.records import Fate, to_json
 from migmatrix.harness.signoff.verify import verify
 from migmatrix.harness.store import RunStore
+from migmatrix.harness.stored.merge import merge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -275,7 +279,6 @@ def test_a_signed_directory_is_signed_no_second_time(signed: Release) -> None:
     "private",
     [
         pytest.param(lambda: ec.generate_private_key(ec.SECP256R1()), id="ecdsa"),
-        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), id="ecdsa-384"),
         pytest.param(lambda: rsa.generate_private_key(65537, 2048), id="rsa"),
     ],
 )
@@ -337,3 +340,50 @@ def test_equal_facts_give_equal_decisions(release: Release) -> None:
     for name in ("test-result.dsse.json", "decision.dsse.json"):
         one, two = (payload(release.root / out / name)["predicate"] for out in ("one", "two"))
         assert one.keys() == two.keys()
+
+
+def test_an_empty_output_directory_and_one_whose_parents_are_not_there_are_filled(release: Release) -> None:
+    policy = release.policy([waiver()])
+    (release.root / "empty").mkdir()
+    for out in ("empty", "not/there/yet"):
+        assert release.sign(policy, out=out).decision.signed
+        assert verify(release.root / out, release.public).problems == []
+
+
+def test_foreign_text_is_escaped_in_both_pages(release: Release) -> None:
+    hostile = "<script>alert(1)</script> | `x` ![a](b) \x1b[31m\u202e"
+    assert release.sign(release.policy([waiver(reason=hostile, owner="[me](javascript:x)")])).decision.signed
+    html = (release.root / "signed" / "release.html").read_text()
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    for text in (html, (release.root / "signed" / "release.md").read_text()):
+        assert not set(text) & {"\x1b", "\u202e"}
+    (row,) = [
+        line
+        for line in (release.root / "signed" / "release.md").read_text().splitlines()
+        if line.startswith("| aer |")
+    ]
+    spans = re.findall(r"(`+)(?: )?(.*?)(?: )?\1(?!`)", row)
+    assert any("<script>" in span for _, span in spans)
+    assert "<" not in re.sub(r"(`+).*?\1(?!`)", "", row)
+    assert "[me]" not in re.sub(r"(`+).*?\1(?!`)", "", row)
+
+
+def test_a_merge_of_shards_is_signed_and_a_shard_is_not(tmp_path: Path) -> None:
+    matrix = write_matrix(tmp_path, ["7.2", "8.0.1"])
+    for number in (1, 2):
+        options = RunOptions(
+            file=matrix, store=tmp_path / "store", out=tmp_path / str(number), shard=(number, 2)
+        )
+        execute(prepare_plan(options), options)
+    merge([tmp_path / "1", tmp_path / "2"], tmp_path / "run")
+    write_key(tmp_path)
+    release = Release(tmp_path)
+    policy = release.policy()
+    assert release.sign(policy).decision.reasons == ()
+    assert verify(tmp_path / "signed", release.public).problems == []
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "1").rename(tmp_path / "run")
+    decision = release.sign(policy, out="shard").decision
+    assert decision.elsewhere > 0
+    assert any(f"{decision.elsewhere} cell" in r and "of other shards" in r for r in decision.reasons)

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from migmatrix.harness.errors import StoreError, UserError
-from migmatrix.harness.model import Cell, CellResult, LegEvidence, Outcome, Stage, StageEvidence, Verdict
+from migmatrix.harness.model import (
+    Cell,
+    CellResult,
+    LegEvidence,
+    Outcome,
+    Stage,
+    StageEvidence,
+    StreamInfo,
+    Verdict,
+)
 from migmatrix.harness.store import SIGNATURE, Basis, RunStore, keep_plan, kept_plan
 
 if TYPE_CHECKING:
@@ -247,3 +256,13 @@ def test_a_signed_run_is_read_and_not_a_byte_of_it_changes(tmp_path: Path) -> No
             RunStore.create(directory, digest)
     assert sorted(path.name for path in directory.iterdir()) == ["run.db", SIGNATURE]
     assert (directory / "run.db").read_bytes() == before
+
+
+def test_of_two_evidences_of_a_leg_the_one_that_saved_its_state_is_kept(tmp_path: Path) -> None:
+    """Two shards share a leg, and only one of them needs what it saves."""
+    saved = replace(LEG, stream=StreamInfo("c" * 64, 9))
+    for number, order in enumerate([(LEG, saved), (saved, LEG)]):
+        with RunStore.create(tmp_path / str(number), "digest") as run:
+            for name, leg in zip(("p", "q"), order, strict=True):
+                run.add(replace(RESULT, cell=Cell("m", name, ("x", "y"))), Basis((leg, None), {}))
+            assert run.evidence(LEG.key) == saved
