@@ -138,7 +138,13 @@ class _Renderer:
         facts = self._facts
         counts = facts.nights[-1].counts
         return {
-            "bar": list(bar({s: counts[s] for s in STATUSES}, _status_link, STATUSES)),
+            "bar": list(
+                bar(
+                    {s: counts[s] for s in STATUSES},
+                    lambda s: _status_link(s, own=bool(counts[OWN])),
+                    STATUSES,
+                )
+            ),
             "flakes": facts.window.history.flakes(),
             "known": [p for p in facts.problems if p.tonight and p.state == "known"],
             "lost": _lost(facts),
@@ -156,11 +162,13 @@ def matrix_link(**terms: str) -> str:
     return "matrix.html#" + "&".join(f"{key}={fragment(value)}" for key, value in terms.items())
 
 
-def _status_link(status: str) -> str:
+def _status_link(status: str, *, own: bool) -> str:
+    """The cells of a status; red ones without those that are a build's own, where there are such."""
     terms = {
-        "blocked": {"outcome": "ok", "verdict": "blocked"}, OWN: {"fails": "itself"}, "ok": {"outcome": "ok", "verdict": "pass"}
+        "blocked": {"outcome": "ok", "verdict": "blocked"}, OWN: {"fails": "itself"}, "ok": {"outcome": "ok", "verdict": "pass"},
     }  # fmt: skip
-    return matrix_link(**terms.get(status, {"outcome": status}))
+    between = {"fails": "between"} if own and status in _RED else {}
+    return matrix_link(**terms.get(status, {"outcome": status, **between}))
 
 
 def _heads(facts: Facts) -> Iterator[Head]:

@@ -50,10 +50,11 @@ function cellId(place) {
 }
 
 function problem(night, [of, places]) {
-  const title = pages.has(of) ? el("a", { href: pages.get(of) }, of) : of || "without a signature";
+  const page = pages.has(of) ? [el("li", null, el("a", { href: pages.get(of) }, "cause, fix and nights of this problem"))] : [];
   const some = places.slice(0, MOST).map((place) => el("li", null, el("a", { href: `matrix.html?night=${night.number}#cell=${encodeURIComponent(cellId(place))}` }, cellId(place))));
   if (places.length > MOST) some.push(el("li", { class: "muted" }, `and ${number.format(places.length - MOST)} more`));
-  return el("details", { class: "difference" }, el("summary", null, el("b", null, number.format(places.length)), ` ${places.length === 1 ? "cell" : "cells"} `, title), el("ul", { class: "plain" }, ...some));
+  const title = el("summary", null, el("b", null, number.format(places.length)), ` ${places.length === 1 ? "cell" : "cells"} `, el("code", null, of || "without a signature"));
+  return el("details", { class: "difference" }, title, el("ul", { class: "plain" }, ...page, ...some));
 }
 
 function section(kind, found, night) {
