@@ -3,7 +3,7 @@
 
     python tests/bench/run.py [--repeat N] [--analyze PATH] [--before COMMIT] [--seed N] [PART...]
 
-Parts: plan, report, hops, stream, emulator (default all of these), explore.
+Parts: plan, report, hops, stream, emulator (default all of these), site, explore.
 
 `legs` needs root, a container engine and the images of matrices/debian.yaml, which it makes if need be. `stream`
 compares with QEMU's analyze-migration.py: PATH, else that of Debian's source package where apt can fetch it. `explore`
@@ -32,6 +32,7 @@ from drivers import Work, chroots, containers, drive, export_root
 from emulator_bench import bench_emulator
 from explore_bench import bench_explore
 from report_bench import bench_report
+from site_bench import bench_site
 from stream_bench import bench_streams
 
 from migmatrix.harness.builds import prepare
@@ -169,6 +170,12 @@ def report() -> None:
         bench_report(Path(name))
 
 
+def site() -> None:
+    """A large history as pages in a browser; to make the history takes minutes."""
+    with tempfile.TemporaryDirectory() as name:
+        bench_site(Path(name))
+
+
 def stream(repeat: int, named: Path | None) -> None:
     """Reading large streams, against `cat` and QEMU's own script."""
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/var/tmp") as name:
@@ -183,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, "explore", []], metavar="PART")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, "site", "explore", []], metavar="PART")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument(
         "--before", metavar="COMMIT", help="of this repository, beside which `emulator` is put, too"
@@ -196,6 +203,8 @@ def main() -> None:
         plan()
     if "report" in parts:
         report()
+    if "site" in parts:
+        site()
     if "hops" in parts:
         legs(options.repeat)
     if "stream" in parts:
