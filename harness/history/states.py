@@ -24,7 +24,7 @@ from migmatrix.harness.model import Outcome, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from migmatrix.harness.history.records import KnownIssueNote, Night, NightCell
+    from migmatrix.harness.history.records import Environment, KnownIssueNote, Night, NightCell
     from migmatrix.harness.model import Cell
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
 WINDOW: Final = 30  # nights of a strip, and how long a flake is told
 STALE: Final = 7  # nights
 RED: Final = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
+_PAST: Final = 4 * WINDOW  # nights in which the making of a reused verdict is looked for
 _BROKEN: Final = (*RED, Outcome.KNOWN)
 _GREEN: Final = (Outcome.OK, Outcome.FIXED)
 
@@ -96,7 +97,7 @@ def state_of(nights: Sequence[Night], cell: Cell, at: int, *, steady: bool = Fal
         return _unanswered(nights, cell, at, there=found is not None)
     if found.outcome is Outcome.SKIPPED:
         return State.SKIPPED
-    if not steady and _flaky(nights, found, at):
+    if not steady and at in _flaky(nights, cell.id, at):
         return State.FLAKY
     if found.outcome is Outcome.KNOWN:
         return State.KNOWN
@@ -129,59 +130,53 @@ def answers(nights: Sequence[Night], id_: str, before: int) -> Iterator[tuple[in
             yield index, found
 
 
-def _flaky(nights: Sequence[Night], found: NightCell, at: int) -> bool:
-    return _two_answers(found) or any(_contradicts(nights, found, at, index) for index in _window(at))
+def _flaky(nights: Sequence[Night], id_: str, at: int) -> list[int]:
+    """The nights of the window that ends with `at` on which a cell was flaky (rule 2), in order."""
+    last: dict[tuple[str, Environment], dict[Verdict | None, int]] = {}
+    found = []
+    for index, cell, where in _looks(nights, id_, at):
+        verdict = None if _two_answers(cell) else cell.verdict
+        before = last.setdefault((cell.key, where), {}) if cell.key else {}
+        others = (night for said, night in before.items() if said is not verdict)
+        if verdict is None or any(night >= index - WINDOW for night in others):
+            found.append(index)
+        before[verdict] = index
+    return [index for index in found if index >= at - WINDOW]
 
 
-def _window(at: int) -> range:
-    return range(max(0, at - WINDOW), at)
+def _looks(nights: Sequence[Night], id_: str, at: int) -> Iterator[tuple[int, NightCell, Environment]]:
+    """A cell on the nights up to `at` on which it said something, with the environment that its verdict was made in.
+
+    That of a reused verdict is the one in which the same legs said so last.
+    """
+    made: dict[tuple[str, Verdict], Environment] = {}
+    for index in range(max(0, at - _PAST), at + 1):
+        found = nights[index].cells.get(id_)
+        if found is None or (found.verdict is Verdict.ERROR and not _two_answers(found)):
+            continue
+        here = nights[index].environment
+        said = (found.key, found.verdict)
+        where = made.get(said, here) if found.reused else here
+        made[said] = where
+        yield index, found, where
 
 
 def _two_answers(found: NightCell) -> bool:
     return found.outcome is Outcome.FLAKY
 
 
-def _contradicts(nights: Sequence[Night], found: NightCell, at: int, earlier: int) -> bool:
-    """Whether the cell had another verdict on the earlier night, by the same legs and in the same environment."""
-    old = nights[earlier].cells.get(found.id)
-    if old is None or not found.key or old.key != found.key:
-        return False
-    if not _two_answers(old) and (
-        old.verdict is found.verdict or Verdict.ERROR in (old.verdict, found.verdict)
-    ):
-        return False
-    return _made(nights, old, earlier).environment == _made(nights, found, at).environment
-
-
-def _made(nights: Sequence[Night], found: NightCell, at: int) -> Night:
-    """The night whose legs made this verdict: a reused one says nothing new, whatever the environment is now."""
-    made = at
-    while found.reused:
-        before = (
-            i
-            for i in range(made - 1, -1, -1)
-            if (old := nights[i].cells.get(found.id)) and old.key == found.key
-        )
-        made_before = next(before, None)
-        old = None if made_before is None else nights[made_before].cells.get(found.id)
-        if made_before is None or old is None or old.verdict is not found.verdict:
-            break
-        made, found = made_before, old
-    return nights[made]
-
-
 def flake_of(nights: Sequence[Night], cell: Cell, at: int) -> Flake | None:
     """What is known of a cell as flaky in the window that ends with the night `at`; None when it is not."""
-    window = [*_window(at), at]
-    cells = {index: found for index in window if (found := nights[index].cells.get(cell.id))}
-    bad = [index for index, found in cells.items() if _flaky(nights, found, index)]
+    bad = _flaky(nights, cell.id, at)
     if not bad:
         return None
-    keys = {(cells[index].key, nights[index].environment) for index in bad}
-    same = [index for index in cells if (cells[index].key, nights[index].environment) in keys]
-    seen = Counter("two answers" if _two_answers(cells[i]) else cells[i].verdict.value for i in same)
-    issue = next((note for index in reversed(bad) if (note := _issue(nights[index], cells[index]))), None)
-    return Flake(cell, nights[bad[0]], nights[bad[-1]], tuple(sorted(seen.items())), cells.get(at), issue)
+    looks = {i: (found, where) for i, found, where in _looks(nights, cell.id, at) if i >= at - WINDOW}
+    keys = {(found.key, where) for i, (found, where) in looks.items() if i in bad}
+    same = [found for found, where in looks.values() if (found.key, where) in keys]
+    seen = Counter("two answers" if _two_answers(found) else found.verdict.value for found in same)
+    issue = next((note for i in reversed(bad) if (note := _issue(nights[i], looks[i][0]))), None)
+    tonight = nights[at].cells.get(cell.id)
+    return Flake(cell, nights[bad[0]], nights[bad[-1]], tuple(sorted(seen.items())), tonight, issue)
 
 
 def _issue(night: Night, found: NightCell) -> KnownIssueNote | None:

@@ -3,7 +3,7 @@
 
 1. It is a surge when more than `SHARE` of the cells that have a verdict are newly red.
 2. They share a part of a cell (build as source or destination, build, machine, profile, mode, guest) when all but a few have
-   it, and when those that have it are red more often than cells at large. The most telling part wins: the one whose cells
+   it, and when those that have it are red more often than cells at large. A part that changed wins; then the one whose cells
    are red most often.
 3. A change of the host or the harness is shared by all cells. It is told when no part explains them better.
 """
@@ -75,8 +75,7 @@ def find_surge(
     around = tuple(change for change in changes if change.what not in INSIDE)
     if not shared:
         return Surge(len(red), len(answered), "", "", 0, 0, around or tuple(changes))
-    # of equals the one that changed, then the narrower word
-    _, count, (what, name) = max(shared, key=lambda one: (one[0], one[1], _changed(one[2], changes), one[2]))
+    _, count, (what, name) = max(shared, key=lambda one: (_changed(one[2], changes), *one))
     its = tuple(change for change in changes if change.name == name)
     return Surge(len(red), len(answered), what, name, count, having[what, name], its or around)
 
