@@ -20,7 +20,7 @@ An entry names cells (`selector`) and the `signature` of the failure, which is e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.select import Selection
     from migmatrix.harness.tested import Demand
 
-__all__ = ["KnownIssue", "apply", "exit_code", "load_known", "plain_result", "unmatched"]
+__all__ = ["KnownIssue", "apply", "as_flaky", "exit_code", "load_known", "plain_result", "unmatched"]
 
 FLAKY = "flaky"  # the kind, and the signature, of a leg that gave two answers
 _ENTRIES = TypeAdapter(tuple[KnownIssueSpec, ...])
@@ -184,6 +184,13 @@ def _flaky(listed: Sequence[KnownIssue], today: dt.date) -> _Decision:
     if not carried:
         return _Decision(Outcome.FLAKY)
     return _Decision(Outcome.FLAKY, carried[0], carried[0].reason)
+
+
+def as_flaky(result: CellResult, known: Sequence[KnownIssue], today: dt.date, reason: str) -> CellResult:
+    """The result of a red cell of which a history tells that the same legs said otherwise: flaky, and who carries it."""
+    decided = _flaky([entry for entry in known if entry.selects(result.cell)], today)
+    issue = decided.entry.id if decided.entry else None
+    return replace(result, outcome=Outcome.FLAKY, reason=reason, known_issue=issue)
 
 
 def _failed(judgement: CellJudgement, listed: Sequence[KnownIssue], today: dt.date) -> _Decision:

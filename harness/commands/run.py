@@ -115,8 +115,17 @@ def run(
         with open_run(Path(report.run_dir)) as stored:
             report = load_report(stored)
     if history is not None:
-        log(told(keep(Path(report.run_dir), history, every)))
+        report = _remembered(report, history, every)
     conclude(report, as_json=as_json)
+
+
+def _remembered(report: RunReport, history: Path, every: str | None) -> RunReport:
+    """Add a run to its history, with what that knows of flaky cells."""
+    from migmatrix.harness.history.settle import settle  # noqa: PLC0415 - few runs are remembered
+
+    settled = settle(Path(report.run_dir), history)
+    log(told(keep(Path(report.run_dir), history, every)))
+    return settled or report
 
 
 def _refuse_history(history: Path, shard: str | None, every: str | None) -> None:

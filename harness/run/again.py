@@ -67,26 +67,23 @@ class Rounds:
     more: Sequence[Opened]
     stores: Sequence[LegStore]
     _unstored: dict[str, list[LegEvidence]] = field(default_factory=lambda: defaultdict(list))
+    _legs: int = 0
 
-    async def run(
-        self,
-        plan: Plan,
-        builds: Mapping[str, PreparedBuild],
-        on_leg: Callable[[LegEvidence], None],
-        log: Callable[[str], None],
-    ) -> None:
-        """Do all cells of a plan once in each place; `on_leg` is told of each leg."""
+    async def run(self, plan: Plan, builds: Mapping[str, PreparedBuild], log: Callable[[str], None]) -> int:
+        """Do all cells of a plan once in each place; how many legs that took."""
+        before = self._legs
         for number, place in enumerate(self.more, 1):
             log(f"repeat {number} of {len(self.more)}")
-            runner = place.runner(plan, builds, lambda evidence, _: self._take(evidence, on_leg))
+            runner = place.runner(plan, builds, self._take)
             try:
                 async for _ in runner.run():
                     pass
             finally:
                 await runner.close()
+        return self._legs - before
 
-    def _take(self, evidence: LegEvidence, on_leg: Callable[[LegEvidence], None]) -> None:
-        on_leg(evidence)
+    def _take(self, evidence: LegEvidence, _: bool) -> None:
+        self._legs += 1
         if flaky(judge_leg(evidence)):  # no store keeps it
             self._unstored[evidence.key].append(evidence)
 

@@ -289,7 +289,7 @@ class _Session:
         try:
             self._refuse(await runner.unusable_profiles())
             self._begin(stack)
-            await rounds.run(plan, builds, self._repeated, self.log)
+            self.executed += await rounds.run(plan, builds, self.log)
             async for judged in runner.run():
                 self._take(rounds.compared(judged), own.store)
         finally:
@@ -344,9 +344,6 @@ class _Session:
         self.executed += not reused
         self.reused += reused
         self.progress.leg_done(reused=reused)
-
-    def _repeated(self, _: LegEvidence) -> None:
-        self.executed += 1
 
     def facts(self) -> dict[str, Any]:
         """What is known before the first cell."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import ExitCode
 from migmatrix.harness.judge import judge_cell, named_by, table_digest
-from migmatrix.harness.known import apply, exit_code, load_known, unmatched
+from migmatrix.harness.known import apply, as_flaky, exit_code, load_known, unmatched
 from migmatrix.harness.model import Outcome, Profile, Verdict
 from migmatrix.harness.report import (
     BuildRow,
@@ -45,10 +45,16 @@ __all__ = [
     "known_notes",
     "load_report",
     "open_run",
+    "restate",
     "results",
     "rewrite_reports",
     "selected",
+    "still_flaky",
 ]
+
+
+_TOLD = "flaky"  # cell id -> signature and reason
+_RED = (Outcome.REGRESSION, Outcome.WRONG_FAILURE)
 
 
 def open_run(directory: Path) -> RunStore:
@@ -185,12 +191,43 @@ def judge_again(run: RunStore, known_issues: Path | None) -> list[tuple[CellResu
         apply(judge_cell(cell, basis.legs, basis.probes), known, today, meta["policy"]["blocked"])
         for cell, basis in run.judged()
     ]
+    after = still_flaky(run, after, known)
     run.replace_results(after)
     notes = [asdict(note) for note in known_notes(known, after)]
     code = int(_exit_code(meta, after))
     run.set_meta({"known_issues": notes, "exit_code": code, "patterns": table_digest()})
     changed = [(before[result.cell], result) for result in after]
     return [(old, new) for old, new in changed if _said(old) != _said(new)]
+
+
+def still_flaky(
+    run: RunStore, results: Sequence[CellResult], known: Sequence[KnownIssue]
+) -> list[CellResult]:
+    """The results, of which those stay flaky that a history told to be (`restate`) and that fail as they did."""
+    told, today = run.meta().get(_TOLD, {}), date.today()  # noqa: DTZ011 - an expiry is a local day
+    return [
+        as_flaky(result, known, today, why[1])
+        if (why := told.get(result.cell.id)) and why[0] == result.signature and result.outcome in _RED
+        else result
+        for result in results
+    ]
+
+
+def restate(run: RunStore, flaky: Mapping[str, str]) -> RunReport:
+    """Make red cells flaky, by id with the reason, as a history tells; write the reports anew and return them."""
+    before, meta = list(run.results()), run.meta()
+    told = {
+        result.cell.id: [result.signature, flaky[result.cell.id]]
+        for result in before
+        if result.cell.id in flaky
+    }
+    run.set_meta({_TOLD: told})
+    file = meta["known_issues_file"]
+    known = load_known(Path(file)) if file and told else ()
+    after = still_flaky(run, before, known)
+    run.replace_results(after)
+    run.set_meta({"exit_code": int(_exit_code(meta, after))})
+    return rewrite_reports(run)
 
 
 def _said(result: CellResult) -> tuple[object, ...]:

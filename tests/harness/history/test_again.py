@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from lab import Lab
 
+SHAKY = "pc-q35-7.2/plain/old>turns/snapshot/paused"
 SELECT = ("--select", "profile=plain", "--path", "old>turns", "--path", "old>new")
 
 
@@ -85,6 +87,32 @@ def test_fresh_keeps_the_stored_legs_and_compares_with_them(lab: Lab) -> None:
     assert {r["outcome"] for r in lab.results("again").values()} == {"ok"}
     with RunStore.open(lab.root / "fresh") as run:
         assert {basis.reused for _, basis in run.judged()} == {False}
+
+
+def test_a_history_tells_a_red_cell_to_be_flaky_where_the_store_was_lost(lab: Lab) -> None:
+    select = ("--select", "profile=plain", "--path", "old>turns", "--path", "old>new", "--history", "db")
+    codes = []
+    for out in ("first", "second", "third"):
+        done = lab.run(matrix(lab), *select, out=out)
+        codes.append(done.returncode)
+        shutil.rmtree(lab.root / "store")
+    outcomes = [
+        {">".join(r["path"]): r["outcome"] for r in lab.results(out).values()}
+        for out in ("first", "second", "third")
+    ]
+    plain = lab.run(matrix(lab), *select[:-2], out="plain")
+    again = lab.call([*lab.command()[:3], "judge", "second"])
+
+    assert codes == [0, 0, 0]
+    assert [said["old>turns"] for said in outcomes] == ["ok", "flaky", "ok"]
+    assert plain.returncode == 1, "without a history it is red"
+    assert again.returncode == 0, again.stderr
+    assert (
+        "flaky: by the same legs it was pass on night 1"
+        in (lab.root / "second" / "results.jsonl").read_text()
+    )
+    states = [History.open(lab.root / "db").state(SHAKY, at) for at in range(3)]
+    assert states == [State.OK, State.FLAKY, State.FLAKY]
 
 
 def test_who_carries_a_flaky_cell_is_told_with_the_date(lab: Lab) -> None:
