@@ -2,7 +2,7 @@
 """`.gitlab-ci.yml`: prepare, N shards by ``parallel``, merge.
 
 Reference: docs.gitlab.com/ci/yaml. `retry:exit_codes` needs GitLab 16.10. A shard that ends with 1 is allowed to fail
-and merged; the pipeline is as red as the merged run. Each shard has a cache of its own, as two jobs that write one
+and merged; the pipeline is as red as the merged run. The signing key is a variable of type file. Each shard has a cache of its own, as two jobs that write one
 cache lose what the other wrote.
 """
 
@@ -39,7 +39,7 @@ def _pipeline(night: Night, image: str) -> dict[str, Any]:
         "default": {"image": image, "before_script": [night.install]},
         "prepare": _prepare(night),
         "shard": _shard(night),
-        "merge": _merge(),
+        "merge": _merge(night),
     }
 
 
@@ -68,17 +68,17 @@ def _shard(night: Night) -> dict[str, Any]:
     }
 
 
-def _merge() -> dict[str, Any]:
+def _merge(night: Night) -> dict[str, Any]:
     """Runs after shards that failed too: what they lack is told by the merged run."""
     return {
         "stage": "merge",
         "when": "always",
         "resource_group": "migmatrix-history",
-        "script": scripts.merge("shard-*/"),
+        "script": [scripts.merge(night, "shard-*/", key='"$MIGMATRIX_SIGNING_KEY"')],
         "cache": _cache("history"),
         "artifacts": {
             "when": "always",
-            "paths": [f"{scripts.NIGHT}/"],
+            "paths": [f"{scripts.NIGHT}/", *([f"{scripts.SIGNED}/"] if night.policy else [])],
             "reports": {"junit": f"{scripts.NIGHT}/junit.xml"},
             "expire_in": _KEPT,
         },

@@ -39,6 +39,8 @@ FAILED: Final = (ExitCode.USAGE, ExitCode.INCOMPLETE, ExitCode.BUG)
 
 # Where things are, relative to the directory that a job works in.
 STORE: Final = ".migmatrix/store"
+HISTORY: Final = ".migmatrix/history"
+SIGNED: Final = "signed"
 IMAGES: Final = "images"
 NIGHT: Final = "nightly"
 
@@ -48,7 +50,8 @@ class Night:
     """What is run: a matrix `file` as its jobs name it, cut into `shards`.
 
     `contained` says that builds run in containers, whose images one job makes for all. `install` is the command that
-    installs `migmatrix`, `schedule` five fields of cron.
+    installs `migmatrix`, `schedule` five fields of cron, `every` how often a run is to come (``24h``). With a `policy`
+    the merged run is signed, if it meets it.
     """
 
     file: str
@@ -56,6 +59,8 @@ class Night:
     contained: bool
     install: str
     schedule: str
+    every: str = "24h"
+    policy: str = ""
 
 
 def quote(text: str) -> str:
@@ -113,19 +118,36 @@ def settled(commands: Sequence[str]) -> str:
     )
 
 
-def merge(shards: str, *, out: str = NIGHT) -> list[str]:
-    """Combine the shards to one run; ends as that run does. `shards` is a glob of their directories."""
-    return [
-        "\n".join(
-            [
-                f"set -- {shards}",
-                'if [ ! -d "$1" ]; then',
-                '  echo "no shard left a run" >&2',
-                f"  exit {AGAIN:d}",
-                "fi",
-                "code=0",
-                f'migmatrix merge "$@" --out {out} || code=$?',
-                'exit "$code"',
-            ]
-        )
-    ]
+def merge(night: Night, shards: str, *, history: str = HISTORY, key: str = "") -> str:
+    """Combine the shards to one run, remember it, sign it if there is a policy; ends as the merged run does.
+
+    `shards` is a glob of their directories, `history` and `key` are the shell's words for the history and for the file of
+    the signing key. A run that is green and not signed ends as `migmatrix sign-off` does.
+    """
+    signing = (
+        [
+            f"  migmatrix sign-off {NIGHT} --policy {quote(night.policy)} --key {key} --out {SIGNED} || signed=$?",
+            '  [ "$code" -ne 0 ] || code=$signed',
+        ]
+        if night.policy
+        else []
+    )
+    return "\n".join(
+        [
+            f"set -- {shards}",
+            'if [ ! -d "$1" ]; then',
+            '  echo "no shard left a run" >&2',
+            f"  exit {AGAIN:d}",
+            "fi",
+            "code=0",
+            "signed=0",
+            f'migmatrix merge "$@" --out {NIGHT} || code=$?',
+            'case "$code" in',
+            f"{ExitCode.OK:d} | {ExitCode.REGRESSIONS:d} | {ExitCode.INCOMPLETE:d})",
+            f"  migmatrix history add {NIGHT} --db {history} --every {quote(night.every)} || exit $?",
+            *signing,
+            "  ;;",
+            "esac",
+            'exit "$code"',
+        ]
+    )

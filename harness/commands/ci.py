@@ -12,19 +12,25 @@ import typer
 from migmatrix.harness import __version__
 from migmatrix.harness.ci.emitters import for_github, for_gitlab, named_from_the_top
 from migmatrix.harness.ci.scripts import Night
+from migmatrix.harness.commands.history import EveryOption, cadence
 from migmatrix.harness.commands.options import MATRIX, FileOption, command_line
 from migmatrix.harness.config import load_matrix
+from migmatrix.harness.errors import UserError
 from migmatrix.harness.exports.formats import write_text
 from migmatrix.harness.run.pipeline import in_containers
 
 __all__ = ["app"]
 
 _INSTALL: Final = f"python3 -m pip install migmatrix=={__version__}"
+_EVERY: Final = "24h"
 _IMAGE: Final = "python:3.13"
 
 ShardsOption = Annotated[int, typer.Option("--shards", min=1, help="jobs at once, each with a share")]
 InstallOption = Annotated[str, typer.Option("--install", help="command that installs migmatrix")]
 ScheduleOption = Annotated[str, typer.Option("--schedule", help="when to run: five fields of cron, UTC")]
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="sign the merged run if it meets this policy")
+]
 WriteOption = Annotated[Path | None, typer.Option("--out", help="file to write; default standard output")]
 
 app = typer.Typer(help="Write files for CI servers.", no_args_is_help=True)
@@ -36,13 +42,16 @@ def gitlab(
     file: FileOption = MATRIX,
     image: Annotated[str, typer.Option("--image", help="image of the jobs, with Python and pip")] = _IMAGE,
     install: InstallOption = _INSTALL,
+    every: EveryOption = _EVERY,
+    policy: PolicyOption = None,
     out: WriteOption = None,
 ) -> None:
     """Write a pipeline for GitLab CI.
 
-    It prepares the builds, runs the shards, merges them, and is as red as the merged run. Nothing is run here.
+    It prepares the builds, runs the shards, merges them, remembers the run in a history, and is as red as the merged
+    run. Nothing is run here.
     """
-    _write(for_gitlab(_night(file, shards, install, ""), image, command_line()), out)
+    _write(for_gitlab(_night(file, shards, install, "", every, policy), image, command_line()), out)
 
 
 @app.command()
@@ -51,19 +60,29 @@ def github(
     file: FileOption = MATRIX,
     install: InstallOption = _INSTALL,
     schedule: ScheduleOption = "17 2 * * *",
+    every: EveryOption = _EVERY,
+    policy: PolicyOption = None,
     out: WriteOption = None,
 ) -> None:
     """Write a workflow for GitHub Actions.
 
-    It prepares the builds, runs the shards, merges them, and is as red as the merged run. Nothing is run here.
+    It prepares the builds, runs the shards, merges them, remembers the run in a history, and is as red as the merged
+    run. Nothing is run here.
     """
-    _write(for_github(_night(file, shards, install, schedule), command_line()), out)
+    _write(for_github(_night(file, shards, install, schedule, every, policy), command_line()), out)
 
 
-def _night(file: Path, shards: int, install: str, schedule: str) -> Night:
+def _night(
+    file: Path, shards: int, install: str, schedule: str, every: str | None, policy: Path | None
+) -> Night:
     """What is to be run each night, of a matrix that can be read."""
     name = named_from_the_top(file)
-    return Night(name, shards, in_containers(load_matrix(file)), install, schedule)
+    signed_by = named_from_the_top(policy) if policy else ""
+    if policy and not policy.is_file():
+        raise UserError(f"no policy {str(policy)!r}")
+    cadence(every)
+    contained = in_containers(load_matrix(file))
+    return Night(name, shards, contained, install, schedule, every or _EVERY, signed_by)
 
 
 def _write(text: str, out: Path | None) -> None:

@@ -43,6 +43,8 @@ class Server:
     night: int = 1  # the number of the pipeline
     codes: dict[str, list[int]] = field(default_factory=dict)  # by job, in the order of its tries
     said: str = ""
+    secrets: dict[str, str] = field(default_factory=dict)  # GitHub's, `secrets.NAME`
+    variables: dict[str, str] = field(default_factory=dict)  # of the environment
 
     def directory(self, job: str) -> Path:
         """A fresh checkout."""
@@ -58,7 +60,7 @@ class Server:
         done = subprocess.run(
             [*_BASH, script],
             cwd=place,
-            env={**inherited, "PATH": path, "TMPDIR": str(self.root), **environment},
+            env={**inherited, "PATH": path, "TMPDIR": str(self.root), **self.variables, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -172,7 +174,7 @@ class GitHub(Server):
         if "run" in step:
             assert "${{" not in step["run"]
             environment = {k: self._said(v, shard) for k, v in step.get("env", {}).items()}
-            summary = {"GITHUB_STEP_SUMMARY": str(self.root / "summary.md")}
+            summary = {"GITHUB_STEP_SUMMARY": str(self.root / "summary.md"), "RUNNER_TEMP": str(self.root)}
             installs = step["name"] == "Install"
             return 0 if installs else self.bash(step["run"], place, {**summary, **environment})
         given = {k: self._said(v, shard) for k, v in step.get("with", {}).items() if isinstance(v, str)}
@@ -207,5 +209,10 @@ class GitHub(Server):
         return place
 
     def _said(self, text: str, shard: int) -> str:
-        known = {"matrix.shard": str(shard), "github.run_id": str(self.night), "github.run_attempt": "1"}
+        known = {
+            "matrix.shard": str(shard),
+            "github.run_id": str(self.night),
+            "github.run_attempt": "1",
+            **self.secrets,
+        }
         return re.sub(r"\$\{\{ ([^}]+) \}\}", lambda found: known[found[1]], text)

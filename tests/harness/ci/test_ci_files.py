@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,6 +99,8 @@ def test_the_jobs_of_a_night_give_one_run_as_if_it_had_not_been_cut(lab: Lab, se
     assert {record["verdict"] for record in lab.results("whole").values()} == {"pass", "fail"}
     assert sorted(runner.codes) == ["merge", "prepare", "shard-1", "shard-2", "shard-3"]
     assert not list(lab.root.rglob("pwned"))
+    history = lab.root / "night-2" / "merge" / ".migmatrix" / "history" / "history.jsonl"
+    assert len(history.read_text().splitlines()) == 2
     first, second = (legs(lab, night) for night in (1, 2))
     assert (first["executed"] > 0, second["executed"]) == (True, 0)
 
@@ -105,6 +109,18 @@ def legs(lab: Lab, night: int) -> dict[str, int]:
     report = json.loads((lab.root / f"night-{night}" / "merge" / "nightly" / "report.json").read_text())
     found: dict[str, int] = report["hops"]
     return found
+
+
+def test_github_obeys_no_line_of_an_emulator(lab: Lab) -> None:
+    """Commands are off from before the first output of `migmatrix` to the end of the step, by a token that none can know."""
+    program = Codes(lab.root, 0)
+    (step,) = [
+        s for s in yaml.safe_load(for_github(NIGHT, ""))["jobs"]["shard"]["steps"] if s.get("name") == "Run"
+    ]
+    assert program.server.bash(step["run"], lab.root, {"SHARD": "1"}) == 0
+    found = re.fullmatch(r"::stop-commands::([0-9a-f-]{36})\n::([0-9a-f-]{36})::\n", program.server.said)
+    assert found is not None
+    assert found[1] == found[2]
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -176,17 +192,37 @@ def test_gitlab_tries_again_and_allows_by_the_same_codes(
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 70])
-def test_a_merge_ends_as_the_merged_run_does(tmp_path: Path, code: int) -> None:
-    program = Codes(tmp_path, code)
+def test_a_merge_ends_as_the_merged_run_does_and_is_remembered(tmp_path: Path, code: int) -> None:
+    program = Codes(tmp_path, code, 0)
     for name in ("shard-1", "shard-2"):
         (tmp_path / name).mkdir()
-    assert program.server.bash("\n".join(scripts.merge("shard-*/")), tmp_path, {}) == code
-    assert program.calls == ["merge shard-1/ shard-2/ --out nightly"]
+    assert program.server.bash(scripts.merge(NIGHT, "shard-*/"), tmp_path, {}) == code
+    remembered = ["history add nightly --db .migmatrix/history --every 24h"] if code in (0, 1, 3) else []
+    assert program.calls == ["merge shard-1/ shard-2/ --out nightly", *remembered]
+
+
+@pytest.mark.parametrize(
+    ("merged", "signed", "end"), [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1), (3, 1, 3), (0, 2, 2)]
+)
+def test_with_a_policy_a_night_is_green_only_when_it_is_signed(
+    tmp_path: Path, merged: int, signed: int, end: int
+) -> None:
+    program = Codes(tmp_path, merged, 0, signed)
+    (tmp_path / "shard-1").mkdir()
+    script = scripts.merge(replace(NIGHT, policy="my policy.yaml"), "shard-*/", key='"$KEY"')
+    assert program.server.bash(script, tmp_path, {"KEY": "a key.pem"}) == end
+    assert program.calls[-1] == "sign-off nightly --policy my policy.yaml --key a key.pem --out signed"
+
+
+def test_a_history_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    program = Codes(tmp_path, 0, 3)
+    (tmp_path / "shard-1").mkdir()
+    assert program.server.bash(scripts.merge(NIGHT, "shard-*/"), tmp_path, {}) == 3
 
 
 def test_without_any_shard_the_night_is_incomplete(tmp_path: Path) -> None:
     server = Server(tmp_path, tmp_path, on_path(tmp_path / "bin"))
-    assert server.bash("\n".join(scripts.merge("shard-*/")), tmp_path, {}) == 3
+    assert server.bash(scripts.merge(NIGHT, "shard-*/"), tmp_path, {}) == 3
     assert server.said == "no shard left a run\n"
 
 
