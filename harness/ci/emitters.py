@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from migmatrix.harness.ci import github, gitlab
+from migmatrix.harness.ci import github, gitlab, kubernetes
+from migmatrix.harness.config import read_document
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.files import is_text
 from migmatrix.harness.visible import visible_line
@@ -18,9 +19,10 @@ from migmatrix.harness.visible import visible_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from migmatrix.harness.ci.kubernetes import Cluster
     from migmatrix.harness.ci.scripts import Night
 
-__all__ = ["for_github", "for_gitlab", "named_from_the_top"]
+__all__ = ["files_of", "for_github", "for_gitlab", "for_kubernetes", "named_from_the_top"]
 
 _CODES: Final = "Exit codes: 0 nothing unexpected, 1 regressions, 2 a mistake, 3 the host failed, 70 a bug."
 _ENGINE: Final = (
@@ -48,6 +50,29 @@ def for_github(night: Night, command: str) -> str:
     """A file for `.github/workflows`; its machines have an engine."""
     _refuse_too_many(night, github.MOST, "GitHub")
     return github.render(night, _head(command))
+
+
+def for_kubernetes(night: Night, cluster: Cluster, command: str) -> str:
+    """Manifests for `kubectl apply`."""
+    if night.contained:
+        raise UserError(
+            f"{night.file!r} has builds that run in containers, and a pod has no container engine"
+        )
+    return kubernetes.render(night, cluster, _head(command))
+
+
+def files_of(file: Path) -> dict[str, str]:
+    """A matrix file and the files of profiles and known issues that it names, by their names from the top.
+
+    UserError for a file outside of the top, or one that cannot be read.
+    """
+    data = read_document(file).data
+    named = (data.get("known_issues"), (data.get("profiles") or {}).get("file"))
+    found = [file, *(file.parent / name for name in named if name)]
+    try:
+        return {named_from_the_top(path): path.read_text(encoding="utf-8") for path in found}
+    except OSError as err:
+        raise UserError(f"cannot read {str(err.filename)!r}: {err.strerror}") from err
 
 
 def _head(command: str) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`migmatrix ci gitlab|github`: files for CI servers that run a matrix every night, in shards."""
+"""`migmatrix ci gitlab|github|kubernetes`: files for CI servers that run a matrix every night, in shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Final
 import typer
 
 from migmatrix.harness import __version__
-from migmatrix.harness.ci.emitters import for_github, for_gitlab, named_from_the_top
+from migmatrix.harness.ci.emitters import files_of, for_github, for_gitlab, for_kubernetes, named_from_the_top
+from migmatrix.harness.ci.kubernetes import Cluster
 from migmatrix.harness.ci.scripts import Night
 from migmatrix.harness.commands.history import EveryOption, cadence
 from migmatrix.harness.commands.options import MATRIX, FileOption, command_line
@@ -70,6 +71,35 @@ def github(
     run. Nothing is run here.
     """
     _write(for_github(_night(file, shards, install, schedule, every, policy), command_line()), out)
+
+
+@app.command()
+def kubernetes(
+    shards: ShardsOption,
+    file: FileOption = MATRIX,
+    image: Annotated[
+        str, typer.Option("--image", help="image with migmatrix, made from its Dockerfile")
+    ] = f"migmatrix:{__version__}",
+    schedule: ScheduleOption = "17 1 * * *",
+    merge_schedule: Annotated[
+        str, typer.Option("--merge-schedule", help="when to merge: after the deadline of the shards")
+    ] = "17 6 * * *",
+    hours: Annotated[int, typer.Option("--hours", min=1, help="deadline of the shards")] = 4,
+    size: Annotated[str, typer.Option("--size", help="of the volume for store, runs and history")] = "20Gi",
+    storage_class: Annotated[
+        str, typer.Option("--storage-class", help="of the volume, shared by nodes")
+    ] = "",
+    every: EveryOption = _EVERY,
+    out: WriteOption = None,
+) -> None:
+    """Write manifests for Kubernetes.
+
+    An Indexed Job for the shards and a job that merges them, by the clock, with a volume for store, runs and history.
+    Nothing is run here.
+    """
+    night = _night(file, shards, "", schedule, every, None)
+    cluster = Cluster(image, size, storage_class, merge_schedule, hours, files_of(file))
+    _write(for_kubernetes(night, cluster, command_line()), out)
 
 
 def _night(

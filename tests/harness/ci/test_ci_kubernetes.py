@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifests follow the schemas of Kubernetes, and their pods do here what they would do there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from ci_servers import on_path
+from lab import MIGMATRIX, timeless
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab import Lab
+
+NAME = "my matrices/it's $(JOB) a matrix.yaml"
+MATRIX = {
+    "builds": {f"qemu-{v}": {"provider": "emulator", "release": v} for v in ("7.2", "8.0")},
+    "machines": ["pc-q35-7.2"],
+    "profiles": {"file": "profiles.yaml", "define": {"plain": {"args": ["-nodefaults"]}}},
+    "known_issues": "known issues.yaml",
+}
+PROFILES = {"port": {"args": ["-nodefaults", "-device", "pcie-root-port,id=rp0"]}}
+
+
+@pytest.fixture
+def repository(lab: Lab) -> Path:
+    place = lab.root / "repository"
+    (place / NAME).parent.mkdir(parents=True)
+    (place / NAME).write_text(json.dumps(MATRIX))
+    (place / "my matrices" / "profiles.yaml").write_text(json.dumps(PROFILES))
+    (place / "my matrices" / "known issues.yaml").write_text("[]\n")
+    return place
+
+
+def call(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*MIGMATRIX, "ci", "kubernetes", *words]
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+
+
+def emitted(repository: Path, *words: str) -> dict[str, Any]:
+    done = call(repository, "-f", NAME, "--shards", "2", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    documents = list(yaml.safe_load_all(done.stdout))
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in documents}
+
+
+@pytest.mark.parametrize("version", ["1.31", "1.34"])
+def test_manifests_follow_the_schemas(repository: Path, version: str) -> None:
+    found = emitted(repository, "--storage-class", "nfs")
+    assert list(found) == [
+        "PersistentVolumeClaim/migmatrix",
+        "ConfigMap/migmatrix",
+        "CronJob/migmatrix-shards",
+        "CronJob/migmatrix-merge",
+    ]
+    for document in found.values():
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_schemas_refuse_what_is_no_manifest(repository: Path) -> None:
+    job = emitted(repository)["CronJob/migmatrix-shards"]
+    job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rule"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, "1.31", strict=True)
+
+
+def test_exit_codes_fail_an_index_or_are_tried_again(repository: Path) -> None:
+    job = emitted(repository)["CronJob/migmatrix-shards"]["spec"]["jobTemplate"]["spec"]
+    assert (job["completionMode"], job["completions"], job["backoffLimitPerIndex"]) == ("Indexed", 2, 2)
+    fail, ignore = job["podFailurePolicy"]["rules"]
+    assert (fail["action"], fail["onExitCodes"]["values"]) == ("FailIndex", [1, 2, 70])
+    assert ignore["action"] == "Ignore"
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+class Cluster:
+    """Runs the pods of manifests: files laid as their volumes say, the script as their command says."""
+
+    def __init__(self, lab: Lab, found: dict[str, Any]) -> None:
+        self._root, self._found = lab.root, found
+        self._path = f"{on_path(lab.root / 'bin')}{os.pathsep}{os.environ['PATH']}"
+        self.data = lab.root / "data"
+
+    def pod(self, name: str, job: str, index: int = 0) -> subprocess.CompletedProcess[str]:
+        spec = self._found[f"CronJob/{name}"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        work = self._root / f"work-{job}-{index}"
+        for item in next(v["configMap"] for v in spec["volumes"] if "configMap" in v)["items"]:
+            file = work / item["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(self._found["ConfigMap/migmatrix"]["data"][item["key"]])
+        assert not any("$(" in word for word in container["command"])
+        environment = {"DATA": str(self.data), "JOB": job, "JOB_COMPLETION_INDEX": str(index)}
+        assert {"DATA", "JOB", "HOME", "TMPDIR"} == {entry["name"] for entry in container["env"]}
+        return subprocess.run(
+            container["command"],
+            cwd=work,
+            env={**os.environ, "PATH": self._path, "TMPDIR": str(self._root), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def test_a_night_without_shards_is_loud(lab: Lab, repository: Path) -> None:
+    done = Cluster(lab, emitted(repository)).pod("migmatrix-merge", "merge-1")
+    assert (done.returncode, done.stderr) == (3, "no shard has run since the last merge\n")
+
+
+@pytest.mark.slow
+def test_the_pods_of_a_night_give_one_run_as_if_it_had_not_been_cut(lab: Lab, repository: Path) -> None:
+    cluster = Cluster(lab, emitted(repository))
+
+    shards = [cluster.pod("migmatrix-shards", "night-1", index) for index in (0, 1)]
+    merged = cluster.pod("migmatrix-merge", "merge-1")
+    again = cluster.pod("migmatrix-merge", "merge-2")
+
+    whole = lab.run(repository / NAME, out="whole")
+    assert max(done.returncode for done in shards) == merged.returncode == whole.returncode == 1, (
+        merged.stderr
+    )
+    assert timeless(lab.results("data/runs/night-1/nightly")) == timeless(lab.results("whole"))
+    assert len((cluster.data / "history" / "history.jsonl").read_text().splitlines()) == 1
+    assert (again.returncode, again.stderr) == (3, "no shard has run since the last merge\n")
+
+
+def test_builds_in_containers_are_refused(repository: Path) -> None:
+    (repository / "m.yaml").write_text(
+        json.dumps(
+            {**MATRIX, "builds": {"a": {"provider": "debian", "suite": "bookworm"}}, "known_issues": None}
+        )
+    )
+    (repository / "profiles.yaml").write_text(json.dumps(PROFILES))
+    done = call(repository, "-f", "m.yaml", "--shards", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "migmatrix: 'm.yaml' has builds that run in containers, and a pod has no container engine\n"
+    )
