@@ -99,9 +99,9 @@ class Tested:
 
     @property
     def builds(self) -> Sequence[Mapping[str, Any]]:
-        """Rows with `id`, `version` and `digest`, as the run has them."""
-        found: Sequence[Mapping[str, Any]] = self.meta["builds"]
-        return found
+        """Rows with `id`, `version` and `digest`, as the run has them, of the builds that a cell with a verdict has."""
+        used = {build for facts in self.cells if facts.judgement for build in facts.cell.path}
+        return [row for row in self.meta["builds"] if row["id"] in used]
 
 
 def gather(run: RunStore) -> Tested:

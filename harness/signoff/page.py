@@ -114,19 +114,20 @@ def told(waiver: WaiverNote) -> Iterator[str]:
     if waiver.soon:
         yield f"ends on {waiver.expires}, in {plural(waiver.left, 'day')}"
     if waiver.refused:
-        yield f"cannot waive {plural(waiver.refused, 'cell')} of its that did not run"
+        yield f"cannot waive {plural(waiver.refused, 'cell')} of its that gave no answer"
     if waiver.others:
-        yield f"{plural(waiver.others, 'cell')} of its fail with another signature"
+        yield f"{plural(waiver.others, 'cell')} of its do not pass, with another signature"
 
 
 def _sections(
     report: RunReport, decision: Decision, advice: Mapping[str, Sequence[str]], since: Sequence[str]
 ) -> Iterator[Section]:
+    used = {build for result in report.results for build in result.cell.path}
     yield Section(
         "Builds",
         "What was tested; the signature is about these digests.",
         ("build", "version", "package", "SHA-256"),
-        tuple((b.id, b.version, b.package, b.digest) for b in report.builds),
+        tuple((b.id, b.version, b.package, b.digest) for b in report.builds if b.id in used),
     )
     yield _promised(decision)
     yield Section(

@@ -369,6 +369,25 @@ def test_foreign_text_is_escaped_in_both_pages(release: Release) -> None:
     assert "[me]" not in re.sub(r"(`+).*?\1(?!`)", "", row)
 
 
+def test_a_build_that_no_cell_has_is_no_subject(made: Release, tmp_path: Path) -> None:
+    options = RunOptions(
+        file=made.root / "matrix.yaml",
+        store=made.root / "store",
+        out=tmp_path / "run",
+        select=("path=qemu-7.2>qemu-8.0.1",),
+    )
+    execute(prepare_plan(options), options)
+    write_key(tmp_path)
+    release = Release(tmp_path)
+    assert release.sign(release.policy()).decision.reasons == ()
+    statement = payload(tmp_path / "signed" / "test-result.dsse.json")
+    assert [row["name"] for row in statement["subject"]] == ["qemu-7.2", "qemu-8.0.1"]
+    page = (tmp_path / "signed" / "release.md").read_text()
+    assert "| qemu-8.0.1 | " in page
+    assert "| qemu-8.0 | " not in page
+    assert "- but: `only the cells selected by path=qemu-7.2>qemu-8.0.1`" in page
+
+
 def test_a_merge_of_shards_is_signed_and_a_shard_is_not(tmp_path: Path) -> None:
     matrix = write_matrix(tmp_path, ["7.2", "8.0.1"])
     for number in (1, 2):

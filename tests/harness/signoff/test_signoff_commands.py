@@ -53,7 +53,7 @@ def test_a_signed_run_ends_with_0_and_is_verified_with_and_without_the_key(relea
         f"  key       {release.key.id}",
         "  cells     5 passed, 4 waived",
         "  waiver stale: unused, remove it",
-        "  waiver stale: 4 cells of its fail with another signature",
+        "  waiver stale: 4 cells of its do not pass, with another signature",
     ]
     known = ask("verify", release.root / "signed", "--key", release.root / "key.pub.pem")
     assert known.exit_code == 0
