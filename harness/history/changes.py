@@ -37,7 +37,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """``build qemu-next: 9.1.0 (0a1b2c3d4e5f) -> 9.2.0 (...)``."""
+        """``build qemu-next: 9.1.0 (0a1b2c3d4e5f) -> 9.2.0 (...)``, with the package behind the version."""
         named = f"{self.what} {self.name}".rstrip()
         return f"{named}: {self.before or 'not there'} -> {self.after or 'not there'}"
 
@@ -72,7 +72,9 @@ def _content(build: BuildRow | None) -> tuple[str, str] | None:
 
 
 def _told(build: BuildRow | None) -> str:
-    return f"{build.package or build.version} ({build.digest[:_DIGITS]})" if build else ""
+    if build is None:
+        return ""
+    return f"{build.version} {build.package}".rstrip() + f" ({build.digest[:_DIGITS]})"
 
 
 def _profiles(before: Night, after: Night, cell: Cell | None) -> Iterator[Change]:

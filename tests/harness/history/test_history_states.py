@@ -139,6 +139,8 @@ def test_a_flake_is_forgotten_after_a_window_and_when_its_cell_leaves(tmp_path: 
     [
         ({"builds": (OLD, replace(NEW, version="9.2.0", digest="2" * 64))},
          ["build new: 9.1.0 (111111111111) -> 9.2.0 (222222222222)"]),
+        ({"builds": (OLD, replace(NEW, package="1:9.1+dfsg", digest="3" * 64))},
+         ["build new: 9.1.0 (111111111111) -> 9.1.0 1:9.1+dfsg (333333333333)"]),
         ({"builds": (OLD, NEW, replace(NEW, id="other"))}, ["rest mode, guest, or a file that arguments name: 1000000000 -> 2000000000"]),
         ({"environment": replace(HERE, kernel="6.9.0", harness="0.2.0")}, ["harness: 0.1.0 -> 0.2.0", "host kernel: 6.1.0 -> 6.9.0",
          "rest mode, guest, or a file that arguments name: 1000000000 -> 2000000000"]),
