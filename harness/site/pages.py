@@ -17,6 +17,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.history import State, changes_between
+from migmatrix.harness.history.compare import compare
+from migmatrix.harness.history.side import Side
 from migmatrix.harness.report.bar import bar
 from migmatrix.harness.report.page import LABELS, OWN, fragment, pages, script, static
 from migmatrix.harness.report.problems import group, natural
@@ -149,6 +151,7 @@ class _Renderer:
             "known": [p for p in facts.problems if p.tonight and p.state == "known"],
             "lost": _lost(facts),
             "machines": [(m, each[-1], _machine_strip(facts, each)) for m, each in facts.machines.items()],
+            "surge": _surge(facts),
             "every": facts.window.last.every.total_seconds() if facts.window.last.every else "",
         }
 
@@ -213,6 +216,13 @@ def _lost(facts: Facts) -> list[tuple[str, int, list[str]]]:
         if state.value in ("not run", "stale"):
             found.setdefault(state.value, []).append(id_)
     return [(state, len(ids), sorted(ids, key=natural)[:_MOST]) for state, ids in sorted(found.items())]
+
+
+def _surge(facts: Facts) -> str:
+    """What many cells that are red since this night share, "" when they are not many."""
+    old, new = facts.window.history.window(length=2)[0], facts.window.last
+    found = compare(Side.of("", old.results(), old), Side.of("", new.results(), new)).surge
+    return found.text if found else ""
 
 
 def _changes(facts: Facts) -> list[list[str]]:

@@ -143,6 +143,17 @@ def test_the_matrix_has_the_cells_of_its_night(window: Page, site: Path, history
         assert text(window, ".which option:checked").startswith(f"{seen.nights[place].time:%Y-%m-%d}")
 
 
+@pytest.mark.parametrize("width", [390, 700, 820, 1100, 1440])
+def test_rows_of_the_list_are_as_high_as_a_few_lines(window: Page, site: Path, width: int) -> None:
+    window.screen(width, 900)
+    show(window, f"{site.as_uri()}/matrix.html#outcome=regression")
+    heights = window.evaluate(
+        "[...document.querySelectorAll('.cells tbody tr')].map((tr) => tr.getBoundingClientRect().height)"
+    )
+    assert 0 < max(heights) < 130
+    window.screen(1440, 900)
+
+
 def test_each_cell_has_a_link_and_tells_its_story(window: Page, site: Path, history: History) -> None:
     show(window, f"{site.as_uri()}/matrix.html#cell={quote(IGB, safe='/')}")
     rows = window.evaluate(

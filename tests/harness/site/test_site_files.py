@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from migmatrix.harness.commands.main import app
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.history import History
-from migmatrix.harness.model import Outcome
+from migmatrix.harness.history.columns import cells_of
+from migmatrix.harness.model import Outcome, Verdict
 from migmatrix.harness.report.answer import Ship
 from migmatrix.harness.site import write_site
 from migmatrix.harness.site.answer import answer_of
@@ -190,6 +191,23 @@ def test_the_answer_of_a_night() -> None:
     ):
         assert answer_of(night, counts + type(counts)({status: 1})).ship is ship
     assert answer_of(replace(night, exit_code=1), counts + type(counts)({"flaky": 1})).ship is Ship.UNKNOWN
+
+
+def test_many_new_failures_are_told_with_what_they_share_first(tmp_path: Path) -> None:
+    history = make_history(600, 2, GREEN)
+    first, last = history.nights
+    cells = cells_of(
+        replace(c, verdict=Verdict.FAIL, outcome=Outcome.REGRESSION, signature="crash")
+        if "trixie" in c.cell.path
+        else c
+        for c in last.cells
+    )
+    write_site(replace(history, nights=[first, replace(last, cells=cells, exit_code=1)]), tmp_path / "red")
+    write_site(history, tmp_path / "green")
+    text = (tmp_path / "red" / "index.html").read_text()
+    assert "share build trixie" in text
+    assert text.index("share build trixie") < text.index('id="nights"')
+    assert 'class="surge"' not in (tmp_path / "green" / "index.html").read_text()
 
 
 def test_only_a_site_is_replaced(tmp_path: Path) -> None:
