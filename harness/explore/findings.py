@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.records import Candidate, Case
+    from migmatrix.harness.explore.spoilers import Failure
     from migmatrix.harness.model import CellResult, LegEvidence
     from migmatrix.harness.run.opening import Opened
     from migmatrix.harness.trials.records import Attempt, Trial
 
-__all__ = ["Collector", "Finding", "Problem"]
+__all__ = ["Collector", "Finding", "Problem", "failures_of"]
 
 
 class Problem(StrEnum):
@@ -232,7 +233,13 @@ def _verdict(result: CellResult) -> str:
 
 
 def _family(result: CellResult) -> str:
+    """By what failures are one problem: the signature without what differs from one to the next."""
     return family(result.cause) if result.cause else (result.signature or result.reason)
+
+
+def failures_of(attempts: Sequence[Attempt]) -> set[Failure]:
+    """What failed, and between which builds."""
+    return {(a.trial.route, _family(a.result)) for a in attempts if a.result.verdict is Verdict.FAIL}
 
 
 def _problem(attempt: Attempt, attempts: Sequence[Attempt]) -> Problem | None:

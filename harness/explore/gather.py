@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.explore.records import Case
 
-__all__ = ["gather", "parted"]
+__all__ = ["AGAIN", "SIZE", "gather", "parted"]
 
-SIZE = 8
+SIZE = 8  # cases of a group
+AGAIN = 24  # of one of options that another device or family of machine types has taken; a root bus has some thirty slots
 _NAMED = ("-device", "-global")
 
 
-def gather(cases: Iterable[Case]) -> list[list[Case]]:
-    """Rule 1: each case in one group, in the order of the first of each; a group may have one case only."""
+def gather(cases: Iterable[Case], size: int) -> list[list[Case]]:
+    """Rule 1: each case in one group of up to `size`, in the order of the first of each; a group may have one only."""
     groups: list[list[Case]] = []
     open_: dict[tuple[str, tuple[str, ...]], list[list[Case]]] = defaultdict(list)
     for case in cases:
@@ -38,7 +39,7 @@ def gather(cases: Iterable[Case]) -> list[list[Case]]:
             groups.append(group)
             alike.append(group)
         group.append(case)
-        if len(group) == SIZE:
+        if len(group) == size:
             alike[:] = [one for one in alike if one is not group]
     return groups
 

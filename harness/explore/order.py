@@ -86,14 +86,16 @@ class Order:
         yield from (Candidate(two, Phase.PAIR) for two in combinations(named, _PAIRED))
 
     def together(self) -> Iterator[Candidate]:
-        """Those of phase 3 that say most: crowds, then covering arrays, of all devices in turns."""
+        """Those of phase 3 that say most: crowds of devices."""
         random = Random(self.seed)  # noqa: S311 - no secret
         for parts in crowds(self._popular(), self._topologies(), random):
             yield Candidate(parts, Phase.PAIR)
+
+    def arrays(self) -> Iterator[Candidate]:
+        """The covering arrays of phase 3, of all devices in turns."""
         rows = self._arrays()
-        random.shuffle(rows)
-        for row in rows:
-            yield Candidate(row, Phase.PAIR)
+        Random(self.seed).shuffle(rows)  # noqa: S311 - no secret
+        yield from (Candidate(row, Phase.PAIR) for row in rows)
 
     def _plain(self) -> Iterator[tuple[Part, ...]]:
         for device in self.chosen():

@@ -51,13 +51,13 @@ class Plan:
 class Stretch:
     """A part of a search. `family` numbers the families of machine types that have a place for a candidate.
 
-    Candidates that are `together` many things leave out what would spoil them. Those that are `gathered` are tried by
-    many. `later` are plain ones on the machine types that are not the first of a family.
+    Candidates that are `together` many things leave out what would spoil them. `many` of them share a guest at most. `later`
+    are plain ones on the machine types that are not the first of a family.
     """
 
     phase: Phase
     candidates: Callable[[], Iterator[Candidate]] = lambda: iter(())
     family: int = 0
     together: bool = False
-    gathered: bool = False
+    many: int = 1
     later: bool = False

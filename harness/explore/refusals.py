@@ -6,6 +6,8 @@
    device, which the table gives what it needs.
 2. A refusal of the machine alone is one of everything.
 3. A refusal of several parts, or of several options, is one of exactly these and of more of them.
+4. What a build says of an option it says on every family of machine types. Of a device alone that is not known: a family
+   may have no bus for it.
 """
 
 from __future__ import annotations
@@ -30,15 +32,26 @@ class Refusals:
     """Refusals by machine and build, each with the emulator's words."""
 
     _said: dict[_Where, dict[frozenset[_Piece], str]] = field(default_factory=lambda: defaultdict(dict))
+    _anywhere: dict[str, set[frozenset[_Piece]]] = field(default_factory=lambda: defaultdict(set))
 
     def learn(self, candidate: Candidate, machine: str, build: str, said: str) -> None:
         """A build did not start a candidate."""
-        self._said[machine, build][_pieces(candidate)] = said
-
-    def left(self, candidate: Candidate, machine: str, builds: Iterable[str]) -> list[str]:
-        """Those of `builds` that have refused nothing which the candidate holds."""
         pieces = _pieces(candidate)
-        return [build for build in builds if not self._holds(pieces, (machine, build))]
+        self._said[machine, build][pieces] = said
+        if len(pieces) > 1:
+            self._anywhere[build].add(pieces)
+
+    def left(
+        self, candidate: Candidate, machine: str, builds: Iterable[str], *, elsewhere: bool = False
+    ) -> list[str]:
+        """Those of `builds` that have refused nothing which the candidate holds; `elsewhere`, by rule 4, on any machine."""
+        pieces = _pieces(candidate)
+        return [
+            build
+            for build in builds
+            if not self._holds(pieces, (machine, build))
+            and not (elsewhere and any(refused <= pieces for refused in self._anywhere[build]))
+        ]
 
     def words(self) -> dict[str, dict[str, int]]:
         """For people: what was refused, with how often in which words."""

@@ -5,7 +5,7 @@
    asked to migrate; its reason is kept, and counts for everything that holds what it refused (`refusals`).
 2. Then it goes between neighbours in age, both ways, and between the oldest and the newest. Any other candidate begins
    here, and goes from builds to themselves where one did not start. Where anything fails it goes between all, and from
-   each to itself.
+   each to itself; not where it fails as its devices do plain.
 3. Plain candidates are tried on every machine type, on the first of each family before the others; any other on one of
    each family, which take turns, or on all. What is likely, and pairs, are tried on one family first, then all the rest,
    then all on the other families.
@@ -13,8 +13,9 @@
 5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
 6. Plain candidates that migrate, and what refuses to, are started with ``-only-migratable`` too (`migratable`).
 7. The machine alone comes first: a build that does not start it is asked nothing more of that machine.
-8. Options alone, and plain devices on the other machine types, go by many in one guest (`gather`): devices that pass
-   plain, and what is no device. Where such a guest saves something new, each of its members is asked for it.
+8. Options alone, covering arrays, couples, and plain devices on the other machine types go by many in one guest (`gather`):
+   devices that pass plain, and what is no device. Where such a guest saves something new, each of its members is asked
+   for it. What some device or family has taken before goes by more.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from zlib import crc32
 
 from migmatrix.harness.errors import InfrastructureError, UserError
 from migmatrix.harness.explore.coverage import Coverage, Reached
-from migmatrix.harness.explore.findings import Collector
-from migmatrix.harness.explore.gather import gather, parted
+from migmatrix.harness.explore.findings import Collector, failures_of
+from migmatrix.harness.explore.gather import AGAIN, SIZE, gather, parted
 from migmatrix.harness.explore.migratable import Asked, untrue, with_option
 from migmatrix.harness.explore.novelty import Seen
 from migmatrix.harness.explore.pairs import at_once, first_pairs, is_clear, neighbours
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["Search"]
 
 _BATCH = 8  # candidates that run side by side
-_WINDOW = 96  # candidates that are gathered
+_WINDOW = 384  # candidates that are gathered: fewer fill no groups, as builds that know a device and machine types differ
 _HOST = 5
 _TURN = 256  # whose lower bits say the family, the others the machine type
 
@@ -112,7 +113,7 @@ class Search:
             while not self._over() and (batch := self._next(share)):
                 before = self.spent
                 cases = [case for candidate in batch for case in self._cases(candidate)]
-                await self._batch(await self._gathered(cases) if stretch.gathered else cases)
+                await self._batch(await self._gathered(cases) if stretch.many > 1 else cases)
                 self._dearest = max(self._dearest, (self.spent - before) // len(batch))
                 self.tell(self)
         return "budget" if self._over() else "complete"
@@ -151,19 +152,21 @@ class Search:
         """Rule 3."""
         order = self.order
         yield Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN))
-        yield Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN), gathered=True, later=True)
-        yield Stretch(Phase.SINGLE, order.likely, gathered=True)
+        yield Stretch(Phase.PLAIN, partial(order.of, Phase.PLAIN), many=SIZE, later=True)
+        yield Stretch(Phase.SINGLE, order.likely, many=SIZE)
         yield Stretch(Phase.PAIR, order.together, together=True)
-        yield Stretch(Phase.SINGLE, order.unlikely, gathered=True)
-        yield Stretch(Phase.PAIR, order.couples)
+        yield Stretch(Phase.PAIR, order.arrays, together=True, many=SIZE)
+        yield Stretch(Phase.SINGLE, order.unlikely, many=AGAIN)
+        yield Stretch(Phase.PAIR, order.couples, many=SIZE)
         others = () if self.plan.every_machine else range(1, len(self._families))
         for family, phase in product(others, (Phase.SINGLE, Phase.PAIR)):
-            yield Stretch(phase, partial(order.of, phase), family, gathered=phase is Phase.SINGLE)
+            many = AGAIN if phase is Phase.SINGLE else SIZE
+            yield Stretch(phase, partial(order.of, phase), family, many=many)
         yield Stretch(Phase.WALK, self._walks)
 
     def _next(self, share: Iterator[Candidate]) -> list[Candidate]:
         """A batch: halves of crowds that were refused, then what the share has."""
-        size = self.size(_WINDOW if self._stretch.gathered else _BATCH)
+        size = self.size(_WINDOW if self._stretch.many > 1 else _BATCH)
         halves, self._halves = self._halves[:size], self._halves[size:]
         return [*halves, *islice(share, size - len(halves))]
 
@@ -190,7 +193,7 @@ class Search:
         """Rule 8; the cases that are left to be tried alone."""
         runner = TrialRunner(self.plan.builds, self.where, silent, on_leg=self.on_leg)
         alone = [case for case in cases if not self._may_join(case)]
-        groups = gather(case for case in cases if self._may_join(case))
+        groups = gather((case for case in cases if self._may_join(case)), self._stretch.many)
         while many := [group for group in groups if len(group) > 1]:
             alone += [case for group in groups if len(group) == 1 for case in group]
             joined = [self._joined(group) for group in many]
@@ -208,12 +211,13 @@ class Search:
     def _may_join(self, case: Case) -> bool:
         """Whether nothing is known of a case that would spoil what others do."""
         plain = case.candidate.phase is Phase.PLAIN
-        (part,) = case.candidate.parts
+        parts = case.candidate.parts
         where = self._families[machine_parts(case.machine)[0]][0] if plain else case.machine
         return (
             bool(case.builds)
-            and part.kind is not Kind.TOPOLOGY
-            and bool(self.spoilers.sound((part,), [where]))
+            and all(part.kind is not Kind.TOPOLOGY for part in parts)
+            and bool(self.spoilers.sound(parts, [where]))
+            and (plain or parts not in self.spoilers.failed)
         )
 
     def _joined(self, group: Sequence[Case]) -> Case:
@@ -246,7 +250,7 @@ class Search:
         failing = [
             case
             for case, mine, theirs in zip(starting, alone, between, strict=True)
-            if any(a.result.verdict is Verdict.FAIL for a in (*mine, *theirs))
+            if self.spoilers.news(case.candidate, case.machine, failures_of([*mine, *theirs]))
         ]
         rest = await self._run(
             runner, failing, lambda case: [(a, b) for a in case.builds for b in case.builds]
@@ -256,6 +260,11 @@ class Search:
         for whole, case, mine, theirs in zip(cases, starting, alone, between, strict=True):
             every = rest[failing.index(case)] if case in failing else [*mine, *theirs]
             sound = case.builds == whole.builds and all(a.result.verdict is Verdict.PASS for a in every)
+            if case in failing:
+                self.spoilers.failed.add(case.candidate.parts)
+                self.spoilers.show(case.candidate, case.machine, failures_of(every))
+            else:
+                every = [a for a in every if a.result.verdict is not Verdict.FAIL]
             self.spoilers.learn(
                 case.candidate, case.machine, starts=bool(case.builds) or not whole.builds, sound=sound
             )
@@ -297,7 +306,8 @@ class Search:
                 continue
             placed = True
             known = [b for b in self._ages if self.plan.builds[b].facts.knows_machine(machine)]
-            builds = self.refusals.left(candidate, machine, self.writer.knowing(candidate, machine, known))
+            knowing = self.writer.knowing(candidate, machine, known)
+            builds = self.refusals.left(candidate, machine, knowing, elsewhere=self._stretch.family > 0)
             yield Case(candidate, machine, (*self.plan.arguments, *arguments), tuple(builds))
         if not self._stretch.family and not self._stretch.later:  # else it was counted before
             self.coverage.planned(candidate, placed=placed)

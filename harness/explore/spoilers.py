@@ -5,6 +5,8 @@
    start refuses for all. It is left out where it spoils all machine types, and others are preferred to those it spoils.
 2. So does an option's value that no build starts with.
 3. A crowd that is refused all the same is tried in halves.
+4. What failed alone is tried alone on the other families of machine types too.
+5. What a device fails with plain, on a machine type and between two builds, is no news of its options.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.explore.records import Candidate, Part
 
-__all__ = ["Spoilers", "halves"]
+__all__ = ["Failure", "Spoilers", "halves"]
 
 _PAIR = 2
+
+Failure = tuple[str, str]  # the builds, as ``A>B``, and the family of the signature
 
 
 @dataclass
@@ -31,6 +35,8 @@ class Spoilers:
     machines: tuple[str, ...]
     names: set[tuple[str, str]] = field(default_factory=set)
     values: set[tuple[str, str, str]] = field(default_factory=set)
+    failed: set[tuple[Part, ...]] = field(default_factory=set)
+    shown: dict[tuple[str, str], set[Failure]] = field(default_factory=dict)
 
     def learn(self, candidate: Candidate, machine: str, *, starts: bool, sound: bool) -> None:
         """Whether any build starts a candidate; it is `sound` when all builds that know it do, and nothing fails."""
@@ -41,6 +47,17 @@ class Spoilers:
             self.names.add((part.name, machine))
         if len(part.options) == 1 and not starts:
             self.values.add((part.name, *part.options[0]))
+
+    def news(self, candidate: Candidate, machine: str, failures: set[Failure]) -> set[Failure]:
+        """Rule 5: those failures of a candidate that no device of it shows plain."""
+        if candidate.phase is Phase.PLAIN:
+            return failures
+        return failures.difference(*(self.shown.get((part.name, machine), ()) for part in candidate.parts))
+
+    def show(self, candidate: Candidate, machine: str, failures: set[Failure]) -> None:
+        """Keep what a plain candidate fails with."""
+        if candidate.phase is Phase.PLAIN:
+            self.shown.update({(part.name, machine): failures for part in candidate.parts})
 
     def without(self, candidate: Candidate) -> Candidate | None:
         """What is left of a candidate; None when there are no two things left that could meet."""

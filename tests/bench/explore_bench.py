@@ -68,7 +68,9 @@ class Shuffled(Order):
     def of(self, phase: Phase) -> Iterator[Candidate]:
         """All of them in the first phase, nothing in the others."""
         of = super().of
-        every = dict.fromkeys([*of(Phase.PLAIN), *of(Phase.SINGLE), *super().together(), *super().couples()])
+        every = dict.fromkeys(
+            [*of(Phase.PLAIN), *of(Phase.SINGLE), *super().together(), *super().arrays(), *super().couples()]
+        )
         shuffled = [*every]
         random.Random(self.seed).shuffle(shuffled)
         yield from shuffled if phase is Phase.PLAIN else ()
@@ -77,7 +79,7 @@ class Shuffled(Order):
         """Nothing is told apart: it is all in the first phase."""
         yield from ()
 
-    unlikely = couples = together = likely
+    unlikely = couples = together = arrays = likely
 
     def walk(self, corpus: Sequence[Candidate], number: int) -> None:
         """No feedback."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from migmatrix.harness.explore.gather import SIZE, gather, parted
+from migmatrix.harness.explore.gather import AGAIN, SIZE, gather, parted
 from migmatrix.harness.explore.records import Candidate, Case, Kind, Part, Phase
 
 BUILDS = ("old", "new")
@@ -25,24 +25,34 @@ def names(groups: list[list[Case]]) -> list[list[str]]:
 
 def test_no_device_comes_twice_in_a_group() -> None:
     cases = [case("a", "x"), case("a", "y"), case("b", "x"), case("c"), case("a", "z")]
-    assert names(gather(cases)) == [["a,x=on", "b,x=on", "c"], ["a,y=on"], ["a,z=on"]]
+    assert names(gather(cases, SIZE)) == [["a,x=on", "b,x=on", "c"], ["a,y=on"], ["a,z=on"]]
 
 
 @pytest.mark.parametrize("words", [("-device", "hub,id=at1"), ("-global", "hub.ports=2")])
 def test_nor_does_what_another_needs(words: tuple[str, ...]) -> None:
     """Its words would be taken for the other's, and a -global would change both."""
     for cases in ([case("hub"), case("a", "x", *words)], [case("a", "x", *words), case("hub")]):
-        assert [len(group) for group in gather(cases)] == [1, 1]
+        assert [len(group) for group in gather(cases, SIZE)] == [1, 1]
 
 
 def test_a_group_has_one_machine_and_one_set_of_builds_and_is_full_at_some_size() -> None:
     cases = [case("a"), case("b", machine="other"), case("c", builds=("old",)), case("d")]
-    assert names(gather(cases)) == [["a", "d"], ["b"], ["c"]]
+    assert names(gather(cases, SIZE)) == [["a", "d"], ["b"], ["c"]]
     many = [case(f"d{n}") for n in range(2 * SIZE + 1)]
-    assert [len(group) for group in gather(many)] == [SIZE, SIZE, 1]
-    assert sorted(one.candidate.text for group in gather(many) for one in group) == sorted(
+    assert [len(group) for group in gather(many, SIZE)] == [SIZE, SIZE, 1]
+    assert sorted(one.candidate.text for group in gather(many, SIZE) for one in group) == sorted(
         f"d{n}" for n in range(17)
     )
+
+
+def test_couples_share_a_group_with_couples_of_other_devices() -> None:
+    def couple(one: str, other: str) -> Case:
+        parts = tuple(Part(Kind.DEVICE, name) for name in (one, other))
+        return Case(Candidate(parts, Phase.PAIR), "pc", ("-device", one, "-device", other), BUILDS)
+
+    cases = [couple("a", "b"), couple("a", "c"), couple("c", "d"), couple("b", "d")]
+    assert names(gather(cases, SIZE)) == [["a + b", "c + d"], ["a + c", "b + d"]]
+    assert [len(group) for group in gather([case(f"d{n}") for n in range(AGAIN)], AGAIN)] == [AGAIN]
 
 
 @pytest.mark.parametrize(("said", "parts"), [

@@ -65,12 +65,12 @@ def test_what_is_not_likely_is_there_later() -> None:
     assert {"e1000,multifunction=on", "e1000,x-tested=on", "edu,x-tested=on"} <= set(every[len(likely()) :])
 
 
-def test_pairs_begin_with_crowds_of_popular_devices_then_have_options_and_places() -> None:
-    found = list(Order(SPACE, TABLE).together())
-    whole = [c for c in found if len(c.parts) > 1]
-    assert found[: len(whole)] == whole
-    assert {part.name for c in whole for part in c.parts} == {"cirrus-vga", "e1000", *TABLE.topologies}
-    rows = {c.text for c in found[len(whole) :]}
+def test_pairs_are_crowds_of_popular_devices_and_arrays_of_options_and_places() -> None:
+    order = Order(SPACE, TABLE)
+    crowds = list(order.together())
+    assert all(len(c.parts) > 1 for c in crowds)
+    assert {part.name for c in crowds for part in c.parts} == {"cirrus-vga", "e1000", *TABLE.topologies}
+    rows = {c.text for c in order.arrays()}
     assert any("mitigation=on" in text and " at port" in text for text in rows)
     assert any("mitigation=on,multifunction=on" in text for text in rows)
     assert not any("x-tested" in text or "edu" in text for text in rows)
@@ -103,6 +103,21 @@ def test_what_fails_or_does_not_start_alone_is_no_company() -> None:
     assert spoilers.sound(found.parts, spoilers.machines) == ["pc-2"]
     assert spoilers.sound(crowd("smp-2", "edu").parts, spoilers.machines) == ["pc-1", "pc-2"]
     assert spoilers.without(crowd("nvme", "e1000", "VGA")) is None
+
+
+def test_what_a_device_fails_with_plain_is_no_news_of_its_options() -> None:
+    spoilers = Spoilers(("pc-1", "pc-2"))
+    ring, other = ("old>new", "virtio-ring"), ("old>new", "missing-footer")
+    assert spoilers.news(alone("VGA"), "pc-1", {ring}) == {ring}
+    spoilers.show(alone("VGA"), "pc-1", {ring})
+    spoilers.show(alone("VGA,vgamem_mb=1", Phase.SINGLE), "pc-1", {other})  # one option is no measure of another
+    assert spoilers.news(alone("VGA"), "pc-1", {ring}) == {ring}
+    option = alone("VGA,edid=off", Phase.SINGLE)
+    assert spoilers.news(option, "pc-1", {ring}) == set()
+    assert spoilers.news(option, "pc-1", {ring, other}) == {other}
+    assert spoilers.news(option, "pc-1", {("new>old", "virtio-ring")})
+    assert spoilers.news(option, "pc-2", {ring}) == {ring}
+    assert spoilers.news(crowd("e1000", "VGA"), "pc-1", {ring}) == set()
 
 
 def test_a_value_that_nothing_starts_with_is_left_out() -> None:

@@ -203,6 +203,16 @@ def test_a_refusal_counts_for_all_that_holds_it() -> None:
     assert refusals.words() == {"virtio-blk-pci.packed=on": {"no packed rings": 1}}
 
 
+def test_an_option_that_a_build_refused_is_refused_on_other_families_a_device_is_not() -> None:
+    refusals = Refusals()
+    refusals.learn(only(disk(("packed", "on"))), "m", "old", "no packed rings")
+    refusals.learn(only(disk()), "m", "new", "no bus for it")
+    packed = only(disk(("packed", "on"), ("event_idx", "off")))
+    assert refusals.left(packed, "another", BUILDS, elsewhere=True) == ["new"]
+    assert set(refusals.left(packed, "another", BUILDS)) == BUILDS
+    assert set(refusals.left(only(disk(("packed", "off"))), "another", BUILDS, elsewhere=True)) == BUILDS
+
+
 def test_a_machine_that_is_refused_alone_is_refused_with_anything() -> None:
     refusals = Refusals()
     refusals.learn(Candidate((), Phase.PLAIN), "m", "old", "too little memory")
