@@ -20,8 +20,8 @@ if [ -z "${DESTINATION:-}" ] && ! docker image inspect migmatrix/debian:trixie >
     exit 2
 fi
 case $PWD in *[[:space:]]*) echo "run this in a directory without blanks in its path"; exit 2 ;; esac
-SOURCE=${SOURCE:-docker run --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie-backports timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
-DESTINATION=${DESTINATION:-docker run --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
+SOURCE=${SOURCE:-docker run --init --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie-backports timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
+DESTINATION=${DESTINATION:-docker run --init --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
 
 saves() {
     timeout --foreground -k 5 "$LIMIT" $SOURCE -display none -S -monitor stdio \

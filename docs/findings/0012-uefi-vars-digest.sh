@@ -16,12 +16,12 @@ if [ -z "${SOURCE:-}" ] && ! docker image inspect migmatrix/debian:trixie-backpo
     exit 2
 fi
 case $PWD in *[[:space:]]*) echo "run this in a directory without blanks in its path"; exit 2 ;; esac
-SOURCE=${SOURCE:-docker run --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie-backports timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
+SOURCE=${SOURCE:-docker run --init --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie-backports timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
 if [ -z "${DESTINATION:-}" ] && ! docker image inspect migmatrix/debian:trixie >/dev/null 2>&1; then
     echo "set DESTINATION: the default is not at hand"
     exit 2
 fi
-DESTINATION=${DESTINATION:-docker run --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
+DESTINATION=${DESTINATION:-docker run --init --rm -i --network none -v $PWD:/work -w /work migmatrix/debian:trixie timeout -s KILL $LIMIT /usr/bin/qemu-system-x86_64}
 
 saves() {
     timeout --foreground -k 5 "$LIMIT" $SOURCE -display none -S -monitor stdio \

@@ -205,7 +205,8 @@ def emulator_command(build: PreparedBuild) -> str:
     if not build.image:
         return shlex.quote(build.binary)
     inside = f"timeout -s KILL $LIMIT {shlex.quote(build.binary)}"
-    return f"docker run --rm -i --network none -v $PWD:/work -w /work {build.image} {inside}"
+    # --init: as process 1 the `timeout` of coreutils 9.10 runs nothing, and ends with 125
+    return f"docker run --init --rm -i --network none -v $PWD:/work -w /work {build.image} {inside}"
 
 
 def _is_there(build: PreparedBuild) -> str:
