@@ -110,7 +110,9 @@ def test_what_a_device_fails_with_plain_is_no_news_of_its_options() -> None:
     ring, other = ("old>new", "virtio-ring"), ("old>new", "missing-footer")
     assert spoilers.news(alone("VGA"), "pc-1", {ring}) == {ring}
     spoilers.show(alone("VGA"), "pc-1", {ring})
-    spoilers.show(alone("VGA,vgamem_mb=1", Phase.SINGLE), "pc-1", {other})  # one option is no measure of another
+    spoilers.show(
+        alone("VGA,vgamem_mb=1", Phase.SINGLE), "pc-1", {other}
+    )  # one option is no measure of another
     assert spoilers.news(alone("VGA"), "pc-1", {ring}) == {ring}
     option = alone("VGA,edid=off", Phase.SINGLE)
     assert spoilers.news(option, "pc-1", {ring}) == set()

@@ -208,7 +208,8 @@ def test_a_script_has_the_command_lines_of_both_builds() -> None:
     made = Recipe("t", "n", build("7.2", image="sha256:1"), build("10.0"), "pc", ("-device", "a b"), "save")
     text = script(made)
     assert (
-        "SOURCE=${SOURCE:-docker run --init --rm -i --network none -v $PWD:/work -w /work sha256:1 timeout" in text
+        "SOURCE=${SOURCE:-docker run --init --rm -i --network none -v $PWD:/work -w /work sha256:1 timeout"
+        in text
     )
     assert text.count("-machine pc -device 'a b'\n") == 2
     assert text.count("exit 1\n") == 3, "a save that fails is the failure"
