@@ -2,7 +2,8 @@
 """What failed in a search, as one finding per problem.
 
 1. Failures of one `judge.family` are one problem, those of each `Problem` apart: a failure is a build's own defect when
-   that build shows it with itself.
+   that build shows it with itself. Where a family does not tell the place, as a crash without an assertion, failures of
+   other roots (`roots`) are other problems.
 2. A problem that is met for the first time is repeated, and no leg of the first time counts for that. One that does not
    come again is not `steady`. What the end of the search, or the host, kept from being repeated is not `repeated`.
 3. It is reduced by `explain.reduce` to the smallest command line, and that goes between all builds, so that a finding
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from migmatrix.harness.errors import InfrastructureError
 from migmatrix.harness.explain.reduce import reduce, same_failure
 from migmatrix.harness.explore.migratable import told, untrue, with_option, without_option
+from migmatrix.harness.explore.roots import holds, root_of
 from migmatrix.harness.explore.space import by_age
-from migmatrix.harness.judge import family
+from migmatrix.harness.judge import family, tells_place
 from migmatrix.harness.model import Verdict
 from migmatrix.harness.run.opening import silent
 from migmatrix.harness.trials.records import Step
@@ -100,7 +102,8 @@ class Collector:
     log: Callable[[str], None]
     on_leg: Callable[[LegEvidence, bool], None] = silent
     legs: int = 0  # that were needed to repeat and to reduce
-    findings: dict[tuple[str, Problem], Finding] = field(default_factory=dict)
+    common: tuple[str, ...] = ()  # arguments of every command line
+    findings: dict[tuple[str, Problem, str], Finding] = field(default_factory=dict)
     blocked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     async def take(self, candidate: Candidate, attempts: Sequence[Attempt]) -> None:
@@ -129,21 +132,39 @@ class Collector:
         started: Sequence[str],
         message: str = "",
     ) -> None:
-        finding = self.findings.get((key, problem))
+        finding = self._met(key, problem, alike[0])
         if finding is None:
             # kept before it is repeated, for who interrupts that
-            self.findings[key, problem] = _finding(
-                candidate, key, problem, alike[0], steady=False, repeated=False
+            first = self._keep(
+                _finding(candidate, key, problem, alike[0], steady=False, repeated=False), alike[0]
             )
-            finding = self.findings[key, problem] = await self._new(
-                candidate, key, problem, alike[0], started
-            )
+            finding = await self._new(candidate, key, problem, alike[0], started)
+            del self.findings[first]
             finding.message = message or finding.message
+            finding = self.findings[self._keep(finding, alike[0])]
         else:
             finding.seen += 1
         for attempt in alike:
             signature = attempt.result.signature or ""
             finding.signatures[signature] = finding.signatures.get(signature, 0) + 1
+
+    def _met(self, key: str, problem: Problem, attempt: Attempt) -> Finding | None:
+        """The finding that a failure is one more of (rule 1)."""
+        if _tells_place(attempt.result):
+            return self.findings.get((key, problem, ""))
+        root = root_of(attempt.trial.arguments, self.common, attempt.trial.machine)
+        alike = (f for (k, p, _), f in self.findings.items() if (k, p) == (key, problem))
+        return next((finding for finding in alike if holds(finding.root, root)), None)
+
+    def _keep(self, finding: Finding, attempt: Attempt) -> tuple[str, Problem, str]:
+        """Its place among the findings; where one of its root is there, that has been seen once more."""
+        finding.root = root_of(finding.arguments, self.common, finding.machine)
+        place = finding.key, finding.kind, "" if _tells_place(attempt.result) else finding.root
+        if place in self.findings:
+            self.findings[place].seen += 1
+        else:
+            self.findings[place] = finding
+        return place
 
     async def _new(
         self, candidate: Candidate, key: str, problem: Problem, attempt: Attempt, started: Sequence[str]
@@ -235,6 +256,10 @@ def _verdict(result: CellResult) -> str:
 def _family(result: CellResult) -> str:
     """By what failures are one problem: the signature without what differs from one to the next."""
     return family(result.cause) if result.cause else (result.signature or result.reason)
+
+
+def _tells_place(result: CellResult) -> bool:
+    return result.cause is None or result.verdict is not Verdict.FAIL or tells_place(result.cause)
 
 
 def failures_of(attempts: Sequence[Attempt]) -> set[Failure]:

@@ -18,7 +18,6 @@ from migmatrix.harness.explore.covered import COVERED, Covered
 from migmatrix.harness.explore.findings import Problem
 from migmatrix.harness.explore.profiles import give_names, profiles_text
 from migmatrix.harness.explore.reproduce import recipe_of, script
-from migmatrix.harness.explore.roots import root_of
 from migmatrix.harness.files import PUBLIC, write_whole
 
 if TYPE_CHECKING:
@@ -100,7 +99,6 @@ def outcome_of(search: Search, known: Sequence[KnownIssue], ended: str) -> Outco
     findings = list(search.collector.findings.values())
     for finding in findings:
         finding.known = next((issue.id for issue in known if issue.has_signature(finding.signature)), "")
-        finding.root = root_of(finding.arguments, search.plan.arguments, finding.machine)
     give_names(findings)
     named = (name for build in search.plan.builds.values() for name in build.facts.devices)
     space, table, plan = search.order.space, search.order.table, search.plan

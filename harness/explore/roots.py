@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from migmatrix.harness.explain.options import Group
     from migmatrix.harness.explore.findings import Finding
 
-__all__ = ["by_root", "root_of", "without"]
+__all__ = ["by_root", "holds", "root_of", "without"]
 
+_AND = " + "
 _NAMES = ("id", "node-name", "driver")
 
 
@@ -35,7 +36,16 @@ def root_of(arguments: Sequence[str], common: Sequence[str], machine: str) -> st
     used = names & frozenset(word for group in left for word in group.mentions)
     things = Counter(_text(group, names) for group in left if device_type(group) or not group.defines & used)
     words = (f"{text} x {count}" if count > 1 else text for text, count in things.items())
-    return " + ".join(words) or f"{machine_parts(machine)[0]} alone"
+    return _AND.join(words) or f"{machine_parts(machine)[0]} alone"
+
+
+def holds(root: str, other: str) -> bool:
+    """Whether a command line of root `other` has all that `root` names: its devices, each with at least its options."""
+    there = [_words(thing) for thing in other.split(_AND)]
+    return all(
+        any(name == its and options <= more for its, more in there)
+        for name, options in map(_words, root.split(_AND))
+    )
 
 
 def without(arguments: Sequence[str], common: Sequence[str]) -> Iterator[str]:
@@ -52,6 +62,12 @@ def by_root(findings: Iterable[Finding]) -> list[list[Finding]]:
     for number, finding in enumerate(findings):
         found.setdefault(finding.root or str(number), []).append(finding)
     return list(found.values())
+
+
+def _words(thing: str) -> tuple[str, frozenset[str]]:
+    """Of ``virtio-gpu-pci,max_outputs x 2`` the device and its options."""
+    name, *options = thing.partition(" x ")[0].split(",")
+    return name, frozenset(options)
 
 
 def _text(group: Group, names: frozenset[str]) -> str:

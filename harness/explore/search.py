@@ -87,7 +87,9 @@ class Search:
     _halves: list[Candidate] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.collector = Collector(self.plan.builds, self.where, self.log, self.on_leg)
+        self.collector = Collector(
+            self.plan.builds, self.where, self.log, self.on_leg, common=self.plan.arguments
+        )
         self.spoilers = Spoilers(self.plan.machines)
         self._families: dict[str, list[str]] = {}
         for machine in self.plan.machines:

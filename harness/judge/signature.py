@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.judge.table import load_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migmatrix.harness.model import Cause
 
-__all__ = ["family", "signature"]
+__all__ = ["family", "signature", "tells_place"]
 
 # Where a device is plugged in, before its name: bus addresses, each with a slash behind it, in the forms of QEMU's
 # `get_dev_path` of its buses. An address behind ``@`` has eight digits or more, which a firmware file's name has not.
@@ -35,13 +37,13 @@ _DIGITS = re.compile(r"\d+")
 # Files of the harness's, whose names are new in each run.
 _OURS = re.compile(r"\S*/migmatrix(?:-\d+)?/\S+")
 _NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|\d+)\b")
-_PLACES = (
+_ASSERTIONS = (
     re.compile(r"\w+: Assertion [`'](?P<place>.*)' failed"),
     re.compile(r"\w+: assertion failed:? *(?P<place>.*)"),
     re.compile(r"(?P<place>\w+: code should not be reached)"),
-    re.compile(r"^ended by .* in (?P<place>\w+)$"),
     re.compile(r"Unexpected error in (?P<place>\w+)\(\)"),
 )
+_STAGE = re.compile(r"^ended by .* in (?P<place>\w+)$")
 
 
 def signature(cause: Cause) -> str:
@@ -64,6 +66,13 @@ def family(cause: Cause) -> str:
     return f"{cause.kind} {field}"
 
 
+def tells_place(cause: Cause) -> bool:
+    """Whether a family says where it fails; else any device may: a crash without an assertion, a hang, a state in a state."""
+    if cause.kind == "crash":
+        return _crash_place(cause.message, _ASSERTIONS) != ""
+    return cause.kind != "device-load" and not load_table().kind(cause.kind).vague
+
+
 def _device(idstr: str) -> str:
     name = _BUS_PATH.sub("", idstr)
     return load_table().aliases.get(name, name)
@@ -77,9 +86,9 @@ def _field(cause: Cause) -> str:
     return _QUOTED.sub("''", cause.field)
 
 
-def _crash_place(message: str) -> str:
+def _crash_place(message: str, patterns: Sequence[re.Pattern[str]] = (*_ASSERTIONS, _STAGE)) -> str:
     """The expression of a failed assertion, as lines move and functions are renamed; else the stage."""
-    for pattern in _PLACES:
+    for pattern in patterns:
         if match := pattern.search(message):
             return match["place"]
     return ""

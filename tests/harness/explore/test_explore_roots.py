@@ -13,7 +13,7 @@ from migmatrix.harness.explore.findings import Finding, Problem
 from migmatrix.harness.explore.kept import Outcome
 from migmatrix.harness.explore.profiles import give_names, profiles_text
 from migmatrix.harness.explore.render import render
-from migmatrix.harness.explore.roots import by_root, root_of
+from migmatrix.harness.explore.roots import by_root, holds, root_of
 
 COMMON = ("-m", "64", "-display", "none", "-nodefaults")
 FACTS: dict[str, Any] = {
@@ -49,6 +49,18 @@ def vga() -> list[Finding]:
 
 def text_of(findings: list[Finding]) -> str:
     return "\n".join(render(Outcome(findings, FACTS, {}, {}, "complete")))
+
+
+@pytest.mark.parametrize(("root", "other", "held"), [
+    ("nvme", "nvme,serial", True),
+    ("nvme,serial", "nvme", False),
+    ("nvme,serial", "pci-serial-2x", False),
+    ("usb-audio + qemu-xhci", "qemu-xhci,msix + e1000 + usb-audio,audiodev", True),
+    ("virtio-gpu-pci,max_outputs", "virtio-gpu-pci,edid,max_outputs x 2", True),
+    ("serial", "pci-serial-2x,serial", False),
+])  # fmt: skip
+def test_a_root_holds_another_that_has_all_of_it(root: str, other: str, held: bool) -> None:
+    assert holds(root, other) is held
 
 
 @pytest.mark.parametrize(("words", "root"), [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from migmatrix.harness.judge import classify, signature
+from migmatrix.harness.judge import classify, signature, tells_place
 from migmatrix.harness.judge.text import clean
 from migmatrix.harness.model import Cause
 
@@ -406,3 +406,15 @@ def test_files_of_the_harness_do_not_part_a_problem() -> None:
     one, other = (signature(Cause("unclassified", message=said.format(name))) for name in ("0af3", "77be"))
 
     assert one == other
+
+
+@pytest.mark.parametrize(("cause", "told"), [
+    (Cause("crash", "", "SIGABRT", "qemu: ../hw/pci/msix.c:1: f: Assertion `vector < dev->msix_entries_nr' failed."), True),
+    (Cause("crash", "", "SIGSEGV", "ended by SIGSEGV in save"), False),
+    (Cause("hang", "", "load", "no answer"), False),
+    (Cause("device-load", "0000:00:01.0/virtio-mem", "virtio-mem:virtio", ""), False),
+    (Cause("virtio-ring", "0000:00:01.0/virtio-scsi", "vring.num", ""), True),
+    (Cause("missing-footer", "0000:00:01.0/pciespscsi", "", ""), True),
+])  # fmt: skip
+def test_whether_a_family_tells_where_it_fails(cause: Cause, told: bool) -> None:
+    assert tells_place(cause) is told
