@@ -32,7 +32,7 @@ from migmatrix.harness.trials.records import Step
 from migmatrix.harness.trials.runner import TrialRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from migmatrix.harness.builds import PreparedBuild
     from migmatrix.harness.explore.records import Candidate, Case
@@ -118,6 +118,17 @@ class Collector:
             if attempt.result.verdict is Verdict.BLOCKED and attempt.result.cause:
                 self.blocked[attempt.result.cause.message].add(candidate.text)
 
+    def take_known(self, attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Count what a candidate shows as its device does plain, between some of the builds only; return the others."""
+        failing = [a for a in attempts if a.result.verdict is Verdict.FAIL]
+        for key in {_family(attempt.result) for attempt in failing}:
+            alike = [attempt for attempt in failing if _family(attempt.result) == key]
+            met = (self._met(key, problem, alike[0]) for problem in (Problem.BREAK, Problem.DEFECT))
+            if finding := next(filter(None, met), None):
+                finding.seen += 1
+                _add(finding, alike)
+        return [attempt for attempt in attempts if attempt not in failing]
+
     async def take_untrue(self, case: Case, plain: Attempt, asked: Attempt) -> None:
         """Keep that ``-only-migratable`` says another thing than the migration; `case` has the builds that start it."""
         key, message = _family(asked.result), told(plain, asked)
@@ -144,9 +155,7 @@ class Collector:
             finding = self.findings[self._keep(finding, alike[0])]
         else:
             finding.seen += 1
-        for attempt in alike:
-            signature = attempt.result.signature or ""
-            finding.signatures[signature] = finding.signatures.get(signature, 0) + 1
+        _add(finding, alike)
 
     def _met(self, key: str, problem: Problem, attempt: Attempt) -> Finding | None:
         """The finding that a failure is one more of (rule 1)."""
@@ -159,7 +168,9 @@ class Collector:
     def _keep(self, finding: Finding, attempt: Attempt) -> tuple[str, Problem, str]:
         """Its place among the findings; where one of its root is there, that has been seen once more."""
         finding.root = root_of(finding.arguments, self.common, finding.machine)
-        place = finding.key, finding.kind, "" if _tells_place(attempt.result) else finding.root
+        family, root = finding.key, "" if _tells_place(attempt.result) else finding.root
+        finding.key = f"{family}: {root}" if root else family
+        place = family, finding.kind, root
         if place in self.findings:
             self.findings[place].seen += 1
         else:
@@ -256,6 +267,13 @@ def _verdict(result: CellResult) -> str:
 def _family(result: CellResult) -> str:
     """By what failures are one problem: the signature without what differs from one to the next."""
     return family(result.cause) if result.cause else (result.signature or result.reason)
+
+
+def _add(finding: Finding, alike: Iterable[Attempt]) -> None:
+    """Count the signatures of what a finding was seen by."""
+    for attempt in alike:
+        signature = attempt.result.signature or ""
+        finding.signatures[signature] = finding.signatures.get(signature, 0) + 1
 
 
 def _tells_place(result: CellResult) -> bool:

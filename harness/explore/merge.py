@@ -2,8 +2,7 @@
 """Joins what the shards of a search left into one directory, as if one search had found it.
 
 1. Only shards of one search go together: same migmatrix, builds, machines and matrix, same question and cut, no shard twice.
-2. A finding is one where key, sort and root are the same. One that was not reduced has no root of its own; it goes with one of
-   its key and sort that was, where there is any. The first that came again speaks for all.
+2. A finding is one where key and sort are the same. The first that came again speaks for all.
 3. Counts are added, so that what each shard does, the machine alone, counts for each. What was covered is united.
 4. A shard that is missing, or did not end, leaves the whole incomplete; joining goes on, and the whole says so.
 """
@@ -19,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.explore.accounts import Account, State
 from migmatrix.harness.explore.covered import Covered
-from migmatrix.harness.explore.findings import Finding
+from migmatrix.harness.explore.findings import Finding, Problem
 from migmatrix.harness.explore.kept import FINDINGS, Outcome, write_outcome
 from migmatrix.harness.explore.profiles import give_names
 from migmatrix.harness.explore.records import Phase
@@ -164,16 +163,10 @@ _Joined = list[
 
 def _findings(shards: Sequence[_Search]) -> _Joined:
     """Rule 2, in the order in which the shards have them."""
-    groups: dict[tuple[Any, ...], list[tuple[Finding, int]]] = {}
-    every = [(finding, number) for number, shard in enumerate(shards) for finding in shard.findings]
-    roots: dict[tuple[Any, ...], str] = {}
-    for finding, _ in every:
-        if finding.steady:
-            roots.setdefault((finding.key, finding.kind), finding.root)
-    for finding, number in every:
-        problem = finding.key, finding.kind
-        root = finding.root if finding.steady else roots.get(problem, "")
-        groups.setdefault((*problem, root), []).append((finding, number))
+    groups: dict[tuple[str, Problem], list[tuple[Finding, int]]] = {}
+    for number, shard in enumerate(shards):
+        for finding in shard.findings:
+            groups.setdefault((finding.key, finding.kind), []).append((finding, number))
     return [_joined(alike) for alike in groups.values()]
 
 

@@ -266,7 +266,7 @@ class Search:
                 self.spoilers.failed.add(case.candidate.parts)
                 self.spoilers.show(case.candidate, case.machine, failures_of(every))
             else:
-                every = [a for a in every if a.result.verdict is not Verdict.FAIL]
+                every = self.collector.take_known(every)
             self.spoilers.learn(
                 case.candidate, case.machine, starts=bool(case.builds) or not whole.builds, sound=sound
             )
