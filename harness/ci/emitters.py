@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from migmatrix.harness.ci import github, gitlab, kubernetes
+from migmatrix.harness.ci import github, gitlab, kubernetes, tekton
 from migmatrix.harness.config import read_document
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.files import is_text
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.ci.kubernetes import Cluster
     from migmatrix.harness.ci.scripts import Night
 
-__all__ = ["files_of", "for_github", "for_gitlab", "for_kubernetes", "named_from_the_top"]
+__all__ = ["files_of", "for_github", "for_gitlab", "for_kubernetes", "for_tekton", "named_from_the_top"]
 
 _CODES: Final = "Exit codes: 0 nothing unexpected, 1 regressions, 2 a mistake, 3 the host failed, 70 a bug."
 _ENGINE: Final = (
@@ -59,6 +59,19 @@ def for_kubernetes(night: Night, cluster: Cluster, command: str) -> str:
             f"{night.file!r} has builds that run in containers, and a pod has no container engine"
         )
     return kubernetes.render(night, cluster, _head(command))
+
+
+def for_tekton(night: Night, cluster: Cluster, command: str) -> str:
+    """The same with a Pipeline of Tekton in place of jobs."""
+    _refuse_containers(night)
+    return tekton.render(night, cluster, _head(command))
+
+
+def _refuse_containers(night: Night) -> None:
+    if night.contained:
+        raise UserError(
+            f"{night.file!r} has builds that run in containers, and a pod has no container engine"
+        )
 
 
 def files_of(file: Path) -> dict[str, str]:

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.ci.scripts import Night
 
-__all__ = ["Cluster", "render"]
+__all__ = ["DATA", "NAME", "PLACE", "Cluster", "container", "files_map", "render", "volume", "volumes"]
 
 _FINAL: Final = [int(ExitCode.REGRESSIONS), int(ExitCode.USAGE), int(ExitCode.BUG)]
-_NAME: Final = "migmatrix"
-_DATA, _WORK, _TEMPORARY = "/data", "/work", "/tmp"  # noqa: S108 - a volume of the pod's own
+NAME: Final = "migmatrix"
+DATA: Final = "DATA"  # the variable with the place of the volume
+_MOUNT, _WORK, _TEMPORARY = "/data", "/work", "/tmp"  # noqa: S108 - a volume of the pod's own
 _TRIES: Final = 2  # after the first
 _USER: Final = 1000
 _INDEX: Final = 'index=`expr "$JOB_COMPLETION_INDEX" + 1`'
-_PLACE: Final = "$DATA/runs/$JOB"
+PLACE: Final = "$DATA/runs/$JOB"
 _NEWEST: Final = """\
 newest=
 for run in "$DATA"/runs/*/; do
@@ -63,27 +64,28 @@ class Cluster:
 
 def render(night: Night, cluster: Cluster, comment: list[str]) -> str:
     """The manifests, in the order in which they can be applied."""
-    documents = [_volume(cluster), _files(cluster), _shards(night, cluster), _merge(night, cluster)]
+    documents = [volume(cluster), files_map(cluster), _shards(night, cluster), _merge(night, cluster)]
     return yaml_text(documents, comment)
 
 
-def _volume(cluster: Cluster) -> dict[str, Any]:
+def volume(cluster: Cluster) -> dict[str, Any]:
+    """The claim of the volume for store, runs and history."""
     chosen = {"storageClassName": cluster.storage_class} if cluster.storage_class else {}
     spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": cluster.size}}, **chosen}
-    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": _NAME}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": NAME}, "spec": spec}
 
 
-def _files(cluster: Cluster) -> dict[str, Any]:
-    """A key is no file name: the volume says what each is called."""
+def files_map(cluster: Cluster) -> dict[str, Any]:
+    """The matrix and what it names. A key is no file name: `volumes` says what each is called."""
     data = {f"file-{index}": text for index, text in enumerate(cluster.files.values())}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": _NAME}, "data": data}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": data}
 
 
 def _shards(night: Night, cluster: Cluster) -> dict[str, Any]:
-    run = scripts.shard(night, f"$index/{night.shards}", out=f"{_PLACE}/shard-$index", store='"$DATA/store"')
-    script = "\n".join([_INDEX, f'mkdir -p "{_PLACE}"', *run])
+    run = scripts.shard(night, f"$index/{night.shards}", out=f"{PLACE}/shard-$index", store='"$DATA/store"')
+    script = "\n".join([_INDEX, f'mkdir -p "{PLACE}"', *run])
     rules = [
-        {"action": "FailIndex", "onExitCodes": {"containerName": _NAME, "operator": "In", "values": _FINAL}},
+        {"action": "FailIndex", "onExitCodes": {"containerName": NAME, "operator": "In", "values": _FINAL}},
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
     job = {
@@ -95,18 +97,16 @@ def _shards(night: Night, cluster: Cluster) -> dict[str, Any]:
         "podFailurePolicy": {"rules": rules},
         "template": _pod(cluster, script),
     }
-    return _cron(f"{_NAME}-shards", night.schedule, job)
+    return _cron(f"{NAME}-shards", night.schedule, job)
 
 
 def _merge(night: Night, cluster: Cluster) -> dict[str, Any]:
     """Nothing that it ends with would be otherwise the next time."""
     script = _NEWEST + scripts.merge(night, "shard-*/", history='"$DATA/history"')
     codes = [*_FINAL, int(scripts.AGAIN)]
-    rules = [
-        {"action": "FailJob", "onExitCodes": {"containerName": _NAME, "operator": "In", "values": codes}}
-    ]
+    rules = [{"action": "FailJob", "onExitCodes": {"containerName": NAME, "operator": "In", "values": codes}}]
     job = {"backoffLimit": _TRIES, "podFailurePolicy": {"rules": rules}, "template": _pod(cluster, script)}
-    return _cron(f"{_NAME}-merge", cluster.merge_schedule, job)
+    return _cron(f"{NAME}-merge", cluster.merge_schedule, job)
 
 
 def _cron(name: str, schedule: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -120,39 +120,43 @@ def _cron(name: str, schedule: str, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pod(cluster: Cluster, script: str) -> dict[str, Any]:
-    items = [{"key": f"file-{index}", "path": name} for index, name in enumerate(cluster.files)]
-    volumes = [
-        {"name": "data", "persistentVolumeClaim": {"claimName": _NAME}},
-        {"name": "files", "configMap": {"name": _NAME, "items": items}},
-        {"name": "temporary", "emptyDir": {}},
-    ]
+    job = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
     user = {"runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER}
     return {
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {**user, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [_container(cluster, script)],
-            "volumes": volumes,
+            "containers": [{**container(cluster, {"valueFrom": job}), "command": ["sh", "-ec", script]}],
+            "volumes": volumes(cluster),
         }
     }
 
 
-def _container(cluster: Cluster, script: str) -> dict[str, Any]:
-    job = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
+def volumes(cluster: Cluster) -> list[dict[str, Any]]:
+    """The volumes that `container` mounts."""
+    items = [{"key": f"file-{index}", "path": name} for index, name in enumerate(cluster.files)]
+    return [
+        {"name": "data", "persistentVolumeClaim": {"claimName": NAME}},
+        {"name": "files", "configMap": {"name": NAME, "items": items}},
+        {"name": "temporary", "emptyDir": {}},
+    ]
+
+
+def container(cluster: Cluster, run: Mapping[str, Any]) -> dict[str, Any]:
+    """A container without a command; `run` is what its variable ``JOB`` is, the name of the night."""
     return {
-        "name": _NAME,
+        "name": NAME,
         "image": cluster.image,
-        "command": ["sh", "-ec", script],
         "workingDir": _WORK,
         "env": [
-            {"name": "DATA", "value": _DATA},
+            {"name": DATA, "value": _MOUNT},
             {"name": "HOME", "value": _TEMPORARY},
             {"name": "TMPDIR", "value": _TEMPORARY},
-            {"name": "JOB", "valueFrom": job},
+            {"name": "JOB", **run},
         ],
         "volumeMounts": [
-            {"name": "data", "mountPath": _DATA},
+            {"name": "data", "mountPath": _MOUNT},
             {"name": "files", "mountPath": _WORK, "readOnly": True},
             {"name": "temporary", "mountPath": _TEMPORARY},
         ],

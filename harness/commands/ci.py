@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`migmatrix ci gitlab|github|kubernetes`: files for CI servers that run a matrix every night, in shards."""
+"""`migmatrix ci gitlab|github|kubernetes|tekton`: files for CI servers that run a matrix every night, in shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Annotated, Final
 import typer
 
 from migmatrix.harness import __version__
-from migmatrix.harness.ci.emitters import files_of, for_github, for_gitlab, for_kubernetes, named_from_the_top
+from migmatrix.harness.ci.emitters import (
+    files_of,
+    for_github,
+    for_gitlab,
+    for_kubernetes,
+    for_tekton,
+    named_from_the_top,
+)
 from migmatrix.harness.ci.kubernetes import Cluster
 from migmatrix.harness.ci.scripts import Night
 from migmatrix.harness.commands.history import EveryOption, cadence
@@ -24,6 +31,7 @@ __all__ = ["app"]
 
 _INSTALL: Final = f"python3 -m pip install migmatrix=={__version__}"
 _EVERY: Final = "24h"
+_POD: Final = f"migmatrix:{__version__}"
 _IMAGE: Final = "python:3.13"
 
 ShardsOption = Annotated[int, typer.Option("--shards", min=1, help="jobs at once, each with a share")]
@@ -32,6 +40,12 @@ ScheduleOption = Annotated[str, typer.Option("--schedule", help="when to run: fi
 PolicyOption = Annotated[
     Path | None, typer.Option("--policy", help="sign the merged run if it meets this policy")
 ]
+PodImageOption = Annotated[
+    str, typer.Option("--image", help="image with migmatrix, made from its Dockerfile")
+]
+HoursOption = Annotated[int, typer.Option("--hours", min=1, help="deadline of the shards")]
+SizeOption = Annotated[str, typer.Option("--size", help="of the volume for store, runs and history")]
+StorageOption = Annotated[str, typer.Option("--storage-class", help="of the volume, shared by nodes")]
 WriteOption = Annotated[Path | None, typer.Option("--out", help="file to write; default standard output")]
 
 app = typer.Typer(help="Write files for CI servers.", no_args_is_help=True)
@@ -77,9 +91,7 @@ def github(
 def kubernetes(
     shards: ShardsOption,
     file: FileOption = MATRIX,
-    image: Annotated[
-        str, typer.Option("--image", help="image with migmatrix, made from its Dockerfile")
-    ] = f"migmatrix:{__version__}",
+    image: PodImageOption = _POD,
     schedule: ScheduleOption = "17 1 * * *",
     merge_schedule: Annotated[
         str, typer.Option("--merge-schedule", help="when to merge: after the deadline of the shards")
@@ -100,6 +112,26 @@ def kubernetes(
     night = _night(file, shards, "", schedule, every, None)
     cluster = Cluster(image, size, storage_class, merge_schedule, hours, files_of(file))
     _write(for_kubernetes(night, cluster, command_line()), out)
+
+
+@app.command()
+def tekton(
+    shards: ShardsOption,
+    file: FileOption = MATRIX,
+    image: PodImageOption = _POD,
+    hours: HoursOption = 4,
+    size: SizeOption = "20Gi",
+    storage_class: StorageOption = "",
+    every: EveryOption = _EVERY,
+    out: WriteOption = None,
+) -> None:
+    """Write a pipeline for Tekton.
+
+    A task for each shard, and one that merges them whatever they end with, with a volume for store, runs and history.
+    Nothing is run here.
+    """
+    cluster = Cluster(image, size, storage_class, "", hours, files_of(file))
+    _write(for_tekton(_night(file, shards, "", "", every, None), cluster, command_line()), out)
 
 
 def _night(

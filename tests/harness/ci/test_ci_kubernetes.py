@@ -39,13 +39,13 @@ def repository(lab: Lab) -> Path:
     return place
 
 
-def call(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*MIGMATRIX, "ci", "kubernetes", *words]
+def call(repository: Path, *words: str, server: str = "kubernetes") -> subprocess.CompletedProcess[str]:
+    command = [*MIGMATRIX, "ci", server, *words]
     return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
 
 
-def emitted(repository: Path, *words: str) -> dict[str, Any]:
-    done = call(repository, "-f", NAME, "--shards", "2", *words)
+def emitted(repository: Path, *words: str, server: str = "kubernetes") -> dict[str, Any]:
+    done = call(repository, "-f", NAME, "--shards", "2", *words, server=server)
     assert (done.returncode, done.stderr) == (0, "")
     documents = list(yaml.safe_load_all(done.stdout))
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in documents}
@@ -143,3 +143,57 @@ def test_builds_in_containers_are_refused(repository: Path) -> None:
     assert done.stderr == (
         "migmatrix: 'm.yaml' has builds that run in containers, and a pod has no container engine\n"
     )
+
+
+# --- Tekton: no schema of its resources is at hand, so its shape is checked as its documentation has it
+
+
+def tasks(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    spec = found["Pipeline/migmatrix"]["spec"]
+    return {task["name"]: task for task in (*spec["tasks"], *spec["finally"])}
+
+
+def test_a_pipeline_has_the_shards_and_a_merge_that_always_runs(repository: Path) -> None:
+    found = emitted(repository, server="tekton")
+    pipeline = found["Pipeline/migmatrix"]
+    assert (pipeline["apiVersion"], set(pipeline["spec"])) == ("tekton.dev/v1", {"tasks", "finally"})
+    assert [task["name"] for task in pipeline["spec"]["finally"]] == ["merge"]
+    assert list(tasks(found)) == ["shard-1", "shard-2", "merge"]
+    for task in tasks(found).values():
+        assert not any(key in task for key in ("runAfter", "retries", "when"))
+        assert task["params"] == [{"name": "run", "value": "$(context.pipelineRun.name)"}]
+        (step,) = task["taskSpec"]["steps"]
+        assert step["script"].startswith("#!/bin/sh -e\n")
+        assert "$(" not in step["script"]
+        assert "command" not in step
+        assert {m["name"] for m in step["volumeMounts"]} == {v["name"] for v in task["taskSpec"]["volumes"]}
+        pod = {**{k: v for k, v in step.items() if k not in ("script", "computeResources")}}
+        whole = {"containers": [pod], "volumes": task["taskSpec"]["volumes"]}
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": whole}
+        kubernetes_validate.validate(document, "1.31", strict=True)
+
+
+@pytest.mark.slow
+def test_the_tasks_of_a_pipeline_give_one_run_as_if_it_had_not_been_cut(lab: Lab, repository: Path) -> None:
+    found = emitted(repository, server="tekton")
+    path = f"{on_path(lab.root / 'bin')}{os.pathsep}{os.environ['PATH']}"
+    codes = {}
+    for name, task in tasks(found).items():
+        (step,) = task["taskSpec"]["steps"]
+        script = lab.root / f"{name}.sh"
+        script.write_text(step["script"])
+        environment = {
+            "DATA": str(lab.root / "data"),
+            "JOB": "night-1",
+            "TMPDIR": str(lab.root),
+            "PATH": path,
+        }
+        done = subprocess.run(
+            ["sh", "-e", str(script)], cwd=repository, env={**os.environ, **environment}, check=False
+        )
+        codes[name] = done.returncode
+
+    whole = lab.run(repository / NAME, out="whole")
+    assert codes == {"shard-1": 0, "shard-2": 0, "merge": whole.returncode}
+    assert whole.returncode == 1
+    assert timeless(lab.results("data/runs/night-1/nightly")) == timeless(lab.results("whole"))
