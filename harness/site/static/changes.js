@@ -28,5 +28,5 @@ function equal(names, a, b) {
 function contentText(names, row) {
   if (row === undefined) return "not there";
   const [kind, , version, package_, digest] = names.contents[row];
-  return kind === "build" ? `${package_ || version} (${digest})` : digest || "not there";
+  return kind === "build" ? `${`${version} ${package_}`.trimEnd()} (${digest})` : digest || "not there";
 }
