@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ci_servers import GitHub, GitLab, Server, on_path
 from lab import MIGMATRIX, timeless
+from signed import write_key
 
 from migmatrix.harness.ci import scripts
 from migmatrix.harness.ci.emitters import for_github, for_gitlab
@@ -36,6 +37,7 @@ MATRIX = {
         }
     },
 }
+SOUND = {**MATRIX, "profiles": {"define": {"plain": {"args": ["-nodefaults"]}}}}
 CONTAINED = {**MATRIX, "builds": {"qemu-7.2": {"provider": "debian", "suite": "bookworm"}}}
 SERVERS: dict[str, tuple[type[GitLab | GitHub], str]] = {
     "gitlab": (GitLab, "vendor.gitlab-ci"),
@@ -103,6 +105,32 @@ def test_the_jobs_of_a_night_give_one_run_as_if_it_had_not_been_cut(lab: Lab, se
     assert len(history.read_text().splitlines()) == 2
     first, second = (legs(lab, night) for night in (1, 2))
     assert (first["executed"] > 0, second["executed"]) == (True, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_merged_run_of_a_night_is_signed_by_its_policy(lab: Lab, server: str) -> None:
+    """With the red pair in the matrix the night is red and nothing is signed; without it the night is green, and signed."""
+    (lab.root / "repository").mkdir()
+    (lab.root / "repository" / "my policy.yaml").write_text(
+        '{"require": [{"select": {"profile": "*"}, "pass": "100%"}]}'
+    )
+    text = emitted(lab, server, "m.yaml", "--policy", "my policy.yaml", matrix=SOUND, shards=2)
+    key = write_key(lab.root)
+    runner = server_of(lab, SERVERS[server][0])
+    runner.secrets["secrets.MIGMATRIX_SIGNING_KEY"] = key.read_text()
+    runner.variables["MIGMATRIX_SIGNING_KEY"] = str(key)
+
+    assert runner.run(text) == 0, runner.said
+    signed = lab.root / "night-1" / "merge" / "signed"
+    command = [*MIGMATRIX, "verify", str(signed), "--key", str(key.with_suffix(".pub.pem"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    (lab.root / "repository" / "m.yaml").write_text(json.dumps(MATRIX))
+    runner.night = 2
+    assert runner.run(text) == 1, runner.said
+    assert not (lab.root / "night-2" / "merge" / "signed").exists()
 
 
 def legs(lab: Lab, night: int) -> dict[str, int]:
