@@ -54,10 +54,7 @@ def for_github(night: Night, command: str) -> str:
 
 def for_kubernetes(night: Night, cluster: Cluster, command: str) -> str:
     """Manifests for `kubectl apply`."""
-    if night.contained:
-        raise UserError(
-            f"{night.file!r} has builds that run in containers, and a pod has no container engine"
-        )
+    _refuse_containers(night)
     return kubernetes.render(night, cluster, _head(command))
 
 
@@ -74,14 +71,17 @@ def _refuse_containers(night: Night) -> None:
         )
 
 
-def files_of(file: Path) -> dict[str, str]:
-    """A matrix file and the files of profiles and known issues that it names, by their names from the top.
+def files_of(file: Path, policy: Path | None = None) -> dict[str, str]:
+    """A matrix file and the files of profiles and known issues that it names, by their names from the top; a policy with its waivers.
 
     UserError for a file outside of the top, or one that cannot be read.
     """
     data = read_document(file).data
     named = (data.get("known_issues"), (data.get("profiles") or {}).get("file"))
     found = [file, *(file.parent / name for name in named if name)]
+    if policy:
+        waivers = read_document(policy).data.get("waivers")
+        found += [policy, *([policy.parent / waivers] if waivers else [])]
     try:
         return {named_from_the_top(path): path.read_text(encoding="utf-8") for path in found}
     except OSError as err:

@@ -6,7 +6,8 @@
 2. A pod's exit code decides (`podFailurePolicy`): 1, 2 and 70 fail its index at once, as they would only come again; 3 counts
    and is tried again; a pod that the cluster took away does not count.
 3. Store, runs and history are on one volume, which several nodes mount: its file system must have locks (flock).
-4. Kubernetes replaces ``$(NAME)`` in arguments, which no script has (`scripts`, rule 3).
+4. With a policy the merge signs its run. The private key is `key.pem` of the Secret `SECRET`, which only that pod mounts.
+5. Kubernetes replaces ``$(NAME)`` in arguments, which no script has (`scripts`, rule 3).
 """
 
 from __future__ import annotations
@@ -23,16 +24,31 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.ci.scripts import Night
 
-__all__ = ["DATA", "NAME", "PLACE", "Cluster", "container", "files_map", "render", "volume", "volumes"]
+__all__ = [
+    "DATA",
+    "NAME",
+    "PLACE",
+    "SIGN",
+    "TOP",
+    "Cluster",
+    "container",
+    "files_map",
+    "render",
+    "volume",
+    "volumes",
+]
 
 _FINAL: Final = [int(ExitCode.REGRESSIONS), int(ExitCode.USAGE), int(ExitCode.BUG)]
 NAME: Final = "migmatrix"
 DATA: Final = "DATA"  # the variable with the place of the volume
-_MOUNT, _WORK, _TEMPORARY = "/data", "/work", "/tmp"  # noqa: S108 - a volume of the pod's own
+SECRET: Final = f"{NAME}-signing-key"
+_MOUNT, _WORK, _TEMPORARY, _KEY = "/data", "/work", "/tmp", "/key"  # noqa: S108 - a volume of the pod's own
 _TRIES: Final = 2  # after the first
 _USER: Final = 1000
 _INDEX: Final = 'index=`expr "$JOB_COMPLETION_INDEX" + 1`'
 PLACE: Final = "$DATA/runs/$JOB"
+TOP: Final = "top=`pwd`\n"  # where the files are, before a script goes elsewhere
+SIGN: Final = {"key": '"$KEY"', "top": '"$top"/'}
 _NEWEST: Final = """\
 newest=
 for run in "$DATA"/runs/*/; do
@@ -102,10 +118,14 @@ def _shards(night: Night, cluster: Cluster) -> dict[str, Any]:
 
 def _merge(night: Night, cluster: Cluster) -> dict[str, Any]:
     """Nothing that it ends with would be otherwise the next time."""
-    script = _NEWEST + scripts.merge(night, "shard-*/", history='"$DATA/history"')
+    script = TOP + _NEWEST + scripts.merge(night, "shard-*/", history='"$DATA/history"', **SIGN)
     codes = [*_FINAL, int(scripts.AGAIN)]
     rules = [{"action": "FailJob", "onExitCodes": {"containerName": NAME, "operator": "In", "values": codes}}]
-    job = {"backoffLimit": _TRIES, "podFailurePolicy": {"rules": rules}, "template": _pod(cluster, script)}
+    job = {
+        "backoffLimit": _TRIES,
+        "podFailurePolicy": {"rules": rules},
+        "template": _pod(cluster, script, signs=bool(night.policy)),
+    }
     return _cron(f"{NAME}-merge", cluster.merge_schedule, job)
 
 
@@ -119,7 +139,7 @@ def _cron(name: str, schedule: str, job: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
 
 
-def _pod(cluster: Cluster, script: str) -> dict[str, Any]:
+def _pod(cluster: Cluster, script: str, *, signs: bool = False) -> dict[str, Any]:
     job = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}
     user = {"runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER}
     return {
@@ -127,24 +147,30 @@ def _pod(cluster: Cluster, script: str) -> dict[str, Any]:
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {**user, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{**container(cluster, {"valueFrom": job}), "command": ["sh", "-ec", script]}],
-            "volumes": volumes(cluster),
+            "containers": [
+                {**container(cluster, {"valueFrom": job}, signs=signs), "command": ["sh", "-ec", script]}
+            ],
+            "volumes": volumes(cluster, signs=signs),
         }
     }
 
 
-def volumes(cluster: Cluster) -> list[dict[str, Any]]:
+def volumes(cluster: Cluster, *, signs: bool = False) -> list[dict[str, Any]]:
     """The volumes that `container` mounts."""
+    key = [{"name": "key", "secret": {"secretName": SECRET, "defaultMode": 0o440}}] if signs else []
     items = [{"key": f"file-{index}", "path": name} for index, name in enumerate(cluster.files)]
     return [
         {"name": "data", "persistentVolumeClaim": {"claimName": NAME}},
         {"name": "files", "configMap": {"name": NAME, "items": items}},
         {"name": "temporary", "emptyDir": {}},
+        *key,
     ]
 
 
-def container(cluster: Cluster, run: Mapping[str, Any]) -> dict[str, Any]:
-    """A container without a command; `run` is what its variable ``JOB`` is, the name of the night."""
+def container(cluster: Cluster, run: Mapping[str, Any], *, signs: bool = False) -> dict[str, Any]:
+    """A container without a command; `run` is what its variable ``JOB`` is, the name of the night. One that `signs` has ``KEY``."""
+    key = [{"name": "KEY", "value": f"{_KEY}/key.pem"}] if signs else []
+    mount = [{"name": "key", "mountPath": _KEY, "readOnly": True}] if signs else []
     return {
         "name": NAME,
         "image": cluster.image,
@@ -154,11 +180,13 @@ def container(cluster: Cluster, run: Mapping[str, Any]) -> dict[str, Any]:
             {"name": "HOME", "value": _TEMPORARY},
             {"name": "TMPDIR", "value": _TEMPORARY},
             {"name": "JOB", **run},
+            *key,
         ],
         "volumeMounts": [
             {"name": "data", "mountPath": _MOUNT},
             {"name": "files", "mountPath": _WORK, "readOnly": True},
             {"name": "temporary", "mountPath": _TEMPORARY},
+            *mount,
         ],
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
         "securityContext": {

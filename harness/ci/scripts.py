@@ -118,15 +118,16 @@ def settled(commands: Sequence[str]) -> str:
     )
 
 
-def merge(night: Night, shards: str, *, history: str = HISTORY, key: str = "") -> str:
+def merge(night: Night, shards: str, *, history: str = HISTORY, key: str = "", top: str = "") -> str:
     """Combine the shards to one run, remember it, sign it if there is a policy; ends as the merged run does.
 
     `shards` is a glob of their directories, `history` and `key` are the shell's words for the history and for the file of
-    the signing key. A run that is green and not signed ends as `migmatrix sign-off` does.
+    the signing key, `top` is the one for the directory that the policy is named from, with a slash, where it is another
+    than the current one. A run that is green and not signed ends as `migmatrix sign-off` does.
     """
     signing = (
         [
-            f"  migmatrix sign-off {NIGHT} --policy {quote(night.policy)} --key {key} --out {SIGNED} || signed=$?",
+            f"  migmatrix sign-off {NIGHT} --policy {top}{quote(night.policy)} --key {key} --out {SIGNED} || signed=$?",
             '  [ "$code" -ne 0 ] || code=$signed',
         ]
         if night.policy

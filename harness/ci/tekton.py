@@ -12,7 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from migmatrix.harness.ci import scripts
-from migmatrix.harness.ci.kubernetes import DATA, NAME, PLACE, container, files_map, volume, volumes
+from migmatrix.harness.ci.kubernetes import (
+    DATA,
+    NAME,
+    PLACE,
+    SIGN,
+    TOP,
+    container,
+    files_map,
+    volume,
+    volumes,
+)
 from migmatrix.harness.ci.yamltext import yaml_text
 
 if TYPE_CHECKING:
@@ -31,8 +41,8 @@ def render(night: Night, cluster: Cluster, comment: list[str]) -> str:
 
 def _pipeline(night: Night, cluster: Cluster) -> dict[str, Any]:
     shards = [_task(f"shard-{index}", _shard(night, index), cluster) for index in range(1, night.shards + 1)]
-    merged = scripts.merge(night, "shard-*/", history=f'"${DATA}/history"')
-    merge = _task("merge", f'cd "{PLACE}"\n{merged}', cluster)
+    merged = scripts.merge(night, "shard-*/", history=f'"${DATA}/history"', **SIGN)
+    merge = _task("merge", f'{TOP}cd "{PLACE}"\n{merged}', cluster, signs=bool(night.policy))
     timeout = {"timeout": f"{cluster.hours}h"}
     return {
         "apiVersion": "tekton.dev/v1",
@@ -48,8 +58,8 @@ def _shard(night: Night, index: int) -> str:
     return f'mkdir -p "{PLACE}"\n{scripts.settled(run)}'
 
 
-def _task(name: str, script: str, cluster: Cluster) -> dict[str, Any]:
-    step = container(cluster, {"value": f"$(params.{_RUN})"})
+def _task(name: str, script: str, cluster: Cluster, *, signs: bool = False) -> dict[str, Any]:
+    step = container(cluster, {"value": f"$(params.{_RUN})"}, signs=signs)
     step = {
         **step,
         "name": name,
@@ -63,6 +73,6 @@ def _task(name: str, script: str, cluster: Cluster) -> dict[str, Any]:
         "taskSpec": {
             "params": [{"name": _RUN, "type": "string"}],
             "steps": [step],
-            "volumes": volumes(cluster),
+            "volumes": volumes(cluster, signs=signs),
         },
     }

@@ -102,6 +102,7 @@ def kubernetes(
         str, typer.Option("--storage-class", help="of the volume, shared by nodes")
     ] = "",
     every: EveryOption = _EVERY,
+    policy: PolicyOption = None,
     out: WriteOption = None,
 ) -> None:
     """Write manifests for Kubernetes.
@@ -109,8 +110,8 @@ def kubernetes(
     An Indexed Job for the shards and a job that merges them, by the clock, with a volume for store, runs and history.
     Nothing is run here.
     """
-    night = _night(file, shards, "", schedule, every, None)
-    cluster = Cluster(image, size, storage_class, merge_schedule, hours, files_of(file))
+    night = _night(file, shards, "", schedule, every, policy)
+    cluster = Cluster(image, size, storage_class, merge_schedule, hours, files_of(file, policy))
     _write(for_kubernetes(night, cluster, command_line()), out)
 
 
@@ -123,6 +124,7 @@ def tekton(
     size: SizeOption = "20Gi",
     storage_class: StorageOption = "",
     every: EveryOption = _EVERY,
+    policy: PolicyOption = None,
     out: WriteOption = None,
 ) -> None:
     """Write a pipeline for Tekton.
@@ -130,8 +132,8 @@ def tekton(
     A task for each shard, and one that merges them whatever they end with, with a volume for store, runs and history.
     Nothing is run here.
     """
-    cluster = Cluster(image, size, storage_class, "", hours, files_of(file))
-    _write(for_tekton(_night(file, shards, "", "", every, None), cluster, command_line()), out)
+    cluster = Cluster(image, size, storage_class, "", hours, files_of(file, policy))
+    _write(for_tekton(_night(file, shards, "", "", every, policy), cluster, command_line()), out)
 
 
 def _night(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from ci_servers import on_path
 from lab import MIGMATRIX, timeless
+from signed import waiver, write_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,9 +53,22 @@ def emitted(repository: Path, *words: str, server: str = "kubernetes") -> dict[s
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in documents}
 
 
+def signing(repository: Path) -> tuple[str, ...]:
+    """The words for a policy, which waives what fails; both files are in a directory with a blank in its name."""
+    place = repository / "my matrices"
+    (place / "policy.yaml").write_text(json.dumps(
+        {"require": [{"select": {"profile": "*"}, "pass": "100%"}], "waivers": "my waivers.yaml"}
+    ))  # fmt: skip
+    entry = waiver(selector={"profile": "port"})
+    entry["expires"] = dt.date.fromisoformat(entry["expires"])
+    for name in ("my waivers.yaml", "known issues.yaml"):
+        (place / name).write_text(yaml.safe_dump([entry]))
+    return ("--policy", "my matrices/policy.yaml")
+
+
 @pytest.mark.parametrize("version", ["1.31", "1.34"])
 def test_manifests_follow_the_schemas(repository: Path, version: str) -> None:
-    found = emitted(repository, "--storage-class", "nfs")
+    found = emitted(repository, "--storage-class", "nfs", *signing(repository))
     assert list(found) == [
         "PersistentVolumeClaim/migmatrix",
         "ConfigMap/migmatrix",
@@ -98,7 +113,14 @@ class Cluster:
             file.write_text(self._found["ConfigMap/migmatrix"]["data"][item["key"]])
         assert not any("$(" in word for word in container["command"])
         environment = {"DATA": str(self.data), "JOB": job, "JOB_COMPLETION_INDEX": str(index)}
-        assert {"DATA", "JOB", "HOME", "TMPDIR"} == {entry["name"] for entry in container["env"]}
+        secrets = [v["secret"]["secretName"] for v in spec["volumes"] if "secret" in v]
+        if secrets:
+            assert secrets == ["migmatrix-signing-key"]
+            environment["KEY"] = str(self._root / "key.pem")
+        assert {"HOME", "TMPDIR", *environment} - {"JOB_COMPLETION_INDEX"} == {
+            e["name"] for e in container["env"]
+        }
+        assert [m["name"] for m in container["volumeMounts"]] == [v["name"] for v in spec["volumes"]]
         return subprocess.run(
             container["command"],
             cwd=work,
@@ -129,6 +151,21 @@ def test_the_pods_of_a_night_give_one_run_as_if_it_had_not_been_cut(lab: Lab, re
     assert timeless(lab.results("data/runs/night-1/nightly")) == timeless(lab.results("whole"))
     assert len((cluster.data / "history" / "history.jsonl").read_text().splitlines()) == 1
     assert (again.returncode, again.stderr) == (3, "no shard has run since the last merge\n")
+
+
+@pytest.mark.slow
+def test_the_merge_signs_by_a_policy(lab: Lab, repository: Path) -> None:
+    cluster = Cluster(lab, emitted(repository, *signing(repository)))
+    key = write_key(lab.root)
+    for index in (0, 1):
+        done = cluster.pod("migmatrix-shards", "night-1", index)
+        assert done.returncode == 0, done.stderr
+    merged = cluster.pod("migmatrix-merge", "merge-1")
+    assert merged.returncode == 0, merged.stderr
+    signed = cluster.data / "runs" / "night-1" / "signed"
+    command = [*MIGMATRIX, "verify", str(signed), "--key", str(key.with_suffix(".pub.pem"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_builds_in_containers_are_refused(repository: Path) -> None:
