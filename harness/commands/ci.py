@@ -21,7 +21,7 @@ from migmatrix.harness.ci.emitters import (
 from migmatrix.harness.ci.kubernetes import Cluster
 from migmatrix.harness.ci.scripts import Night
 from migmatrix.harness.commands.history import EveryOption, cadence
-from migmatrix.harness.commands.options import MATRIX, FileOption, command_line
+from migmatrix.harness.commands.options import MATRIX, FileOption, WriteOption, command_line
 from migmatrix.harness.config import load_matrix
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.exports.formats import write_text
@@ -46,7 +46,6 @@ PodImageOption = Annotated[
 HoursOption = Annotated[int, typer.Option("--hours", min=1, help="deadline of the shards")]
 SizeOption = Annotated[str, typer.Option("--size", help="of the volume for store, runs and history")]
 StorageOption = Annotated[str, typer.Option("--storage-class", help="of the volume, shared by nodes")]
-WriteOption = Annotated[Path | None, typer.Option("--out", help="file to write; default standard output")]
 
 app = typer.Typer(help="Write files for CI servers.", no_args_is_help=True)
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from migmatrix.harness.commands.options import JsonOption, RunArgument, VerboseOption, log, say, say_json
+from migmatrix.harness.commands.options import (
+    JsonOption,
+    NightsOption,
+    RunArgument,
+    VerboseOption,
+    log,
+    say,
+    say_json,
+)
 from migmatrix.harness.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
@@ -63,11 +71,11 @@ def add(
 def show(
     database: DatabaseArgument,
     every: EveryOption = None,
-    length: Annotated[int, typer.Option("--nights", min=1, help="nights of a strip")] = WINDOW,
+    length: NightsOption = WINDOW,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the last night and the strips of its cells.
+    """Show the last night and strips of its cells.
 
     Exit 1 when it has red cells, 3 when it is missing, ran short or reused everything, else 0.
     """

@@ -67,6 +67,8 @@ EngineOption = Annotated[
 JobsOption = Annotated[int, typer.Option("-j", "--jobs", min=1, help="emulators at once")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="directory to write to")]
 IntoOption = Annotated[Path, typer.Option("--out", help="directory to write to")]
+WriteOption = Annotated[Path | None, typer.Option("--out", help="file to write; default standard output")]
+NightsOption = Annotated[int, typer.Option("--nights", min=1, help="how many of the last nights")]
 TablesOption = Annotated[
     Path | None,
     typer.Option("--tables", help="compat tables of builds before 9.1; default those of this program"),

@@ -8,18 +8,16 @@ from typing import Annotated
 
 import typer
 
-from migmatrix.harness.commands.options import say
+from migmatrix.harness.commands.options import IntoOption, NightsOption, say
 
 __all__ = ["site"]
 
 HistoryArgument = Annotated[
     Path, typer.Argument(help="directory of the history, or its .jsonl file", metavar="DB")
 ]
-SiteOption = Annotated[Path, typer.Option("--out", help="directory of the site", metavar="DIR")]
-NightsOption = Annotated[int, typer.Option("--nights", help="how many of the last nights", min=1)]
 
 
-def site(database: HistoryArgument, out: SiteOption, nights: NightsOption = 60) -> None:
+def site(database: HistoryArgument, out: IntoOption, nights: NightsOption = 60) -> None:
     """Make static pages of a history.
 
     DIR/index.html says whether it may be shipped. The pages need no server, and equal histories make equal files.

@@ -52,7 +52,7 @@ def verify(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do some stored legs of a matrix again and compare.
+    """Do some stored legs again, and compare.
 
     Exit 1 when one says another thing now, 3 when none could be compared.
     """

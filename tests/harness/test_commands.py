@@ -81,8 +81,8 @@ def test_each_option_is_declared_in_one_file() -> None:
         files.update(set(flags(file)))
     several = {flag for flag, count in files.items() if count > 1}
     # `bisect` takes one path, with ranges in it; `plan` and `run` take any number of paths. A budget is one of runs, or,
-    # of a search, of legs or time; a search has a seed of its own, and is never without one.
-    assert several == {"--path", "--budget", "--seed", "--every-machine"}
+    # of a search, of legs or time; a search has a seed of its own, and is never without one. `sign-off` needs a policy, `ci` takes one.
+    assert several == {"--path", "--budget", "--seed", "--every-machine", "--policy"}
 
 
 def test_how_many_emulators_run_at_once_is_the_same_for_every_command() -> None:
