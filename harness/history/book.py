@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.history.records import Night
 
-__all__ = ["Book", "append", "book_path", "read_book"]
+__all__ = ["HISTORY", "Book", "append", "book_path", "read_book"]
 
-_NAME: Final = "history.jsonl"
+HISTORY: Final = "history.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Book:
 
 def book_path(database: Path) -> Path:
     """The file of a history: `database` itself when it is, or is called, a ``.jsonl`` file, else one in that directory."""
-    return database if database.suffix == ".jsonl" and not database.is_dir() else database / _NAME
+    return database if database.suffix == ".jsonl" and not database.is_dir() else database / HISTORY
 
 
 def read_book(path: Path) -> Book:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.files import plain
+from migmatrix.harness.history.book import HISTORY
 from migmatrix.harness.history.history import History
 from migmatrix.harness.history.night import night_of_run
 from migmatrix.harness.model import CellResult
@@ -60,6 +61,8 @@ def read_side(name: str) -> Side:
     path = Path(name)
     if not path.exists():
         raise UserError(f"there is no {name!r}: name a run, a {_REPORT}, a {_RESULTS} or DB@NIGHT")
+    if path.name == HISTORY or (path / HISTORY).exists():
+        raise UserError(f"{name!r} is a history: name one of its nights, as {name}@-1 for the last")
     if not path.is_dir():
         return _of_file(name, path)
     if (path / _DATABASE).exists():

@@ -203,6 +203,11 @@ def _rest(text: str) -> str:
     [
         ("none", None, "there is no 'none'"),
         ("db@9", None, "there is no 'db@9'"),
+        (
+            "history.jsonl",
+            "",
+            "'history.jsonl' is a history: name one of its nights, as history.jsonl@-1 for the last",
+        ),
         ("x.json", "{}", "'x.json' holds no results: KeyError: 'groups'"),
         ("x.json", "[1", "'x.json' holds no results: JSONDecodeError"),
         ("x.jsonl", '{"cell": 1}\n', "'x.jsonl' holds no results: KeyError"),
