@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import needs
 import pytest
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def pattern(shown: str) -> str:
 
 @pytest.mark.slow
 def test_the_page_does_and_prints_what_it_shows(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        needs.missing("openssl")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "MIGMATRIX_STORE": str(tmp_path / "store")}
     printed = ""
