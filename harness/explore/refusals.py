@@ -32,14 +32,10 @@ class Refusals:
     """Refusals by machine and build, each with the emulator's words."""
 
     _said: dict[_Where, dict[frozenset[_Piece], str]] = field(default_factory=lambda: defaultdict(dict))
-    _anywhere: dict[str, set[frozenset[_Piece]]] = field(default_factory=lambda: defaultdict(set))
 
     def learn(self, candidate: Candidate, machine: str, build: str, said: str) -> None:
         """A build did not start a candidate."""
-        pieces = _pieces(candidate)
-        self._said[machine, build][pieces] = said
-        if len(pieces) > 1:
-            self._anywhere[build].add(pieces)
+        self._said[machine, build][_pieces(candidate)] = said
 
     def left(
         self, candidate: Candidate, machine: str, builds: Iterable[str], *, elsewhere: bool = False
@@ -50,7 +46,7 @@ class Refusals:
             build
             for build in builds
             if not self._holds(pieces, (machine, build))
-            and not (elsewhere and any(refused <= pieces for refused in self._anywhere[build]))
+            and not (elsewhere and self._holds_an_option(pieces, build))
         ]
 
     def words(self) -> dict[str, dict[str, int]]:
@@ -60,6 +56,11 @@ class Refusals:
             for pieces, said in refused.items():
                 found[_text(pieces)][said] += 1
         return {what: dict(said) for what, said in sorted(found.items())}
+
+    def _holds_an_option(self, pieces: frozenset[_Piece], build: str) -> bool:
+        """Rule 4; one piece alone is a device."""
+        said = (refused for (_, by), its in self._said.items() if by == build for refused in its)
+        return any(len(refused) > 1 and refused <= pieces for refused in said)
 
     def _holds(self, pieces: frozenset[_Piece], where: _Where) -> bool:
         return any(refused <= pieces for refused in self._said.get(where, ()))

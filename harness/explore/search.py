@@ -254,15 +254,14 @@ class Search:
             for case, mine, theirs in zip(starting, alone, between, strict=True)
             if self.spoilers.news(case.candidate, case.machine, failures_of([*mine, *theirs]))
         ]
-        rest = await self._run(
-            runner, failing, lambda case: [(a, b) for a in case.builds for b in case.builds]
-        )
+        done = await self._run(runner, failing, lambda case: [*product(case.builds, case.builds)])
+        rest = dict(zip(map(id, failing), done, strict=True))
         wrong = await self._untrue(runner, starting, alone)
         self.legs |= runner.used
         for whole, case, mine, theirs in zip(cases, starting, alone, between, strict=True):
-            every = rest[failing.index(case)] if case in failing else [*mine, *theirs]
+            every = rest.get(id(case), [*mine, *theirs])
             sound = case.builds == whole.builds and all(a.result.verdict is Verdict.PASS for a in every)
-            if case in failing:
+            if id(case) in rest:
                 self.spoilers.failed.add(case.candidate.parts)
                 self.spoilers.show(case.candidate, case.machine, failures_of(every))
             else:
