@@ -24,8 +24,9 @@ from migmatrix.harness.signoff.records import Broken, Decision, Fate, Kept, Waiv
 from migmatrix.harness.tested import silence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from migmatrix.harness.model import Cell
     from migmatrix.harness.signoff.gather import CellFacts, Tested
     from migmatrix.harness.signoff.policy import Policy, Requirement, Waiver
 
@@ -51,22 +52,27 @@ def _unwaived(facts: CellFacts) -> Fate:
     return Fate.FLAKY if fate is Fate.ERROR and facts.flaky else fate
 
 
+def _taken(facts: CellFacts, current: Sequence[Waiver]) -> Waiver | None:
+    """The waiver that takes a cell (rule 2), of those that hold on the day."""
+    if facts.judgement is None or _unwaived(facts) not in _AGAINST:
+        return None
+    signature = facts.judgement.signature
+    mine = (w for w in current if w.selects(facts.cell) and w.has_signature(signature))
+    return next(mine, None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What is decided on: each cell's fate, and the waivers that hold on the day."""
+    """What is decided on; `carried` has the waiver of each cell that one takes."""
 
     policy: Policy
     tested: Tested
     at: dt.datetime
-    current: tuple[Waiver, ...]
+    carried: Mapping[Cell, Waiver]
 
     def waiver(self, facts: CellFacts) -> Waiver | None:
-        """The waiver that takes a cell (rule 2)."""
-        if facts.judgement is None or _unwaived(facts) not in _AGAINST:
-            return None
-        signature = facts.judgement.signature
-        mine = (w for w in self.current if w.selects(facts.cell) and w.has_signature(signature))
-        return next(mine, None)
+        """The waiver that takes a cell."""
+        return self.carried.get(facts.cell)
 
     def fate(self, facts: CellFacts) -> Fate:
         """Rule 1."""
@@ -82,7 +88,9 @@ def decide(
 ) -> Decision:
     """Compare what was promised with what was tested; `signer` is the id of the key that is to sign."""
     today = at.astimezone(dt.UTC).date()
-    case = _Case(policy, tested, at, tuple(w for w in waivers if not w.expired(today)))
+    current = [waiver for waiver in waivers if not waiver.expired(today)]
+    taken = ((facts.cell, _taken(facts, current)) for facts in tested.cells)
+    case = _Case(policy, tested, at, {cell: waiver for cell, waiver in taken if waiver is not None})
     ages = [facts.began for facts in tested.cells if facts.judgement is not None]
     known = [began for began in ages if began is not None]
     return Decision(
