@@ -109,10 +109,9 @@ def verify(directory: Path, key: PublicKey | None) -> Verified:
     found = Verified()
     try:
         found.problems += _strange(directory)
+        files = _signed(directory, key, found) if found.good else {}
         if found.good:
-            _signed(directory, key, found)
-        if found.good:
-            _again(directory, found)
+            _again(directory, files, found)
     except OSError as err:
         found.problems.append(f"{err.filename or directory}: {err.strerror or err}")
     return found
@@ -134,14 +133,14 @@ def _strange(directory: Path) -> Iterator[str]:
             yield f"{name}: it is missing"
 
 
-def _signed(directory: Path, key: PublicKey | None, found: Verified) -> None:
-    """Rules 1 and 2."""
+def _signed(directory: Path, key: PublicKey | None, found: Verified) -> Mapping[str, str]:
+    """Rules 1 and 2; the hashes of the files, none where the envelopes are not good."""
     data = {name: read_bytes(directory / name) for name in ENVELOPES}
     try:
         own = PublicKey.of_pem(read_bytes(directory / SIGNER), SIGNER)
     except (UserError, FileNotFoundError) as err:
         found.problems.append(f"{SIGNER}: {err}")
-        return
+        return {}
     found.checked = key is not None
     payloads: dict[str, Any] = {}
     for name, envelope in data.items():
@@ -152,12 +151,15 @@ def _signed(directory: Path, key: PublicKey | None, found: Verified) -> None:
             found.problems.append(f"{name}: {err}")
     if key is not None and found.signer != key.id:
         found.problems.append(f"{SIGNATURE}: it names the key {found.signer[:16]}, not the one given")
-    if found.good:
-        found.problems += _changed(directory, payloads[SIGNATURE], found)
-        found.problems += _told(payloads[SUMMARY], found)
+    if not found.good:
+        return {}
+    files = hashes(directory)
+    found.problems += _changed(payloads[SIGNATURE], files, found)
+    found.problems += _told(payloads[SUMMARY], found)
+    return files
 
 
-def _changed(directory: Path, statement: Any, found: Verified) -> Iterator[str]:
+def _changed(statement: Any, there: Mapping[str, str], found: Verified) -> Iterator[str]:
     """Files that are not those of the statement."""
     try:
         told: dict[str, str] = dict(statement["predicate"][FILES])
@@ -165,7 +167,6 @@ def _changed(directory: Path, statement: Any, found: Verified) -> Iterator[str]:
     except (LookupError, TypeError, ValueError):
         yield f"{SIGNATURE}: it is no statement of a sign-off"
         return
-    there = hashes(directory)
     found.files = len(there) + len(ENVELOPES)
     for name in sorted(told.keys() | there.keys()):
         if name not in there:
@@ -183,7 +184,7 @@ def _told(statement: Any, found: Verified) -> Iterator[str]:
         yield f"{SUMMARY}: it is no statement of a decision"
 
 
-def _again(directory: Path, found: Verified) -> None:
+def _again(directory: Path, files: Mapping[str, str], found: Verified) -> None:
     """Rule 3."""
     at = dt.datetime.fromisoformat(found.at)
     try:
@@ -193,7 +194,7 @@ def _again(directory: Path, found: Verified) -> None:
             tested = gather(run)
             found.problems += _results(directory, run)
         decision = decide(policy, waivers, tested, at, found.signer)
-        found.problems += _decided(directory, tested, decision, found)
+        found.problems += _decided(directory, tested, decision, files, found)
     except _ODD as err:
         found.problems.append(f"it cannot be judged again: {type(err).__name__}: {err}")
         return
@@ -216,7 +217,9 @@ def _results(directory: Path, run: RunStore) -> Iterator[str]:
         yield "results.jsonl: its results are not those of run.db"
 
 
-def _decided(directory: Path, tested: Tested, decision: Decision, found: Verified) -> Iterator[str]:
+def _decided(
+    directory: Path, tested: Tested, decision: Decision, files: Mapping[str, str], found: Verified
+) -> Iterator[str]:
     for facts in tested.cells:
         if facts.otherwise and facts.judgement and facts.result:
             yield f"{facts.cell.id}: signed as {_named(facts.result)}, judged again it is {_named(facts.judgement)}"
@@ -227,20 +230,21 @@ def _decided(directory: Path, tested: Tested, decision: Decision, found: Verifie
         yield f"{DECISION}: the decision made again is another"
     if read_bytes(directory / LEGS).decode().splitlines() != list(tested.legs):
         yield f"{LEGS}: the keys are not those of the evidence"
-    yield from _statements(directory, tested, decision, found)
+    yield from _statements(directory, tested, decision, files, found)
 
 
 def _named(one: Any) -> str:
     return f"{one.verdict} ({one.signature})" if one.signature else str(one.verdict)
 
 
-def _statements(directory: Path, tested: Tested, decision: Decision, found: Verified) -> Iterator[str]:
+def _statements(
+    directory: Path, tested: Tested, decision: Decision, files: Mapping[str, str], found: Verified
+) -> Iterator[str]:
     """Both statements made again from what is there, byte for byte."""
     own = PublicKey.of_pem(read_bytes(directory / SIGNER), SIGNER)
     if own.id != found.signer:
         yield f"{SIGNER}: it is not the key that signed"
         return
-    files: Mapping[str, str] = hashes(directory)
     envelopes = {name: read_bytes(directory / name) for name in ENVELOPES}
     wanted = {
         SIGNATURE: test_result(tested, decision, files, found.version),
