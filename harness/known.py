@@ -39,13 +39,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from migmatrix.harness.config.nodes import Document
     from migmatrix.harness.errors import Position
     from migmatrix.harness.judge import CellJudgement
     from migmatrix.harness.model import Cell
     from migmatrix.harness.select import Selection
     from migmatrix.harness.tested import Demand
 
-__all__ = ["KnownIssue", "apply", "as_flaky", "exit_code", "load_known", "plain_result", "unmatched"]
+__all__ = [
+    "FLAKY",
+    "KnownIssue",
+    "apply",
+    "as_flaky",
+    "exit_code",
+    "known_of",
+    "load_known",
+    "plain_result",
+    "unmatched",
+]
 
 FLAKY = "flaky"  # the kind, and the signature, of a leg that gave two answers
 _ENTRIES = TypeAdapter(tuple[KnownIssueSpec, ...])
@@ -88,7 +99,11 @@ def load_known(path: Path) -> tuple[KnownIssue, ...]:
 
     UserError when it cannot be read, ConfigError with its position for the first mistake.
     """
-    document = read_document(path)
+    return known_of(read_document(path))
+
+
+def known_of(document: Document) -> tuple[KnownIssue, ...]:
+    """The entries of a known-issues file that was read; ConfigError with its position for the first mistake."""
     specs = validate(_ENTRIES, document)
     known: dict[str, KnownIssue] = {}
     for index, spec in enumerate(specs):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.judge import judge_cell
+from migmatrix.harness.known import FLAKY
 from migmatrix.harness.plan import LEG_FORMAT, from_json
 from migmatrix.harness.store import kept_plan
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["CellFacts", "Tested", "gather"]
 
 _ELSEWHERE = "--shard"  # what the planner names the cells of other shards by
-_FLAKY = "flaky"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class CellFacts:
     def flaky(self) -> bool:
         """Whether the same leg gave two answers."""
         cause = self.judgement.cause if self.judgement else None
-        return cause is not None and cause.kind == _FLAKY
+        return cause is not None and cause.kind == FLAKY
 
     @property
     def otherwise(self) -> bool:

@@ -29,7 +29,7 @@ from migmatrix.harness.config.records import ConfigModel, Count, Name, Text, mis
 from migmatrix.harness.config.schema import NotEmpty, Selector
 from migmatrix.harness.config.selectors import selection_of
 from migmatrix.harness.errors import ConfigError
-from migmatrix.harness.known import KnownIssue, load_known
+from migmatrix.harness.known import KnownIssue, known_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,8 +168,8 @@ def load_waivers(path: Path) -> tuple[Waiver, ...]:
 
     A signature without a word of a failure in it (``*``) is refused: it would waive what nobody has looked at.
     """
-    waivers = load_known(path)
     document = read_document(path)
+    waivers = known_of(document)
     for at, waiver in enumerate(waivers):
         if not re.search(r"[^*?\s]", waiver.signature):
             raise ConfigError(
