@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -86,12 +87,13 @@ def compare(old: Side, new: Side) -> Comparison:
             members[kind].append(shown or _either(before, after))
         if before is not None and before.outcome not in _SILENT and not _answers(after):
             silenced.append(id_)
+    had = Counter(r.signature for r in old.results.values() if r.outcome in _BROKEN)
     changes = changes_between(old.night, new.night) if old.night and new.night else []
     return Comparison(
         old.name,
         new.name,
         (len(old.results), len(new.results)),
-        {kind: _problems(kind, found, old, new) for kind, found in members.items()},
+        {kind: _problems(kind, found, old, new, had) for kind, found in members.items()},
         tuple(silenced),
         tuple(changes),
         find_surge([result.cell for result in members[Kind.NEW]], _answered(new), changes),
@@ -129,15 +131,18 @@ def _kind(before: CellResult | None, after: CellResult | None) -> Kind | None:
     return Kind.NEW if after.outcome in RED and before.outcome is Outcome.KNOWN else Kind.STILL
 
 
-def _problems(kind: Kind, results: Iterable[CellResult], old: Side, new: Side) -> list[Problem]:
+def _problems(
+    kind: Kind, results: Iterable[CellResult], old: Side, new: Side, had: Mapping[str | None, int]
+) -> list[Problem]:
+    """The problems of one kind; `had` counts the broken cells of the older side by signature."""
     among = (old if kind in (Kind.FIXED, Kind.GONE) else new).results
     results = list(results)
     found = []
     for one in group(results, among=among.values()):
         signatures = {variant.signature for variant in one.variants}
         cells = tuple(sorted(result.cell.id for result in one.results))
-        had = [old.results[id_].signature or "" for id_ in cells if id_ in old.results]
-        before = tuple(sorted({*had})) if kind is Kind.CHANGED else ()
-        earlier = sum(r.signature in signatures and r.outcome in _BROKEN for r in old.results.values())
+        told = {old.results[id_].signature or "" for id_ in cells if id_ in old.results}
+        before = tuple(sorted(told)) if kind is Kind.CHANGED else ()
+        earlier = sum(had.get(signature, 0) for signature in signatures)
         found.append(Problem(one, cells, before, earlier))
     return sorted(found, key=lambda problem: (problem.group.own, problem.group.key, problem.cells))
