@@ -16,6 +16,8 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import needs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -182,3 +184,13 @@ def browser(directory: Path) -> Iterator[Page]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def page_of(directory: Path, width: int) -> Iterator[Page]:
+    """A page for tests, `width` pixels wide; the test is skipped without a browser."""
+    if CHROMIUM is None:
+        needs.missing("Chromium")
+    with browser(directory) as page:
+        page.screen(width, 900)
+        yield page

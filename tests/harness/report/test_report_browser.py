@@ -7,10 +7,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import needs
 import pytest
 from hostile_reports import hostile_report
-from report_browser import CHROMIUM, Page, browser
+from report_browser import Page, page_of
 from test_report_problems import two_sorts
 
 from migmatrix.harness.model import Cell, CellResult, Outcome, Verdict
@@ -30,10 +29,7 @@ CELL = "pc-q35-4.2/pcie-root-port/bookworm-backports>bookworm/snapshot/paused"
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if CHROMIUM is None:
-        needs.missing("Chromium")
-    with browser(tmp_path_factory.mktemp("browser")) as page:
-        page.screen(1400, 900)
+    with page_of(tmp_path_factory.mktemp("browser"), 1400) as page:
         yield page
 
 

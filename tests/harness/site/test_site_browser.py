@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import needs
 import pytest
-from report_browser import CHROMIUM, Page, browser
+from report_browser import Page, page_of
 from site_fakes import Script, make_history
 
 from migmatrix.harness.history import changes_between
@@ -38,10 +37,7 @@ IGB = "pc-i440fx-4.2/igb/bookworm>trixie/snapshot/paused"
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    if CHROMIUM is None:
-        needs.missing("Chromium")
-    with browser(tmp_path_factory.mktemp("browser")) as page:
-        page.screen(1440, 900)
+    with page_of(tmp_path_factory.mktemp("browser"), 1440) as page:
         yield page
 
 
