@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["Search"]
 
 _BATCH = 8  # candidates that run side by side
-_WINDOW = 384  # candidates that are gathered: fewer fill no groups, as builds that know a device and machine types differ
+_WINDOW = 48  # gathered for each place in a group: fewer fill none, as builds that know a device and machine types differ
 _HOST = 5
 _TURN = 256  # whose lower bits say the family, the others the machine type
 
@@ -168,7 +168,8 @@ class Search:
 
     def _next(self, share: Iterator[Candidate]) -> list[Candidate]:
         """A batch: halves of crowds that were refused, then what the share has."""
-        size = self.size(_WINDOW if self._stretch.many > 1 else _BATCH)
+        many = self._stretch.many
+        size = self.size(_WINDOW * many if many > 1 else _BATCH)
         halves, self._halves = self._halves[:size], self._halves[size:]
         return [*halves, *islice(share, size - len(halves))]
 
