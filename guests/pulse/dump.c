@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pulse.h"
+
+void record(const char *kind, const char *name, const void *bytes, u32 count)
+{
+    line_begin("is");
+    line_text(kind);
+    line_text(name);
+    line_bytes(bytes, count);
+    line_end();
+}
+
+void dump_all(void)
+{
+}
