@@ -18,7 +18,14 @@ HERE = Path(__file__).resolve().parent
 TOOLS = ("gcc", "ld", "objcopy")
 _FLAGS = (
     *("-m32", "-march=i486", "-mtune=i486", "-Os", "-std=gnu11", "-Wall", "-Wextra", "-g0"),
-    *("-ffreestanding", "-fno-pic", "-fno-pie", "-fno-stack-protector", "-fcf-protection=none", "-fno-strict-aliasing"),
+    *(
+        "-ffreestanding",
+        "-fno-pic",
+        "-fno-pie",
+        "-fno-stack-protector",
+        "-fcf-protection=none",
+        "-fno-strict-aliasing",
+    ),
     *("-fno-asynchronous-unwind-tables", "-fno-ident", "-mgeneral-regs-only", "-mno-red-zone"),
     *("-fno-tree-loop-distribute-patterns", "-fno-delete-null-pointer-checks", "-fno-toplevel-reorder"),
 )
@@ -27,7 +34,9 @@ _LINK = ("-m", "elf_i386", "-n", "--build-id=none", "-z", "noexecstack", "--no-w
 
 
 def _run(*words: str | Path) -> str:
-    return subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE, text=True, cwd=HERE).stdout
+    return subprocess.run(
+        [str(word) for word in words], check=True, stdout=subprocess.PIPE, text=True, cwd=HERE
+    ).stdout
 
 
 def _compile(source: Path, work: Path) -> Path:
@@ -55,7 +64,9 @@ def loader(work: Path) -> bytes:
 
 def program(work: Path) -> bytes:
     """The program, which the loader puts where `pulse.ld` says."""
-    sources = sorted(path for path in HERE.iterdir() if path.suffix in (".c", ".S") and path.name != "loader.S")
+    sources = sorted(
+        path for path in HERE.iterdir() if path.suffix in (".c", ".S") and path.name != "loader.S"
+    )
     elf = work / "pulse"
     _run("ld", *_LINK, "-T", "pulse.ld", *(_compile(source, work) for source in sources), "-o", elf)
     return _flat(elf, work)

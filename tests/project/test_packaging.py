@@ -27,9 +27,9 @@ NOT_SOURCES = ("__pycache__", "*.egg-info", "build", "dist", "out", "runs")
 PARTS = (
     "tests/README.md", "tests/support/lab.py", "docs/words.md", "docs/results.schema.json", "matrices/debian.yaml",
     "machines/profiles.yaml", "compat/base.yaml", "scripts/tox", "changelog.d/README.md", ".ci/run", "matrix.yaml",
-    "tox.ini", "LICENSE", "README.md", "CONTRIBUTING.md", "SECURITY.md",
+    "guests/pulse/build.py", "tox.ini", "LICENSE", "README.md", "CONTRIBUTING.md", "SECURITY.md",
 )  # fmt: skip
-DATA = ("machines", "compat", "matrices", "schemas")
+DATA = ("machines", "compat", "matrices", "schemas", "pulse")
 
 
 def run(*argv: str | Path, cwd: Path, status: int = 0) -> str:
