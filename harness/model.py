@@ -155,11 +155,19 @@ _PLAIN = Mode("")
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each hop."""
+    """What runs inside: `paused` never runs; `firmware` runs for `seconds` before each hop; `pulse` is a program of ours.
+
+    `tasks` are what `pulse` is asked to do beside what it always does.
+    """
 
     name: str
-    kind: str  # "paused" | "firmware"
+    kind: str  # "paused" | "firmware" | "pulse"
     seconds: float = 0.0
+    tasks: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """All fields by name, less `tasks` where there are none: what is kept of older guests stays the same."""
+        return {k: v for k, v in asdict(self).items() if k != "tasks" or v}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -226,7 +234,7 @@ class StageEvidence:
     ``exited`` an emulator ended; ``deadline`` not done in time; ``qmp-error`` a command was refused
     (`detail` is the error's text); ``migration-failed`` the status went to failed (`detail` is
     error-desc); ``wrong-status`` the guest is not in the state it should be in (`detail` says);
-    ``silent`` the guest runs but its output does not go on; ``malformed`` an emulator did or said what none does
+    ``silent`` the guest runs but its output does not go on; ``absent`` `pulse` was never heard; ``malformed`` an emulator did or said what none does
     (`detail` says what, in the harness's words). `waited` is the deadline that made it a problem.
     """
 

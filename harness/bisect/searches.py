@@ -309,7 +309,7 @@ def _task(
         "arguments": list(trial.arguments),
         "path": [step.text for step in trial.path],
         "mode": asdict(trial.mode),
-        "guest": asdict(trial.guest),
+        "guest": trial.guest.fields(),
         "fixed": {name: [build.facts.digest, *build.args] for name, build in fixed.items()},
         "points": list(points),
         "rules": asdict(rules),

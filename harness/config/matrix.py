@@ -338,7 +338,7 @@ def _mode(spec: ModeSpec) -> Mode:
 
 
 def _guest(spec: GuestSpec) -> Guest:
-    return Guest(spec.name, spec.kind, spec.seconds if spec.kind == "firmware" else 0.0)
+    return Guest(spec.name, spec.kind, 0.0 if spec.kind == "paused" else spec.seconds, spec.tasks)
 
 
 def _chain_rule(spec: Chains | str) -> ChainRule | None:

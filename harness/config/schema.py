@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union
 
 from pydantic import (
     AfterValidator,
@@ -311,21 +311,36 @@ class GuestSpec(ConfigModel):
     """What runs in the guest; `kind` may be left out where the name says it."""
 
     name: Name
-    kind: Literal["paused", "firmware"]
+    kind: Literal["paused", "firmware", "pulse"]
     seconds: Seconds = 1.0
+    tasks: tuple[Literal["drivers", "lock-smram"], ...] = ()
+
+
+# What a guest's name says where nothing else does.
+_GUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "paused": {"kind": "paused"},
+    "firmware": {"kind": "firmware"},
+    "pulse": {"kind": "pulse"},
+    "pulse-drivers": {"kind": "pulse", "tasks": ["drivers"]},
+    "pulse-smram": {"kind": "pulse", "tasks": ["lock-smram"]},
+}
+_PULSE_SECONDS: Final = 0.1  # after its dump, which is what takes its time
 
 
 def _named_guest(value: Any) -> Any:
     if isinstance(value, str):
         value = {"name": value}
     if isinstance(value, dict) and "kind" not in value and "name" in value:
-        if value["name"] not in ("paused", "firmware"):
+        if value["name"] not in _GUESTS:
             raise mistake(
-                f"unknown guest {value['name']!r}: known: paused, firmware;"
-                " one of another name needs one of these as its kind",
+                f"unknown guest {value['name']!r}: known: {', '.join(_GUESTS)}; another name needs a kind",
                 "name",
             )
-        return {**value, "kind": value["name"]}
+        value = {**_GUESTS[value["name"]], **value}
+    if isinstance(value, dict) and value.get("kind") == "pulse":
+        return {"seconds": _PULSE_SECONDS, **value}
+    if isinstance(value, dict) and value.get("tasks"):
+        raise mistake("only a guest of kind pulse has tasks", "tasks")
     return value
 
 

@@ -21,6 +21,10 @@ __all__ = ["check_guest", "let_run", "release"]
 
 # Seconds; firmware that writes at all does so in the first of them.
 _FIRST_BEAT = 15.0
+# `pulse` begins when SeaBIOS is through with every device; this is for a host that has much else to do.
+_FIRST_PULSE = 60.0
+# Of `pulse` on the destination: lines of beats, and whole looks at all that it sees.
+_BEATS = 3
 # What a guest that never ran may be after a load: QEMU restores the source's state or stays under -S.
 _STOPPED = ("paused", "prelaunch", "postmigrate")
 
@@ -32,8 +36,29 @@ async def release(emulator: Emulator) -> None:
 
 async def let_run(emulator: Emulator, guest: Guest, deadline: float) -> None:
     """The guest's bounded time: from its first output on, `guest.seconds`; Problem when the emulator ends in it."""
+    if guest.kind == "pulse" and emulator.beats:
+        await _let_pulse_run(emulator, guest, deadline)
+        return
     first = min(_FIRST_BEAT, deadline)
     await emulator.race(_run(emulator, guest, first), first + guest.seconds + deadline)
+
+
+async def _let_pulse_run(emulator: Emulator, guest: Guest, deadline: float) -> None:
+    """Until it has told all that it sees and has looked at it once more; Problem `absent` when it is not heard at all."""
+    heard = emulator.console.heard
+    assert heard is not None  # noqa: S101 - a console of this guest
+    try:
+        await emulator.race(
+            emulator.console.until(lambda: heard.panicked or (heard.rounds > 0 and heard.beats >= _BEATS)),
+            max(_FIRST_PULSE, deadline),
+        )
+    except Problem as problem:
+        if problem.problem == "deadline" and not heard.beats:
+            raise Problem("absent", "pulse was not heard", emulator.role.value, problem.waited) from problem
+        if problem.problem == "deadline":
+            raise Problem("silent", problem.detail, emulator.role.value, problem.waited) from problem
+        raise
+    await emulator.race(asyncio.sleep(guest.seconds), guest.seconds + deadline)  # the work itself
 
 
 async def _run(emulator: Emulator, guest: Guest, first: float) -> None:
@@ -55,6 +80,16 @@ async def _still_runs(emulator: Emulator, guest: Guest, deadline: float) -> None
         raise Problem("wrong-status", later, emulator.role.value)
 
 
+async def _goes_on(emulator: Emulator) -> None:
+    """Wait for output; of `pulse` for some beats, and for a round: only that has seen all that may have changed."""
+    console, heard = emulator.console, emulator.console.heard
+    if heard is None:
+        await console.output_after(console.received)
+        return
+    beats, rounds = heard.beats + _BEATS, heard.rounds + 1
+    await console.until(lambda: heard.panicked or (heard.beats >= beats and heard.rounds >= rounds))
+
+
 async def check_guest(emulator: Emulator, guest: Guest, deadline: float) -> None:
     """The guest is in the state it should be in, and its output goes on; Problem when not."""
     state = await emulator.race(emulator.qmp.execute("query-status"), deadline)
@@ -66,7 +101,7 @@ async def check_guest(emulator: Emulator, guest: Guest, deadline: float) -> None
         await _still_runs(emulator, guest, deadline)
     elif should_run:
         try:
-            await emulator.race(emulator.console.output_after(emulator.console.received), deadline)
+            await emulator.race(_goes_on(emulator), deadline)
         except Problem as problem:
             if problem.problem == "deadline":
                 silence = f"no output in {deadline:g} s"

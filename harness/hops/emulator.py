@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from migmatrix.harness.engines.base import Role
 from migmatrix.harness.errors import EngineError
 from migmatrix.harness.hops.furnish import tls_parameters
-from migmatrix.harness.hops.guests import Console, can_beat, firmware_arguments
+from migmatrix.harness.hops.guests import Console, can_beat, guest_arguments, guest_files
 from migmatrix.harness.hops.patience import patience
 from migmatrix.harness.hops.qmp import Disconnected, Malformed, QmpSession, Refused
 from migmatrix.harness.hops.race import Interrupted, Until
@@ -60,7 +60,7 @@ class Emulator:
         self.sandbox = sandbox
         self.job = sandbox.job()
         self.qmp = QmpSession(clock)
-        self.console = Console()
+        self.console = Console(guest)
         self.beats = False  # whether the guest is expected to write to its console for ever
         self._guest = guest
         self._argv: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Emulator:
         try:
             await self._listen()
         except OSError as err:
-            raise EngineError(f"cannot make an emulator's sockets: {err}") from err
+            raise EngineError(f"cannot make an emulator's files: {err}") from err
         self._argv = self._command_line(machine, arguments, incoming=incoming)
         await self.job.start(self._argv)
         await self.qmp.accept()
@@ -88,6 +88,7 @@ class Emulator:
         await self.qmp.listen(files.path("qmp"))
         files.open_socket("qmp")
         if self.beats:
+            guest_files(self._guest, self.job)
             await self.console.listen(files.path("console"))
             files.open_socket("console")
 
@@ -97,7 +98,7 @@ class Emulator:
             *("-machine", machine, "-no-user-config", "-display", "none", "-S"),
             *self.build.args,
             *arguments,
-            *(firmware_arguments(self.job.inner("console")) if self.beats else ()),
+            *(guest_arguments(self._guest, self.job) if self.beats else ()),
             *("-qmp", f"unix:{self.job.inner('qmp')}"),
             *(("-incoming", "defer") if incoming else ()),
         )

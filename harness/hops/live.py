@@ -19,6 +19,7 @@ from migmatrix.harness.hops.sides import both, done
 from migmatrix.harness.hops.task import HOST, Problem, Recorder
 from migmatrix.harness.hops.transports import Link, needs_of
 from migmatrix.harness.model import EmulatorEvidence, LegEvidence, Stage
+from migmatrix.harness.pulse.heard import PULSE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,9 +79,12 @@ class _LiveLeg:
                 self._recorder.excuse()
         finally:
             survivor = sides.pop() if ok else None
+            heard = [side.console.heard for side in (*sides, survivor) if side is not None and side.beats]
             ended.extend([await side.end() for side in sides])
         if survivor is not None:
             ended.append(survivor.evidence())
+        if said := [each.facts() for each in heard if each is not None]:
+            self._facts[PULSE] = said
         key = self._task.keys[self._index]
         began = self._recorder.at.isoformat(timespec="seconds")
         return survivor, LegEvidence(
@@ -94,7 +98,7 @@ class _LiveLeg:
                 await self._start(sides, task.builds[self._index], Role.SOURCE)
             await self._start(sides, task.builds[self._index + 1], Role.DESTINATION)
         source, destination = sides
-        if task.guest.kind == "firmware":
+        if task.guest.kind != "paused":
             with recorder.stage(Stage.RUN):
                 await let_run(source, task.guest, task.deadlines[Stage.RUN])
             destination.beats = source.beats
@@ -119,7 +123,7 @@ class _LiveLeg:
         arguments = (*task.arguments, *self._furnishing.arguments(emulator, task.arguments))
         await emulator.race(emulator.start(task.machine, arguments, incoming=incoming), deadline)
         await emulator.race(emulator.set_up(task.mode), deadline)
-        if task.guest.kind == "firmware":
+        if task.guest.kind != "paused":
             await emulator.race(release(emulator), deadline)
 
     async def _migrate(self, link: Link, source: Emulator, destination: Emulator) -> None:

@@ -7,7 +7,7 @@ of each migration (`carry.py`), which works in every version and however an emul
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.engines.base import Needs, Role
 from migmatrix.harness.hops.carry import StreamIn, StreamOut
@@ -15,6 +15,7 @@ from migmatrix.harness.hops.checks import check_guest, let_run, release
 from migmatrix.harness.hops.emulator import Emulator, refuse_stopped
 from migmatrix.harness.hops.task import HOST, Problem, Recorder
 from migmatrix.harness.model import LegEvidence, Stage
+from migmatrix.harness.pulse.heard import PULSE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,9 @@ async def run_snapshot_leg(engine: Engine, task: LegTask) -> LegEvidence:
     finally:
         free = emulator.job.files.free()
         evidence = await emulator.end()
-    facts = {} if emulator.beats or task.guest.kind == "paused" else {SILENT: True}
+    facts: dict[str, Any] = {} if emulator.beats or task.guest.kind == "paused" else {SILENT: True}
+    if emulator.console.heard is not None and emulator.beats:
+        facts[PULSE] = [emulator.console.heard.facts()]
     return LegEvidence(
         task.key,
         tuple(recorder.stages),
@@ -63,7 +66,7 @@ async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> Stre
         await emulator.race(start, deadlines[Stage.START])
         emulator.beats = emulator.beats and not task.silent
         await emulator.race(emulator.set_up(task.mode), deadlines[Stage.START])
-        if task.guest.kind == "firmware":
+        if task.guest.kind != "paused":
             await emulator.race(release(emulator), deadlines[Stage.START])
     if task.incoming is not None:
         with recorder.stage(Stage.LOAD):
@@ -78,7 +81,7 @@ async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> Stre
 
 
 async def _run_and_save(task: LegTask, emulator: Emulator, recorder: Recorder, target: Path) -> StreamInfo:
-    if task.guest.kind == "firmware":
+    if task.guest.kind != "paused":
         with recorder.stage(Stage.RUN):
             await let_run(emulator, task.guest, task.deadlines[Stage.RUN])
     with recorder.stage(Stage.SAVE):

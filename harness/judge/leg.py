@@ -2,7 +2,8 @@
 """The judgement of one leg from its evidence.
 
 Rules, in order:
-1. Evidence with an `infrastructure` text is an error; evidence without a problem is a pass.
+1. Evidence with an `infrastructure` text is an error; evidence without a problem is a pass, unless the guest `pulse`
+   found something wrong (`pulse.py`).
 2. That somebody outside ended a side is the cause, before all that may follow from it; else a crash of either side,
    whatever else was printed.
 3. Else what either side says, the one that the problem was seen on first; a text that is not known, or an end
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.classify import classify
 from migmatrix.harness.judge.killed import killed_sides
+from migmatrix.harness.judge.pulse import guest_cause
 from migmatrix.harness.judge.signature import signature
 from migmatrix.harness.judge.table import Tells, load_table
 from migmatrix.harness.judge.text import clean
@@ -43,7 +45,7 @@ _LEAST = {
     "deadline": Tells.END,
     **dict.fromkeys(("wrong-status", "silent", "malformed", "not-refused", "memory-differs"), Tells.CRASH),
 }
-_DOUBTFUL = ("crash", "hang", "guest-silent")
+_DOUBTFUL = ("crash", "hang", "guest-silent", "guest-broken")
 _NO_REASON = "no reason given"  # how a leg says that the emulator could not be asked for one
 
 
@@ -105,7 +107,10 @@ def _judge(evidence: LegEvidence) -> LegJudgement:
         return _infrastructure(evidence)
     failed = evidence.failed
     if failed is None:
-        return LegJudgement(Verdict.PASS)
+        return _of_guest(evidence)
+    if failed.problem == "absent":
+        cause = Cause("guest-absent", message=failed.detail)
+        return LegJudgement(Verdict.ERROR, failed.stage, cause, failed.problem, evidence.emulators[-1].build)
     finding = _spawn_denied(evidence) or _placed(
         _lack_of_space(evidence, failed, _find(evidence, failed)), evidence, failed
     )
@@ -129,6 +134,15 @@ def started(judgement: LegJudgement) -> LegJudgement:
 def _own_end(cause: Cause) -> bool:
     """A crash, or an end with success that nobody asked for: nothing that a host lacks makes an emulator do that."""
     return cause.kind == "crash" or (cause.kind == "exit" and cause.field == "status 0")
+
+
+def _of_guest(evidence: LegEvidence) -> LegJudgement:
+    """Of a leg whose stages all went well: what the guest itself found wrong."""
+    found = guest_cause(evidence)
+    if found is None:
+        return LegJudgement(Verdict.PASS)
+    checked = any(stage.stage is Stage.CHECK for stage in evidence.stages)
+    return LegJudgement(Verdict.FAIL, Stage.CHECK if checked else Stage.RUN, found[0], "guest", found[1])
 
 
 def _placed(finding: _Finding, evidence: LegEvidence, failed: StageEvidence) -> _Finding:

@@ -21,7 +21,7 @@ from migmatrix.harness.releases import machine_parts, type_key
 from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
@@ -60,6 +60,12 @@ class PathSet:
         """The same with nothing kept, for one reason more."""
         more = [(candidate.rule.path, (what, reason)) for candidate in self.kept]
         return PathSet([], [*self.dropped, *more])
+
+    def without(self, what: str, why: Callable[[tuple[str, ...]], str]) -> PathSet:
+        """The same less the paths for which there is a reason."""
+        reasons = {candidate.rule.path: why(candidate.rule.path) for candidate in self.kept}
+        more = [(c.rule.path, (what, reasons[c.rule.path])) for c in self.kept if reasons[c.rule.path]]
+        return PathSet([c for c in self.kept if not reasons[c.rule.path]], [*self.dropped, *more])
 
 
 def machines_of(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> tuple[str, ...]:

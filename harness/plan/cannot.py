@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from migmatrix.harness.model import Role
+from migmatrix.harness.pulse.program import cannot_run
 from migmatrix.harness.releases import table_line, version_key
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.model import Guest, Mode
 
-__all__ = ["cannot_guest", "cannot_path"]
+__all__ = ["cannot_guest", "cannot_path", "cannot_start"]
 
 _REFUSES_BOTH: Final = (8, 1)  # the first that refuses multifd together with postcopy
 _EVER: Final = (1 << 30,)  # after every version
@@ -74,6 +75,24 @@ def cannot_guest(mode: Mode, guest: Guest) -> str:
         return "a paused guest writes nothing: precopy ends with its first pass, and nothing is left for postcopy"
     if "background-snapshot" in mode.side(Role.SOURCE).capabilities:
         return "every version aborts where the guest never ran (invalid runstate transition: 'prelaunch' -> 'paused')"
+    return ""
+
+
+def cannot_start(
+    guest: Guest,
+    machine: str,
+    arguments: Sequence[str],
+    path: Sequence[str],
+    builds: Mapping[str, PreparedBuild],
+) -> str:
+    """Why a guest cannot be started at the beginning of a path, or cannot go on on it; or empty."""
+    if guest.kind != "pulse":
+        return ""
+    for id_ in path:
+        if builds[id_].provider == "emulator":
+            return f"{id_} is the reference emulator, which runs no code"
+        if why := cannot_run(guest, machine, (*builds[id_].args, *arguments)):
+            return why
     return ""
 
 

@@ -3,7 +3,7 @@
 
 1. A key is the hex SHA-256 over everything that can change what a leg does, and over nothing else: the
    emulator's content and extra arguments, the files of this host that they name, the machine, all arguments, the mode and the guest without their
-   names, the key of the leg that made the stream in, and for live legs the source's content and arguments.
+   names (of `pulse` its program), the key of the leg that made the stream in, and for live legs the source's content and arguments.
 2. It is a hash of fixed-length hashes, each of canonical JSON, so that an argument list is hashed once per
    machine and profile and not once per leg.
 3. Changing what a leg does or records calls for a new `LEG_FORMAT`, which invalidates every stored leg.
@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from migmatrix.harness.plan.named_files import named_files
+from migmatrix.harness.pulse.program import program_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +76,10 @@ def _mode_digest(mode: Mode) -> bytes:
 
 @cache
 def _guest_digest(guest: Guest) -> bytes:
-    return _digest([guest.kind, float(guest.seconds)])
+    said = [guest.kind, float(guest.seconds)]
+    if guest.kind == "pulse":
+        said += [program_digest(), sorted(guest.tasks)]
+    return _digest(said)
 
 
 @cache

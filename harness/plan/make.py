@@ -21,7 +21,7 @@ from migmatrix.harness.config.schema import split_path
 from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.model import Cell, Guest, Mode
 from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
-from migmatrix.harness.plan.cannot import cannot_guest
+from migmatrix.harness.plan.cannot import cannot_guest, cannot_start
 from migmatrix.harness.plan.keys import BuildDigests
 from migmatrix.harness.plan.legs import Legs
 from migmatrix.harness.plan.records import Dropped, Plan
@@ -117,7 +117,7 @@ class _Axes:
         by_hand: tuple[tuple[str, ...], ...],
         lacking: Mapping[str, str],
     ) -> None:
-        self._matrix, self._lacking = matrix, lacking
+        self._matrix, self._builds, self._lacking = matrix, builds, lacking
         self._machines = machines_of(matrix, builds)
         candidates = candidate_paths(matrix, by_hand)
         self._paths = {
@@ -137,7 +137,17 @@ class _Axes:
                             paths = paths.refused(f"mode {mode.name}", why)
                         elif why := cannot_guest(mode, guest):
                             paths = paths.refused(f"mode {mode.name}, guest {guest.name}", why)
+                        else:
+                            paths = self._startable(paths, machine, profile, guest)
                         yield machine, profile, mode, guest, paths
+
+    def _startable(self, paths: PathSet, machine: str, profile: Profile, guest: Guest) -> PathSet:
+        """Without the paths on which the guest cannot be."""
+        arguments = (*self._matrix.default_args, *profile.args)
+        return paths.without(
+            f"guest {guest.name}, profile {profile.name} on {machine}",
+            lambda path: cannot_start(guest, machine, arguments, path, self._builds),
+        )
 
     def cells(self) -> Iterator[tuple[Cell, bool]]:
         """Every cell that can be walked, in order, and whether it is subject to drawing."""

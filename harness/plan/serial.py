@@ -53,7 +53,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "arguments": [list(args) for args in arguments],
         "modes": [_lists(mode.fields()) for mode in modes],
-        "guests": [asdict(guest) for guest in guests],
+        "guests": [guest.fields() for guest in guests],
         "hops": legs,
         "cells": [
             [c.machine, c.profile, list(c.path), c.mode, c.guest, [places[k] for k in plan.legs_of(c)]]
@@ -70,7 +70,7 @@ def from_json(data: dict[str, Any]) -> Plan:
         raise ValueError(f"a plan of format {data['format']!r}, not {LEG_FORMAT}")
     arguments = [tuple(args) for args in data["arguments"]]
     modes = [Mode(**{key: _tuples(value) for key, value in mode.items()}) for mode in data["modes"]]
-    guests = [Guest(**guest) for guest in data["guests"]]
+    guests = [Guest(**{**guest, "tasks": tuple(guest.get("tasks", ()))}) for guest in data["guests"]]
     legs = [
         Leg(
             **{

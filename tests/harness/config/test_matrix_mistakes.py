@@ -179,7 +179,7 @@ MISTAKES = {
     ),
     "unknown guest": (
         ("paths:", "guests: [windows]\npaths:"),
-        "8:10: unknown guest 'windows': known: paused, firmware; one of another name needs one of these as its kind",
+        "8:10: unknown guest 'windows': known: paused, firmware, pulse, pulse-drivers, pulse-smram; another name needs a kind",
     ),
     "guest time": (
         ("paths:", "guests: [{name: firmware, seconds: soon}]\npaths:"),

@@ -99,6 +99,9 @@ def test_every_kind_of_a_pattern_is_used_and_every_refusal_has_a_verdict() -> No
         "unexplained",
         "guest-status",
         "guest-silent",
+        "guest-broken",
+        "guest-absent",
+        "abi-changed",
         "malformed",
         "spawn-denied",
         "not-refused",
@@ -110,7 +113,7 @@ def test_every_kind_of_a_pattern_is_used_and_every_refusal_has_a_verdict() -> No
 
 
 def test_every_kind_that_the_judge_makes_is_declared() -> None:
-    files = [Path(judge.__file__).with_name(name) for name in ("leg.py", "classify.py")]
+    files = [Path(judge.__file__).with_name(name) for name in ("leg.py", "classify.py", "pulse.py")]
     calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if _makes_a_cause(node)]
     made = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
     assert {"crash", "hang", "exit", "infrastructure"} <= made <= set(load_table().kinds)
