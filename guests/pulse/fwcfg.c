@@ -17,20 +17,27 @@ void fw_read(u16 select, void *to, u32 bytes)
     ins(DATA, to, bytes);
 }
 
-void fw_setup(void)
+#define MOST 256
+
+void fw_again(void)
 {
     u32 told;
     fw_read(DIRECTORY, &told, 4);
     count = swap32(told);
-    if (count > 1024)
+    if (count > MOST)
         panic("fw_cfg-directory", count);
-    files = allocate(count * sizeof(*files), 4);
     ins(DATA, files, count * sizeof(*files));
     for (u32 i = 0; i < count; i++) {
         files[i].size = swap32(files[i].size);
         files[i].select = swap16(files[i].select);
         files[i].name[55] = 0;
     }
+}
+
+void fw_setup(void)
+{
+    files = allocate(MOST * sizeof(*files), 4);
+    fw_again();
     const struct fw_file *words = fw_find(TASKS);
     if (words)
         fw_read(words->select, tasks, words->size < sizeof(tasks) - 1 ? words->size : sizeof(tasks) - 1);

@@ -17,6 +17,8 @@ void main(void)
     line_end();
     beat();
     processors_setup();
+    if (task("lock-smram"))
+        lock_smram();
     if (task("drivers"))
         drivers_start();
     for (;;) {
@@ -25,6 +27,6 @@ void main(void)
         timer_check();
         if (task("drivers"))
             drivers_poll();
-        dump_all();
+        dump_part();
     }
 }

@@ -25,6 +25,10 @@ u16 swap16(u16 value);
 u64 swap64(u64 value);
 u32 fnv32(u32 sum, const void *bytes, u32 count); /* FNV-1a; a sum begins with FNV32 */
 u64 fnv64(u64 sum, const void *bytes, u32 count);
+void name_begin(char *buffer);          /* names of records: what follows is put behind what is there */
+void name_text(const char *text);
+void name_number(u32 value);
+void name_hex(u32 value);
 #define FNV32 0x811c9dc5u
 #define FNV64 0xcbf29ce484222325ull
 
@@ -88,6 +92,7 @@ struct fw_file {
     char name[56];
 };
 void fw_setup(void);
+void fw_again(void);                    /* read the directory again */
 u32 fw_count(void);
 const struct fw_file *fw_file(u32 index); /* numbers in the processor's order */
 const struct fw_file *fw_find(const char *name);
@@ -110,9 +115,16 @@ void beat_setup(void);
 void beat(void);                        /* one line `beat`; writes to memory and checks what was written before */
 
 /* dump.c: records of what a guest sees */
-void dump_all(void);                    /* the first time all of it, then what has changed since */
+void dump_part(void);                   /* the next part of a round */
 /* One register or table under its name: printed the first time, and when it is not what it was. */
 void record(const char *kind, const char *name, const void *bytes, u32 count);
+void dump_processors(void);             /* dump_cpu.c */
+void dump_board(void);                  /* dump_board.c */
+void lock_smram(void);
+void dump_tables(void);                 /* dump_tables.c */
+void dump_files(void);
+void dump_pci(void);                    /* dump_pci.c */
+void dump_virtio(void);
 
 /* drivers.c */
 void drivers_start(void);

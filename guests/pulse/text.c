@@ -75,3 +75,39 @@ u64 fnv64(u64 sum, const void *bytes, u32 count)
         sum = (sum ^ *at) * 0x100000001b3ull;
     return sum;
 }
+
+static char *name_at;
+
+void name_begin(char *buffer)
+{
+    name_at = buffer;
+    *name_at = 0;
+}
+
+void name_text(const char *text)
+{
+    while (*text)
+        *name_at++ = *text++;
+    *name_at = 0;
+}
+
+static void name_digits(u32 value, u32 base)
+{
+    char text[12];
+    u32 at = sizeof(text);
+    text[--at] = 0;
+    do
+        text[--at] = "0123456789abcdef"[value % base];
+    while (value /= base);
+    name_text(text + at);
+}
+
+void name_number(u32 value)
+{
+    name_digits(value, 10);
+}
+
+void name_hex(u32 value)
+{
+    name_digits(value, 16);
+}
