@@ -69,8 +69,12 @@ def _entry(entry: dict[str, Any]) -> Allowed:
 
 
 def registers(changes: Iterable[Change]) -> list[Register]:
-    """The registers that changed and may not, in the order of the changes."""
-    return [register for change in changes for register in _of(change)]
+    """The registers that changed and may not, sorted by name, so that it does not matter where a round began.
+
+    Files of fw_cfg are the last: their change often follows from another, and not the other way round.
+    """
+    ordered = sorted(changes, key=lambda change: (change.kind == "fw_cfg", change.kind, change.name))
+    return [register for change in ordered for register in _of(change)]
 
 
 def _of(change: Change) -> Iterator[Register]:

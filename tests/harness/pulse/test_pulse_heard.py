@@ -109,6 +109,17 @@ def test_registers(change: Change, found: list[Register]) -> None:
     assert registers([change]) == found
 
 
+def test_registers_are_told_in_an_order_that_the_moment_does_not_change() -> None:
+    changes = [
+        Change("fw_cfg", "etc/e820", b"\1", b"\2"),
+        Change("smram", "30000", b"\1", b"\2"),
+        Change("pci", "00:00.0", b"\1", b"\2"),
+    ]
+    told = [register.device for register in registers(changes)]
+    assert told == [register.device for register in registers(changes[::-1])]
+    assert told == ["pci 00:00.0", "smram 30000", "fw_cfg etc/e820"]
+
+
 def test_every_exception_has_a_reason() -> None:
     assert allowed()
     assert all(entry.reason and entry.first <= entry.last for entry in allowed())
