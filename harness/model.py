@@ -66,6 +66,9 @@ class Stage(StrEnum):
 
     START = "start"  # until the QMP greeting and the capabilities are set
     LOAD = "load"  # the incoming migration
+    EQUALITY = (
+        "equality"  # saved again right after the load, before anything runs, and compared with what was sent
+    )
     CHECK = "check"  # the guest is as it should be after a load
     RUN = "run"  # the guest runs for its bounded time before the next save
     SAVE = "save"  # the outgoing migration
@@ -110,7 +113,8 @@ class Mode:
     one side gets. With `postcopy` the source is asked for it after `passes` passes of precopy. A `cut_within` that is not 0
     breaks the link in the postcopy phase, before that many bytes have gone, at one that `cut_seed` draws. `tls` is over
     every channel, `memory` the guest's: "shared" between the sides, of "hugepages", or "compared" at the end. With
-    `refused` the mode is to be refused, in words that hold these.
+    `refused` the mode is to be refused, in words that hold these. `check` is what is asked beside "did it arrive": of a
+    snapshot "equality", that each destination says what it was told.
 
     A field that came later (those from `passes` on) has a default that means "as before": see `fields`.
     """
@@ -130,6 +134,7 @@ class Mode:
     tls: bool = False
     memory: str = ""
     refused: str = ""
+    check: str = ""
 
     def fields(self) -> dict[str, Any]:
         """All fields by name, less those that came later and say nothing: what is kept of older modes stays the same."""

@@ -43,6 +43,7 @@ __all__ = ["ChainRule", "EngineName", "MachineRule", "Matrix", "PathRule", "Poli
 _DEADLINES = {
     Stage.START: 20.0,
     Stage.LOAD: 60.0,
+    Stage.EQUALITY: 60.0,
     Stage.CHECK: 60.0,  # firmware on a busy host: the ROM of a network card is silent for 12 s under TCG
     Stage.RUN: 30.0,
     Stage.SAVE: 60.0,
@@ -334,6 +335,7 @@ def _mode(spec: ModeSpec) -> Mode:
         tls=spec.tls,
         memory=spec.memory or "",
         refused=spec.refused or "",
+        check=spec.check or "",
     )
 
 

@@ -262,12 +262,15 @@ class ModeSpec(Side):
     tls: Flag = False
     memory: Literal["shared", "hugepages", "compared"] | None = None
     refused: Text | None = None
+    check: Literal["equality"] | None = None
 
     @model_validator(mode="after")
     def _live(self) -> ModeSpec:
         for key in ("memory", "refused"):
             if getattr(self, key) is not None and self.transport is None:
                 raise mistake(f"a snapshot has no {key!r}: give a transport", key)
+        if self.check and self.transport is not None:
+            raise mistake("only a snapshot is compared: leave out the transport", "check")
         if self.tls and self.transport not in TWO_WAYS:
             raise mistake(f"tls needs one of the transports {', '.join(TWO_WAYS)}", "tls")
         return self
@@ -299,11 +302,15 @@ class ModeSpec(Side):
 
 
 def _named_mode(value: Any) -> Any:
-    """`snapshot` or the name of a transport stands for that mode without anything set."""
+    """`snapshot`, `equality` or the name of a transport stands for that mode without anything else set."""
     if not isinstance(value, str):
         return value
+    if value == "equality":
+        return {"name": value, "check": value}
     if value not in ("snapshot", *TRANSPORTS):
-        raise mistake(f"unknown mode {value!r}: write snapshot, {', '.join(TRANSPORTS)}, or a mapping")
+        raise mistake(
+            f"unknown mode {value!r}: write snapshot, equality, {', '.join(TRANSPORTS)}, or a mapping"
+        )
     return {"name": value, "transport": None if value == "snapshot" else value}
 
 

@@ -66,15 +66,22 @@ async def _stages(task: LegTask, emulator: Emulator, recorder: Recorder) -> Stre
         await emulator.race(start, deadlines[Stage.START])
         emulator.beats = emulator.beats and not task.silent
         await emulator.race(emulator.set_up(task.mode), deadlines[Stage.START])
-        if task.guest.kind != "paused":
+        if task.guest.kind != "paused" and task.echo_to is None:
             await emulator.race(release(emulator), deadlines[Stage.START])
+    stream = None
     if task.incoming is not None:
         with recorder.stage(Stage.LOAD):
             await emulator.race(_load(emulator, task.incoming), deadlines[Stage.LOAD])
+        if task.echo_to is not None:
+            with recorder.stage(Stage.EQUALITY):
+                stream = await _save_as_source(task, emulator, Stage.EQUALITY, task.echo_to)
+                if task.guest.kind != "paused":
+                    await emulator.race(release(emulator), deadlines[Stage.EQUALITY])
         with recorder.stage(Stage.CHECK):
             await check_guest(emulator, task.guest, deadlines[Stage.CHECK])
-    stream = None
-    if task.save_to is not None:
+    if task.save_to is None:
+        stream = None
+    elif task.save_to != task.echo_to:
         stream = await _run_and_save(task, emulator, recorder, task.save_to)
     await emulator.quit(deadlines[Stage.QUIT])
     return stream
@@ -85,10 +92,14 @@ async def _run_and_save(task: LegTask, emulator: Emulator, recorder: Recorder, t
         with recorder.stage(Stage.RUN):
             await let_run(emulator, task.guest, task.deadlines[Stage.RUN])
     with recorder.stage(Stage.SAVE):
-        if emulator.role is Role.DESTINATION:
-            emulator.become_source()
-            await emulator.race(emulator.set_up(task.mode), task.deadlines[Stage.SAVE])
-        return await emulator.race(_save(emulator, target), task.deadlines[Stage.SAVE])
+        return await _save_as_source(task, emulator, Stage.SAVE, target)
+
+
+async def _save_as_source(task: LegTask, emulator: Emulator, stage: Stage, target: Path) -> StreamInfo:
+    if task.incoming is not None:
+        emulator.become_source()
+        await emulator.race(emulator.set_up(task.mode), task.deadlines[stage])
+    return await emulator.race(_save(emulator, target), task.deadlines[stage])
 
 
 async def _load(emulator: Emulator, source: Path) -> None:

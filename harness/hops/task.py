@@ -38,6 +38,7 @@ class Problem(Exception):
 class LegTask:
     """One snapshot leg: start, perhaps load `incoming`, perhaps save to `save_to`.
 
+    `echo_to` is where to save again what was loaded, before anything runs; the same file as `save_to` where nothing runs.
     `silent`: the guest that is loaded was never heard before, so nobody waits for it to be.
     """
 
@@ -50,6 +51,7 @@ class LegTask:
     deadlines: Mapping[Stage, float]
     incoming: Path | None = None
     save_to: Path | None = None
+    echo_to: Path | None = None
     silent: bool = False
 
 

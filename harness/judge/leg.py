@@ -2,8 +2,8 @@
 """The judgement of one leg from its evidence.
 
 Rules, in order:
-1. Evidence with an `infrastructure` text is an error; evidence without a problem is a pass, unless the guest `pulse`
-   found something wrong (`pulse.py`).
+1. Evidence with an `infrastructure` text is an error; evidence without a problem is a pass, unless the destination says
+   otherwise than it was told (`equality.py`), or the guest `pulse` found something wrong (`pulse.py`).
 2. That somebody outside ended a side is the cause, before all that may follow from it; else a crash of either side,
    whatever else was printed.
 3. Else what either side says, the one that the problem was seen on first; a text that is not known, or an end
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from migmatrix.harness.judge.classify import classify
+from migmatrix.harness.judge.equality import changed_state
 from migmatrix.harness.judge.killed import killed_sides
 from migmatrix.harness.judge.pulse import guest_cause
 from migmatrix.harness.judge.signature import signature
@@ -36,7 +37,7 @@ __all__ = ["LegJudgement", "doubtful", "flaky", "judge_leg", "started"]
 
 # Less than this left where the stream was written: what failed there, failed for want of space.
 _DISK_FULL_BYTES = 1 << 20
-_NEEDS_SPACE = (Stage.SAVE, Stage.MIGRATE)
+_NEEDS_SPACE = (Stage.EQUALITY, Stage.SAVE, Stage.MIGRATE)
 _TERMINATED = re.compile(r"terminating on signal (\d+).*")
 _NO_CHILDREN = re.compile(r"^(?:on|enable=on),(?:.*,)?spawn=deny(?:,|$)")
 _STATUS = re.compile(r"status '([\w-]+)'")
@@ -107,7 +108,7 @@ def _judge(evidence: LegEvidence) -> LegJudgement:
         return _infrastructure(evidence)
     failed = evidence.failed
     if failed is None:
-        return _of_guest(evidence)
+        return _of_state(evidence) or _of_guest(evidence)
     if failed.problem == "absent":
         cause = Cause("guest-absent", message=failed.detail)
         return LegJudgement(Verdict.ERROR, failed.stage, cause, failed.problem, evidence.emulators[-1].build)
@@ -134,6 +135,15 @@ def started(judgement: LegJudgement) -> LegJudgement:
 def _own_end(cause: Cause) -> bool:
     """A crash, or an end with success that nobody asked for: nothing that a host lacks makes an emulator do that."""
     return cause.kind == "crash" or (cause.kind == "exit" and cause.field == "status 0")
+
+
+def _of_state(evidence: LegEvidence) -> LegJudgement | None:
+    """Of a leg whose stages all went well: what its emulator said otherwise than it was told."""
+    changed = changed_state(evidence)
+    if changed is None:
+        return None
+    verdict = load_table().kind(changed.kind).verdict
+    return LegJudgement(verdict, Stage.EQUALITY, changed, changed.kind, evidence.emulators[-1].build)
 
 
 def _of_guest(evidence: LegEvidence) -> LegJudgement:
@@ -242,7 +252,9 @@ def _detail(failed: StageEvidence) -> str:
 
 def _role(emulator: EmulatorEvidence, failed: StageEvidence) -> str:
     """What the emulator was at that stage; a snapshot's is first destination, then source."""
-    return {Stage.LOAD: "destination", Stage.SAVE: "source"}.get(failed.stage, emulator.role)
+    return {Stage.LOAD: "destination", Stage.EQUALITY: "source", Stage.SAVE: "source"}.get(
+        failed.stage, emulator.role
+    )
 
 
 def _unspoken(emulator: EmulatorEvidence | None, failed: StageEvidence) -> Cause:
@@ -291,5 +303,6 @@ def _verdict(failed: StageEvidence, finding: _Finding) -> Verdict:
 def _own_doing(failed: StageEvidence, cause: Cause) -> bool:
     """Of a snapshot: nobody but the harness holds its other end, and of old the harness asked for a child process."""
     return failed.stage is not Stage.MIGRATE and (
-        cause.kind == "spawn-denied" or (failed.stage is Stage.SAVE and cause.kind == "channel")
+        cause.kind == "spawn-denied"
+        or (failed.stage in (Stage.EQUALITY, Stage.SAVE) and cause.kind == "channel")
     )

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from migmatrix.harness.judge.versions import ALL, Versions
 from migmatrix.harness.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "Class",
@@ -47,13 +48,6 @@ _PATTERN_KEYS = {
     *("kind", "role", "regex", "device", "field", "message", "bits", "where", "versions", "seen"),
 }
 _SIGNATURE_PARTS = {"device", "field"}
-_TERM = re.compile(r"(?P<how><=|>=|<|>)(?P<major>\d+)\.(?P<minor>\d+)")
-_COMPARE: dict[str, Callable[[tuple[int, ...], tuple[int, int]], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
 
 
 class TableError(ValueError):
@@ -134,11 +128,11 @@ class Pattern:
     whole_line: bool = False
     bits: tuple[str, str] | None = None
     qmp_only: bool = False
-    versions: tuple[tuple[str, tuple[int, int]], ...] = ()
+    versions: Versions = ALL
 
     def applies(self, release: tuple[int, ...]) -> bool:
         """Whether it is meant for releases of this line (major, minor); (), unknown, is every line."""
-        return not release or all(_COMPARE[how](release, bound) for how, bound in self.versions)
+        return self.versions.hold(release)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,10 +302,8 @@ def _bits(value: Any, regex: re.Pattern[str], what: str) -> tuple[str, str] | No
     return value[0], value[1]
 
 
-def _versions(text: Any, what: str) -> tuple[tuple[str, tuple[int, int]], ...]:
-    if text == "all":
-        return ()
-    matches = [_TERM.fullmatch(term.strip()) for term in str(text).split(",")]
-    if not all(matches):
-        raise TableError(f"{what}: bad versions {text!r}, should be like '>=8.0,<10.0'")
-    return tuple((m["how"], (int(m["major"]), int(m["minor"]))) for m in matches if m)
+def _versions(text: Any, what: str) -> Versions:
+    try:
+        return Versions.parse(text)
+    except ValueError as err:
+        raise TableError(f"{what}: {err}") from err

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +92,14 @@ class GroupKeys:
     """Makes the keys of the legs of one machine, argument list, mode and guest."""
 
     def __init__(self, machine: str, arguments: tuple[str, ...], mode: Mode, guest: Guest) -> None:
-        parts = _arguments_digest(machine, arguments), _mode_digest(mode), _guest_digest(guest)
-        self._common = hashlib.sha256(b"".join(parts))
+        arguments_, guest_ = _arguments_digest(machine, arguments), _guest_digest(guest)
+        self._loading = hashlib.sha256(arguments_ + _mode_digest(mode) + guest_)
+        # what is only saved is checked by nobody: such legs are those of the mode without a check
+        self._first = hashlib.sha256(arguments_ + _mode_digest(replace(mode, check="")) + guest_)
 
     def key(self, build: bytes, incoming: str | None = None, source: bytes | None = None) -> str:
         """The key of a leg on `build`; `build` and `source` are `build_digest`s."""
-        hasher = self._common.copy()
+        hasher = (self._loading if incoming or source else self._first).copy()
         hasher.update(build)
         hasher.update(bytes.fromhex(incoming) if incoming else _NOTHING)
         hasher.update(source or _NOTHING)

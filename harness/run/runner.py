@@ -35,6 +35,7 @@ from migmatrix.harness.judge import (
 )
 from migmatrix.harness.model import Cell, LegEvidence, Stage, Verdict
 from migmatrix.harness.run.confirm import confirmed
+from migmatrix.harness.run.echo import echo_file, with_echo
 from migmatrix.harness.run.failures import Failures
 from migmatrix.harness.run.sandboxes import sandboxes
 from migmatrix.harness.run.tasks import cancel, shared
@@ -245,7 +246,7 @@ class Runner:
             save_to = draft if self._plan.needs_out(leg.key) else None
             self._warm_up()
             async with self._slots:  # not while a stream is compressed: the next emulator may start
-                (evidence,) = await confirmed(lambda: self._snapshot(leg, incoming, save_to), self._judged)
+                (evidence,) = await confirmed(lambda: self._compared(leg, incoming, save_to), self._judged)
             if self._counts(evidence):
                 await asyncio.to_thread(self._store.put, evidence, draft if evidence.stream else None)
             if evidence.stream:
@@ -254,7 +255,23 @@ class Runner:
             self._failures.done(_builds_of([leg]))
             return evidence
 
-    async def _snapshot(self, leg: Leg, incoming: Path | None, save_to: Path | None) -> list[LegEvidence]:
+    async def _compared(self, leg: Leg, incoming: Path | None, save_to: Path | None) -> list[LegEvidence]:
+        """Add the check that the mode asks for."""
+        if not leg.mode.check or incoming is None or leg.incoming is None:
+            return [await self._snapshot(leg, incoming, save_to)]
+        paused = leg.guest.kind == "paused"
+        echo = echo_file(save_to, self._streams.draft(leg.key), paused=paused)
+        try:
+            evidence = await self._snapshot(leg, incoming, save_to, echo)
+            before = self._builds[self._plan.leg(leg.incoming).build]
+            return [await with_echo(evidence, incoming, echo, before, self._builds[leg.build])]
+        finally:
+            if echo != save_to:
+                echo.unlink(missing_ok=True)
+
+    async def _snapshot(
+        self, leg: Leg, incoming: Path | None, save_to: Path | None, echo: Path | None = None
+    ) -> LegEvidence:
         task = LegTask(
             key=leg.key,
             build=self._builds[leg.build],
@@ -265,9 +282,10 @@ class Runner:
             deadlines=self._settings.deadlines,
             incoming=incoming,
             save_to=save_to,
+            echo_to=echo,
             silent=self._silent(leg),
         )
-        return [await run_snapshot_leg(self._engine, task)]
+        return await run_snapshot_leg(self._engine, task)
 
     def _silent(self, leg: Leg) -> bool:
         """Whether the guest that a leg loads was never heard."""

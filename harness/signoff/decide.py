@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decide"]
 
-_CANNOT: Final = ("equality", "abi")  # checks that the harness does not have yet
+_CANNOT: Final = ("abi",)  # checks that the harness does not have yet
 
 
 _FATES: Final = {

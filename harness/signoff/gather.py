@@ -147,8 +147,12 @@ def _named(document: Mapping[str, Any], kind: str) -> dict[str, Mapping[str, Any
 
 
 def _checks(mode: Mapping[str, Any], guest: Mapping[str, Any]) -> frozenset[str]:
-    found = {"runs-on"} if guest["kind"] != "paused" else set()
-    return frozenset(found | ({"memory"} if mode.get("memory") == "compared" else set()))
+    asked = {
+        "runs-on": guest["kind"] != "paused",
+        "memory": mode.get("memory") == "compared",
+        "equality": mode.get("check") == "equality",
+    }
+    return frozenset(name for name, is_asked in asked.items() if is_asked)
 
 
 def _facts(

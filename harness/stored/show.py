@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from migmatrix.harness.errors import UserError
 from migmatrix.harness.judge.courses import course_of
+from migmatrix.harness.judge.equality import differences
 from migmatrix.harness.model import Stage
 from migmatrix.harness.store.legs import EVIDENCE
 from migmatrix.harness.stored.refusal import describe_refusal
@@ -112,6 +113,9 @@ def render_leg(leg: LegEvidence) -> Iterator[str]:
         yield f"  host failure: {leg.infrastructure}"
     if leg.stream is not None:
         yield f"  stream   {leg.stream.bytes:,} bytes, sha256 {leg.stream.sha256[:16]}"
+    for change in differences(leg):
+        says = f"{change.section} {change.path}: sent {change.sent or 'nothing'}, says {change.said or 'nothing'}"
+        yield f"  {'changed ' if not change.why else 'expected'} {says}{f' ({change.why})' if change.why else ''}"
     for emulator in leg.emulators:
         yield from _emulator(emulator)
     if leg.again is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from migmatrix.vmstate.view.stream import Section, Stream
 
-__all__ = ["Change", "Leaf", "diff", "label", "lookup", "section_values", "values"]
+__all__ = ["Change", "Leaf", "content", "diff", "keyed", "label", "lookup", "section_values", "values"]
 
 Key = tuple[str, int, int]  # idstr, instance id, how many of that key came before
 
@@ -69,11 +69,11 @@ def label(key: Key) -> str:
 
 def values(stream: Stream) -> dict[Key, dict[str, Leaf]]:
     """All device sections of a stream to their values by path; see `section_values`."""
-    return {key: section_values(stream, section, key[2]) for key, section in _keyed(stream).items()}
+    return {key: section_values(stream, section, key[2]) for key, section in keyed(stream).items()}
 
 
-def _keyed(stream: Stream) -> dict[Key, Section]:
-    """All device sections of a stream."""
+def keyed(stream: Stream) -> dict[Key, Section]:
+    """All device sections of a stream, in its order."""
     seen: Counter[tuple[str, int]] = Counter()
     found: dict[Key, Section] = {}
     for section in stream.sections:
@@ -83,7 +83,8 @@ def _keyed(stream: Stream) -> dict[Key, Section]:
     return found
 
 
-def _raw(section: Section) -> bytes:
+def content(section: Section) -> bytes:
+    """What it holds, in which `Leaf.offset` counts."""
     return b"".join(e.encode() for e in section.events)
 
 
@@ -96,7 +97,7 @@ def section_values(stream: Stream, section: Section, nth: int = 0) -> dict[str, 
 
     A payload that no description covers is one value, ``payload``.
     """
-    raw = _raw(section)
+    raw = content(section)
     found = {"": Leaf("version", section.start.version_id)}
     device = stream.vmdesc.find(*section.key, nth) if stream.vmdesc else None
     if device is None or section.payload is None:
@@ -169,7 +170,7 @@ def diff(a: Stream, b: Stream, *, ram: bool = True) -> tuple[Change, ...]:
 
 def _diff(a: Stream, b: Stream, ram: bool) -> Iterator[Change]:
     yield from _configuration(a, b)
-    left, right = _keyed(a), _keyed(b)
+    left, right = keyed(a), keyed(b)
     for key in [*left, *(k for k in right if k not in left)]:
         x, y = left.get(key), right.get(key)
         if x is None or y is None:
@@ -183,7 +184,7 @@ def _diff(a: Stream, b: Stream, ram: bool) -> Iterator[Change]:
 
 def _alike(key: Key, a: Stream, x: Section, b: Stream, y: Section) -> bool:
     """Whether two sections have the same version, bytes and description, and so the same values."""
-    if x.start.version_id != y.start.version_id or _raw(x) != _raw(y):
+    if x.start.version_id != y.start.version_id or content(x) != content(y):
         return False
     first, second = (s.vmdesc.find(*key) if s.vmdesc else None for s in (a, b))
     return first == second
