@@ -85,7 +85,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named list of emulator arguments; `machines` are globs of the machines it is meant for.
+    """A named list of emulator arguments; `machines` and `architectures` are globs of what it is meant for.
 
     An `explicit` profile takes part in the explicit paths that name it, not in "all".
     """
@@ -95,6 +95,7 @@ class Profile:
     machines: tuple[str, ...] = ("*",)
     description: str = ""
     explicit: bool = False
+    architectures: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class EmulatorImages:
 
     def _python(self) -> str:
         """The id of the image with the Python."""
-        recipe = DebianRecipe(_SUITE, _PACKAGE, debian_mirror(), extras=())
+        recipe = DebianRecipe(_SUITE, _PACKAGE, debian_mirror(), named_extras=())
         with locked(self.cache / "locks" / f"debian-{recipe.tag}.lock"):
             provider = DebianImages(self.images, recipe)
             return (provider.find() or self._make_python(provider)).id

@@ -37,6 +37,9 @@ class BuildFacts:
     machines: tuple[MachineType, ...]
     devices: tuple[str, ...]
     capabilities: tuple[str, ...]
+    target: str = (
+        ""  # the guests' architecture as QEMU calls it ("x86_64", "s390x"); empty when it does not say
+    )
 
     def knows_machine(self, name: str) -> bool:
         """Whether `name` is a machine type or alias of this build."""

@@ -34,6 +34,7 @@ Log = Callable[[str], None]
 _DEVICE = re.compile(r'name "(?P<name>[\x21-\x7e]+?)"(?:.*\balias "(?P<alias>[\x21-\x7e]+?)")?')
 _FACTS = TypeAdapter(BuildFacts)
 _UNSEALED = b'{\n "digest":'
+_NEWEST = b'"target":'  # what an entry of an older program lacks: probed again, without a word
 NO_HASH = "-"  # what the script prints for a file when the image has no sha256sum
 _HASHED = re.compile(r"(?P<hash>[0-9a-f]+|-)  (?P<path>/.+)")
 
@@ -69,16 +70,23 @@ class _Capability:
 
 
 @dataclass(frozen=True, slots=True)
+class _Target:
+    arch: _Word = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Replies:
     """What the emulator answers, by the id of the command: the members that are read."""
 
     version: _Version
     machines: Annotated[list[_MachineRow], Field(max_length=10_000)]
     capabilities: Annotated[list[_Capability], Field(max_length=10_000)]
+    target: _Target | None = None
 
 
 _REPLIES = TypeAdapter(Replies)
-_ASKED = frozenset(field.name for field in fields(Replies))
+_READ = frozenset(field.name for field in fields(Replies))
+_ASKED = _READ - {"target"}  # without its target an emulator can be used all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class ProbeOutput:
             machines=tuple(sorted(map(_machine, self.replies.machines), key=lambda m: m.name)),
             devices=self.devices,
             capabilities=tuple(sorted(c.capability for c in self.replies.capabilities)),
+            target=self.replies.target.arch if self.replies.target else "",
         )
 
 
@@ -129,7 +138,7 @@ def parse(text: str, build: str, emulator: str) -> ProbeOutput:
 def _checked(replies: Mapping[str, Any], build: str, emulator: str) -> Replies:
     """The replies, if they have the shape that an emulator's have."""
     try:
-        return _REPLIES.validate_python({name: replies[name] for name in _ASKED})
+        return _REPLIES.validate_python({name: replies[name] for name in _READ & replies.keys()})
     except ValidationError as err:
         first = err.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -207,7 +216,8 @@ class ProbeCache:
         path = self._path(digest)
         try:
             with plain(path) as file:
-                facts = _FACTS.validate_json(unsealed(file.read(), _UNSEALED), strict=False)
+                data = unsealed(file.read(), _UNSEALED)
+            facts = _FACTS.validate_json(data, strict=False)
         except FileNotFoundError:
             return None
         except (OSError, ValueError):  # no plain file; not what its check sum says; not facts
@@ -216,7 +226,7 @@ class ProbeCache:
         if facts.digest != digest:
             self.log(f"probe cache entry {path.name!r} is of another build, probing again")
             return None
-        return facts
+        return facts if _NEWEST in data else None
 
     def put(self, facts: BuildFacts) -> None:
         """Store `facts`; a reader sees the whole entry or none."""

@@ -14,14 +14,14 @@ emulator=$(command -v -- "$1") || { echo "@missing"; list_emulators; exit 0; }
 emulator=$(readlink -f "$emulator")
 run() { timeout 60 "$emulator" "$@"; }
 
-# Emulator, modules (in ../lib/[arch/]qemu), firmware (where the emulator itself looks, and OVMF).
+# Emulator, modules (in ../lib/[arch/]qemu), firmware (where the emulator itself looks, OVMF and U-Boot).
 list_files() {
     echo "$emulator"
     prefix=${emulator%/bin/*}
     for dir in "$prefix"/lib/qemu "$prefix"/lib/*/qemu; do
         [ -d "$dir" ] && find -L "$dir" -type f -name '*.so'
     done
-    { run -L help; echo /usr/share/OVMF; } | while read -r dir; do
+    { run -L help; echo /usr/share/OVMF; echo /usr/lib/u-boot; } | while read -r dir; do
         [ -d "$dir" ] && (cd "$dir" && find -L "$(pwd -P)" -type f)
     done
 }
@@ -40,6 +40,7 @@ echo "@qmp"
 printf '%s\n' \
     '{"execute": "qmp_capabilities"}' \
     '{"execute": "query-version", "id": "version"}' \
+    '{"execute": "query-target", "id": "target"}' \
     '{"execute": "query-machines", "id": "machines"}' \
     '{"execute": "query-migrate-capabilities", "id": "capabilities"}' \
     '{"execute": "quit"}' |

@@ -20,6 +20,16 @@ DEFAULT_PACKAGE = "qemu-system-x86"
 # apt pattern it matches nothing, without an error, in the suites that do not know the name.
 _EXTRAS = ("?exact-name(qemu-system-modules-spice)",)
 
+# Firmware that an emulator's package only recommends, and that machines of its targets need to start or guests to
+# run: boot ROMs of network cards and displays, OpenSBI, U-Boot. Debian's x86 package depends on what it needs.
+_FIRMWARE = {
+    "qemu-system-arm": ("ipxe-qemu", "seabios", "u-boot-qemu"),
+    "qemu-system-misc": ("ipxe-qemu", "opensbi", "seabios", "u-boot-qemu"),
+    "qemu-system-ppc": ("ipxe-qemu", "seabios"),
+    "qemu-system-riscv": ("ipxe-qemu", "opensbi", "seabios", "u-boot-qemu"),
+    "qemu-system-s390x": ("ipxe-qemu", "seabios"),
+}
+
 # Not needed by a headless emulator. The 3D drivers are pulled in by the qxl module's dependencies,
 # loaded by nothing here, and as large as all the rest.
 _EXCLUDES = (
@@ -42,12 +52,22 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 @dataclass(frozen=True, slots=True)
 class DebianRecipe:
-    """`suite` may be a backports suite; `mirror` None leaves it to the tool's default; `extras` are apt patterns."""
+    """`suite` may be a backports suite; `mirror` None leaves it to the tool's default.
+
+    `named_extras` are apt patterns in place of what goes with the package.
+    """
 
     suite: str
     package: str = DEFAULT_PACKAGE
     mirror: str | None = None
-    extras: tuple[str, ...] = _EXTRAS
+    named_extras: tuple[str, ...] | None = None
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What is installed with the package, as apt takes it."""
+        if self.named_extras is not None:
+            return self.named_extras
+        return (*_EXTRAS, *_FIRMWARE.get(self.package, ()))
 
     @property
     def release(self) -> str:

@@ -144,7 +144,10 @@ def load_matrix(path: Path) -> Matrix:
 def load_profiles(path: Path) -> tuple[Profile, ...]:
     """Read a profiles file; errors as of `load_matrix`."""
     specs = validate(_PROFILES, read_document(path))
-    return tuple(Profile(name, s.args, s.machines, s.description, s.explicit) for name, s in specs.items())
+    return tuple(
+        Profile(name, s.args, s.machines, s.description, s.explicit, s.architectures)
+        for name, s in specs.items()
+    )
 
 
 class _Loader:
@@ -253,7 +256,7 @@ class _Loader:
             (("profiles", name, index), document.position((*loc, "args", index)))
             for index in range(len(args))
         )
-        return Profile(name, args, spec.machines, spec.description, spec.explicit)
+        return Profile(name, args, spec.machines, spec.description, spec.explicit, spec.architectures)
 
     def _args(self, document: Document, loc: Loc, args: tuple[str, ...]) -> tuple[str, ...]:
         """The arguments at `loc`; those that would make the cell another one are noted as mistakes."""

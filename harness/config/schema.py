@@ -123,7 +123,7 @@ Machine = Annotated[
 
 
 class ProfileSpec(ConfigModel):
-    """The arguments of a profile, and globs of the machines it is meant for.
+    """The arguments of a profile, and globs of the machines and of the architectures it is meant for.
 
     An `explicit` profile takes part only in explicit paths that name it.
     """
@@ -132,6 +132,7 @@ class ProfileSpec(ConfigModel):
     machines: tuple[Text, ...] = ("*",)
     description: Annotated[str, Strict()] = ""
     explicit: Flag = False
+    architectures: tuple[Text, ...] = ("*",)
 
 
 class Profiles(ConfigModel):

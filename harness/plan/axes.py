@@ -36,6 +36,7 @@ __all__ = [
     "check_known",
     "machines_of",
     "paths_for",
+    "suits",
 ]
 
 
@@ -154,11 +155,22 @@ def paths_for(
         stranger = next((id_ for id_ in path if id_ in no_machine), None)
         if stranger is not None:
             result.dropped.append((path, (machine, f"{stranger} does not know the machine")))
+        elif foreign := _foreign(path, builds):
+            result.dropped.append((path, (machine, foreign)))
         elif reason := lacks.reason(path) or cannot_path(mode, path, builds, machine):
             result.dropped.append((path, (f"mode {mode.name}", reason)))
         else:
             result.kept.append(candidate)
     return result
+
+
+def _foreign(path: tuple[str, ...], builds: Mapping[str, PreparedBuild]) -> str:
+    """Why no guest can go this way: the builds that run guests of different architectures; or empty."""
+    targets = {builds[id_].facts.target: id_ for id_ in path if builds[id_].facts.target}
+    if len(targets) < 2:  # noqa: PLR2004 - one architecture
+        return ""
+    told = " and ".join(f"{id_} runs guests of {target}" for target, id_ in targets.items())
+    return f"{told}: no guest goes from one to the other"
 
 
 class _Lacks:
@@ -207,10 +219,11 @@ def _unknown_capabilities(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -
 
 def _unknown_devices(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> Iterator[UserError]:
     """Each at the place of the word."""
-    known = sorted({name for build in builds.values() for name in build.facts.devices})
     for profile in matrix.profiles:
+        meant = [build.facts for build in builds.values() if suits(profile, build.facts.target)]
+        known = sorted({name for facts in meant for name in facts.devices})
         for index, name in _device_names(profile):
-            if name not in known:
+            if meant and name not in known:
                 problem = f"no build accepts profile {profile.name!r}: device {name!r} is known to none"
                 word = ("profiles", profile.name, index)
                 place = word if word in matrix.where else word[:2]
@@ -235,6 +248,11 @@ def _device_names(profile: Profile) -> Iterator[tuple[int, str]]:
     for index, (option, value) in enumerate(zip(profile.args, profile.args[1:], strict=False)):
         if option in ("-device", "--device") and not value.startswith("{"):
             yield index + 1, value.split(",", 1)[0].removeprefix("driver=")
+
+
+def suits(profile: Profile, target: str) -> bool:
+    """Whether a profile is meant for guests of that architecture; one that is not known suits all."""
+    return not target or any(glob_match(target, glob) for glob in profile.architectures)
 
 
 def applies(rule: PathRule, machine: str, profile: Profile) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from migmatrix.harness.config.schema import split_path
 from migmatrix.harness.errors import UserError, did_you_mean
 from migmatrix.harness.model import Cell, Guest, Mode
-from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for
+from migmatrix.harness.plan.axes import applies, candidate_paths, check_known, machines_of, paths_for, suits
 from migmatrix.harness.plan.cannot import cannot_guest, cannot_start
 from migmatrix.harness.plan.keys import BuildDigests
 from migmatrix.harness.plan.legs import Legs
@@ -132,7 +132,7 @@ class _Axes:
             for profile in self._matrix.profiles:
                 for mode in self._matrix.modes:
                     for guest in self._matrix.guests:
-                        paths = self._paths[machine, mode.name]
+                        paths = self._for_guests_of(profile, self._paths[machine, mode.name])
                         if why := self._lacking.get(mode.name, ""):
                             paths = paths.refused(f"mode {mode.name}", why)
                         elif why := cannot_guest(mode, guest):
@@ -147,6 +147,14 @@ class _Axes:
         return paths.without(
             f"guest {guest.name}, profile {profile.name} on {machine}",
             lambda path: cannot_start(guest, machine, arguments, path, self._builds),
+        )
+
+    def _for_guests_of(self, profile: Profile, paths: PathSet) -> PathSet:
+        """The paths whose builds run guests of an architecture that the profile is meant for."""
+        why = f"meant for {', '.join(profile.architectures)}"
+        return paths.without(
+            f"profile {profile.name}",
+            lambda path: "" if all(suits(profile, self._builds[id_].facts.target) for id_ in path) else why,
         )
 
     def cells(self) -> Iterator[tuple[Cell, bool]]:

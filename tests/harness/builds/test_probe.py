@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from migmatrix.harness.builds.facts import BuildFacts, MachineType
 from migmatrix.harness.builds.probe import ProbeCache, files_digest, parse
 from migmatrix.harness.errors import UnusableBuild, UserError
+from migmatrix.harness.files import sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +36,7 @@ name "usb-kbd", bus usb-bus, desc "keyboard"
 {"return": {"qemu": {"micro": 13, "minor": 0, "major": 10}, "package": "Debian 1:10.0.13+ds-0"}, "id": "version"}
 {"return": [{"name": "pc-q35-10.0", "alias": "q35", "default-cpu-type": "qemu64-x86_64-cpu"}, {"name": "pc-i440fx-2.4", "deprecated": true}], "id": "machines"}
 {"return": [{"capability": "xbzrle", "state": false}, {"capability": "multifd", "state": false}], "id": "capabilities"}
+{"return": {"arch": "x86_64"}, "id": "target"}
 {"return": {}}
 """
 FACTS = BuildFacts(
@@ -45,6 +49,7 @@ FACTS = BuildFacts(
     ),
     devices=("i82801b11-bridge", "usb-kbd", "virtio-blk", "virtio-blk-pci"),
     capabilities=("multifd", "xbzrle"),
+    target="x86_64",
 )
 
 
@@ -167,3 +172,26 @@ def test_what_no_emulator_says_is_an_unusable_build(kind: str) -> None:
 )
 def test_other_lines_do_not_matter(line: str) -> None:
     assert parse(f"{OUTPUT}{line}\n", "x", "qemu").facts("d" * 64) == FACTS
+
+
+def test_an_emulator_that_does_not_say_its_target_is_used_all_the_same() -> None:
+    told = '{"return": {"arch": "x86_64"}, "id": "target"}'
+    for said in (
+        "",
+        '{"error": {"class": "CommandNotFound"}, "id": "target"}',
+        '{"return": {}, "id": "target"}',
+    ):
+        facts = parse(OUTPUT.replace(told, said), "x", "qemu").facts("d" * 64)
+        assert facts == replace(FACTS, target="")
+
+
+def test_an_entry_of_an_older_program_is_probed_again_without_a_word(tmp_path: Path) -> None:
+    log: list[str] = []
+    cache = ProbeCache(tmp_path, log.append)
+    cache.put(FACTS)
+    assert cache.get(FACTS.digest) == FACTS
+    data = json.loads((tmp_path / f"{FACTS.digest}.json").read_text())
+    del data["target"], data["sha256"]
+    (tmp_path / f"{FACTS.digest}.json").write_bytes(sealed(json.dumps(data, indent=1).encode()))
+    assert cache.get(FACTS.digest) is None
+    assert not log

@@ -53,6 +53,13 @@ def test_tags_tell_packages_apart() -> None:
     assert DebianRecipe("trixie", "qemu-system-arm").tag == "trixie-qemu-system-arm"
 
 
+def test_other_architectures_have_their_firmware_beside_the_emulator() -> None:
+    assert DebianRecipe("trixie").extras == ("?exact-name(qemu-system-modules-spice)",)
+    assert {"opensbi", "u-boot-qemu"} <= set(DebianRecipe("trixie", "qemu-system-riscv").extras)
+    assert "u-boot-qemu" in DebianRecipe("trixie", "qemu-system-arm").dockerfile()
+    assert DebianRecipe("trixie", "qemu-system-arm", named_extras=()).extras == ()
+
+
 def test_a_mirror_of_another_day_counts_in_both_ways() -> None:
     recipe = DebianRecipe("forky", mirror=MIRROR)
     assert '--aptopt=Acquire::Check-Valid-Until "false"' in recipe.mmdebstrap_argv()
