@@ -260,7 +260,7 @@ class _Loader:
 
     def _args(self, document: Document, loc: Loc, args: tuple[str, ...]) -> tuple[str, ...]:
         """The arguments at `loc`; those that would make the cell another one are noted as mistakes."""
-        running = any(guest.kind != "paused" for guest in self._spec.guests)
+        running = any(guest.kind == "firmware" for guest in self._spec.guests)
         self._collisions.extend(
             ConfigError(found.message, document.position((*loc, found.index)))
             for found in collisions(args, running=running)

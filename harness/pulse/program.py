@@ -29,6 +29,8 @@ _PORT: Final = "0xe9"
 _BOARDS: Final = re.compile(r"(?:pc|q35)(?:-.*)?")
 _OWN_FIRMWARE: Final = re.compile(r"--?(?:bios|pflash|L)")
 _OWN_FIRMWARE_VALUE: Final = re.compile(r"(?:^|[,{\"'\s])(?:if=pflash|pflash[01]|firmware|igvm-cfg)\b")
+# Another debug port at ours: `isa-debugcon` is at 0xe9 when nothing else is said.
+_DEBUG_PORT: Final = re.compile(r"(?:^|driver[\"':=\s]+)isa-debugcon\b(?!.*iobase[\"'=:\s]+0x(?!e9\b))")
 _FORMAT: Final = 1  # of what a leg with this guest does and records; see `LEG_FORMAT`
 
 
@@ -72,4 +74,7 @@ def cannot_run(guest: Guest, machine: str, arguments: Iterable[str]) -> str:
     own = (w for w in words if _OWN_FIRMWARE.fullmatch(w) or _OWN_FIRMWARE_VALUE.search(w))
     if word := next(own, ""):
         return f"pulse is started by the board's own firmware, and {word!r} brings another"
+    debug = (w for w in words if w in ("-debugcon", "--debugcon") or _DEBUG_PORT.search(w))
+    if word := next(debug, ""):
+        return f"pulse talks to the debug port {_PORT}, which is that of {word!r}"
     return ""

@@ -37,7 +37,7 @@ def judged(stages: tuple[Stage, ...], *said: dict[str, Any]) -> tuple[str, ...]:
         (SNAPSHOT, [WELL], ()),
         (
             SNAPSHOT,
-            [{**WELL, "said": [CHANGED, ["was", "cmos", "ram", "00", "01"]]}],
+            [{**WELL, "said": [CHANGED, ["was", "smram", "30000", "00", "01"]]}],
             ("check", "b0", "abi-changed", "pci 00:02.0", "0x0", "pci 00:02.0 0x0 was 00, is 01, and 1 more"),
         ),
         (FIRST, [{**WELL, "said": [CHANGED], "starts": 1}], ()),  # nobody loaded it

@@ -130,6 +130,14 @@ def test_every_exception_has_a_reason() -> None:
     [
         ("pc-q35-7.2", ("-kernel", "/x", "-boot", "menu=on"), ""),
         ("pc", ("-device", "virtio-blk,bootindex=1"), ""),
+        ("pc", ("-device", "isa-debugcon,chardev=c0,iobase=0x402"), ""),
+        ("pc", ("-device", '{"driver": "isa-debugcon", "iobase": "0x402"}'), ""),
+        (
+            "pc",
+            ("-device", "isa-debugcon,chardev=c0"),
+            "pulse talks to the debug port 0xe9, which is that of 'isa-debugcon,chardev=c0'",
+        ),
+        ("pc", ("-debugcon", "null"), "pulse talks to the debug port 0xe9, which is that of '-debugcon'"),
         ("microvm", (), "pulse is a program for the boards pc and q35"),
         ("virt", (), "pulse is a program for the boards pc and q35"),
         ("q35", ("-bios", "x"), "pulse is started by the board's own firmware, and '-bios' brings another"),

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest `pulse` on real QEMU: it runs on every version, goes on after a hop, and sees what changed under it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab import MIGMATRIX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(1500)]
+
+BUILDS = """
+engine: docker
+builds:
+  qemu-5.2: {provider: debian, suite: bullseye}
+  qemu-7.2: {provider: debian, suite: bookworm}
+  qemu-10.0.2: {provider: debian, suite: bookworm-backports}
+  qemu-10.0.13: {provider: debian, suite: trixie}
+  qemu-11.1: {provider: debian, suite: trixie-backports}
+"""
+
+
+def run(directory: Path, rest: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The results of a matrix by machine, guest and path."""
+    (directory / "matrix.yaml").write_text(BUILDS + rest)
+    command = [*MIGMATRIX, "run", "-f", directory / "matrix.yaml", "-j", "2", "--out", directory / "run"]
+    done = subprocess.run(
+        [*command, "--store", directory / "store"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    rows = map(json.loads, (directory / "run" / "results.jsonl").read_text().splitlines())
+    return {(row["machine"], row["guest"], ">".join(row["path"])): row for row in rows}
+
+
+def told(row: dict[str, Any]) -> tuple[str, ...]:
+    """Verdict, and of a failure kind, device and field."""
+    cause = row["cause"]
+    return (row["verdict"], *((cause["kind"], cause["device"], cause["field"]) if cause else ()))
+
+
+def test_every_version_runs_it_and_it_sees_no_change_on_the_same(tmp_path: Path) -> None:
+    rest = """
+machines: [pc-q35-5.2, pc-i440fx-5.2]
+profiles: {define: {virtio: {args: [-nodefaults, -m, "64", -smp, "2", -device, virtio-rng-pci]}}}
+paths:
+  pairs:
+    - qemu-5.2>qemu-5.2
+    - qemu-7.2>qemu-7.2
+    - qemu-10.0.2>qemu-10.0.2
+    - qemu-10.0.13>qemu-10.0.13
+    - qemu-11.1>qemu-11.1
+    - qemu-7.2>qemu-10.0.2
+modes: [snapshot, unix]
+guests: [pulse]
+"""
+    results = run(tmp_path, rest)
+    assert len(results) == 12
+    assert {key: row for key, row in results.items() if told(row) != ("pass",)} == {}
+
+
+def test_what_changed_under_it_is_the_verdict(tmp_path: Path) -> None:
+    """A planted file, and two breaks of 10.0.2: SMRAM, and CPUID of an odd count of cores."""
+    rest = """
+  file: {provider: debian, suite: trixie, args: [-fw_cfg, "name=opt/planted,string=1"]}
+machines: [pc-q35-10.0]
+profiles: {define: {cores: {args: [-nodefaults, -m, "64", -cpu, Nehalem, -smp, "3,sockets=1,cores=3"]}}}
+paths:
+  pairs:
+    - qemu-10.0.13>qemu-10.0.13
+    - qemu-10.0.13>qemu-10.0.2
+    - qemu-10.0.2>qemu-10.0.2
+    - qemu-10.0.13>file
+guests: [pulse, pulse-smram]
+"""
+    results = run(tmp_path, rest)
+    machine = "pc-q35-10.0"
+    smram = ("fail", "abi-changed", "pci 00:00.0", "0x9c")
+    cores = ("fail", "abi-changed", "cpuid 0/1.0", "ebx")
+    assert {key[1:]: told(row) for key, row in results.items() if key[0] == machine} == {
+        ("pulse", "qemu-10.0.13>qemu-10.0.13"): ("pass",),
+        ("pulse-smram", "qemu-10.0.13>qemu-10.0.13"): ("pass",),
+        ("pulse", "qemu-10.0.2>qemu-10.0.2"): ("pass",),
+        ("pulse-smram", "qemu-10.0.2>qemu-10.0.2"): smram,
+        ("pulse", "qemu-10.0.13>qemu-10.0.2"): cores,
+        ("pulse-smram", "qemu-10.0.13>qemu-10.0.2"): cores,
+        ("pulse", "qemu-10.0.13>file"): ("fail", "abi-changed", "fw_cfg opt/planted", ""),
+        ("pulse-smram", "qemu-10.0.13>file"): ("fail", "abi-changed", "fw_cfg opt/planted", ""),
+    }
+    cause = results[machine, "pulse", "qemu-10.0.13>qemu-10.0.2"]["cause"]
+    assert cause["message"].startswith("cpuid 0/1.0 ebx was 00080400, is 00080300")
