@@ -29,7 +29,16 @@ builds:
 def run(directory: Path, rest: str) -> dict[tuple[str, str, str], dict[str, Any]]:
     """The results of a matrix by machine, guest and path."""
     (directory / "matrix.yaml").write_text(BUILDS + rest)
-    command = [*MIGMATRIX, "run", "-f", directory / "matrix.yaml", "-j", "2", "--out", directory / "run"]
+    command: list[str | Path] = [
+        *MIGMATRIX,
+        "run",
+        "-f",
+        directory / "matrix.yaml",
+        "-j",
+        "2",
+        "--out",
+        directory / "run",
+    ]
     done = subprocess.run(
         [*command, "--store", directory / "store"], capture_output=True, text=True, check=False
     )
