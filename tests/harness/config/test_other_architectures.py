@@ -29,3 +29,10 @@ def test_each_has_its_emulator_its_profiles_and_its_known_issues(name: str) -> N
         assert issue.owner and issue.link and issue.reason  # noqa: PT018 - one thing: it is explained
         told = {value for term in issue.selection.terms if term.key == "profile" for value in term.patterns}
         assert told and told <= names  # noqa: PT018
+
+
+def test_s390x_has_its_emulator_and_its_profiles() -> None:
+    matrix = load_matrix(ROOT / "matrices" / "s390x.yaml")
+    specs = [spec for spec in matrix.builds.values() if isinstance(spec, DebianSpec)]
+    assert [spec.binary for spec in specs] == ["qemu-system-s390x"] * 3
+    assert len(matrix.profiles) >= 25
