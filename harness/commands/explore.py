@@ -58,7 +58,7 @@ def explore(
     seed: Annotated[int, typer.Option("--seed", help="seed of pairs and walks")] = 0,
     devices: Annotated[str, typer.Option("--devices", help="glob of device types")] = "*",
     depth: Annotated[
-        int, typer.Option("--depth", min=1, max=4, help="1 plain, 2 single options, 3 pairs, 4 walks")
+        int, typer.Option("--depth", min=1, max=4, help="1 plain, 2 options, 3 pairs, 4 on all families")
     ] = 4,
     every_machine: Annotated[
         bool, typer.Option("--every-machine", help="try all on each machine, not in turns")

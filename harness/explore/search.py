@@ -8,7 +8,7 @@
    each to itself; not where it fails as its devices do plain.
 3. Plain candidates are tried on every machine type, on the first of each family before the others; any other on one of
    each family, which take turns, or on all. What is likely, and pairs, are tried on one family first, then all the rest,
-   then all on the other families.
+   then, like walks, all on the other families: an option is its device's, and boards have options of their own.
 4. Legs are those of any run: the store answers for those that it has, so that the same call goes on where it ended.
 5. A failure of the host ends a candidate, not the search; `_HOST` of them in a row end the search.
 6. Plain candidates that migrate, and what refuses to, are started with ``-only-migratable`` too (`migratable`).
@@ -105,7 +105,7 @@ class Search:
         first, step = self.plan.shard
         depth = list(Phase).index(self.plan.depth)
         for stretch in self._course():
-            if list(Phase).index(stretch.phase) > depth:
+            if list(Phase).index(Phase.WALK if stretch.family else stretch.phase) > depth:
                 continue
             self._stretch = stretch
             # a stretch begins when the one before has been run: walks vary what was learned from it
