@@ -118,7 +118,7 @@ MISTAKES = {
     ),
     "unknown mode": (
         ("paths:", "modes: [tpc]\npaths:"),
-        "8:9: unknown mode 'tpc': write snapshot, tcp, unix, exec, fd, file, or a mapping",
+        "8:9: unknown mode 'tpc': write snapshot, equality, tcp, unix, exec, fd, file, or a mapping",
     ),
     "mode twice": (("paths:", "modes: [tcp, tcp]\npaths:"), "8:14: 'tcp' is twice in 'modes'"),
     "postcopy without a way back": (
@@ -187,7 +187,7 @@ MISTAKES = {
     ),
     "unknown stage": (
         ("paths:", "policy: {deadline: {laod: 5}}\npaths:"),
-        "8:21: input should be 'start', 'load', 'check', 'run', 'save', 'migrate' or 'quit'",
+        "8:21: input should be 'start', 'load', 'equality', 'check', 'run', 'save', 'migrate' or 'quit'",
     ),
     "no profile": (("define: {nic: {args: [-device, e1000e]}}", "define: {}"), "7:3: no profile: give a `file`, `use` some of the program's, or `define` one"),
     "profiles file is not there": (
