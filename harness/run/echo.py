@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from migmatrix.vmstate.view.compare import Change, Leaf
     from migmatrix.vmstate.view.stream import Stream
 
-__all__ = ["echo_file", "with_echo"]
+__all__ = ["compare", "echo_file", "with_echo"]
 
 _ZERO: Final = "it was zero, and the destination has no such field"
 _BYTES: Final = "the same bytes, divided otherwise"
@@ -56,13 +56,13 @@ async def with_echo(
     told = {
         "source": source.facts.version,
         "same": source.facts.digest == destination.facts.digest,
-        **await asyncio.to_thread(_compare, incoming, echo),
+        **await asyncio.to_thread(compare, incoming, echo),
     }
     return replace(evidence, facts={**evidence.facts, ECHO: told})
 
 
-def _compare(incoming: Path, echo: Path) -> dict[str, Any]:
-    """`changes`: kind, section, path, both values, and why they may differ, of each; `unread`: why it is not all."""
+def compare(incoming: Path, echo: Path) -> dict[str, Any]:
+    """Two streams in files. `changes`: kind, section, path, both values, and why they may differ, of each; `unread`: why it is not all."""
     status = incoming.stat()
     sent, said = _read_sent(incoming, status.st_ino, status.st_mtime_ns), _read(echo)
     found = [[*change] for change in _changes(sent, said)]
@@ -174,18 +174,21 @@ def _moved(sent: _Side, said: _Side) -> Iterator[_Row]:
     A version writes a section as it reads one of that number: where number and length are the same and a field of one
     name lies elsewhere, the destination took other bytes for it, whatever they were.
     """
-    for section in sent.leaves:
-        there, here = sent.leaves[section], said.leaves.get(section, {})
-        alike = len(sent.bytes[section]) == len(said.bytes.get(section, b"")) and _inside(there) == _inside(
-            here
-        )
+    for section in [name for name in sent.leaves if name in said.leaves]:
+        there, here = sent.leaves[section], said.leaves[section]
+        alike = len(sent.bytes[section]) == len(said.bytes[section]) and _inside(there) == _inside(here)
         if not alike or there[""].value != here[""].value:
             continue
-        both = (p for p, leaf in there.items() if p in here and leaf.offset >= 0 and "/" not in p)
+        both = (p for p, leaf in there.items() if p in here and leaf.offset >= 0 and _is_named(p))
         path = next((path for path in both if there[path].offset != here[path].offset), None)
         if path is not None:
             x, y = (f"at byte {side[path].offset:#x}" for side in (there, here))
             yield "place", section, path, x, y, ""
+
+
+def _is_named(path: str) -> bool:
+    """Whether it is one field by its name: in no subsection, and no hole, all of which have one name."""
+    return "/" not in path and not path.rpartition(".")[2].startswith("unused")
 
 
 def _inside(leaves: Mapping[str, Leaf]) -> set[str]:
