@@ -117,7 +117,8 @@ static void round_end(void)
 void dump_part(void)
 {
     static void (*const parts[])(void) = {
-        round_begin, dump_processors, dump_board, dump_tables, dump_files, dump_pci, dump_virtio, round_end,
+        round_begin, dump_processors, dump_board, dump_tables, dump_files, dump_pci, dump_virtio, dump_drivers,
+        round_end,
     };
     static u32 next;
     parts[next]();

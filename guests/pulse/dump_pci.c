@@ -60,7 +60,7 @@ void dump_pci(void)
 /* Virtio 1.2, 4.1.4: where the parts of a modern device are, and the common part's registers. */
 enum { COMMON = 1, DEVICE = 4, FEATURE_SELECT = 0, FEATURES = 4, QUEUES = 0x12, QUEUE_SELECT = 0x16, QUEUE_SIZE = 0x18 };
 
-static u32 part_of(u16 bdf, u8 kind, u32 *bytes)
+u32 virtio_part(u16 bdf, u8 kind, u32 *bytes)
 {
     int is_io;
     for (u8 at = 0; (at = pci_capability(bdf, 9, at));) {
@@ -71,6 +71,16 @@ static u32 part_of(u16 bdf, u8 kind, u32 *bytes)
         return is_io || !bar || bar >> 32 ? 0 : (u32)bar + pci_read32(bdf, at + 8u);
     }
     return 0;
+}
+
+/* Virtio 1.2, 4.1.2: of a transitional function the subsystem says what it is. */
+void virtio_name(u16 bdf, char out[16])
+{
+    u32 id = pci_read16(bdf, 2);
+    pci_name(bdf, out);
+    name_begin(out + length(out));
+    name_text("/");
+    name_number(id >= 0x1040 ? id - 0x1040 : pci_read16(bdf, 0x2e));
 }
 
 /* What the device offers; what a driver took is its own. The selectors are put back. */
@@ -96,15 +106,15 @@ static void dump_common(u32 common, const char *name)
 static void visit_virtio(u16 bdf)
 {
     static u8 config[256];
-    char name[8];
+    char name[16];
     u32 bytes = 0;
     if (pci_read16(bdf, 0) != 0x1af4 || !(pci_read16(bdf, COMMAND) & 2))
         return;
-    pci_name(bdf, name);
-    u32 common = part_of(bdf, COMMON, &bytes);
+    virtio_name(bdf, name);
+    u32 common = virtio_part(bdf, COMMON, &bytes);
     if (common)
         dump_common(common, name);
-    u32 own = part_of(bdf, DEVICE, &bytes);
+    u32 own = virtio_part(bdf, DEVICE, &bytes);
     for (u32 i = 0; own && i < bytes && i < sizeof(config); i++)
         config[i] = read8(own + i);
     if (own)

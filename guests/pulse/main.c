@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The order of everything: set up, then for ever a beat, the timers, the drivers, and a part of the dump. */
+/* The order of everything: set up, then for ever a beat, the timers, and a part of the dump. */
 #include "pulse.h"
 
 #define PROTOCOL 1
@@ -25,8 +25,6 @@ void main(void)
         idle();
         beat();
         timer_check();
-        if (task("drivers"))
-            drivers_poll();
         dump_part();
     }
 }

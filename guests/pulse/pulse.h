@@ -125,9 +125,12 @@ void dump_tables(void);                 /* dump_tables.c */
 void dump_files(void);
 void dump_pci(void);                    /* dump_pci.c */
 void dump_virtio(void);
+/* Where a part of a modern virtio function is, and its length; 0: it has none, or none within 4 GiB. */
+u32 virtio_part(u16 bdf, u8 kind, u32 *bytes);
+void virtio_name(u16 bdf, char out[16]); /* `00:01.0/1`: a function and the number of its device type */
 
 /* drivers.c */
 void drivers_start(void);
-void drivers_poll(void);                /* once a beat */
+void dump_drivers(void);
 
 #endif

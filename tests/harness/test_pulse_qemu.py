@@ -103,3 +103,32 @@ guests: [pulse, pulse-smram]
     }
     cause = results[machine, "pulse", "qemu-10.0.13>qemu-10.0.2"]["cause"]
     assert cause["message"].startswith("cpuid 0/1.0 ebx was 00080400, is 00080300")
+
+
+def test_what_a_driver_took_is_migrated_or_refused(tmp_path: Path) -> None:
+    """Rings of 1024 that are in use, a feature that was accepted and that the destination does not have, and what is right."""
+    rest = """
+machines: [pc-q35-5.2]
+profiles: {use: [virtio-net, virtio-mem]}
+paths: {explicit: [
+  {path: qemu-5.2>qemu-11.1, profiles: [virtio-net]},
+  {path: qemu-11.1>qemu-5.2, profiles: [virtio-net]},
+  {path: qemu-10.0.13>qemu-10.0.13, profiles: [virtio-net]},
+  {path: qemu-10.0.13>qemu-11.1, profiles: [virtio-net]},
+  {path: qemu-7.2>qemu-7.2, profiles: [virtio-mem]},
+  {path: qemu-7.2>qemu-10.0.2, profiles: [virtio-mem]},
+  {path: qemu-10.0.13>qemu-7.2, profiles: [virtio-mem]},
+], pairs: none}
+guests: [pulse-drivers]
+"""
+    results = {path: row for (_, _, path), row in run(tmp_path, rest).items()}
+    offered = ("fail", "abi-changed", "virtio-features 00:01.0/24", "0x0")
+    assert {path: told(row) for path, row in results.items()} == {
+        "qemu-5.2>qemu-11.1": ("pass",),
+        "qemu-11.1>qemu-5.2": ("pass",),
+        "qemu-10.0.13>qemu-10.0.13": ("pass",),
+        "qemu-10.0.13>qemu-11.1": ("fail", "virtio-ring", "0000:00:01.0/virtio-net", "vring.num"),
+        "qemu-7.2>qemu-7.2": ("pass",),
+        "qemu-7.2>qemu-10.0.2": offered,
+        "qemu-10.0.13>qemu-7.2": ("fail", "virtio-features", "0000:00:01.0/virtio-mem", "0x4"),
+    }
