@@ -4,7 +4,7 @@
 Only what differs is kept; what it means is the judge's business (`judge.equality`). Explained here is what takes both
 streams to see:
 1. Values that change by themselves, and fields that have another name only (`vmstate.view.compare`).
-2. A zero for which the destination has no field; the same bytes that the two versions divide into other fields, and
+2. A zero for which the destination has no field, a section without content; the same bytes that the two versions divide into other fields, and
    zeros at the end of a longer buffer.
 
 Added is what equal values hide: a section of one version and length whose fields lie elsewhere was read from
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "echo_file", "with_echo"]
 
 _ZERO: Final = "it was zero, and the destination has no such field"
+_EMPTY: Final = "it held nothing, and the destination has no such section"
 _BYTES: Final = "the same bytes, divided otherwise"
 _SIZE: Final = "the same, but for zeros at the end of the longer buffer"
 _SHOWN: Final = 16  # bytes of a part of a buffer
@@ -140,8 +141,10 @@ def _shown(part: bytes) -> str:
 
 
 def _explained(section: str, sent: Leaf | None, said: Leaf | None, there: _Side, here: _Side) -> str:
-    """Why a field that one side does not have, or has of another size, is no change."""
+    """Why a field that one side does not have, or has of another size, is no change; or a section that is sent only."""
     one, other = there.bytes.get(section, b""), here.bytes.get(section, b"")
+    if section in there.bytes and section not in here.bytes and not one:
+        return _EMPTY
     leaf = sent or said
     if leaf is not None and leaf.offset >= 0 and leaf.size and len(one) == len(other):
         place = slice(leaf.offset, leaf.offset + leaf.size)
