@@ -233,6 +233,8 @@ def _layout(found: Findings, source: str, destination: str) -> str:
 
 
 def _value(found: Findings, device: str, source: str, destination: str) -> str:
+    if found.cause.kind in ("changed-state", "lost-state"):
+        return f"{destination} takes the state of {device} that {source} sends, and not as it was: {found.cause.message}"
     blamed = next((d for d in found.where if d.blamed), None)
     if blamed is None:
         return f"{destination} refuses the state of {device} that {source} sends: {found.cause.message}"

@@ -53,3 +53,14 @@ def test_the_wrong_logical_unit_is_found_and_nothing_else(guest: str, tmp_path: 
     found = failed["am53c974", NEW, OLD]
     assert found["stage"] == "equality"
     assert "sent at byte 0x1a7, read at byte 0x1a8" in found["cause"]["message"]
+
+
+def test_it_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "matrix.yaml").write_text(
+        yaml.safe_dump({**MATRIX, "profiles": {"use": ["am53c974"]}, "paths": {"pairs": [f"{NEW}>{OLD}"]}})
+    )
+    for words in (["run", "-f", "matrix.yaml", "--out", "out"], ["explain", "out"]):
+        command = [sys.executable, "-m", "migmatrix", *words, "--store", str(default_store())]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "takes the state of pciespscsi that qemu-10.0 (10.0.13) sends, and not as it was" in done.stdout
+    assert "-m 64 -nodefaults -device am53c974" in done.stdout
