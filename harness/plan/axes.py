@@ -21,7 +21,7 @@ from migmatrix.harness.releases import machine_parts, type_key
 from migmatrix.harness.select import glob_match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from migmatrix.harness.builds.facts import PreparedBuild
     from migmatrix.harness.config.matrix import ChainRule, MachineRule, Matrix
@@ -62,11 +62,18 @@ class PathSet:
         more = [(candidate.rule.path, (what, reason)) for candidate in self.kept]
         return PathSet([], [*self.dropped, *more])
 
-    def without(self, what: str, why: Callable[[tuple[str, ...]], str]) -> PathSet:
-        """The same less the paths for which there is a reason."""
-        reasons = {candidate.rule.path: why(candidate.rule.path) for candidate in self.kept}
-        more = [(c.rule.path, (what, reasons[c.rule.path])) for c in self.kept if reasons[c.rule.path]]
-        return PathSet([c for c in self.kept if not reasons[c.rule.path]], [*self.dropped, *more])
+    def without(self, what: str, reasons: Mapping[str, str]) -> PathSet:
+        """The same less the paths with a build, by id, for which there is a reason; that of the first counts."""
+        if not reasons:
+            return self
+        kept, dropped = [], [*self.dropped]
+        for candidate in self.kept:
+            path = candidate.rule.path
+            if build := next((id_ for id_ in path if id_ in reasons), None):
+                dropped.append((path, (what, reasons[build])))
+            else:
+                kept.append(candidate)
+        return PathSet(kept, dropped)
 
 
 def machines_of(matrix: Matrix, builds: Mapping[str, PreparedBuild]) -> tuple[str, ...]:

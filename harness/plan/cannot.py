@@ -78,22 +78,13 @@ def cannot_guest(mode: Mode, guest: Guest) -> str:
     return ""
 
 
-def cannot_start(
-    guest: Guest,
-    machine: str,
-    arguments: Sequence[str],
-    path: Sequence[str],
-    builds: Mapping[str, PreparedBuild],
-) -> str:
-    """Why a guest cannot be started at the beginning of a path, or cannot go on on it; or empty."""
+def cannot_start(guest: Guest, machine: str, arguments: Sequence[str], build: PreparedBuild) -> str:
+    """Why a guest cannot be on a build, or empty."""
     if guest.kind != "pulse":
         return ""
-    for id_ in path:
-        if builds[id_].provider == "emulator":
-            return f"{id_} is the reference emulator, which runs no code"
-        if why := cannot_run(guest, machine, (*builds[id_].args, *arguments)):
-            return why
-    return ""
+    if build.provider == "emulator":
+        return f"{build.id} is the reference emulator, which runs no code"
+    return cannot_run(guest, machine, (*build.args, *arguments))
 
 
 def cannot_path(mode: Mode, path: Sequence[str], builds: Mapping[str, PreparedBuild], machine: str) -> str:

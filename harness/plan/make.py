@@ -144,18 +144,15 @@ class _Axes:
     def _startable(self, paths: PathSet, machine: str, profile: Profile, guest: Guest) -> PathSet:
         """Without the paths on which the guest cannot be."""
         arguments = (*self._matrix.default_args, *profile.args)
-        return paths.without(
-            f"guest {guest.name}, profile {profile.name} on {machine}",
-            lambda path: cannot_start(guest, machine, arguments, path, self._builds),
-        )
+        whys = {id_: cannot_start(guest, machine, arguments, b) for id_, b in self._builds.items()}
+        reasons = {id_: why for id_, why in whys.items() if why}
+        return paths.without(f"guest {guest.name}, profile {profile.name} on {machine}", reasons)
 
     def _for_guests_of(self, profile: Profile, paths: PathSet) -> PathSet:
         """The paths whose builds run guests of an architecture that the profile is meant for."""
         why = f"meant for {', '.join(profile.architectures)}"
-        return paths.without(
-            f"profile {profile.name}",
-            lambda path: "" if all(suits(profile, self._builds[id_].facts.target) for id_ in path) else why,
-        )
+        reasons = {id_: why for id_, b in self._builds.items() if not suits(profile, b.facts.target)}
+        return paths.without(f"profile {profile.name}", reasons)
 
     def cells(self) -> Iterator[tuple[Cell, bool]]:
         """Every cell that can be walked, in order, and whether it is subject to drawing."""
