@@ -12,7 +12,7 @@ Rules, for each difference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -65,7 +65,10 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one field was sent as and said as, each empty where that side has no such field; `why` it is none, or empty."""
+    """What one field was sent as and said as, each empty where that side has no such field; `why` it is none, or empty.
+
+    The fields, in this order, are a row of the evidence.
+    """
 
     kind: str  # of `vmstate.view.compare.Change`
     section: str
@@ -85,26 +88,28 @@ class Difference:
         return self.device.rpartition("/")[2]
 
     @property
+    def told(self) -> str:
+        """Both values, in words."""
+        if self.kind == "place":
+            return f"sent {self.sent}, read {self.said}: of other bytes"
+        return f"sent {self.sent or 'nothing'}, says {self.said or 'nothing'} after the load"
+
+    @property
     def cause(self) -> Cause:
         """As the cause of a failure."""
         kind = "changed-state" if self.said else "lost-state"
         where = self.path or ("" if self.kind == "section" else self.kind)
-        if self.kind == "place":
-            told = f"sent {self.sent}, read {self.said}: of other bytes"
-        else:
-            told = f"sent {self.sent or 'nothing'}, says {self.said or 'nothing'} after the load"
-        return Cause(kind, self.device, where, told)
+        return Cause(kind, self.device, where, self.told)
 
 
 def differences(evidence: LegEvidence) -> Iterator[Difference]:
     """What was recorded, each with the reason why it is no change, if there is one (rules 1 to 4)."""
     told: Mapping[str, Any] = evidence.facts.get(ECHO, {})
     destination = evidence.emulators[-1].version if evidence.emulators else ""
-    for kind, section, path, sent, said, why in told.get("changes", ()):
-        change = Difference(kind, section, path, sent, said, why)
-        if not why:
-            why = _allowed(change, told["source"], destination, same=told["same"])  # noqa: PLW2901 - now it has one
-        yield Difference(kind, section, path, sent, said, why)
+    for row in told.get("changes", ()):
+        change = Difference(*row)
+        why = change.why or _allowed(change, told["source"], destination, same=told["same"])
+        yield replace(change, why=why)
 
 
 def changed_state(evidence: LegEvidence) -> Cause | None:
@@ -116,12 +121,11 @@ def changed_state(evidence: LegEvidence) -> Cause | None:
         return None
     first, *others = found
     cause = first.cause
-    if others:
-        named = [f"{change.model} {change.path}".rstrip() for change in others[:_OTHERS]]
-        more = [f"{len(others) - _OTHERS} more"] if len(others) > _OTHERS else []
-        message = f"{cause.message}; so is {', '.join([*named, *more])}"
-        return Cause(cause.kind, cause.device, cause.field, message)
-    return cause
+    if not others:
+        return cause
+    named = [f"{change.model} {change.path}".rstrip() for change in others[:_OTHERS]]
+    more = [f"{len(others) - _OTHERS} more"] if len(others) > _OTHERS else []
+    return replace(cause, message=f"{cause.message}; so is {', '.join([*named, *more])}")
 
 
 def _allowed(change: Difference, source: str, destination: str, *, same: bool) -> str:

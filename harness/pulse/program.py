@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.model import Guest
 
-__all__ = ["TASKS", "cannot_run", "program_arguments", "program_digest", "program_files"]
+__all__ = ["cannot_run", "program_arguments", "program_digest", "program_files"]
 
-# Beside what it always does, which is the dump, the beat and the checks of timers and memory.
-TASKS: Final = ("drivers", "lock-smram")
 _FILES: Final = ("loader.rom", "pulse.bin")
 _PORT: Final = "0xe9"
 _BOARDS: Final = re.compile(r"(?:pc|q35)(?:-.*)?")

@@ -4,8 +4,8 @@
 Only what differs is kept; what it means is the judge's business (`judge.equality`). Explained here is what takes both
 streams to see:
 1. Values that change by themselves, and fields that have another name only (`vmstate.view.compare`).
-2. A zero for which the destination has no field, a section without content; the same bytes that the two versions divide into other fields, and
-   zeros at the end of a longer buffer.
+2. A zero for which the destination has no field, and a section without content.
+3. The same bytes that the two versions divide into other fields, and zeros at the end of a longer buffer.
 
 Added is what equal values hide: a section of one version and length whose fields lie elsewhere was read from
 the wrong places.
@@ -14,11 +14,11 @@ the wrong places.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from migmatrix.harness.judge.equality import ECHO
+from migmatrix.harness.judge.equality import ECHO, Difference
 from migmatrix.harness.model import Stage
 from migmatrix.vmstate.view.compare import content, diff, keyed, label, section_values
 from migmatrix.vmstate.view.stream import read_stream
@@ -63,10 +63,10 @@ async def with_echo(
 
 
 def compare(incoming: Path, echo: Path) -> dict[str, Any]:
-    """Two streams in files. `changes`: kind, section, path, both values, and why they may differ, of each; `unread`: why it is not all."""
+    """Two streams in files: `changes`, each the fields of a `Difference`, and `unread`, why they are not all."""
     status = incoming.stat()
     sent, said = _read_sent(incoming, status.st_ino, status.st_mtime_ns), _read(echo)
-    found = [[*change] for change in _changes(sent, said)]
+    found = [[*astuple(change)] for change in _changes(sent, said)]
     flaws = [str(flaw) for stream in (sent, said) for flaw in (stream.error, stream.flaw) if flaw]
     return {"changes": found, "unread": "; ".join(flaws)}
 
@@ -82,9 +82,6 @@ def _read(path: Path) -> Stream:
     return read_stream(path.read_bytes(), strict=False)
 
 
-_Row = tuple[str, str, str, str, str, str]
-
-
 class _Side:
     """Some sections of one stream, by label: values by path, and bytes."""
 
@@ -97,7 +94,7 @@ class _Side:
         return self.leaves.get(change.section, {}).get(change.path)
 
 
-def _changes(sent: Stream, said: Stream) -> Iterator[_Row]:
+def _changes(sent: Stream, said: Stream) -> Iterator[Difference]:
     found = diff(sent, said)
     clear = {change.section for change in found if not change.volatile or not (change.a and change.b)}
     there, here = _Side(sent, clear), _Side(said, clear)
@@ -107,7 +104,8 @@ def _changes(sent: Stream, said: Stream) -> Iterator[_Row]:
         if not change.volatile and (buffers := _buffers(x, y)):
             yield from _runs(change, *buffers)
         else:
-            yield _row(change, change.volatile or _explained(change.section, x, y, there, here))
+            why = change.volatile or _explained(change.section, x, y, there, here)
+            yield Difference(change.kind, change.section, change.path, change.a, change.b, why)
 
 
 def _buffers(sent: Leaf | None, said: Leaf | None) -> tuple[bytes, bytes] | None:
@@ -118,17 +116,13 @@ def _buffers(sent: Leaf | None, said: Leaf | None) -> tuple[bytes, bytes] | None
     return None
 
 
-def _row(change: Change, why: str) -> _Row:
-    return change.kind, change.section, change.path, change.a, change.b, why
-
-
-def _runs(change: Change, sent: bytes, said: bytes) -> Iterator[_Row]:
+def _runs(change: Change, sent: bytes, said: bytes) -> Iterator[Difference]:
     """A buffer by its parts that differ, so that one that is expected hides no other."""
     at = 0
     while (at := next((i for i in range(at, len(sent)) if sent[i] != said[i]), -1)) >= 0:
         end = next((i for i in range(at, len(sent)) if sent[i : i + _GAP] == said[i : i + _GAP]), len(sent))
         path = f"{change.path}[{at:#x}]"
-        yield change.kind, change.section, path, _shown(sent[at:end]), _shown(said[at:end]), ""
+        yield Difference(change.kind, change.section, path, _shown(sent[at:end]), _shown(said[at:end]))
         at = end
 
 
@@ -171,7 +165,7 @@ def _is_zero(leaf: Leaf) -> bool:
     return not any(value) if isinstance(value, bytes | tuple) else not value
 
 
-def _moved(sent: _Side, said: _Side) -> Iterator[_Row]:
+def _moved(sent: _Side, said: _Side) -> Iterator[Difference]:
     """The first field of each section that was read from another place than it was written to.
 
     A version writes a section as it reads one of that number: where number and length are the same and a field of one
@@ -186,7 +180,7 @@ def _moved(sent: _Side, said: _Side) -> Iterator[_Row]:
         path = next((path for path in both if there[path].offset != here[path].offset), None)
         if path is not None:
             x, y = (f"at byte {side[path].offset:#x}" for side in (there, here))
-            yield "place", section, path, x, y, ""
+            yield Difference("place", section, path, x, y)
 
 
 def _is_named(path: str) -> bool:

@@ -114,8 +114,8 @@ def render_leg(leg: LegEvidence) -> Iterator[str]:
     if leg.stream is not None:
         yield f"  stream   {leg.stream.bytes:,} bytes, sha256 {leg.stream.sha256[:16]}"
     for change in differences(leg):
-        says = f"{change.section} {change.path}: sent {change.sent or 'nothing'}, says {change.said or 'nothing'}"
-        yield f"  {'changed ' if not change.why else 'expected'} {says}{f' ({change.why})' if change.why else ''}"
+        why = f" ({change.why})" if change.why else ""
+        yield f"  {'expected' if why else 'changed '} {change.section} {change.path}: {change.told}{why}"
     for emulator in leg.emulators:
         yield from _emulator(emulator)
     if leg.again is not None:
