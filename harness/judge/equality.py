@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from migmatrix.harness.judge.signature import model
 from migmatrix.harness.judge.table import TableError
 from migmatrix.harness.judge.versions import ALL, Versions
 from migmatrix.harness.model import Cause
@@ -84,8 +85,8 @@ class Difference:
 
     @property
     def model(self) -> str:
-        """The idstr without the place where the device is plugged in."""
-        return self.device.rpartition("/")[2]
+        """The device model, as a signature has it."""
+        return model(self.device)
 
     @property
     def told(self) -> str:

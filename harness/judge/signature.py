@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from migmatrix.harness.model import Cause
 
-__all__ = ["family", "signature", "tells_place"]
+__all__ = ["family", "model", "signature", "tells_place"]
 
 # Where a device is plugged in, before its name: bus addresses, each with a slash behind it, in the forms of QEMU's
 # `get_dev_path` of its buses. An address behind ``@`` has eight digits or more, which a firmware file's name has not.
@@ -50,7 +50,7 @@ def signature(cause: Cause) -> str:
     """Kind and what names the problem, separated by blanks: ``pci-config pcie-root-port 0x10a``."""
     if cause.kind == "unclassified":
         return f"unclassified {_faceless(cause.message)}"
-    parts = {"device": _device(cause.device), "field": _field(cause)}
+    parts = {"device": model(cause.device), "field": _field(cause)}
     named = [parts[name] for name in load_table().kind(cause.kind).signature]
     return " ".join(part for part in (cause.kind, *named) if part)
 
@@ -73,7 +73,8 @@ def tells_place(cause: Cause) -> bool:
     return cause.kind != "device-load" and not load_table().kind(cause.kind).vague
 
 
-def _device(idstr: str) -> str:
+def model(idstr: str) -> str:
+    """The device model of a section, without the place where the device is plugged in."""
     name = _BUS_PATH.sub("", idstr)
     return load_table().aliases.get(name, name)
 
