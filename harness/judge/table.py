@@ -42,6 +42,12 @@ __all__ = [
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where PyYAML has it
 _Choice = TypeVar("_Choice", bound=str)
+# this one first, then those of `equality` and of `pulse.changes`
+_TABLES = (
+    ("migmatrix.harness.judge", "patterns.yaml"),
+    ("migmatrix.harness.judge", "equality.yaml"),
+    ("migmatrix.harness.pulse", "allowed.yaml"),
+)
 _ROOT_KEYS = {"kinds", "aliases", "patterns"}
 _KIND_KEYS = {"class", "place", "verdict", "signature", "tells", "vague"}
 _PATTERN_KEYS = {
@@ -155,16 +161,16 @@ class Table:
 @cache
 def load_table() -> Table:
     """The table that comes with the package, read and compiled on first use."""
-    return parse_table(_text().decode("utf-8"))
+    return parse_table(_read(*_TABLES[0]).decode("utf-8"))
 
 
 def table_digest() -> str:
-    """Hex SHA-256 of the table's file: another table may judge the same evidence otherwise."""
-    return hashlib.sha256(_text()).hexdigest()
+    """Hex SHA-256 of all tables that a verdict rests on: another one may judge the same evidence otherwise."""
+    return hashlib.sha256(b"\0".join(_read(package, name) for package, name in _TABLES)).hexdigest()
 
 
-def _text() -> bytes:
-    return files("migmatrix.harness.judge").joinpath("patterns.yaml").read_bytes()
+def _read(package: str, name: str) -> bytes:
+    return files(package).joinpath(name).read_bytes()
 
 
 def parse_table(text: str) -> Table:

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
+from itertools import permutations
 from pathlib import Path
 from typing import TypeGuard
 
 import pytest
 
-from migmatrix.harness import judge
-from migmatrix.harness.judge.table import Role, TableError, load_table, parse_table
+from migmatrix.harness import judge, pulse
+from migmatrix.harness.judge.table import Role, TableError, load_table, parse_table, table_digest
 from migmatrix.harness.model import Verdict
 
 _KINDS = "kinds: {k: {class: value, place: field}}\npatterns:\n"
@@ -142,3 +144,12 @@ def test_no_pattern_takes_the_square_of_a_hostile_line() -> None:
     patterns = [p for role in Role for p in load_table().role(role)]
 
     assert [p.regex.pattern for p in patterns if _UNANCHORED.match(p.regex.pattern)] == []
+
+
+def test_every_table_that_a_verdict_rests_on_is_in_the_digest() -> None:
+    rooms = [Path(judge.__file__).parent, Path(pulse.__file__).parent]
+    tables = {path.name: path.read_bytes() for room in rooms for path in room.glob("*.yaml")}
+    first = tables.pop("patterns.yaml")
+    assert table_digest() in {
+        hashlib.sha256(b"\0".join([first, *others])).hexdigest() for others in permutations(tables.values())
+    }
