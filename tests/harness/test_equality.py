@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lab import Lab
+
 SERIAL = "emulator/devices/isa/serial.py"
 FORGETS = Fault("forgets", "a register is read and forgotten", SERIAL, (
     ("import buffer, int32,", "import unused, buffer, int32,"), ('uint8("lsr")', "unused(1)"),
@@ -49,20 +51,20 @@ class Ran:
         return cause["kind"], cause["device"], cause["field"], cause["message"]
 
 
-def ran(root: Path, *faults: Fault, **changes: Any) -> Ran:
+def ran(lab: Lab, *faults: Fault, **changes: Any) -> Ran:
     """The pairs of the emulator as it is, and with some faults."""
-    bundle = plant(faults, root / "planted", root / "store" / "builds")
+    bundle = plant(faults, lab.root / "planted", lab.root / "store" / "builds")
     asked = {"profiles": {"define": PROFILES}, "modes": ["equality"], "machines": ["pc-i440fx-10.0"]}
-    (root / "matrix.yaml").write_text(json.dumps(matrix_of(bundle, **asked | changes)))
-    words = ["run", "-f", root / "matrix.yaml", "--store", root / "store", "--out", root / "out", "-j", "3"]
-    done = CliRunner().invoke(app(), [*map(str, words)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    rows = [json.loads(line) for line in (root / "out" / "results.jsonl").read_text().splitlines()]
-    return Ran(done.exit_code, {f"{row['profile']} {'>'.join(row['path'])}": row for row in rows})
+    matrix = lab.root / "matrix.yaml"
+    matrix.write_text(json.dumps(matrix_of(bundle, **asked | changes)))
+    done = lab.run(matrix)
+    assert done.returncode in (0, 1), done.stderr
+    rows = lab.results().values()
+    return Ran(done.returncode, {f"{row['profile']} {'>'.join(row['path'])}": row for row in rows})
 
 
-def test_what_is_forgotten_and_what_is_read_elsewhere_is_found(tmp_path: Path) -> None:
-    found = ran(tmp_path, FORGETS, SHIFTED)
+def test_what_is_forgotten_and_what_is_read_elsewhere_is_found(lab: Lab) -> None:
+    found = ran(lab, FORGETS, SHIFTED)
 
     assert found.code == 1
     kind, device, field, message = found.cause("serial", "old>planted")
@@ -79,8 +81,8 @@ def test_what_is_forgotten_and_what_is_read_elsewhere_is_found(tmp_path: Path) -
         assert found.results[f"parallel {build}>{build}"]["verdict"] == "pass"
 
 
-def test_what_a_load_sets_is_found_and_between_equal_builds_too(tmp_path: Path) -> None:
-    found = ran(tmp_path, REWRITES)
+def test_what_a_load_sets_is_found_and_between_equal_builds_too(lab: Lab) -> None:
+    found = ran(lab, REWRITES)
 
     told = ("changed-state", "serial", "state.scr", "sent 0x0, says 0x5a after the load")
     assert found.cause("serial", "old>planted") == found.cause("serial", "planted>planted") == told
@@ -89,9 +91,9 @@ def test_what_a_load_sets_is_found_and_between_equal_builds_too(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("guest", ["paused", "firmware"])
-def test_nothing_changes_between_releases_and_a_chain_goes_on(guest: str, tmp_path: Path) -> None:
+def test_nothing_changes_between_releases_and_a_chain_goes_on(guest: str, lab: Lab) -> None:
     found = ran(
-        tmp_path,
+        lab,
         guests=[{"name": guest, "seconds": 0.05}],
         paths={"pairs": "none", "chains": {"length": 3}},
         modes=["equality", "snapshot"],

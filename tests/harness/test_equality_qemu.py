@@ -4,17 +4,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
-
-from migmatrix.harness.store import default_store
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from lab import Lab
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(900)]
 
@@ -34,13 +29,13 @@ MATRIX: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("guest", ["paused", "firmware"])
-def test_the_wrong_logical_unit_is_found_and_nothing_else(guest: str, tmp_path: Path) -> None:
+def test_the_wrong_logical_unit_is_found_and_nothing_else(guest: str, lab: Lab) -> None:
     """10.0 sends `lun`, `drq_state` of am53c974 where 7.2 reads `ti_cmd`, `lun`: docs/findings/0008-am53c974-drq.md."""
-    (tmp_path / "matrix.yaml").write_text(yaml.safe_dump({**MATRIX, "guests": [guest]}))
-    words = ["-m", "migmatrix", "run", "-f", "matrix.yaml", "--store", str(default_store()), "--out", "out"]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    matrix = lab.root / "matrix.yaml"
+    matrix.write_text(json.dumps({**MATRIX, "guests": [guest]}))
+    done = lab.run(matrix)
     assert done.returncode == 1, done.stderr
-    rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    rows = lab.results().values()
     failed = {
         (row["profile"], *row["path"][row["hop"] - 1 :][:2]): row for row in rows if row["verdict"] == "fail"
     }
@@ -55,12 +50,11 @@ def test_the_wrong_logical_unit_is_found_and_nothing_else(guest: str, tmp_path: 
     assert "sent at byte 0x1a7, read at byte 0x1a8" in found["cause"]["message"]
 
 
-def test_it_is_explained(tmp_path: Path) -> None:
-    (tmp_path / "matrix.yaml").write_text(
-        yaml.safe_dump({**MATRIX, "profiles": {"use": ["am53c974"]}, "paths": {"pairs": [f"{NEW}>{OLD}"]}})
-    )
-    for words in (["run", "-f", "matrix.yaml", "--out", "out"], ["explain", "out"]):
-        command = [sys.executable, "-m", "migmatrix", *words, "--store", str(default_store())]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_it_is_explained(lab: Lab) -> None:
+    matrix = lab.root / "matrix.yaml"
+    changes = {"profiles": {"use": ["am53c974"]}, "paths": {"pairs": [f"{NEW}>{OLD}"]}}
+    matrix.write_text(json.dumps(MATRIX | changes))
+    assert lab.run(matrix).returncode == 1
+    done = lab.call(lab.command("explain", str(lab.root / "out")))
     assert "takes the state of pciespscsi that qemu-10.0 (10.0.13) sends, and not as it was" in done.stdout
     assert "-m 64 -nodefaults -device am53c974" in done.stdout

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab import MIGMATRIX
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from lab import Lab
 
 pytestmark = [pytest.mark.qemu, pytest.mark.usefixtures("container_engine"), pytest.mark.timeout(1500)]
 
@@ -26,25 +23,13 @@ builds:
 """
 
 
-def run(directory: Path, rest: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+def run(lab: Lab, rest: str) -> dict[tuple[str, str, str], dict[str, Any]]:
     """The results of a matrix by machine, guest and path."""
-    (directory / "matrix.yaml").write_text(BUILDS + rest)
-    command: list[str | Path] = [
-        *MIGMATRIX,
-        "run",
-        "-f",
-        directory / "matrix.yaml",
-        "-j",
-        "2",
-        "--out",
-        directory / "run",
-    ]
-    done = subprocess.run(
-        [*command, "--store", directory / "store"], capture_output=True, text=True, check=False
-    )
+    matrix = lab.root / "matrix.yaml"
+    matrix.write_text(BUILDS + rest)
+    done = lab.run(matrix, "-j", "2")
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    rows = map(json.loads, (directory / "run" / "results.jsonl").read_text().splitlines())
-    return {(row["machine"], row["guest"], ">".join(row["path"])): row for row in rows}
+    return {(row["machine"], row["guest"], ">".join(row["path"])): row for row in lab.results().values()}
 
 
 def told(row: dict[str, Any]) -> tuple[str, ...]:
@@ -53,7 +38,7 @@ def told(row: dict[str, Any]) -> tuple[str, ...]:
     return (row["verdict"], *((cause["kind"], cause["device"], cause["field"]) if cause else ()))
 
 
-def test_every_version_runs_it_and_it_sees_no_change_on_the_same(tmp_path: Path) -> None:
+def test_every_version_runs_it_and_it_sees_no_change_on_the_same(lab: Lab) -> None:
     rest = """
 machines: [pc-q35-5.2, pc-i440fx-5.2]
 profiles: {define: {virtio: {args: [-nodefaults, -m, "64", -smp, "2", -device, virtio-rng-pci]}}}
@@ -68,12 +53,12 @@ paths:
 modes: [snapshot, unix]
 guests: [pulse]
 """
-    results = run(tmp_path, rest)
+    results = run(lab, rest)
     assert len(results) == 12
     assert {key: row for key, row in results.items() if told(row) != ("pass",)} == {}
 
 
-def test_what_changed_under_it_is_the_verdict(tmp_path: Path) -> None:
+def test_what_changed_under_it_is_the_verdict(lab: Lab) -> None:
     """A planted file, and two breaks of 10.0.2: SMRAM, and CPUID of an odd count of cores."""
     rest = """
   file: {provider: debian, suite: trixie, args: [-fw_cfg, "name=opt/planted,string=1"]}
@@ -87,7 +72,7 @@ paths:
     - qemu-10.0.13>file
 guests: [pulse, pulse-smram]
 """
-    results = run(tmp_path, rest)
+    results = run(lab, rest)
     machine = "pc-q35-10.0"
     smram = ("fail", "abi-changed", "pci 00:00.0", "0x9c")
     cores = ("fail", "abi-changed", "cpuid 0/1.0", "ebx")
@@ -105,7 +90,7 @@ guests: [pulse, pulse-smram]
     assert cause["message"].startswith("cpuid 0/1.0 ebx was 00080400, is 00080300")
 
 
-def test_what_a_driver_took_is_migrated_or_refused(tmp_path: Path) -> None:
+def test_what_a_driver_took_is_migrated_or_refused(lab: Lab) -> None:
     """Rings of 1024 that are in use, a feature that was accepted and that the destination does not have, and what is right."""
     rest = """
 machines: [pc-q35-5.2]
@@ -121,7 +106,7 @@ paths: {explicit: [
 ], pairs: none}
 guests: [pulse-drivers]
 """
-    results = {path: row for (_, _, path), row in run(tmp_path, rest).items()}
+    results = {path: row for (_, _, path), row in run(lab, rest).items()}
     offered = ("fail", "abi-changed", "virtio-features 00:01.0/24", "0x0")
     assert {path: told(row) for path, row in results.items()} == {
         "qemu-5.2>qemu-11.1": ("pass",),
